@@ -1,0 +1,1 @@
+"""Modern generative models, built by the reader: CS231n 2025, lecture 14."""

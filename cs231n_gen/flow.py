@@ -1,0 +1,274 @@
+"""Rectified flow (slides 36–60): learn the velocity that carries noise to data, then follow it.
+
+Data `x` sits at t = 0 and noise `z` at t = 1; between them runs the straight line x_t = (1 − t) x
++ t z. A model is anything called as `model(x_t, t)` or `model(x_t, t, y)` that answers with a
+velocity like `x_t`.
+"""
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cs231n_gen.training import History, Run
+
+Model = Callable[..., Tensor]
+Draw = Callable[[int, torch.Generator | None], tuple[Tensor, Tensor | None]]
+
+
+def interpolate(
+    x: Float[Tensor, "batch *shape"], z: Float[Tensor, "batch *shape"], t: Float[Tensor, "batch"]
+) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch *shape"]]:
+    """The noisy sample at level t and the velocity there (slides 43–44).
+
+        x_t = (1 − t) x + t z        v = z − x
+
+    Args:
+        x: data, one example a row, of any further shape.
+        z: noise, shaped like x.
+        t: noise levels in [0, 1], one for each example: 0 is data, 1 is noise.
+    Returns:
+        `(x_t, v)`, both shaped like x.
+    Raises:
+        ValueError: if x and z differ in shape, or t is not one level for each example.
+    """
+    _check_levels(x, t)
+    if x.shape != z.shape:
+        raise ValueError(f"z must be shaped like x: x is {tuple(x.shape)}, z is {tuple(z.shape)}")
+    ### BEGIN SOLUTION
+    t = t.reshape(-1, *[1] * (x.dim() - 1))  # (batch, 1, ..., 1)
+    x_t = (1 - t) * x + t * z
+    v = z - x
+    return x_t, v
+    ### END SOLUTION
+
+
+def loss(
+    model: Model,
+    x: Float[Tensor, "batch *shape"],
+    z: Float[Tensor, "batch *shape"],
+    t: Float[Tensor, "batch"],
+    y: Int[Tensor, "batch"] | None = None,
+) -> Float[Tensor, ""]:
+    """How far the model's velocity is from the true one (slides 45–46; conditional: slides 58–60).
+
+        L = mean over batch and dimensions of (f_θ(x_t, t) − v)²      (f_θ(x_t, t, y) with a
+        condition)
+
+    Args:
+        model: called as `model(x_t, t)`, or as `model(x_t, t, y)` when y is given.
+        x, z, t: data, noise and levels as in `interpolate`.
+        y: conditions, one for each example, or None.
+    Returns:
+        One number, per dimension, so that it can be read beside the Bayes floor. Gradients flow
+        into the model.
+    """
+    ### BEGIN SOLUTION
+    x_t, v = interpolate(x, z, t)
+    prediction = model(x_t, t) if y is None else model(x_t, t, y)
+    return (prediction - v).square().mean()
+    ### END SOLUTION
+
+
+@torch.no_grad()
+def sample(
+    model: Model,
+    z: Float[Tensor, "batch *shape"],
+    steps: int,
+    y: Int[Tensor, "batch"] | None = None,
+) -> Float[Tensor, "batch *shape"]:
+    """Walk from noise to data in T Euler steps (slides 47–56, with T updates: see the errata).
+
+        x ← z;   for t = 1, 1 − 1/T, …, 1/T:   x ← x − f_θ(x, t) / T
+
+    Args:
+        model: called with x and a `(batch,)` tensor of t (and y, when given), T times in all.
+        z: noise to start from. It is not changed.
+        steps: T, at least 1.
+        y: conditions, one for each example, or None.
+    Returns:
+        The samples, shaped like z.
+    Raises:
+        ValueError: if steps is not a whole number of at least 1.
+    """
+    _check_steps(steps)
+    ### BEGIN SOLUTION
+    x = z
+    for i in range(steps, 0, -1):
+        t = torch.full((len(x),), i / steps, dtype=x.dtype, device=x.device)
+        x = x - _velocity(model, x, t, y) / steps
+    return x
+    ### END SOLUTION
+
+
+@torch.no_grad()
+def trajectory(
+    model: Model,
+    z: Float[Tensor, "batch *shape"],
+    steps: int,
+    y: Int[Tensor, "batch"] | None = None,
+) -> Float[Tensor, "frames batch *shape"]:
+    """Every point that `sample` visits, from the noise (first frame) to the sample (last frame).
+
+    Args and Raises are those of `sample`.
+    Returns:
+        T + 1 frames: frame k is x at t = 1 − k/T.
+    """
+    _check_steps(steps)
+    ### BEGIN SOLUTION
+    frames = [z]
+    for i in range(steps, 0, -1):
+        x = frames[-1]
+        t = torch.full((len(x),), i / steps, dtype=x.dtype, device=x.device)
+        frames.append(x - _velocity(model, x, t, y) / steps)
+    return torch.stack(frames)
+    ### END SOLUTION
+
+
+@torch.no_grad()
+def sample_heun(
+    model: Model,
+    z: Float[Tensor, "batch *shape"],
+    steps: int,
+    y: Int[Tensor, "batch"] | None = None,
+) -> Float[Tensor, "batch *shape"]:
+    """Sample with Heun's rule, along the mean of both ends' velocities (Karras et al. 2022, alg.
+    1).
+
+        v = f_θ(x, t);   x' = x − v / T;   v' = f_θ(x', t − 1/T);   x ← x − (v + v') / (2 T)
+
+    The error falls as 1/T² where Euler's falls as 1/T, for two calls of the model a step: 2 T in
+    all.
+
+    Args, Returns and Raises are those of `sample`.
+    """
+    _check_steps(steps)
+    ### BEGIN SOLUTION
+    x = z
+    for i in range(steps, 0, -1):
+        t = torch.full((len(x),), i / steps, dtype=x.dtype, device=x.device)
+        t_next = torch.full_like(t, (i - 1) / steps)
+        v = _velocity(model, x, t, y)
+        v_next = _velocity(model, x - v / steps, t_next, y)
+        x = x - (v + v_next) / (2 * steps)
+    return x
+    ### END SOLUTION
+
+
+def straightness(path: Float[Tensor, "frames batch *shape"]) -> Float[Tensor, ""]:
+    """How far a path is from the straight line between its ends (S(Z) of Liu et al. 2022).
+
+        S = mean over steps, batch and dimensions of ((x_0 − x_1) − T (x_{t−1/T} − x_t))²
+
+    The first term is the whole way from noise to sample, the second the speed of one step. 0 means
+    straight: then one Euler step is as good as many.
+
+    Args:
+        path: frames from noise to sample, equally spaced in t, as `trajectory` returns them.
+    Returns:
+        One number, in squared units of x per dimension.
+    Raises:
+        ValueError: if there are fewer than 2 frames.
+    """
+    if len(path) < 2:
+        raise ValueError(f"path must hold at least 2 frames: it holds {len(path)}")
+    ### BEGIN SOLUTION
+    steps = len(path) - 1
+    whole = path[-1] - path[0]  # (batch, *shape)
+    speed = (path[1:] - path[:-1]) * steps  # (steps, batch, *shape)
+    return (whole - speed).square().mean()
+    ### END SOLUTION
+
+
+def train(
+    model: nn.Module,
+    draw: Draw,
+    steps: int,
+    *,
+    batch: int = 512,
+    generator: torch.Generator | None = None,
+    **options,
+) -> History:
+    """The training loop of slides 42–46, each step on fresh data, noise and levels.
+
+        x ~ p_data,   z ~ N(0, I),   t ~ Uniform[0, 1] each;   one gradient step on `loss`
+
+    Draw in this order (data, noise, levels), all with `generator`, so that a seed repeats a run.
+    `run.optimizer` is a torch optimiser over the model's weights; `run.record(loss)` after its
+    step moves the learning rate, the average of the weights and the progress bar.
+
+    Args:
+        model: the net; trained in place, it ends with the averaged weights.
+        draw: `draw(batch, generator)` answers with data and conditions `(x, y)`; y is None without
+            conditions.
+        steps: number of gradient steps.
+        batch: examples a step.
+        generator: for everything random.
+        options: passed on to `training.Run` (learning rate, Bayes floor to show, time limit, …).
+    Returns:
+        The losses seen on the way. A run that is interrupted returns what it has.
+    """
+    with Run(model, steps, **options) as run:
+        for _ in run:
+            ### BEGIN SOLUTION
+            x, y = draw(batch, generator)
+            z = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+            t = torch.rand(len(x), generator=generator, dtype=x.dtype, device=x.device)
+            L = loss(model, x, z, t, y)
+            run.optimizer.zero_grad()
+            L.backward()
+            run.optimizer.step()
+            run.record(L)
+            ### END SOLUTION
+    return run.history
+
+
+class VelocityMLP(nn.Module):
+    """A velocity field for points: a multilayer perceptron on (x_t, t, y). Given.
+
+    Args:
+        dim: dimensions of a point.
+        hidden: width of the hidden layers.
+        layers: how many hidden layers.
+        classes: number of conditions, 0 for an unconditional field.
+    """
+
+    def __init__(self, dim: int = 2, hidden: int = 256, layers: int = 3, classes: int = 0):
+        super().__init__()
+        widths = [dim + 1 + classes] + [hidden] * layers
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.out = nn.Linear(hidden, dim)
+        self.classes = classes
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "batch dim"],
+        t: Float[Tensor, "batch"],
+        y: Int[Tensor, "batch"] | None = None,
+    ) -> Float[Tensor, "batch dim"]:
+        inputs = [x_t, t[:, None]]
+        if self.classes:
+            inputs.append(F.one_hot(y, self.classes).to(x_t.dtype))
+        h = torch.cat(inputs, dim=1)  # (batch, dim + 1 + classes)
+        for layer in self.hidden:
+            h = F.silu(layer(h))
+        return self.out(h)
+
+
+def _velocity(model: Model, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+    return model(x, t) if y is None else model(x, t, y)
+
+
+def _check_levels(x: Tensor, t: Tensor) -> None:
+    if t.shape != x.shape[:1]:
+        raise ValueError(
+            f"t must hold one level for each of {len(x)} examples: its shape is {tuple(t.shape)}"
+        )
+
+
+def _check_steps(steps: int) -> None:
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps must be a whole number of at least 1: {steps!r} came")

@@ -1,0 +1,157 @@
+"""What every training loop shares: optimiser, schedule, averaged weights, progress, stopping.
+
+with Run(model, steps=2000, floor=1.23) as run:
+    for _ in run:
+        L = ...                   # a loss on fresh data
+        run.optimizer.zero_grad(); L.backward(); run.optimizer.step()
+        run.record(L)
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+
+@dataclass
+class History:
+    """The losses of a run, one a step, and the seconds it took."""
+
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    floor: float | None = None
+    interrupted: bool = False
+
+    def smoothed(self, window: int = 100) -> Tensor:
+        """Running mean of the losses over `window` steps (fewer at the start)."""
+        total = torch.tensor(self.losses, dtype=torch.float64).cumsum(0)
+        n = torch.arange(1, len(total) + 1)
+        before = torch.cat([torch.zeros(min(window, len(total))), total[:-window]])
+        return (total - before) / n.clamp(max=window)
+
+
+class EMA:
+    """Exponential moving average of a model's weights, with a memory that grows with the run.
+
+        θ̄ ← β θ̄ + (1 − β) θ,    β = 1 − 1/(1 + memory · step)
+
+    At step n it averages over about the last `memory · n` steps, so it is right for short runs
+    too: a fixed β of 0.9999 would still hold the initial weights after 1000 steps. Buffers are
+    copied, never averaged.
+    """
+
+    def __init__(self, model: nn.Module, memory: float = 0.1):
+        self.weights = [p.detach().clone() for p in model.parameters()]
+        self.memory = memory
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Take in the model's weights after an optimiser step."""
+        self.steps += 1
+        gain = 1 / (1 + self.memory * self.steps)
+        torch._foreach_lerp_(self.weights, list(model.parameters()), gain)
+
+    @torch.no_grad()
+    def copy_to(self, model: nn.Module) -> None:
+        """Give the model the averaged weights."""
+        for p, average in zip(model.parameters(), self.weights, strict=True):
+            p.copy_(average)
+
+
+class Run:
+    """A training run: iterate over it, `record` each loss; it ends with the averaged weights.
+
+    The learning rate rises over the first `warmup` share of the run and falls as a cosine to 0.
+    Ctrl-C (the notebook's stop button) ends the run early and keeps what was learned.
+
+    Args:
+        model: the net to train.
+        steps: gradient steps.
+        lr: the highest learning rate.
+        warmup: share of the run in which the learning rate rises.
+        memory: of the weights' average, see `EMA`.
+        floor: the Bayes floor to show beside the loss, if it is known.
+        seconds: stop after so long at the latest; the schedule ends with it.
+        label: what the progress bar is called.
+    Raises:
+        ValueError: if steps is not at least 1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        steps: int,
+        *,
+        lr: float = 2e-3,
+        warmup: float = 0.02,
+        memory: float = 0.1,
+        floor: float | None = None,
+        seconds: float | None = None,
+        label: str = "train",
+    ):
+        if steps < 1:
+            raise ValueError(f"steps must be at least 1: {steps} came")
+        self.model, self.steps, self.lr, self.warmup, self.seconds = (
+            model,
+            steps,
+            lr,
+            warmup,
+            seconds,
+        )
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.99), fused=True)
+        self.average = EMA(model, memory)
+        self.history = History(floor=floor)
+        self.label = label
+
+    def __enter__(self) -> "Run":
+        self.model.train()
+        self._bar = tqdm(total=self.steps, desc=self.label, mininterval=0.3)
+        self._start = time.perf_counter()
+        return self
+
+    def __iter__(self) -> Iterator[int]:
+        for step in range(self.steps):
+            elapsed = time.perf_counter() - self._start
+            if self.seconds is not None and elapsed > self.seconds:
+                break
+            self._set_learning_rate(self._progress(step, elapsed))
+            yield step
+            self._bar.update()
+            if step % 20 == 0:
+                self._bar.set_postfix_str(self._status(), refresh=False)
+
+    def __exit__(self, kind, error, traceback) -> bool:
+        self.history.seconds = time.perf_counter() - self._start
+        self.history.interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self._bar.set_postfix_str(self._status() + ", interrupted" * self.history.interrupted)
+        self._bar.close()
+        self.average.copy_to(self.model)
+        self.model.eval()
+        return (
+            self.history.interrupted
+        )  # an interrupted run is a short run, any other error goes on
+
+    def record(self, loss: Tensor) -> None:
+        """Note the loss of this step and take the new weights into the average."""
+        self.history.losses.append(loss.item())
+        self.average.update(self.model)
+
+    def _progress(self, step: int, elapsed: float) -> float:
+        share = step / self.steps
+        return share if self.seconds is None else max(share, elapsed / self.seconds)
+
+    def _set_learning_rate(self, progress: float) -> None:
+        rise = min(1.0, (progress + 1 / self.steps) / self.warmup) if self.warmup else 1.0
+        fall = 0.5 * (1 + math.cos(math.pi * progress))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr * min(rise, fall)
+
+    def _status(self) -> str:
+        recent = self.history.losses[-100:]
+        text = f"loss {sum(recent) / max(1, len(recent)):.4f}"
+        return text if self.history.floor is None else f"{text}, floor {self.history.floor:.4f}"
