@@ -1,0 +1,86 @@
+"""The public check: `check("flow.interpolate")` says what is right, and which mistake it is when
+it is not."""
+
+import ast
+import tomllib
+from collections.abc import Sequence
+
+from cs231n_gen.checking.report import CheckFailed, Report, display
+
+
+def check(exercise: str, hint: int = 0) -> Report:
+    """Check an exercise as it is on disk now, show the properties that hold and those that don't.
+
+    Args:
+        exercise: its id, `flow.interpolate`.
+        hint: how many of its hints to show in plain text (in a notebook they unfold one by one).
+    Returns:
+        The report, when every property holds.
+    Raises:
+        CheckFailed: when one does not, after the report is shown; it stops "Run All" at the
+            exercise to be done.
+        ValueError: if there is no such exercise.
+    """
+    report = run_check(exercise, hint)
+    if not report.passed:
+        display(report)
+        raise CheckFailed(report.headline)
+    return report
+
+
+def check_all(exercises: Sequence[str] = ()) -> bool:
+    """Check these exercises (all, if none is named), print each report, and say whether all
+    hold."""
+    reports = [run_check(e) for e in exercises or known_exercises()]
+    for report in reports:
+        print(report, end="\n\n")
+    good = sum(r.passed for r in reports)
+    print(f"{good} of {len(reports)} exercises hold")
+    return good == len(reports)
+
+
+def run_check(exercise: str, hint: int = 0) -> Report:
+    """The report of `check`, without showing it."""
+    from cs231n_gen.checking.diagnosis import PUBLIC, diagnose
+    from cs231n_gen.checking.run import run
+
+    known = known_exercises()
+    if exercise not in known:
+        raise ValueError(f"there is no exercise {exercise!r}; there are {', '.join(known)}")
+    results = run(PUBLIC, [exercise])
+    return Report(
+        exercise, tuple(results), diagnose(results), _hints(exercise), _where(exercise), hint
+    )
+
+
+def known_exercises() -> list[str]:
+    """The ids of all exercises that have a public check, in the order of the tests."""
+    from cs231n_gen.checking.diagnosis import PUBLIC
+
+    found = {}
+    for path in sorted(PUBLIC.glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "exercise":
+                found[node.args[0].value] = None
+    return list(found)
+
+
+def _hints(exercise: str) -> tuple[str, ...]:
+    from cs231n_gen.checking.diagnosis import PUBLIC
+
+    hints = tomllib.loads((PUBLIC / "hints.toml").read_text(encoding="utf-8"))
+    return tuple(hints.get(exercise, ()))
+
+
+def _where(exercise: str) -> str:
+    """The file and line at which an exercise is written."""
+    from cs231n_gen.checking.student import PACKAGE
+
+    module, name = exercise.split(".")
+    path = PACKAGE / f"{module}.py"
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+    except (SyntaxError, FileNotFoundError):
+        return f"cs231n_gen/{module}.py"
+    lines = [n.lineno for n in body if getattr(n, "name", None) == name]
+    return f"cs231n_gen/{module}.py" + (f", line {lines[0]}" if lines else "")

@@ -1,0 +1,2 @@
+"""How code is checked: the student object tests speak to, expectations, the runner, diagnosis,
+reports."""

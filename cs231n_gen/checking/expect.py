@@ -1,0 +1,106 @@
+"""Expectations that explain themselves: each failure says what came, what was expected, and what
+to do."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+class PropertyFailed(AssertionError):
+    """A property does not hold: the sentence for the student, what came, and what was expected."""
+
+    def __init__(self, says: str, got: str = "", expected: str = ""):
+        parts = [says, got and f"came: {got}", expected and f"expected: {expected}"]
+        super().__init__("\n".join(p for p in parts if p))
+        self.says, self.got, self.expected = says, got, expected
+
+
+def true(holds: bool, says: str, got: object = "", expected: object = "") -> None:
+    """Fail with the sentence unless `holds`."""
+    if not holds:
+        raise PropertyFailed(says, describe(got), describe(expected))
+
+
+def tensor(value: object, shape: Sequence[int], what: str = "the result") -> Tensor:
+    """A finite tensor of this shape; returns it."""
+    shape = tuple(shape)
+    if not isinstance(value, Tensor):
+        raise PropertyFailed(f"{what} must be a tensor", _kind(value), f"a tensor of shape {shape}")
+    if value.shape != shape:
+        raise PropertyFailed(f"{what} has the wrong shape", str(tuple(value.shape)), str(shape))
+    if not torch.isfinite(value).all():
+        bad = int((~torch.isfinite(value)).sum())
+        raise PropertyFailed(
+            f"{what} holds NaN or infinity", f"{bad} of {value.numel()} numbers", "finite numbers"
+        )
+    return value
+
+
+def close(
+    got: object,
+    want: Tensor | float,
+    says: str,
+    *,
+    atol: float = 1e-5,
+    rtol: float = 1e-4,
+    what: str = "the result",
+) -> None:
+    """A tensor (or number) equal to `want` up to |got − want| ≤ atol + rtol |want|."""
+    want = torch.as_tensor(want, dtype=torch.float64)
+    if isinstance(got, bool | int | float):
+        got = torch.tensor(float(got))
+    got = tensor(got, want.shape, what).double()
+    off = (got - want).abs() - atol - rtol * want.abs()
+    if off.numel() and off.max() > 0:
+        worst = int(off.argmax())
+        place = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), want.shape))
+        at = f" at {list(place)}" if place else ""
+        raise PropertyFailed(
+            says, f"{got.flatten()[worst]:.6g}{at}", f"{want.flatten()[worst]:.6g}{at}"
+        )
+
+
+def raises(kind: str, call: Callable[[], object], says: str) -> None:
+    """The student's code must refuse this with the named exception."""
+    from cs231n_gen.checking.student import StudentError
+
+    try:
+        result = call()
+    except StudentError as error:
+        if error.kind == kind:
+            return
+        raise PropertyFailed(says, str(error), kind) from error
+    raise PropertyFailed(says, f"no error, but {describe(result)}", kind)
+
+
+def unpack(value: object, names: Sequence[str]) -> tuple:
+    """A tuple with one entry for each name; returns it."""
+    if not isinstance(value, tuple | list) or len(value) != len(names):
+        raise PropertyFailed(
+            f"{len(names)} values must come back: {', '.join(names)}",
+            describe(value),
+            ", ".join(names),
+        )
+    return tuple(value)
+
+
+def describe(value: object) -> str:
+    """A value in a few words."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Tensor):
+        if value.numel() == 1:
+            return f"{value.item():.6g}"
+        head = ", ".join(f"{v:.4g}" for v in value.flatten()[:6].tolist())
+        more = ", …" if value.numel() > 6 else ""
+        return f"tensor of shape {tuple(value.shape)}: {head}{more}"
+    if isinstance(value, tuple | list):
+        return f"{_kind(value)} of {len(value)}: " + "; ".join(describe(v) for v in value[:4])
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else type(value).__name__

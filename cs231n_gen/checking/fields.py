@@ -1,0 +1,80 @@
+"""Velocity fields with known answers, for tests to pass as models."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+
+class Recorder:
+    """A model that remembers every call: what a sampler asked for.
+
+    Args:
+        field: `field(x_t, t, y)`, t shaped to multiply x_t.
+    """
+
+    def __init__(self, field: Callable[[Tensor, Tensor, Tensor | None], Tensor]):
+        self.field = field
+        self.inputs: list[Tensor] = []
+        self.times: list = []
+        self.conditions: list[Tensor | None] = []
+
+    def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        self.inputs.append(x_t.detach().clone())
+        self.times.append(t)
+        self.conditions.append(y)
+        if isinstance(t, Tensor) and t.dim() == 1:
+            t = t.to(x_t.dtype).reshape(-1, *[1] * (x_t.dim() - 1))
+        return self.field(x_t, t, y)
+
+    def levels(self) -> Tensor:
+        """The level of every call; of a call with several, the first."""
+        return torch.stack(
+            [torch.as_tensor(t, dtype=torch.float64).flatten()[0] for t in self.times]
+        )
+
+
+def constant(c: float) -> Recorder:
+    """v = c everywhere: one step is exact."""
+    return Recorder(lambda x, t, y: torch.full_like(x, c))
+
+
+def linear(a: float) -> Recorder:
+    """v = a x: T Euler steps multiply by (1 − a/T)^T, the exact flow by exp(−a)."""
+    return Recorder(lambda x, t, y: a * x)
+
+
+def ramp(c: float) -> Recorder:
+    """v = c t: the exact flow moves by −c/2, T Euler steps by −c (T + 1)/(2 T)."""
+    return Recorder(lambda x, t, y: c * t + torch.zeros_like(x))
+
+
+def by_label() -> Recorder:
+    """v = y + t x: tells whether the condition arrives."""
+    return Recorder(lambda x, t, y: y.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1)) + t * x)
+
+
+class LinearField(nn.Module):
+    """A trainable field v = W x_t + t u + c_y that remembers what it was asked, made by
+    `student.new`."""
+
+    def __init__(self, dim: int = 2, classes: int = 0):
+        super().__init__()
+        self.W = nn.Parameter(torch.zeros(dim, dim))
+        self.u = nn.Parameter(torch.zeros(dim))
+        self.c = nn.Parameter(torch.zeros(max(1, classes), dim))
+        self.classes = classes
+        self.inputs: list[Tensor] = []
+        self.times: list[Tensor] = []
+        self.conditions: list[Tensor | None] = []
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        self.inputs.append(x_t.detach().clone())
+        self.times.append(t.detach().clone())
+        self.conditions.append(None if y is None else y.clone())
+        shift = (
+            self.c[0]
+            if not self.classes
+            else self.c[torch.zeros_like(t).long() if y is None else y]
+        )
+        return x_t @ self.W.T + t[:, None] * self.u + shift

@@ -1,0 +1,267 @@
+"""The `student` object: how every test, public or hidden, speaks to the code it checks.
+
+    x_t, v = student.flow.interpolate(x, z, t)                 a function of the package
+    net = student.new("flow.VelocityMLP", dim=2)               an object, which stays on the
+    student's side net(x_t, t), net.get("classes"), net.state(), net.load(weights)
+    dx, dw = student.gradient("flow.loss", net, x, z, t, wrt=[x, net])
+
+Only plain values and tensors cross: results come without their graph, anything else stays behind
+as an `Object`. Tests may pass functions, which the student's code calls. This is the back that
+runs in the same process; grading has another one with the same behaviour across a wall.
+"""
+
+import importlib
+import importlib.util
+import linecache
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+import cs231n_gen
+from cs231n_gen.checking.expect import PropertyFailed
+
+PACKAGE = Path(cs231n_gen.__file__).parent
+PLAIN = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One line of the student's own code on the way to an error."""
+
+    file: str
+    line: int
+    function: str
+    code: str
+
+
+class StudentError(Exception):
+    """The student's code raised: its kind, what it said, and the frames in the student's files."""
+
+    def __init__(self, kind: str, text: str, frames: list[Frame]):
+        super().__init__(f"{kind}: {text}" if text else kind)
+        self.kind, self.text, self.frames = kind, text, frames
+
+
+class NotWritten(StudentError):
+    """The student's code reached a gap that is not filled in yet."""
+
+
+def load_module(path: Path, name: str) -> ModuleType:
+    """A fresh module from a source file, which neither replaces nor reads the imported one."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    linecache.checkcache(str(path))
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    return module
+
+
+def package_modules() -> "FreshModules":
+    """The subject modules of this package as they are on disk now, however long ago they were
+    imported."""
+    return FreshModules()
+
+
+class FreshModules(dict):
+    """Modules by name, each loaded from its file when it is first asked for."""
+
+    def __missing__(self, name: str) -> ModuleType:
+        path = PACKAGE / f"{name.replace('.', '/')}.py"
+        if not path.is_file():
+            raise KeyError(name)
+        self[name] = load_module(path, f"cs231n_gen.{name}")
+        return self[name]
+
+
+class Student:
+    """The in-process back.
+
+    Args:
+        modules: subject modules by name (`flow`); by default this package's own, read afresh from
+            disk.
+        on_result: called with every result or error that comes back, in order: what diagnosis
+            compares.
+    """
+
+    def __init__(
+        self,
+        modules: Mapping[str, ModuleType] | None = None,
+        on_result: Callable[[object], None] | None = None,
+    ):
+        self._modules = package_modules() if modules is None else modules
+        self._on_result = on_result or (lambda result: None)
+
+    def __getattr__(self, name: str) -> "_Module":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Module(self, name)
+
+    def replacing(self, exercise: str, implementation: object) -> "Student":
+        """The same student with one exercise replaced, inside its module too."""
+        module, name = exercise.split(".")
+        fresh = package_modules()
+        setattr(fresh[module], name, implementation)
+        return Student(fresh)
+
+    def recording(self, on_result: Callable[[object], None]) -> "Student":
+        """The same student, whose every result is also told to `on_result`."""
+        return Student(self._modules, on_result)
+
+    def new(self, name: str, *args, **kwargs) -> "Object":
+        """Make an object of the student's: `new("flow.VelocityMLP", dim=2)`."""
+        return self._run(lambda: _call(self._find(name), args, kwargs))
+
+    def gradient(self, name: str, *args, wrt: list, **kwargs) -> list:
+        """Gradients of the (summed) result of a function.
+
+        Args:
+            name: the function, `flow.loss`.
+            wrt: for each gradient asked for, a tensor among the arguments or an `Object` that is a
+                module.
+        Returns:
+            For a tensor its gradient, for a module a dict of gradients by weight; None where no
+            gradient arrives.
+        """
+
+        def compute():
+            leaves = {
+                id(w): w.detach().clone().requires_grad_() for w in wrt if isinstance(w, Tensor)
+            }
+            swap = [leaves.get(id(a), a) for a in args]
+            swap_kw = {k: leaves.get(id(a), a) for k, a in kwargs.items()}
+            out = _call(self._find(name), swap, swap_kw)
+            total = sum(o.sum() for o in (out if isinstance(out, tuple) else (out,)))
+            return [_gradient(total, leaves.get(id(w), w)) for w in wrt]
+
+        return self._run(compute)
+
+    def _find(self, name: str) -> Callable:
+        module, _, attribute = name.rpartition(".")
+        try:
+            found = self._modules[module]
+        except KeyError:
+            raise StudentError("ImportError", f"there is no module {module}", []) from None
+        if not hasattr(found, attribute):
+            raise StudentError("AttributeError", f"cs231n_gen/{module}.py has no {attribute}", [])
+        return getattr(found, attribute)
+
+    def _run(self, compute: Callable[[], object]) -> object:
+        """Compute on the student's side; what comes back is plain, what goes wrong a
+        `StudentError`."""
+        try:
+            with torch.enable_grad():
+                result = _outgoing(self, compute())
+        except PropertyFailed:
+            raise  # a test's own function, called by the student's code, refused what it was given
+        except StudentError as error:
+            self._on_result(error)
+            raise
+        except (Exception, SystemExit) as error:
+            failure = _student_error(error)
+            self._on_result(failure)
+            raise failure from error
+        self._on_result(result)
+        return result
+
+
+class _Module:
+    """`student.flow`: its functions, called on the student's side."""
+
+    def __init__(self, student: Student, name: str):
+        self._student, self._name = student, name
+
+    def __getattr__(self, function: str) -> Callable:
+        def call(*args, **kwargs):
+            find = self._student._find
+            return self._student._run(lambda: _call(find(f"{self._name}.{function}"), args, kwargs))
+
+        return call
+
+
+class Object:
+    """Something that lives on the student's side."""
+
+    def __init__(self, student: Student, value: object):
+        self._student, self._value = student, value
+
+    @property
+    def kind(self) -> str:
+        """The name of its class."""
+        return type(self._value).__name__
+
+    def __call__(self, *args, **kwargs):
+        return self._student._run(lambda: _call(self._value, args, kwargs))
+
+    def call(self, method: str, *args, **kwargs):
+        """Call one of its methods."""
+        return self._student._run(lambda: _call(getattr(self._value, method), args, kwargs))
+
+    def get(self, attribute: str):
+        """Read one of its attributes."""
+        return self._student._run(lambda: getattr(self._value, attribute))
+
+    def state(self) -> dict[str, Tensor]:
+        """The weights of a module, by name."""
+        return self._student._run(lambda: dict(self._value.state_dict()))
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Put weights into a module."""
+        self._student._run(lambda: self._value.load_state_dict(weights) and None)
+
+
+def _call(function: Callable, args, kwargs):
+    incoming = [_incoming(a) for a in args]
+    return function(*incoming, **{k: _incoming(a) for k, a in kwargs.items()})
+
+
+def _incoming(value):
+    if isinstance(value, Object):
+        return value._value
+    if isinstance(value, Tensor) and value.is_leaf and not value.requires_grad:
+        return (
+            value.clone()
+        )  # a student who writes into an argument must not change the test's own copy
+    return value
+
+
+def _outgoing(student: Student, value):
+    if isinstance(value, Tensor):
+        if type(value) not in (Tensor, nn.Parameter):
+            raise StudentError(
+                "TypeError", f"a plain tensor is expected, not {type(value).__name__}", []
+            )
+        return value.detach().clone()
+    if isinstance(value, tuple | list):
+        return type(value)(_outgoing(student, v) for v in value)
+    if isinstance(value, dict):
+        return {k: _outgoing(student, v) for k, v in value.items()}
+    return value if isinstance(value, PLAIN) else Object(student, value)
+
+
+def _gradient(total: Tensor, w):
+    weights = dict(w._value.named_parameters()) if isinstance(w, Object) else {"": w}
+    if total.requires_grad:
+        found = torch.autograd.grad(
+            total, list(weights.values()), retain_graph=True, allow_unused=True
+        )
+    else:
+        found = [None] * len(weights)
+    gradients = dict(zip(weights, found, strict=True))
+    return gradients if isinstance(w, Object) else gradients[""]
+
+
+def _student_error(error: BaseException) -> StudentError:
+    ours = str(PACKAGE / "checking")
+    frames = [
+        Frame(Path(f.filename).name, f.lineno or 0, f.name, f.line or "")
+        for f in traceback.extract_tb(error.__traceback__)
+        if not f.filename.startswith(ours) and "site-packages" not in f.filename
+    ]
+    kind = NotWritten if isinstance(error, NotImplementedError) else StudentError
+    if isinstance(error, SyntaxError):
+        frames = [Frame(Path(error.filename or "?").name, error.lineno or 0, "", error.text or "")]
+    return kind(type(error).__name__, str(error).strip(), frames)
