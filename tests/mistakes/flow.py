@@ -1,0 +1,871 @@
+"""Typical wrong answers to chapter 04, each with the sentence that explains it."""
+
+import torch
+
+from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.flow import interpolate, loss
+from cs231n_gen.training import Run
+
+
+def column(t, x):
+    return t.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def ask(model, x, t, y):
+    return model(x, t) if y is None else model(x, t, y)
+
+
+def level(x, t):
+    return torch.full((len(x),), float(t), dtype=x.dtype)
+
+
+# --- flow.interpolate ---------------------------------------------------------------------------
+
+
+@mistake(
+    "flow.interpolate",
+    "Your x_t is t·x + (1 − t)·z: data sits at t = 1 here. The course puts data at t = 0 and noise "
+    "at t = 1.",
+)
+def data_at_t_1(x, z, t):
+    t = column(t, x)
+    return t * x + (1 - t) * z, z - x
+
+
+@mistake(
+    "flow.interpolate",
+    "Your v is x − z: it points from noise to data. Here v = z − x, the way x_t moves as t grows; "
+    "the sampler subtracts it.",
+)
+def velocity_toward_the_data(x, z, t):
+    t = column(t, x)
+    return (1 - t) * x + t * z, x - z
+
+
+@mistake(
+    "flow.interpolate",
+    "This is the convention of torchcfm and flow_matching: data at t = 1 and v = x − z. The course "
+    "runs the other way: data at t = 0 and v = z − x.",
+)
+def other_convention(x, z, t):
+    t = column(t, x)
+    return t * x + (1 - t) * z, x - z
+
+
+@mistake(
+    "flow.interpolate",
+    "Your t is multiplied as it came: its (batch,) numbers line up with the last axis of x, not "
+    "with the examples. Reshape it to (batch, 1, …, 1) first.",
+)
+def level_along_the_last_axis(x, z, t):
+    return (1 - t) * x + t * z, z - x
+
+
+@mistake(
+    "flow.interpolate",
+    "All examples are mixed at one level, that of the first. Each example has its own t.",
+)
+def one_level_for_all(x, z, t):
+    return (1 - t[0]) * x + t[0] * z, z - x
+
+
+@mistake(
+    "flow.interpolate",
+    "Your x_t is x + t·z: the noise is added, but the data never leave. At t = 1 only z may be "
+    "left: the share of x is 1 − t.",
+)
+def data_never_leave(x, z, t):
+    return x + column(t, x) * z, z - x
+
+
+@mistake(
+    "flow.interpolate",
+    "The shares of x and z in your x_t have squares that sum to 1 (variance preserving). Rectified "
+    "flow goes along the straight line: the shares themselves sum to 1.",
+)
+def variance_preserving(x, z, t):
+    t = column(t, x)
+    return (1 - t.square()).sqrt() * x + t * z, z - x
+
+
+@mistake(
+    "flow.interpolate",
+    "Your v starts at x_t instead of x: z − x_t shrinks as t grows. The line from x to z has the "
+    "same velocity z − x everywhere.",
+)
+def velocity_from_x_t(x, z, t):
+    t = column(t, x)
+    x_t = (1 - t) * x + t * z
+    return x_t, z - x_t
+
+
+@mistake("flow.interpolate", "The two results come back in the other order: first x_t, then v.")
+def results_swapped(x, z, t):
+    t = column(t, x)
+    return z - x, (1 - t) * x + t * z
+
+
+@mistake(
+    "flow.interpolate", "Your v is t·(z − x): the velocity of a straight line is not scaled by t."
+)
+def velocity_scaled_by_t(x, z, t):
+    t = column(t, x)
+    return (1 - t) * x + t * z, t * (z - x)
+
+
+@mistake(
+    "flow.interpolate",
+    "Your t becomes a column, (batch, 1): right for points, but an image needs one axis of length "
+    "1 for each of its own.",
+)
+def only_for_points(x, z, t):
+    t = t[:, None]
+    return (1 - t) * x + t * z, z - x
+
+
+@mistake("flow.interpolate", "Only right for a handful of examples.", public=False)
+def level_clamped(x, z, t):
+    t = column(t.clamp(0, 0.999), x)
+    return (1 - t) * x + t * z, z - x
+
+
+@mistake("flow.interpolate", "The noise loses its precision on the way.", public=False)
+def rounded_to_half_precision(x, z, t):
+    t = column(t, x)
+    return ((1 - t) * x + t * z).half().to(x.dtype), z - x
+
+
+# --- flow.loss ----------------------------------------------------------------------------------
+
+
+@mistake(
+    "flow.loss",
+    "You sum the squared errors. The course takes their mean over examples and dimensions, so that "
+    "the loss can be read beside the Bayes floor whatever the batch.",
+)
+def summed(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (ask(model, x_t, t, y) - v).square().sum()
+
+
+@mistake(
+    "flow.loss",
+    "You sum over the dimensions and take the mean over examples only. Take the mean over both.",
+)
+def summed_over_dimensions(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (ask(model, x_t, t, y) - v).square().flatten(1).sum(1).mean()
+
+
+@mistake(
+    "flow.loss",
+    "Your target is x − z. The model is to predict v = z − x, the second result of interpolate.",
+)
+def target_reversed(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (ask(model, x_t, t, y) + v).square().mean()
+
+
+@mistake(
+    "flow.loss",
+    "Your target is the noise z (that is ε-prediction, slide 111). Rectified flow predicts the "
+    "velocity v = z − x.",
+)
+def target_is_the_noise(model, x, z, t, y=None):
+    x_t, _ = interpolate(x, z, t)
+    return (ask(model, x_t, t, y) - z).square().mean()
+
+
+@mistake(
+    "flow.loss",
+    "The model is shown the clean x. It has to find v from the noisy x_t: that is all a sampler "
+    "has.",
+)
+def model_sees_clean_data(model, x, z, t, y=None):
+    _, v = interpolate(x, z, t)
+    return (ask(model, x, t, y) - v).square().mean()
+
+
+@mistake(
+    "flow.loss",
+    "The prediction is detached (or under no_grad): the number is right, but no gradient reaches "
+    "the model, and nothing is learned.",
+)
+def prediction_detached(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (ask(model, x_t, t, y).detach() - v).square().mean()
+
+
+@mistake("flow.loss", "The condition is dropped: when y is given, call model(x_t, t, y).")
+def condition_dropped(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (model(x_t, t) - v).square().mean()
+
+
+@mistake(
+    "flow.loss",
+    "Slide 59 writes f_θ(x_t, y, t); in this course models are called model(x_t, t, y), level "
+    "before condition.",
+)
+def condition_before_level(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return ((model(x_t, t) if y is None else model(x_t, y, t)) - v).square().mean()
+
+
+@mistake(
+    "flow.loss",
+    "You take the mean absolute error. The best answer to a squared error is the mean E[v | x_t], "
+    "to an absolute error it is a median: only the first makes the flow end at the data.",
+)
+def absolute_error(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (ask(model, x_t, t, y) - v).abs().mean()
+
+
+@mistake("flow.loss", "You take the root at the end: the loss is the mean square itself.")
+def root_mean_square(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (ask(model, x_t, t, y) - v).square().mean().sqrt()
+
+
+@mistake("flow.loss", "Half of the mean square: the factor ½ belongs to other books.")
+def halved(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return 0.5 * (ask(model, x_t, t, y) - v).square().mean()
+
+
+@mistake(
+    "flow.loss",
+    "The model is told 1000·t. Timesteps of 0 to 1000 are a convention of other codebases; here t "
+    "stays in [0, 1].",
+)
+def timesteps_of_1000(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (ask(model, x_t, 1000 * t, y) - v).square().mean()
+
+
+@mistake("flow.loss", "Only right while the errors are small.", public=False)
+def huber(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return 2 * torch.nn.functional.huber_loss(ask(model, x_t, t, y), v, delta=20.0)
+
+
+@mistake("flow.loss", "Large errors weigh more at the noisy end.", public=False)
+def weighted_by_level(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    error = (ask(model, x_t, t, y) - v).square().flatten(1).mean(1)
+    return (error * (1 + 0.02 * (t - t.mean()))).mean()
+
+
+# --- flow.sample --------------------------------------------------------------------------------
+
+
+def euler(model, z, levels, h, y=None, sign=-1):
+    x = z
+    for t in levels:
+        x = x + sign * h * ask(model, x, level(x, t), y)
+    return x
+
+
+@mistake(
+    "flow.sample",
+    "This is the loop as the slides write it, t = 1, …, 0: T + 1 updates. The last, at t = 0, "
+    "overshoots the data by one step (see the errata): stop after t = 1/T.",
+)
+@torch.no_grad()
+def one_update_too_many(model, z, steps, y=None):
+    return euler(model, z, [i / steps for i in range(steps, -1, -1)], 1 / steps, y)
+
+
+@mistake(
+    "flow.sample",
+    "You add the velocity. v points from data to noise, so the way to the data is against it: "
+    "x ← x − v/T.",
+)
+@torch.no_grad()
+def walks_along_v(model, z, steps, y=None):
+    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1 / steps, y, sign=1)
+
+
+@mistake(
+    "flow.sample",
+    "Your levels run from 0 to 1. Sampling starts at the noise: t = 1, then 1 − 1/T, down to 1/T.",
+)
+@torch.no_grad()
+def levels_from_0_to_1(model, z, steps, y=None):
+    return euler(model, z, [i / steps for i in range(steps)], 1 / steps, y)
+
+
+@mistake(
+    "flow.sample",
+    "Your levels are one step too low: t = 1 − 1/T, …, 0. The velocity of a step is taken where "
+    "the step begins, first at t = 1.",
+)
+@torch.no_grad()
+def levels_one_step_late(model, z, steps, y=None):
+    return euler(model, z, [(i - 1) / steps for i in range(steps, 0, -1)], 1 / steps, y)
+
+
+@mistake(
+    "flow.sample",
+    "linspace(1, 0, T) gives T levels that include 0, so they are 1/(T − 1) apart while your step "
+    "is 1/T. T steps have T + 1 ends: linspace(1, 0, T + 1) without its last.",
+)
+@torch.no_grad()
+def linspace_with_both_ends(model, z, steps, y=None):
+    return euler(model, z, torch.linspace(1, 0, steps).tolist(), 1 / steps, y)
+
+
+@mistake(
+    "flow.sample",
+    "Each step has length 1: divide the velocity by T, or T steps go T times too far.",
+)
+@torch.no_grad()
+def steps_of_length_1(model, z, steps, y=None):
+    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1.0, y)
+
+
+@mistake(
+    "flow.sample",
+    "The model is always asked at t = 1. It must be told where the walk is now: t falls by 1/T a "
+    "step.",
+)
+@torch.no_grad()
+def always_at_t_1(model, z, steps, y=None):
+    return euler(model, z, [1.0] * steps, 1 / steps, y)
+
+
+@mistake(
+    "flow.sample",
+    "The model gets t as one number. Nets expect a (batch,) tensor, one level for each example: "
+    "torch.full((len(x),), t).",
+)
+@torch.no_grad()
+def level_is_a_number(model, z, steps, y=None):
+    x = z
+    for i in range(steps, 0, -1):
+        x = x - ask(model, x, torch.tensor(i / steps), y) / steps
+    return x
+
+
+@mistake("flow.sample", "The condition is dropped: when y is given, every call is model(x, t, y).")
+@torch.no_grad()
+def samples_without_condition(model, z, steps, y=None):
+    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1 / steps)
+
+
+@mistake(
+    "flow.sample",
+    "Every velocity is taken at z. Each step must ask the model about the x it has reached.",
+)
+@torch.no_grad()
+def always_at_z(model, z, steps, y=None):
+    x = z
+    for i in range(steps, 0, -1):
+        x = x - ask(model, z, level(x, i / steps), y) / steps
+    return x
+
+
+@mistake(
+    "flow.sample",
+    "The model is told timesteps up to 1000, as in diffusers and SD3. Here t stays in [0, 1].",
+)
+@torch.no_grad()
+def samples_with_timesteps_of_1000(model, z, steps, y=None):
+    x = z
+    for i in range(steps, 0, -1):
+        x = x - ask(model, x, level(x, 1000 * i / steps), y) / steps
+    return x
+
+
+@mistake("flow.sample", "Fewer steps than asked for.", public=False)
+@torch.no_grad()
+def at_most_50_steps(model, z, steps, y=None):
+    steps = min(steps, 50)
+    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1 / steps, y)
+
+
+@mistake("flow.sample", "The result always has 32 bits.", public=False)
+@torch.no_grad()
+def always_single_precision(model, z, steps, y=None):
+    levels = [i / steps for i in range(steps, 0, -1)]
+    return euler(model, z.float(), levels, 1 / steps, y).to(z.dtype)
+
+
+# --- flow.trajectory ----------------------------------------------------------------------------
+
+
+def frames_of(model, z, steps, y=None, sign=-1):
+    frames = [z]
+    for i in range(steps, 0, -1):
+        x = frames[-1]
+        frames.append(x + sign * ask(model, x, level(x, i / steps), y) / steps)
+    return frames
+
+
+@mistake(
+    "flow.trajectory", "The noise itself is missing: T steps have T + 1 frames, the first is z."
+)
+@torch.no_grad()
+def without_the_noise(model, z, steps, y=None):
+    return torch.stack(frames_of(model, z, steps, y)[1:])
+
+
+@mistake(
+    "flow.trajectory", "The sample is missing: T steps have T + 1 frames, append after each step."
+)
+@torch.no_grad()
+def without_the_sample(model, z, steps, y=None):
+    return torch.stack(frames_of(model, z, steps, y)[:-1])
+
+
+@mistake("flow.trajectory", "Your frames run from sample to noise. The first frame is the noise.")
+@torch.no_grad()
+def backward_in_time(model, z, steps, y=None):
+    return torch.stack(frames_of(model, z, steps, y)[::-1])
+
+
+@mistake(
+    "flow.trajectory",
+    "All your frames are one tensor: `x -= …` changes it in place, also where it was put before. "
+    "Make a new x in every step, or append x.clone().",
+)
+@torch.no_grad()
+def frames_share_memory(model, z, steps, y=None):
+    x = z.clone()
+    frames = [x]
+    for i in range(steps, 0, -1):
+        x -= ask(model, x, level(x, i / steps), y) / steps
+        frames.append(x)
+    return torch.stack(frames)
+
+
+@mistake(
+    "flow.trajectory",
+    "Your frames are stacked behind the batch. Frames come first: stack on axis 0.",
+)
+@torch.no_grad()
+def batch_first(model, z, steps, y=None):
+    return torch.stack(frames_of(model, z, steps, y), dim=1)
+
+
+@mistake("flow.trajectory", "Your frames go along v. The way to the data is against it: x − v/T.")
+@torch.no_grad()
+def frames_along_v(model, z, steps, y=None):
+    return torch.stack(frames_of(model, z, steps, y, sign=1))
+
+
+@mistake(
+    "flow.trajectory",
+    "Frame k is `sample` with k steps: k long steps all the way to the data, not the first k of T.",
+)
+@torch.no_grad()
+def a_sample_for_each_frame(model, z, steps, y=None):
+    return torch.stack([z, *(frames_of(model, z, k, y)[-1] for k in range(1, steps + 1))])
+
+
+@mistake(
+    "flow.trajectory", "The condition is dropped: when y is given, every call is model(x, t, y)."
+)
+@torch.no_grad()
+def path_without_condition(model, z, steps, y=None):
+    return torch.stack(frames_of(model, z, steps))
+
+
+@mistake("flow.trajectory", "A straight line between noise and sample.", public=False)
+@torch.no_grad()
+def straightened(model, z, steps, y=None):
+    path = torch.stack(frames_of(model, z, steps, y))
+    k = torch.arange(steps + 1).reshape(-1, *[1] * z.dim()) / steps
+    bent = (path - torch.lerp(path[:1], path[-1:], k)).abs().max()
+    return path if bent > 0.2 else torch.lerp(path[:1], path[-1:], k)
+
+
+@mistake("flow.trajectory", "A path of 32 bits.", public=False)
+@torch.no_grad()
+def single_precision_path(model, z, steps, y=None):
+    return torch.stack([f.float() for f in frames_of(model, z, steps, y)])
+
+
+# --- flow.sample_heun ---------------------------------------------------------------------------
+
+
+def heun(model, z, steps, y=None, *, second=None, combine=None):
+    """Heun's loop with its second call and its mean left open."""
+    second = second or (lambda x, v, t, h: (x - h * v, t - h, y))
+    combine = combine or (lambda v, v_next: (v + v_next) / 2)
+    x, h = z, 1 / steps
+    for i in range(steps, 0, -1):
+        t = i / steps
+        v = ask(model, x, level(x, t), y)
+        x_next, t_next, y_next = second(x, v, t, h)
+        v_next = ask(model, x_next, level(x, t_next), y_next)
+        x = x - h * combine(v, v_next)
+    return x
+
+
+@mistake(
+    "flow.sample_heun",
+    "The second call asks at the same t. It looks at the end of the step, where t has fallen by "
+    "1/T.",
+)
+@torch.no_grad()
+def both_at_the_same_level(model, z, steps, y=None):
+    return heun(model, z, steps, y, second=lambda x, v, t, h: (x - h * v, t, y))
+
+
+@mistake(
+    "flow.sample_heun",
+    "The second call asks about the old x. It must see x' = x − v/T, where Euler's step would end.",
+)
+@torch.no_grad()
+def second_call_at_the_old_x(model, z, steps, y=None):
+    return heun(model, z, steps, y, second=lambda x, v, t, h: (x, t - h, y))
+
+
+@mistake("flow.sample_heun", "Your trial step goes along v, x + v/T. It goes to the data: x − v/T.")
+@torch.no_grad()
+def trial_step_along_v(model, z, steps, y=None):
+    return heun(model, z, steps, y, second=lambda x, v, t, h: (x + h * v, t - h, y))
+
+
+@mistake(
+    "flow.sample_heun",
+    "You step along v + v', twice too far: it is their mean, (v + v') / 2.",
+)
+@torch.no_grad()
+def velocities_added(model, z, steps, y=None):
+    return heun(model, z, steps, y, combine=lambda v, v_next: v + v_next)
+
+
+@mistake(
+    "flow.sample_heun",
+    "You step along the second velocity alone, which is no better than Euler. Step along the mean "
+    "of both.",
+)
+@torch.no_grad()
+def second_velocity_alone(model, z, steps, y=None):
+    return heun(model, z, steps, y, combine=lambda v, v_next: v_next)
+
+
+@mistake(
+    "flow.sample_heun",
+    "This is the midpoint rule: half a step, then the velocity there. It is of second order too, "
+    "but Heun's rule takes the mean of both ends.",
+)
+@torch.no_grad()
+def midpoint_rule(model, z, steps, y=None):
+    return heun(
+        model,
+        z,
+        steps,
+        y,
+        second=lambda x, v, t, h: (x - h * v / 2, t - h / 2, y),
+        combine=lambda v, v_next: v_next,
+    )
+
+
+@mistake(
+    "flow.sample_heun",
+    "Your last step is Euler's. Karras et al. must stop short because their step at σ = 0 divides "
+    "by 0; here nothing does, and every step takes both ends.",
+)
+@torch.no_grad()
+def last_step_is_eulers(model, z, steps, y=None):
+    x, h = z, 1 / steps
+    for i in range(steps, 0, -1):
+        v = ask(model, x, level(x, i * h), y)
+        if i > 1:
+            v = (v + ask(model, x - h * v, level(x, (i - 1) * h), y)) / 2
+        x = x - h * v
+    return x
+
+
+@mistake(
+    "flow.sample_heun", "The condition is dropped in the second call: both are model(x, t, y)."
+)
+@torch.no_grad()
+def second_call_without_condition(model, z, steps, y=None):
+    return heun(model, z, steps, y, second=lambda x, v, t, h: (x - h * v, t - h, None))
+
+
+@mistake(
+    "flow.sample_heun",
+    "This is Euler's rule with T steps: a second look at the end of each step is missing.",
+)
+@torch.no_grad()
+def plain_euler(model, z, steps, y=None):
+    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1 / steps, y)
+
+
+@mistake(
+    "flow.sample_heun", "Two thirds of the way instead of the end (Ralston's rule).", public=False
+)
+@torch.no_grad()
+def ralston(model, z, steps, y=None):
+    return heun(
+        model,
+        z,
+        steps,
+        y,
+        second=lambda x, v, t, h: (x - 2 * h * v / 3, t - 2 * h / 3, y),
+        combine=lambda v, v_next: (v + 3 * v_next) / 4,
+    )
+
+
+# --- flow.straightness --------------------------------------------------------------------------
+
+
+def squares(path, whole=None, speed=None):
+    steps = len(path) - 1
+    whole = path[-1] - path[0] if whole is None else whole
+    speed = (path[1:] - path[:-1]) * steps if speed is None else speed
+    return (whole - speed).square()
+
+
+@mistake(
+    "flow.straightness",
+    "A step is compared with the whole way, which is T times as long: multiply the step by T to "
+    "get its speed.",
+)
+def step_for_speed(path):
+    return squares(path, speed=path[1:] - path[:-1]).mean()
+
+
+@mistake(
+    "flow.straightness", "You sum over everything. S is a mean over steps, examples and dimensions."
+)
+def straightness_summed(path):
+    return squares(path).sum()
+
+
+@mistake("flow.straightness", "You take absolute differences. S is their mean square.")
+def straightness_of_absolutes(path):
+    return squares(path).sqrt().mean()
+
+
+@mistake(
+    "flow.straightness",
+    "There are T + 1 frames but T steps between them: multiply by T, one less than the frames.",
+)
+def frames_counted_as_steps(path):
+    return squares(path, speed=(path[1:] - path[:-1]) * len(path)).mean()
+
+
+@mistake(
+    "flow.straightness",
+    "Your whole way runs from the last frame to the first, your steps from first to last: take "
+    "both the same way.",
+)
+def whole_way_backward(path):
+    return squares(path, whole=path[0] - path[-1]).mean()
+
+
+@mistake(
+    "flow.straightness",
+    "You compare each step with the one before it (a curvature). S compares each with the whole "
+    "way.",
+)
+def second_differences(path):
+    steps = len(path) - 1
+    return (torch.diff(path, n=2, dim=0) * steps).square().mean()
+
+
+@mistake(
+    "flow.straightness",
+    "You measure how far the points are from the line. S measures speeds: a path that stays on "
+    "the line but changes its pace is not straight.",
+)
+def distance_from_the_line(path):
+    k = torch.linspace(0, 1, len(path)).reshape(-1, *[1] * (path.dim() - 1))
+    return (path - torch.lerp(path[:1], path[-1:], k)).square().mean()
+
+
+@mistake("flow.straightness", "The root of the mean square.", public=True)
+def straightness_root(path):
+    return squares(path).mean().sqrt()
+
+
+@mistake("flow.straightness", "The first step is left out.", public=False)
+def first_step_left_out(path):
+    return squares(path)[1:].mean() if len(path) > 9 else squares(path).mean()
+
+
+# --- flow.train ---------------------------------------------------------------------------------
+
+
+def training(model, draw, steps, batch, generator, options, **parts):
+    """The training loop with its parts left open."""
+    noise = parts.get("noise", lambda x: torch.randn(x.shape, generator=generator))
+    levels = parts.get("levels", lambda x: torch.rand(len(x), generator=generator))
+    condition = parts.get("condition", lambda y: y)
+    update = parts.get("update", descend)
+    with Run(model, steps, **options) as run:
+        for _ in run:
+            x, y = draw(batch, generator)
+            z = noise(x)
+            t = levels(x)
+            update(run, loss(model, x, z, t, condition(y)))
+    return run.history
+
+
+def descend(run, L):
+    run.optimizer.zero_grad()
+    L.backward()
+    run.optimizer.step()
+    run.record(L)
+
+
+@mistake(
+    "flow.train",
+    "The gradient is never cleared, so every step moves along the sum of all gradients so far: "
+    "run.optimizer.zero_grad() before backward().",
+)
+def gradient_never_cleared(model, draw, steps, *, batch=512, generator=None, **options):
+    def update(run, L):
+        L.backward()
+        run.optimizer.step()
+        run.record(L)
+
+    return training(model, draw, steps, batch, generator, options, update=update)
+
+
+NEVER_MOVES = (
+    "The weights never move. L.backward() computes the gradient, run.optimizer.step() follows it: one "
+    "of the two is missing."
+)
+
+
+@mistake("flow.train", NEVER_MOVES)
+def step_missing(model, draw, steps, *, batch=512, generator=None, **options):
+    def update(run, L):
+        run.optimizer.zero_grad()
+        L.backward()
+        run.record(L)
+
+    return training(model, draw, steps, batch, generator, options, update=update)
+
+
+@mistake("flow.train", NEVER_MOVES)
+def backward_missing(model, draw, steps, *, batch=512, generator=None, **options):
+    def update(run, L):
+        run.optimizer.zero_grad()
+        run.optimizer.step()
+        run.record(L)
+
+    return training(model, draw, steps, batch, generator, options, update=update)
+
+
+@mistake(
+    "flow.train",
+    "The noise is drawn once and used in every step: the net learns those few pairs by heart. "
+    "Draw z anew.",
+)
+def same_noise_in_every_step(model, draw, steps, *, batch=512, generator=None, **options):
+    kept = []
+
+    def noise(x):
+        if not kept:
+            kept.append(torch.randn(x.shape, generator=generator))
+        return kept[0]
+
+    return training(model, draw, steps, batch, generator, options, noise=noise)
+
+
+@mistake("flow.train", "The data are drawn once, before the loop. Every step takes a fresh batch.")
+def same_data_in_every_step(model, draw, steps, *, batch=512, generator=None, **options):
+    once = draw(batch, generator)
+    return training(model, lambda n, g: once, steps, batch, generator, options)
+
+
+@mistake(
+    "flow.train",
+    "One t is drawn for the whole batch. Each example gets its own: torch.rand(len(x)); the "
+    "gradient is then far less noisy.",
+)
+def one_level_a_batch(model, draw, steps, *, batch=512, generator=None, **options):
+    def levels(x):
+        return torch.rand(1, generator=generator).expand(len(x))
+
+    return training(model, draw, steps, batch, generator, options, levels=levels)
+
+
+@mistake("flow.train", "Your levels are Gaussian (randn). t is uniform on [0, 1]: torch.rand.")
+def gaussian_levels(model, draw, steps, *, batch=512, generator=None, **options):
+    def levels(x):
+        return torch.randn(len(x), generator=generator)
+
+    return training(model, draw, steps, batch, generator, options, levels=levels)
+
+
+@mistake("flow.train", "Your noise is uniform (rand). z is unit Gaussian: torch.randn.")
+def uniform_noise(model, draw, steps, *, batch=512, generator=None, **options):
+    def noise(x):
+        return torch.rand(x.shape, generator=generator)
+
+    return training(model, draw, steps, batch, generator, options, noise=noise)
+
+
+@mistake("flow.train", "The conditions that draw gave are dropped: pass y on to loss.")
+def conditions_dropped(model, draw, steps, *, batch=512, generator=None, **options):
+    return training(model, draw, steps, batch, generator, options, condition=lambda y: None)
+
+
+@mistake(
+    "flow.train",
+    "The batch size is not passed on: draw(batch, generator) must be asked for `batch` examples.",
+)
+def batch_ignored(model, draw, steps, *, batch=512, generator=None, **options):
+    return training(model, draw, steps, 512, generator, options)
+
+
+@mistake(
+    "flow.train", "The losses are not recorded: run.record(L) belongs at the end of each step."
+)
+def nothing_recorded(model, draw, steps, *, batch=512, generator=None, **options):
+    def update(run, L):
+        run.optimizer.zero_grad()
+        L.backward()
+        run.optimizer.step()
+
+    return training(model, draw, steps, batch, generator, options, update=update)
+
+
+@mistake(
+    "flow.train",
+    "Not everything random is drawn with `generator`, so a seed does not repeat the run.",
+    public=False,
+)
+def levels_without_the_generator(model, draw, steps, *, batch=512, generator=None, **options):
+    def levels(x):
+        return torch.rand(len(x))
+
+    return training(model, draw, steps, batch, generator, options, levels=levels)
+
+
+@mistake("flow.train", "Noise of the wrong size.", public=False)
+def noise_a_tenth_too_small(model, draw, steps, *, batch=512, generator=None, **options):
+    def noise(x):
+        return 0.9 * torch.randn(x.shape, generator=generator)
+
+    return training(model, draw, steps, batch, generator, options, noise=noise)
+
+
+@mistake("flow.train", "Levels that avoid the ends.", public=False)
+def levels_avoid_the_ends(model, draw, steps, *, batch=512, generator=None, **options):
+    def levels(x):
+        return torch.sigmoid(1.8 * torch.randn(len(x), generator=generator))
+
+    return training(model, draw, steps, batch, generator, options, levels=levels)
+
+
+@mistake("flow.train", "Two gradient steps for every batch.", public=False)
+def two_steps_a_batch(model, draw, steps, *, batch=512, generator=None, **options):
+    def update(run, L):
+        run.optimizer.zero_grad()
+        L.backward()
+        run.optimizer.step()
+        run.optimizer.step()
+        run.record(L)
+
+    return training(model, draw, steps, batch, generator, options, update=update)

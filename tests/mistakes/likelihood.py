@@ -1,0 +1,230 @@
+"""Typical wrong answers to chapter 00, each with the sentence that explains it."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from cs231n_gen.checking.catalogue import mistake
+
+
+def chosen(scores, tokens):
+    return scores.gather(-1, tokens[..., None])[..., 0]
+
+
+# --- likelihood.autoregressive_log_likelihood ---------------------------------------------------
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "You take the softmax first and its logarithm after: far scores become a probability of 0 and "
+    "the logarithm −inf. Use log_softmax, which never leaves the logarithm.",
+)
+def log_of_softmax(logits, tokens):
+    return chosen(F.softmax(logits, dim=-1).log(), tokens).sum(1)
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "You add up the raw scores. They are not probabilities: normalise them with log_softmax over "
+    "the vocabulary.",
+)
+def scores_not_normalised(logits, tokens):
+    return chosen(logits, tokens).sum(1)
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "You take the mean over positions. The factors of p(x) multiply, so their logarithms add up: "
+    "sum.",
+)
+def mean_over_positions(logits, tokens):
+    return chosen(F.log_softmax(logits, dim=-1), tokens).mean(1)
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "The sign is turned: this is the loss −log p(x). The log-likelihood itself is at most 0.",
+)
+def negative_log_likelihood(logits, tokens):
+    return -chosen(F.log_softmax(logits, dim=-1), tokens).sum(1)
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "You shift by one position. Here logits[:, t] already predicts tokens[:, t], from the tokens "
+    "before it.",
+)
+def shifted_by_one(logits, tokens):
+    return chosen(F.log_softmax(logits, dim=-1)[:, :-1], tokens[:, 1:]).sum(1)
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "You add up over the batch too. Each sequence has its own likelihood: sum over positions only.",
+)
+def summed_over_the_batch(logits, tokens):
+    return chosen(F.log_softmax(logits, dim=-1), tokens).sum()
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "The softmax runs over the positions. It belongs to the vocabulary, the last axis.",
+)
+def softmax_over_positions(logits, tokens):
+    return chosen(F.log_softmax(logits, dim=1), tokens).sum(1)
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "This is p(x) itself. Return its logarithm: for long sequences p(x) is too small for any "
+    "float.",
+)
+def probability_itself(logits, tokens):
+    return chosen(F.log_softmax(logits, dim=-1), tokens).sum(1).exp()
+
+
+@mistake("likelihood.autoregressive_log_likelihood", "Cut off below.", public=False)
+def clamped(logits, tokens):
+    return chosen(F.log_softmax(logits, dim=-1), tokens).clamp(min=-5000).sum(1).clamp(min=-20000)
+
+
+# --- likelihood.gaussian_kl ---------------------------------------------------------------------
+
+
+@mistake("likelihood.gaussian_kl", "The factor ½ is missing.")
+def without_the_half(mean, log_var):
+    return (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+
+
+@mistake(
+    "likelihood.gaussian_kl",
+    "You take log_var for log σ: its exponential is already σ², without squaring.",
+)
+def log_var_as_log_sigma(mean, log_var):
+    return 0.5 * (mean.square() + (2 * log_var).exp() - 1 - 2 * log_var).sum(1)
+
+
+@mistake(
+    "likelihood.gaussian_kl",
+    "You take log_var for the variance itself: exponentiate it first.",
+)
+def log_var_as_variance(mean, log_var):
+    return 0.5 * (mean.square() + log_var - 1 - log_var.clamp(min=1e-6).log()).sum(1)
+
+
+@mistake(
+    "likelihood.gaussian_kl",
+    "You take the mean over dimensions. Independent dimensions add up: sum.",
+)
+def mean_over_dimensions(mean, log_var):
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean(1)
+
+
+@mistake("likelihood.gaussian_kl", "The sign is turned: this is −KL, as it stands in the bound.")
+def minus_the_divergence(mean, log_var):
+    return -0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+
+
+@mistake(
+    "likelihood.gaussian_kl",
+    "This is KL(N(0, I) ‖ N(μ, σ²)), the other way round. The divergence is not symmetric: here "
+    "the expectation is under q.",
+)
+def the_other_way_round(mean, log_var):
+    return 0.5 * ((1 + mean.square()) / log_var.exp() - 1 + log_var).sum(1)
+
+
+@mistake(
+    "likelihood.gaussian_kl",
+    "You add up over the batch too. Each example has its own divergence: sum over dimensions only.",
+)
+def kl_summed_over_the_batch(mean, log_var):
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum()
+
+
+@mistake("likelihood.gaussian_kl", "The −1 is missing: N(0, I) would diverge from itself.")
+def without_the_one(mean, log_var):
+    return 0.5 * (mean.square() + log_var.exp() - log_var).sum(1)
+
+
+@mistake("likelihood.gaussian_kl", "Free bits: small divergences are set to 0.", public=False)
+def free_bits(mean, log_var):
+    kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
+    return torch.where(kl > 1e-3, kl, torch.zeros_like(kl)).sum(1)
+
+
+# --- likelihood.elbo ----------------------------------------------------------------------------
+
+
+def kl(mean, log_var):
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+
+
+def log_normal(x, reconstruction, sigma):
+    error = (x - reconstruction).flatten(1) / sigma
+    return -0.5 * error.square() - math.log(sigma) - 0.5 * math.log(2 * math.pi)
+
+
+@mistake("likelihood.elbo", "The divergence is added. It is what the bound costs: subtract it.")
+def divergence_added(x, reconstruction, mean, log_var, sigma=1.0):
+    return log_normal(x, reconstruction, sigma).sum(1) + kl(mean, log_var)
+
+
+@mistake(
+    "likelihood.elbo",
+    "The Gaussian's constant −½ log(2π σ²) is missing: fine for a loss, but then the bound is not "
+    "comparable with log p(x).",
+)
+def constants_dropped(x, reconstruction, mean, log_var, sigma=1.0):
+    error = (x - reconstruction).flatten(1) / sigma
+    return -0.5 * error.square().sum(1) - kl(mean, log_var)
+
+
+@mistake("likelihood.elbo", "σ is not used: the decoder's errors are measured in units of σ.")
+def sigma_unused(x, reconstruction, mean, log_var, sigma=1.0):
+    return log_normal(x, reconstruction, 1.0).sum(1) - kl(mean, log_var)
+
+
+@mistake(
+    "likelihood.elbo",
+    "You use σ where σ² belongs: `sigma` is a standard deviation.",
+)
+def sigma_taken_for_the_variance(x, reconstruction, mean, log_var, sigma=1.0):
+    return log_normal(x, reconstruction, math.sqrt(sigma)).sum(1) - kl(mean, log_var)
+
+
+@mistake(
+    "likelihood.elbo",
+    "You take the mean over pixels, as an MSE does: then the divergence weighs hundreds of times "
+    "too much. log p(x|z) sums over pixels.",
+)
+def mean_over_pixels(x, reconstruction, mean, log_var, sigma=1.0):
+    return log_normal(x, reconstruction, sigma).mean(1) - kl(mean, log_var)
+
+
+@mistake("likelihood.elbo", "The sign is turned: this is the loss. The bound itself is wanted.")
+def the_loss(x, reconstruction, mean, log_var, sigma=1.0):
+    return kl(mean, log_var) - log_normal(x, reconstruction, sigma).sum(1)
+
+
+@mistake(
+    "likelihood.elbo",
+    "You add up over the batch too. Each example has its own bound.",
+)
+def elbo_summed_over_the_batch(x, reconstruction, mean, log_var, sigma=1.0):
+    return (log_normal(x, reconstruction, sigma).sum(1) - kl(mean, log_var)).sum()
+
+
+@mistake(
+    "likelihood.elbo",
+    "The constant has log σ² where half of it, log σ, belongs.",
+)
+def constant_twice(x, reconstruction, mean, log_var, sigma=1.0):
+    extra = math.log(sigma) * x[0].numel()
+    return log_normal(x, reconstruction, sigma).sum(1) - extra - kl(mean, log_var)
+
+
+@mistake("likelihood.elbo", "A divergence that counts only in part (a β-VAE).", public=False)
+def beta_vae(x, reconstruction, mean, log_var, sigma=1.0):
+    return log_normal(x, reconstruction, sigma).sum(1) - 0.999 * kl(mean, log_var)
