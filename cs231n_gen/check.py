@@ -1,11 +1,19 @@
 """The public check: `check("flow.interpolate")` says what is right, and which mistake it is when
 it is not."""
 
+from __future__ import annotations
+
 import ast
 import tomllib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cs231n_gen.checking.report import CheckFailed, Report, display
+if TYPE_CHECKING:  # a command line that only prints its help need not wait for torch and pytest
+    from cs231n_gen.checking.report import Report
+
+PACKAGE = Path(__file__).parent
+PUBLIC = PACKAGE.parent / "tests" / "public"
 
 
 def check(exercise: str, hint: int = 0) -> Report:
@@ -21,6 +29,8 @@ def check(exercise: str, hint: int = 0) -> Report:
             exercise to be done.
         ValueError: if there is no such exercise.
     """
+    from cs231n_gen.checking.report import CheckFailed, display
+
     report = run_check(exercise, hint)
     if not report.passed:
         display(report)
@@ -41,7 +51,8 @@ def check_all(exercises: Sequence[str] = ()) -> bool:
 
 def run_check(exercise: str, hint: int = 0) -> Report:
     """The report of `check`, without showing it."""
-    from cs231n_gen.checking.diagnosis import PUBLIC, diagnose
+    from cs231n_gen.checking.diagnosis import diagnose
+    from cs231n_gen.checking.report import Report
     from cs231n_gen.checking.run import run
 
     known = known_exercises()
@@ -55,8 +66,6 @@ def run_check(exercise: str, hint: int = 0) -> Report:
 
 def known_exercises() -> list[str]:
     """The ids of all exercises that have a public check, in the order of the tests."""
-    from cs231n_gen.checking.diagnosis import PUBLIC
-
     found = {}
     for path in sorted(PUBLIC.glob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -66,16 +75,12 @@ def known_exercises() -> list[str]:
 
 
 def _hints(exercise: str) -> tuple[str, ...]:
-    from cs231n_gen.checking.diagnosis import PUBLIC
-
     hints = tomllib.loads((PUBLIC / "hints.toml").read_text(encoding="utf-8"))
     return tuple(hints.get(exercise, ()))
 
 
 def _where(exercise: str) -> str:
     """The file and line at which an exercise is written."""
-    from cs231n_gen.checking.student import PACKAGE
-
     module, name = exercise.split(".")
     path = PACKAGE / f"{module}.py"
     try:

@@ -1,0 +1,623 @@
+"""Hidden graders of chapter 04: held to theory first (exact flows of Gaussian mixtures,
+identities, orders of convergence)."""
+
+import pytest
+import torch
+
+from cs231n_gen.checking import expect, fields
+from cs231n_gen.training import Run
+from cs231n_gen.truth import GaussianMixture
+
+
+def interpolate(weight=1):
+    return pytest.mark.exercise("flow.interpolate", weight=weight)
+
+
+def loss(weight=1):
+    return pytest.mark.exercise("flow.loss", weight=weight)
+
+
+def sample(weight=1):
+    return pytest.mark.exercise("flow.sample", weight=weight)
+
+
+def trajectory(weight=1):
+    return pytest.mark.exercise("flow.trajectory", weight=weight)
+
+
+def sample_heun(weight=1):
+    return pytest.mark.exercise("flow.sample_heun", weight=weight)
+
+
+def straightness(weight=1):
+    return pytest.mark.exercise("flow.straightness", weight=weight)
+
+
+def train(weight=1):
+    return pytest.mark.exercise("flow.train", weight=weight)
+
+
+def random_size(generator, low, high):
+    return int(torch.randint(low, high, (1,), generator=generator))
+
+
+def random_pair(generator, *shape, dtype=torch.float64):
+    x = 2 + 3 * torch.randn(shape, generator=generator, dtype=dtype)
+    return x, torch.randn(shape, generator=generator, dtype=dtype)
+
+
+def mixture(generator, components=3, dim=2, labels=None):
+    """A random mixture with distinct covariances."""
+    means = 3 * torch.randn(components, dim, generator=generator, dtype=torch.float64)
+    root = 0.4 * torch.randn(components, dim, dim, generator=generator, dtype=torch.float64)
+    covs = root @ root.mT + 0.05 * torch.eye(dim, dtype=torch.float64)
+    weights = 0.5 + torch.rand(components, generator=generator, dtype=torch.float64)
+    return GaussianMixture(weights, means, covs, labels=labels)
+
+
+def gaussian_flow(mean, std):
+    """The exact velocity of one Gaussian N(μ, s² I), and where its flow takes noise: z ↦ μ + s z.
+
+    Var(x_t) = (1 − t)² s² + t², Cov(v, x_t) = t − (1 − t) s², so v(x_t) = −μ + Cov/Var (x_t − (1 −
+    t) μ).
+    """
+
+    def velocity(x, t, y=None):
+        variance = ((1 - t) * std).square() + t**2
+        return -mean + (t - (1 - t) * std**2) / variance * (x - (1 - t) * mean)
+
+    return fields.Recorder(velocity), lambda z: mean + std * z
+
+
+# --- flow.interpolate ---------------------------------------------------------------------------
+
+
+@interpolate(2)
+@pytest.mark.parametrize("shape", [(), (3,), (3, 5, 4)])
+def test_the_ends_and_every_point_between(student, generator, shape):
+    """x_t is (1 − t) x + t z, example by example, for any shape"""
+    n = random_size(generator, 4, 9)
+    x, z = random_pair(generator, n, *shape)
+    t = torch.rand(n, generator=generator, dtype=torch.float64)
+    t[0], t[1] = 0, 1
+    x_t, _ = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
+    want = torch.stack([(1 - t[i]) * x[i] + t[i] * z[i] for i in range(n)])
+    expect.close(
+        x_t, want, "x_t is not on the line from x to z at its own level", atol=1e-9, rtol=1e-9
+    )
+
+
+@interpolate(2)
+def test_v_is_the_rate_at_which_x_t_moves(student, generator):
+    """v is the derivative of x_t with respect to t"""
+    x, z = random_pair(generator, 6, 2, 3)
+    t = 0.1 + 0.8 * torch.rand(6, generator=generator, dtype=torch.float64)
+    h = 1e-4
+    ahead, _ = expect.unpack(student.flow.interpolate(x, z, t + h), ["x_t", "v"])
+    behind, _ = expect.unpack(student.flow.interpolate(x, z, t - h), ["x_t", "v"])
+    _, v = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
+    expect.tensor(v, x.shape, "v")
+    rate = (expect.tensor(ahead, x.shape) - expect.tensor(behind, x.shape)) / (2 * h)
+    says = "v differs from the rate at which your own x_t moves with t"
+    expect.close(
+        v, rate, says, atol=1e-6
+    )  # central difference of a line: only rounding / h is left
+    expect.close(v, z - x, "v must be z − x, whatever t is", atol=1e-9)
+
+
+@interpolate()
+def test_following_v_from_x_t_leads_to_both_ends(student, generator):
+    """x_t − t v = x and x_t + (1 − t) v = z"""
+    x, z = random_pair(generator, 7, 4)
+    t = torch.rand(7, generator=generator, dtype=torch.float64)
+    x_t, v = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
+    x_t, v = expect.tensor(x_t, x.shape, "x_t"), expect.tensor(v, x.shape, "v")
+    expect.close(x_t - t[:, None] * v, x, "x_t − t v must lead back to the data", atol=1e-9)
+    expect.close(x_t + (1 - t[:, None]) * v, z, "x_t + (1 − t) v must lead to the noise", atol=1e-9)
+
+
+@interpolate()
+def test_as_many_examples_as_dimensions(student, generator):
+    """levels belong to examples, also when a batch is as large as a row"""
+    n = random_size(generator, 3, 7)
+    x, z = random_pair(generator, n, n)
+    t = torch.rand(n, generator=generator, dtype=torch.float64)
+    x_t, _ = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
+    want = x + t[:, None] * (z - x)
+    expect.close(x_t, want, "t was used along the columns", atol=1e-9)
+
+
+@interpolate()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_precision_is_kept(student, generator, dtype):
+    """the result has the precision of the data"""
+    x, z = random_pair(generator, 5, 3, dtype=dtype)
+    t = torch.rand(5, generator=generator, dtype=dtype)
+    for value in expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"]):
+        expect.true(value.dtype == dtype, "the precision changed on the way", value.dtype, dtype)
+
+
+# --- flow.loss ----------------------------------------------------------------------------------
+
+
+@loss(2)
+def test_the_exact_velocity_reaches_the_bayes_floor(student, generator):
+    """the exact velocity of a mixture has the irreducible loss, and no net less"""
+    truth = mixture(generator)
+    n = 20_000
+    x = truth.sample(n, generator)
+    z = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    t = 0.1 + 0.8 * torch.rand(1, generator=generator, dtype=torch.float64).expand(n)
+    value = student.flow.loss(lambda x_t, t: truth.velocity(x_t, t), x, z, t)
+    x_t = x + t[:, None] * (z - x)
+    errors = (truth.velocity(x_t, t) - (z - x)).square().mean(1)
+    sigma = float(errors.std() / n**0.5)
+    floor = float(truth.irreducible_loss(float(t[0])))
+    says = "for E[v | x_t] as the model, the loss must be the irreducible loss"
+    expect.close(value, floor, says, atol=6 * sigma, rtol=0)
+
+
+@loss(2)
+@pytest.mark.parametrize("shape", [(3,), (1, 4, 4)])
+def test_excess_over_the_best_is_the_squared_distance(student, generator, shape):
+    """the loss is the mean square of prediction − v, for points and images"""
+    n = random_size(generator, 5, 12)
+    x, z = random_pair(generator, n, *shape)
+    t = torch.rand(n, generator=generator, dtype=torch.float64)
+    off = 20 * torch.randn(n, *shape, generator=generator, dtype=torch.float64)
+    value = student.flow.loss(lambda x_t, t: (z - x) + off, x, z, t)
+    expect.close(value, off.square().mean(), "it is not the mean square over everything", rtol=1e-8)
+
+
+@loss()
+def test_the_model_is_asked_once_at_x_t_and_t(student, generator):
+    """the model sees x_t and the levels as they came"""
+    x, z = random_pair(generator, 6, 2)
+    t = torch.rand(6, generator=generator, dtype=torch.float64)
+    model = fields.linear(0.5)
+    student.flow.loss(model, x, z, t)
+    expect.true(len(model.times) >= 1, "the model was not asked")
+    expect.close(model.times[0], t, "the levels changed on the way to the model", atol=1e-9)
+    expect.close(model.inputs[0], x + t[:, None] * (z - x), "the model did not see x_t", atol=1e-9)
+
+
+@loss()
+def test_conditions_reach_the_model(student, generator):
+    """conditions reach the model unchanged, and none is made up"""
+    x, z = random_pair(generator, 6, 2)
+    t = torch.rand(6, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 9, (6,), generator=generator)
+    model = fields.by_label()
+    value = student.flow.loss(model, x, z, t, y)
+    x_t = x + t[:, None] * (z - x)
+    error = y[:, None] + t[:, None] * x_t - (z - x)
+    expect.close(value, error.square().mean(), "the conditional prediction is not used", rtol=1e-8)
+    plain = fields.linear(1.0)
+    student.flow.loss(plain, x, z, t)
+    expect.true(plain.conditions[0] is None, "a condition was passed although none was given")
+
+
+@loss(2)
+def test_gradients_of_the_weights(student, generator):
+    """the gradient with respect to the weights is that of the mean square"""
+    x, z = random_pair(generator, 32, 2, dtype=torch.float32)
+    t = torch.rand(32, generator=generator)
+    net = student.new("checking.fields.LinearField", dim=2)
+    weights = {
+        "W": torch.randn(2, 2, generator=generator),
+        "u": torch.ones(2),
+        "c": torch.ones(1, 2),
+    }
+    net.load(weights)
+    (gradient,) = student.gradient("flow.loss", net, x, z, t, wrt=[net])
+    x_t = x + t[:, None] * (z - x)
+    error = x_t @ weights["W"].T + t[:, None] + 1 - (z - x)
+    want = {"W": error.T @ x_t / 32, "u": (t[:, None] * error).mean(0), "c": error.mean(0)[None]}
+    for name, value in want.items():
+        arrived = gradient[name] is not None
+        expect.true(arrived, f"no gradient reaches the model's weights ({name})")
+        expect.close(
+            gradient[name], value, f"the gradient of {name} is wrong", atol=1e-4, rtol=1e-3
+        )
+
+
+# --- flow.sample --------------------------------------------------------------------------------
+
+
+@sample(2)
+def test_euler_is_exact_for_one_linear_field(student, generator):
+    """T steps along v = a x multiply by (1 − a/T)^T"""
+    a = float(0.5 + torch.rand(1, generator=generator))
+    steps = random_size(generator, 3, 90)
+    z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    x = student.flow.sample(fields.linear(a), z, steps)
+    expect.close(
+        x, z * (1 - a / steps) ** steps, "Euler's product for v = a x", atol=1e-9, rtol=1e-9
+    )
+
+
+@sample(2)
+def test_the_levels_are_1_down_to_1_over_T(student, generator):
+    """the model is asked T times, at t = 1, …, 1/T"""
+    steps = random_size(generator, 51, 80)
+    model = fields.ramp(1.0)
+    student.flow.sample(model, torch.zeros(3, 2, dtype=torch.float64), steps)
+    expect.true(
+        len(model.times) == steps, "T steps take T calls of the model", len(model.times), steps
+    )
+    for t in model.times:
+        expect.tensor(t, (3,), "t")
+    want = torch.arange(steps, 0, -1) / steps
+    expect.close(model.levels(), want, "the levels are not 1, 1 − 1/T, …, 1/T", atol=1e-5)
+
+
+@sample(2)
+def test_first_order_toward_the_exact_flow(student, generator):
+    """twice the steps halve the distance to the exact flow of a Gaussian"""
+    mean, std = 2.0, torch.tensor(0.5, dtype=torch.float64)
+    model, exact = gaussian_flow(mean, std)
+    z = torch.randn(200, 2, generator=generator, dtype=torch.float64)
+    far, near = (
+        (expect.tensor(student.flow.sample(model, z, T), z.shape) - exact(z)).abs().mean()
+        for T in (40, 80)
+    )
+    expect.true(bool(near < 0.02), "80 steps do not end at the data", near, "less than 0.02")
+    order = float(torch.log2(far / near))  # 1 + O(1/T): seen 0.97 to 1.03
+    expect.true(0.85 < order < 1.15, "the error must fall as 1/T", f"1/T^{order:.2f}", "1/T")
+
+
+@sample(2)
+def test_the_flow_of_a_mixture_ends_in_the_mixture(student, generator):
+    """noise carried along the exact velocity of a mixture arrives with its mean and covariance"""
+    truth = mixture(generator, components=2)
+    n = 1500
+    z = torch.randn(n, 2, generator=generator, dtype=torch.float64)
+    x = student.flow.sample(lambda x_t, t: truth.velocity(x_t, t.double()), z, 60)
+    x = expect.tensor(x, z.shape)
+    mean = (truth.weights[:, None] * truth.means).sum(0)
+    spread = float(truth.sample(4000, torch.Generator().manual_seed(0)).std(0).max())
+    bound = spread * (5 / n**0.5 + 0.05)  # 5 standard errors, and Euler's own bias of order 1/60
+    expect.close(x.mean(0), mean, "the samples have another mean than the data", atol=bound, rtol=0)
+
+
+@sample()
+def test_each_label_gets_its_own_flow(student, generator):
+    """with labels each sample arrives at its own component"""
+    means = torch.tensor([[-4.0, 0.0], [4.0, 0.0], [0.0, 5.0]], dtype=torch.float64)
+    truth = GaussianMixture.isotropic(means, 0.3, labels=torch.tensor([0, 1, 2]))
+    y = torch.randint(0, 3, (60,), generator=generator)
+    z = torch.randn(60, 2, generator=generator, dtype=torch.float64)
+    x = student.flow.sample(lambda x_t, t, y: truth.velocity(x_t, t.double(), y), z, 30, y)
+    nearest = torch.cdist(expect.tensor(x, z.shape).double(), means).argmin(1)
+    expect.close(nearest, y, "some samples end at another label's component")
+
+
+@sample()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_images_and_precision(student, generator, dtype):
+    """images keep their shape and precision"""
+    z = torch.randn(2, 3, 4, 4, generator=generator, dtype=dtype)
+    model = fields.linear(1.0)
+    x = student.flow.sample(model, z, 3)
+    expect.close(x, z.double() * (2 / 3) ** 3, "three steps along v = x")
+    expect.true(x.dtype == dtype, "the precision changed on the way", x.dtype, dtype)
+    kept = all(seen.dtype == dtype for seen in model.inputs)
+    expect.true(kept, "the model was asked in another precision than the noise has")
+
+
+# --- flow.trajectory ----------------------------------------------------------------------------
+
+
+@trajectory(2)
+def test_every_frame_of_a_linear_field(student, generator):
+    """frame k of v = a x is z (1 − a/T)^k"""
+    a, steps = 0.5 + float(torch.rand(1, generator=generator)), random_size(generator, 3, 30)
+    z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    path = student.flow.trajectory(fields.linear(a), z, steps)
+    want = torch.stack([z * (1 - a / steps) ** k for k in range(steps + 1)])
+    expect.close(path, want, "the frames of v = a x", atol=1e-9, rtol=1e-9)
+
+
+@trajectory(2)
+def test_each_step_is_the_velocity_where_it_begins(student, generator):
+    """each step is −v/T, v taken at the frame before, at its level"""
+    truth = mixture(generator)
+    z = torch.randn(20, 2, generator=generator, dtype=torch.float64)
+    steps = 12
+    path = student.flow.trajectory(lambda x, t: truth.velocity(x, t.double()), z, steps)
+    path = expect.tensor(path, (steps + 1, 20, 2), "the path")
+    expect.close(path[0], z, "the first frame must be the noise", atol=1e-9)
+    for k in range(steps):
+        v = truth.velocity(path[k], 1 - k / steps)
+        says = f"frame {k + 1} is not one Euler step after frame {k}"
+        expect.close(path[k + 1], path[k] - v / steps, says, atol=1e-4)
+
+
+@trajectory()
+def test_the_path_bends_where_the_field_does(student, generator):
+    """between its ends the path follows the field, not the chord"""
+    z = torch.randn(3, 2, generator=generator, dtype=torch.float64)
+    path = student.flow.trajectory(fields.ramp(0.2), z, 10)
+    k = torch.arange(11.0, dtype=torch.float64)
+    moved = 0.2 * (k - k * (k - 1) / 20) / 10
+    expect.close(
+        path, z - moved[:, None, None], "along v = t/5 the steps shrink", atol=1e-6, rtol=1e-6
+    )
+
+
+@trajectory()
+def test_labels_along_the_path(student, generator):
+    """conditions reach every call"""
+    model, y = fields.by_label(), torch.tensor([4, 0, 2])
+    z = torch.randn(3, 1, 2, 2, generator=generator, dtype=torch.float64)
+    path = expect.tensor(student.flow.trajectory(model, z, 3, y), (4, 3, 1, 2, 2), "the path")
+    for condition in model.conditions:
+        expect.true(condition is not None, "a call of the model did not get the condition")
+        expect.close(condition, y, "the condition changed on the way")
+    expect.close(path[1], z - (y[:, None, None, None] + z) / 3, "the first step along v = y + t x")
+
+
+@trajectory()
+def test_the_path_keeps_its_precision(student, generator):
+    """the path has the precision of the noise"""
+    z = torch.randn(3, 2, generator=generator, dtype=torch.float64)
+    path = expect.tensor(student.flow.trajectory(fields.linear(0.3), z, 4), (5, 3, 2), "the path")
+    expect.true(path.dtype == z.dtype, "the precision changed on the way", path.dtype, z.dtype)
+
+
+# --- flow.sample_heun ---------------------------------------------------------------------------
+
+
+@sample_heun(2)
+def test_heuns_factor_for_a_linear_field(student, generator):
+    """T steps along v = a x multiply by (1 − a/T + a²/(2 T²))^T"""
+    a = 0.5 + float(torch.rand(1, generator=generator))
+    steps = random_size(generator, 2, 40)
+    z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    h = a / steps
+    x = student.flow.sample_heun(fields.linear(a), z, steps)
+    want = z * (1 - h + h * h / 2) ** steps
+    expect.close(x, want, "Heun's product for v = a x", atol=1e-9, rtol=1e-9)
+
+
+@sample_heun(2)
+def test_second_order_toward_the_exact_flow(student, generator):
+    """twice the steps quarter the distance to the exact flow of a Gaussian"""
+    std = torch.tensor(0.5, dtype=torch.float64)
+    model, exact = gaussian_flow(2.0, std)
+    z = torch.randn(200, 2, generator=generator, dtype=torch.float64)
+    far, near = (
+        (expect.tensor(student.flow.sample_heun(model, z, T), z.shape) - exact(z)).abs().mean()
+        for T in (40, 80)
+    )
+    expect.true(bool(near < 1e-3), "80 steps do not end at the data", near, "less than 0.001")
+    order = float(torch.log2(far / near))  # 2 + O(1/T): seen 1.9 to 2.1
+    expect.true(1.7 < order < 2.3, "the error must fall as 1/T²", f"1/T^{order:.2f}", "1/T²")
+
+
+@sample_heun(2)
+def test_both_calls_of_each_step(student, generator):
+    """each step asks at (x, t) and at (x − v/T, t − 1/T)"""
+    steps = random_size(generator, 3, 9)
+    model = fields.Recorder(lambda x, t, y: x.sin() + t)
+    z = torch.randn(5, 2, generator=generator, dtype=torch.float64)
+    student.flow.sample_heun(model, z, steps)
+    expect.true(
+        len(model.times) == 2 * steps, "T steps take 2 T calls", len(model.times), 2 * steps
+    )
+    k = torch.arange(steps, dtype=torch.float64)
+    want = torch.stack([1 - k / steps, 1 - (k + 1) / steps], dim=1).flatten()
+    expect.close(model.levels(), want, "the levels asked for", atol=1e-5)
+    for i in range(0, 2 * steps, 2):
+        x = model.inputs[i]
+        trial = x - (x.sin() + want[i]) / steps
+        expect.close(
+            model.inputs[i + 1], trial, "the second call is not at the trial step", atol=1e-5
+        )
+
+
+@sample_heun()
+def test_labels_in_both_calls(student, generator):
+    """conditions reach both calls of each step"""
+    model, y = fields.by_label(), torch.tensor([4, 0, 2])
+    student.flow.sample_heun(model, torch.zeros(3, 1, 2, 2, dtype=torch.float64), 2, y)
+    for condition in model.conditions:
+        expect.true(condition is not None, "a call of the model did not get the condition")
+        expect.close(condition, y, "the condition changed on the way")
+
+
+@sample_heun()
+def test_heun_needs_fewer_calls_than_euler(student, generator):
+    """on a mixture 10 steps of Heun end nearer the exact flow than 20 of Euler"""
+    truth = mixture(generator, components=2)
+    z = torch.randn(300, 2, generator=generator, dtype=torch.float64)
+
+    def velocity(x, t):
+        return truth.velocity(x, t.double())
+
+    def euler(steps):
+        x = z
+        for i in range(steps, 0, -1):
+            x = x - truth.velocity(x, i / steps) / steps
+        return x
+
+    exact = euler(400)
+    heun = expect.tensor(student.flow.sample_heun(velocity, z, 10), z.shape)
+    ours, theirs = (heun - exact).abs().mean(), (euler(20) - exact).abs().mean()
+    expect.true(
+        bool(ours < theirs), "Heun is no better than Euler here", ours, f"below {theirs:.4f}"
+    )
+
+
+# --- flow.straightness --------------------------------------------------------------------------
+
+
+@straightness(2)
+def test_the_definition_on_a_random_path(student, generator):
+    """S of a random path equals its definition"""
+    path = torch.randn(random_size(generator, 4, 9), 5, 3, generator=generator, dtype=torch.float64)
+    steps = len(path) - 1
+    want = sum(
+        ((path[-1] - path[0]) - steps * (path[k + 1] - path[k])).square().mean()
+        for k in range(steps)
+    )
+    expect.close(student.flow.straightness(path), want / steps, "S of a random path", rtol=1e-6)
+
+
+@straightness()
+def test_the_smallest_path(student, generator):
+    """one step is always straight"""
+    path = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
+    expect.close(student.flow.straightness(path), 0.0, "one step is the whole way")
+
+
+@straightness(2)
+def test_straightness_is_the_variance_of_the_speed(student, generator):
+    """S is the mean square of the speed less the square of the whole way"""
+    path = torch.randn(
+        random_size(generator, 10, 30), 4, 2, 2, generator=generator, dtype=torch.float64
+    ).cumsum(0)
+    steps = len(path) - 1
+    speed = (path[1:] - path[:-1]) * steps
+    want = speed.square().mean() - (path[-1] - path[0]).square().mean()
+    says = "the whole way is the mean speed, so S must be the speeds' variance"
+    expect.close(student.flow.straightness(path), want, says, rtol=1e-5)
+
+
+@straightness()
+def test_nothing_but_speed_counts(student, generator):
+    """moving the whole path, or adding a constant velocity, changes nothing"""
+    path = torch.randn(6, 4, 2, generator=generator, dtype=torch.float64)
+    line = torch.linspace(0, 3, 6, dtype=torch.float64)[:, None, None]
+    one = torch.as_tensor(student.flow.straightness(path))
+    two = student.flow.straightness(path + 7 + line)
+    expect.close(two, one, "a constant velocity on top changed S", rtol=1e-6)
+
+
+# --- flow.train ---------------------------------------------------------------------------------
+
+
+def spied_run(student, generator, steps=12, batch=256, classes=0, draws=None, **options):
+    """Train a linear field that remembers what it was asked; returns it, the draws and the
+    history."""
+    field = student.new("checking.fields.LinearField", dim=2, classes=classes)
+    drawn = [] if draws is None else draws
+
+    def draw(n, g):
+        y = torch.randint(0, max(1, classes), (n,), generator=g)
+        x = 2 + 3 * y[:, None] + 0.5 * torch.randn(n, 2, generator=g)
+        drawn.append((n, x, y))
+        return x, y if classes else None
+
+    history = student.flow.train(
+        field, draw, steps, batch=batch, generator=generator, label="grade", **options
+    )
+    return field, drawn, history
+
+
+@train(2)
+def test_fresh_data_in_every_step(student, generator):
+    """every step trains on its own fresh batch of the size asked for"""
+    batch = random_size(generator, 60, 90)
+    field, drawn, _ = spied_run(student, generator, batch=batch)
+    expect.true(len(drawn) == 12, "one draw a step is expected", len(drawn), 12)
+    expect.true(all(n == batch for n, _, _ in drawn), "draw was not asked for `batch` examples")
+    seen = field.get("inputs")
+    expect.true(len(seen) == 12, "the model must be asked once a step", len(seen), 12)
+    for x_t in seen:
+        expect.tensor(x_t, (batch, 2), "x_t")
+
+
+@train(2)
+def test_levels_are_uniform_and_independent(student, generator):
+    """levels are uniform on [0, 1], drawn for each example and step"""
+    field, _, _ = spied_run(student, generator)
+    t = torch.stack([expect.tensor(t, (256,), "t") for t in field.get("times")]).double()
+    ordered = t.flatten().sort().values
+    n = len(ordered)
+    grid = torch.arange(1, n + 1, dtype=torch.float64) / n
+    gap = float((ordered - grid).abs().max()) * n**0.5
+    expect.true(gap < 2.2, "the levels are not uniform on [0, 1]")  # Kolmogorov–Smirnov, p = 1e-4
+    expect.true(len(t.flatten().unique()) > 0.99 * n, "levels repeat: each example has its own")
+
+
+@train(2)
+def test_noise_is_unit_gaussian_and_fresh(student, generator):
+    """noise is unit Gaussian, drawn anew for each step"""
+    field, drawn, _ = spied_run(student, generator, steps=24)
+    expect.true(len(drawn) == len(field.get("inputs")), "one draw and one call a step")
+    noise = []
+    for x_t, t, (_, x, _) in zip(field.get("inputs"), field.get("times"), drawn, strict=True):
+        expect.tensor(x_t, x.shape, "x_t")
+        t = expect.tensor(t, x.shape[:1], "t")[:, None].double()
+        noise.append(torch.where(t > 0.1, (x_t.double() - (1 - t) * x) / t, torch.nan))
+    z = torch.stack(noise)
+    drawn_z = z[~z.isnan()]
+    n = len(drawn_z)
+    expect.true(abs(float(drawn_z.mean())) < 5 / n**0.5, "the noise has not mean 0")
+    off = abs(float(drawn_z.var()) - 1)
+    expect.true(off < 5 * (2 / n) ** 0.5, "the noise has not variance 1")  # 5 standard errors
+    kurtosis = float(drawn_z.pow(4).mean() / drawn_z.var() ** 2)
+    expect.true(abs(kurtosis - 3) < 5 * (24 / n) ** 0.5, "the noise is not Gaussian")
+    repeated = torch.isclose(z[0], z[1], atol=1e-3).double().mean()
+    expect.true(bool(repeated < 0.2), "the same noise comes in two steps")
+
+
+@train(3)
+def test_the_weights_are_those_of_this_many_gradient_steps(student, generator):
+    """each step makes one step of the optimiser along its own gradient"""
+    field, drawn, _ = spied_run(student, generator, steps=9, lr=0.2)
+    inputs, times = field.get("inputs"), field.get("times")
+    expect.true(len(drawn) == len(inputs) == 9, "one draw and one call a step")
+    twin = fields.LinearField(dim=2)
+    with Run(twin, 9, lr=0.2, label="grade") as run:
+        for k, _ in enumerate(run):
+            x_t, t, x = inputs[k], times[k], drawn[k][1]
+            error = (twin(x_t, t) - (x_t - x) / t[:, None]).square().mean()
+            run.optimizer.zero_grad()
+            error.backward()
+            run.optimizer.step()
+            run.record(error)
+    state = field.state()
+    for name, value in twin.state_dict().items():
+        says = "the weights are not those of one optimiser step for each batch"
+        expect.close(state[name], value, says, atol=5e-3, rtol=5e-3)  # v from x_t loses digits
+
+
+@train(2)
+def test_training_reaches_the_floor_of_a_gaussian(student, generator):
+    """a linear field trained on a Gaussian comes near the best that it can do"""
+    _, _, history = spied_run(student, generator, steps=150, batch=256, lr=0.2)
+    losses = history.get("losses")
+    expect.true(len(losses) == 150, "a loss must be recorded in every step", len(losses), 150)
+    x = 2 + 0.5 * torch.randn(20_000, 2, generator=generator, dtype=torch.float64)
+    z = torch.randn(20_000, 2, generator=generator, dtype=torch.float64)
+    t = torch.rand(20_000, 1, generator=generator, dtype=torch.float64)
+    design = torch.cat([x + t * (z - x), t, torch.ones_like(t)], dim=1)
+    fit = torch.linalg.lstsq(design, z - x).solution
+    best = float((design @ fit - (z - x)).square().mean())
+    late = sum(losses[-20:]) / 20
+    says = "the loss after 150 steps is far from the least a linear field can have"
+    expect.true(late < 1.15 * best, says, late, f"near {best:.3f}")
+
+
+@train(2)
+def test_conditions_stay_with_their_data(student, generator):
+    """conditions reach the model with their own data"""
+    field, drawn, _ = spied_run(student, generator, steps=4, classes=3)
+    expect.true(len(field.get("conditions")) == len(drawn) == 4, "one draw and one call a step")
+    for seen, (_, _, y) in zip(field.get("conditions"), drawn, strict=True):
+        expect.true(seen is not None, "the conditions that draw gave are dropped")
+        expect.close(seen, y, "conditions and data are out of step")
+
+
+@train()
+def test_the_generator_decides_everything(student, generator):
+    """the same generator gives the same run"""
+    state = generator.get_state()
+    _, _, first = spied_run(student, generator, steps=4)
+    generator.set_state(state)
+    torch.rand(3)
+    _, _, second = spied_run(student, generator, steps=4)
+    same = first.get("losses") == second.get("losses")
+    expect.true(same, "a seed does not repeat the run")

@@ -1,0 +1,208 @@
+"""Hidden graders of chapter 00: probabilities that sum to 1, quadrature, and a bound that is tight
+where it should be."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from cs231n_gen.checking import expect
+
+
+def autoregressive(weight=1):
+    return pytest.mark.exercise("likelihood.autoregressive_log_likelihood", weight=weight)
+
+
+def gaussian_kl(weight=1):
+    return pytest.mark.exercise("likelihood.gaussian_kl", weight=weight)
+
+
+def elbo(weight=1):
+    return pytest.mark.exercise("likelihood.elbo", weight=weight)
+
+
+def normal(generator, *shape):
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def gauss_hermite(n=40):
+    """Nodes and weights with Σ w f(node) = E[f(u)], u ~ N(0, 1)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n)
+    return torch.tensor(nodes), torch.tensor(weights / math.sqrt(2 * math.pi))
+
+
+# --- likelihood.autoregressive_log_likelihood ---------------------------------------------------
+
+
+@autoregressive(3)
+def test_a_model_with_memory_sums_to_1(student, generator):
+    """for a model whose scores depend on the past, all sequences together have probability 1"""
+    V, L = 3, 4
+    table = [2 * normal(generator, *[V] * t, V) for t in range(L)]
+    every = torch.tensor(list(itertools.product(range(V), repeat=L)))
+    logits = torch.stack([torch.stack([table[t][tuple(x[:t])] for t in range(L)]) for x in every])
+    value = student.likelihood.autoregressive_log_likelihood(logits, every)
+    value = expect.tensor(value, (V**L,), "log p(x)")
+    expect.close(value.exp().sum(), 1.0, "all sequences together do not have probability 1")
+    want = torch.tensor(
+        [sum(float(table[t][tuple(x[:t])].log_softmax(0)[x[t]]) for t in range(L)) for x in every]
+    )
+    expect.close(value, want, "some sequence has the wrong log-likelihood")
+
+
+@autoregressive()
+def test_shifting_all_scores_changes_nothing(student, generator):
+    """a constant added to all scores of a position changes nothing"""
+    logits = normal(generator, 5, 6, 7)
+    tokens = torch.randint(0, 7, (5, 6), generator=generator)
+    shift = 50 * normal(generator, 5, 6, 1)
+    a = student.likelihood.autoregressive_log_likelihood(logits, tokens)
+    b = student.likelihood.autoregressive_log_likelihood(logits + shift, tokens)
+    expect.close(b, expect.tensor(a, (5,), "log p(x)"), "only differences of scores count")
+
+
+@autoregressive()
+def test_extreme_scores(student, generator):
+    """scores of ±10 000 give finite, exact log-likelihoods"""
+    tokens = torch.randint(0, 3, (4, 5), generator=generator)
+    logits = torch.full((4, 5, 3), -1e4, dtype=torch.float64)
+    other = (tokens + 1) % 3
+    logits.scatter_(-1, other[..., None], 1e4)
+    value = student.likelihood.autoregressive_log_likelihood(logits, tokens)
+    want = torch.full((4,), -1e5, dtype=torch.float64)
+    expect.close(value, want, "very unlikely tokens must stay finite")
+
+
+@autoregressive(2)
+def test_gradient_is_one_hot_minus_softmax(student, generator):
+    """the gradient with respect to the scores is one-hot − softmax"""
+    logits = normal(generator, 3, 4, 5)
+    tokens = torch.randint(0, 5, (3, 4), generator=generator)
+    (gradient,) = student.gradient(
+        "likelihood.autoregressive_log_likelihood", logits, tokens, wrt=[logits]
+    )
+    want = torch.nn.functional.one_hot(tokens, 5) - logits.softmax(-1)
+    expect.true(gradient is not None, "no gradient reaches the scores")
+    expect.close(gradient, want, "the gradient is not one-hot − softmax")
+
+
+# --- likelihood.gaussian_kl ---------------------------------------------------------------------
+
+
+@gaussian_kl(3)
+def test_against_quadrature(student, generator):
+    """it equals E_q[log q − log p] by quadrature"""
+    mean, log_var = normal(generator, 6, 1), normal(generator, 6, 1)
+    nodes, weights = gauss_hermite()
+    sigma = (0.5 * log_var).exp()
+    z = mean + sigma * nodes
+    log_q = -0.5 * nodes.square() - 0.5 * log_var
+    want = (weights * (log_q + 0.5 * z.square())).sum(1)
+    says = "it differs from the integral of q log(q/p)"
+    expect.close(student.likelihood.gaussian_kl(mean, log_var), want, says, atol=1e-8)
+
+
+@gaussian_kl(2)
+def test_independent_dimensions_add_up(student, generator):
+    """many dimensions: the sum of each"""
+    mean, log_var = normal(generator, 5, 7), normal(generator, 5, 7)
+    value = student.likelihood.gaussian_kl(mean, log_var)
+    q = torch.distributions.Normal(mean, (0.5 * log_var).exp())
+    p = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
+    want = torch.distributions.kl_divergence(q, p).sum(1)
+    expect.close(value, want, "the divergences of the dimensions do not add up", atol=1e-8)
+
+
+@gaussian_kl(2)
+def test_small_divergences_count(student, generator):
+    """near N(0, I) it is ½ (μ² + ½ log_var²), small but not 0"""
+    mean = 1e-2 * normal(generator, 8, 3)
+    log_var = 1e-2 * normal(generator, 8, 3)
+    want = 0.5 * (mean.square() + 0.5 * log_var.square()).sum(1)
+    value = student.likelihood.gaussian_kl(mean, log_var)
+    expect.close(value, want, "small divergences are lost", atol=1e-6, rtol=1e-2)  # third order
+
+
+@gaussian_kl()
+def test_its_gradient_points_to_the_unit_gaussian(student, generator):
+    """the gradients are μ and ½ (σ² − 1)"""
+    mean, log_var = normal(generator, 4, 3), normal(generator, 4, 3)
+    dm, dv = student.gradient("likelihood.gaussian_kl", mean, log_var, wrt=[mean, log_var])
+    expect.true(dm is not None and dv is not None, "no gradient arrives")
+    expect.close(dm, mean, "dKL/dμ must be μ")
+    expect.close(dv, 0.5 * (log_var.exp() - 1), "dKL/dlog σ² must be ½ (σ² − 1)")
+
+
+# --- likelihood.elbo ----------------------------------------------------------------------------
+
+
+def linear_vae(student, generator, width, shift):
+    """The bound for x = a z + b + σ ε, averaged over q by quadrature, beside the exact log p(x).
+
+    The posterior is N(a (x − b) / (a² + σ²), σ² / (a² + σ²)); q has it widened by `width` and
+    moved by `shift`.
+    """
+    a, b, sigma = 1.5, 0.3, 0.4 + float(torch.rand(1, generator=generator))
+    x = normal(generator, 1, 1)
+    s2 = a * a + sigma * sigma
+    mean = a * (x - b) / s2 + shift
+    var = torch.full((1, 1), width * sigma * sigma / s2, dtype=torch.float64)
+    nodes, weights = gauss_hermite()
+    n = len(nodes)
+    z = mean + var.sqrt() * nodes[:, None]
+    value = student.likelihood.elbo(
+        x.expand(n, 1), a * z + b, mean.expand(n, 1), var.log().expand(n, 1), sigma
+    )
+    bound = (weights * expect.tensor(value, (n,), "the bound")).sum()
+    log_p = -0.5 * (x - b).square().sum() / s2 - 0.5 * math.log(2 * math.pi * s2)
+    return bound, log_p
+
+
+@elbo(3)
+def test_tight_at_the_posterior(student, generator):
+    """when q is the posterior the bound equals log p(x)"""
+    bound, log_p = linear_vae(student, generator, width=1.0, shift=0.0)
+    expect.close(bound, log_p, "with the exact posterior the bound must equal log p(x)", atol=1e-6)
+
+
+@elbo(2)
+def test_never_above_log_p(student, generator):
+    """for any other q it lies below log p(x), by exactly KL(q ‖ posterior)"""
+    width, shift = 0.5 + 2 * float(torch.rand(1, generator=generator)), 0.7
+    state = generator.get_state()
+    bound, log_p = linear_vae(student, generator, width, shift)
+    generator.set_state(state)
+    sigma = 0.4 + float(torch.rand(1, generator=generator))
+    var = sigma * sigma / (1.5**2 + sigma * sigma)
+    gap = 0.5 * (width - 1 - math.log(width)) + 0.5 * shift**2 / var
+    expect.true(bool(bound <= log_p + 1e-6), "the bound is above log p(x)")
+    expect.close(log_p - bound, gap, "the gap must be KL(q ‖ posterior)", atol=1e-6)
+
+
+@elbo(2)
+def test_images_against_torch_distributions(student, generator):
+    """for images it is the sum over pixels less the divergence"""
+    x, reconstruction = normal(generator, 4, 1, 5, 5), normal(generator, 4, 1, 5, 5)
+    mean, log_var = 2 * normal(generator, 4, 3), normal(generator, 4, 3)
+    sigma = 0.2 + float(torch.rand(1, generator=generator))
+    log_p = torch.distributions.Normal(reconstruction, sigma).log_prob(x).flatten(1).sum(1)
+    kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+    value = student.likelihood.elbo(x, reconstruction, mean, log_var, sigma)
+    expect.close(value, log_p - kl, "log p(x|z) − KL for images", atol=1e-6, rtol=1e-8)
+
+
+@elbo()
+def test_gradients_reach_decoder_and_encoder(student, generator):
+    """gradients reach the reconstruction, the mean and the variance"""
+    x, r = normal(generator, 3, 4), normal(generator, 3, 4)
+    mean, log_var = normal(generator, 3, 2), normal(generator, 3, 2)
+    dr, dm, dv = student.gradient(
+        "likelihood.elbo", x, r, mean, log_var, 0.5, wrt=[r, mean, log_var]
+    )
+    arrived = all(g is not None for g in (dr, dm, dv))
+    expect.true(arrived, "no gradient reaches the decoder or the encoder")
+    expect.close(dr, (x - r) / 0.25, "the gradient with respect to the reconstruction is wrong")
+    expect.close(dm, -mean, "the gradient with respect to the mean is wrong")
+    expect.close(dv, -0.5 * (log_var.exp() - 1), "the gradient with respect to log σ² is wrong")

@@ -1,0 +1,79 @@
+"""The proof that graders grade: wrong answers fail, right ones pass, checks name mistakes."""
+
+from pathlib import Path
+
+import pytest
+
+from cs231n_gen.checking import catalogue, diagnosis
+from cs231n_gen.checking.run import run
+from cs231n_gen.checking.student import Student
+
+TESTS = Path(__file__).parents[1]
+MISTAKES = catalogue.load(TESTS / "mistakes")
+ACCEPTED = catalogue.load(TESTS / "accepted")
+PUBLIC = [m for m in MISTAKES if m.public]
+SEED = 2025
+
+
+def graded(folder, variant, seed=SEED):
+    student = Student().replacing(variant.exercise, variant.implementation)
+    results = run(TESTS / folder, [variant.exercise], student, seed)
+    assert results, f"{variant.exercise} has no tests in tests/{folder}"
+    return results
+
+
+def name(variant):
+    return f"{variant.exercise}:{variant.name}"
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=name)
+def test_hidden_graders_fail_every_mistake(mistake):
+    assert any(not r.passed for r in graded("hidden", mistake)), "full points for a wrong answer"
+
+
+@pytest.mark.parametrize("variant", ACCEPTED, ids=name)
+def test_hidden_graders_and_checks_pass_every_accepted_variant(variant):
+    for folder in ("hidden", "public"):
+        lost = [(r.name, r.says) for r in graded(folder, variant) if not r.passed]
+        assert not lost, f"tests/{folder} refuses a right answer"
+
+
+@pytest.mark.parametrize("mistake", PUBLIC, ids=name)
+def test_checks_name_every_public_mistake(mistake):
+    results = graded("public", mistake, seed=0)
+    assert any(not r.passed for r in results), "the public check lets it through"
+    assert diagnosis.diagnose(results) == mistake.says
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_reference_gets_full_points_for_any_seed(seed):
+    lost = [(r.exercise, r.name, r.says) for r in run(TESTS / "hidden", seed=seed) if not r.passed]
+    assert not lost
+
+
+def test_every_hidden_property_is_failed_by_some_mistake_of_its_exercise():
+    useless = {(r.exercise, r.test) for r in run(TESTS / "hidden", seed=SEED)}
+    for mistake in MISTAKES:
+        useless -= {(r.exercise, r.test) for r in graded("hidden", mistake) if not r.passed}
+    assert not useless, (
+        "no mistake fails these properties: they test nothing, or a mistake is missing"
+    )
+
+
+def test_a_right_answer_is_never_diagnosed():
+    for exercise in sorted({m.exercise for m in MISTAKES}):
+        assert diagnosis.diagnose(run(TESTS / "public", [exercise])) is None
+
+
+def test_written_diagnoses_say_the_same_as_the_mistakes_themselves(tmp_path, monkeypatch):
+    diagnosis.write(tmp_path / "diagnoses.json")
+    monkeypatch.setattr(diagnosis, "FILE", tmp_path / "diagnoses.json")
+    monkeypatch.setattr(diagnosis, "MISTAKES", tmp_path / "none")
+    diagnosis._known.cache_clear()
+    diagnosis._from_file.cache_clear()
+    try:
+        for mistake in PUBLIC:
+            assert diagnosis.diagnose(graded("public", mistake, seed=0)) == mistake.says
+    finally:
+        diagnosis._known.cache_clear()
+        diagnosis._from_file.cache_clear()
