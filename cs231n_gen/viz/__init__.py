@@ -1,0 +1,40 @@
+"""Figures: one look for the whole course. Functions take arrays and numbers, never models."""
+
+from cs231n_gen.viz.stills import (
+    arrows,
+    field_pair,
+    film_strip,
+    flow_frames,
+    image_grid,
+    levels_of,
+    loss_curve,
+    pairs_through,
+    paths,
+    points,
+    square,
+    steps_curve,
+    taxonomy,
+)
+from cs231n_gen.viz.style import DATA, EXACT, GREY, LEARNED, NOISE, use_style
+
+__all__ = [
+    "DATA",
+    "EXACT",
+    "GREY",
+    "LEARNED",
+    "NOISE",
+    "arrows",
+    "field_pair",
+    "film_strip",
+    "flow_frames",
+    "image_grid",
+    "levels_of",
+    "loss_curve",
+    "pairs_through",
+    "paths",
+    "points",
+    "square",
+    "steps_curve",
+    "taxonomy",
+    "use_style",
+]
