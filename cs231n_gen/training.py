@@ -41,7 +41,7 @@ class EMA:
 
     At step n it averages over about the last `memory · n` steps, so it is right for short runs
     too: a fixed β of 0.9999 would still hold the initial weights after 1000 steps. Buffers are
-    copied, never averaged.
+    left to the model, never averaged.
     """
 
     def __init__(self, model: nn.Module, memory: float = 0.1):
@@ -54,7 +54,8 @@ class EMA:
         """Take in the model's weights after an optimiser step."""
         self.steps += 1
         gain = 1 / (1 + self.memory * self.steps)
-        torch._foreach_lerp_(self.weights, list(model.parameters()), gain)
+        for average, p in zip(self.weights, model.parameters(), strict=True):
+            average.lerp_(p, gain)
 
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
@@ -67,16 +68,18 @@ class Run:
     """A training run: iterate over it, `record` each loss; it ends with the averaged weights.
 
     The learning rate rises over the first `warmup` share of the run and falls as a cosine to 0.
-    Ctrl-C (the notebook's stop button) ends the run early and keeps what was learned.
+    Ctrl-C (the notebook's stop button) ends the run early and keeps what was learned; any other
+    error closes the bar and goes on its way.
 
     Args:
         model: the net to train.
         steps: gradient steps.
-        lr: the highest learning rate.
+        lr: the highest learning rate. The default suits small nets on points; images want less.
         warmup: share of the run in which the learning rate rises.
         memory: of the weights' average, see `EMA`.
         floor: the Bayes floor to show beside the loss, if it is known.
-        seconds: stop after so long at the latest; the schedule ends with it.
+        seconds: stop after so long at the latest; the schedule ends with it. How far the run gets
+            then depends on the machine, so a seed no longer repeats it.
         label: what the progress bar is called.
     Raises:
         ValueError: if steps is not at least 1.
@@ -87,22 +90,17 @@ class Run:
         model: nn.Module,
         steps: int,
         *,
-        lr: float = 2e-3,
+        lr: float = 1e-2,
         warmup: float = 0.02,
         memory: float = 0.1,
         floor: float | None = None,
         seconds: float | None = None,
         label: str = "train",
     ):
-        if steps < 1:
-            raise ValueError(f"steps must be at least 1: {steps} came")
-        self.model, self.steps, self.lr, self.warmup, self.seconds = (
-            model,
-            steps,
-            lr,
-            warmup,
-            seconds,
-        )
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps must be a whole number of at least 1: {steps!r} came")
+        self.model, self.steps, self.seconds = model, steps, seconds
+        self.lr, self.warmup = lr, warmup
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.99), fused=True)
         self.average = EMA(model, memory)
         self.history = History(floor=floor)
@@ -118,6 +116,7 @@ class Run:
         for step in range(self.steps):
             elapsed = time.perf_counter() - self._start
             if self.seconds is not None and elapsed > self.seconds:
+                self._bar.total = step  # a run that used its time is complete, not broken off
                 break
             self._set_learning_rate(self._progress(step, elapsed))
             yield step
@@ -132,9 +131,7 @@ class Run:
         self._bar.close()
         self.average.copy_to(self.model)
         self.model.eval()
-        return (
-            self.history.interrupted
-        )  # an interrupted run is a short run, any other error goes on
+        return self.history.interrupted  # True: the interruption is dealt with
 
     def record(self, loss: Tensor) -> None:
         """Note the loss of this step and take the new weights into the average."""
