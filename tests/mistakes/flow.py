@@ -851,10 +851,10 @@ def noise_a_tenth_too_small(model, draw, steps, *, batch=512, generator=None, **
     return training(model, draw, steps, batch, generator, options, noise=noise)
 
 
-@mistake("flow.train", "Levels that avoid the ends.", public=False)
+@mistake("flow.train", "Logit-normal levels (chapter 06): here t is uniform.", public=False)
 def levels_avoid_the_ends(model, draw, steps, *, batch=512, generator=None, **options):
     def levels(x):
-        return torch.sigmoid(1.8 * torch.randn(len(x), generator=generator))
+        return torch.sigmoid(torch.randn(len(x), generator=generator))
 
     return training(model, draw, steps, batch, generator, options, levels=levels)
 

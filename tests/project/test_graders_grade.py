@@ -1,5 +1,6 @@
 """The proof that graders grade: wrong answers fail, right ones pass, checks name mistakes."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ PUBLIC = [m for m in MISTAKES if m.public]
 SEED = 2025
 
 
+@cache
 def graded(folder, variant, seed=SEED):
     student = Student().replacing(variant.exercise, variant.implementation)
     results = run(TESTS / folder, [variant.exercise], student, seed)
