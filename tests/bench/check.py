@@ -1,4 +1,4 @@
-"""How long a check takes after the first call: `python tests/bench/check.py`. Aim: under 0.3 s each."""
+"""How long a check takes after the first call, aim under 0.3 s: `python tests/bench/check.py`."""
 
 import statistics
 import time
