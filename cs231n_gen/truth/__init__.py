@@ -1,0 +1,26 @@
+"""Closed-form answers: what the exact net, classifier or discriminator would say.
+
+Everything is float64 and nothing is learned. `GaussianMixture` is a density whose noisy
+versions, scores, posteriors, velocities and Bayes floors are known; `FiniteData` is a training
+set taken for the whole truth; `optimal_discriminator` and `jensen_shannon` compare densities.
+"""
+
+from cs231n_gen.truth.average import Estimate, expect, grid
+from cs231n_gen.truth.bayes import Posterior
+from cs231n_gen.truth.divergence import jensen_shannon, optimal_discriminator
+from cs231n_gen.truth.finite import FiniteData
+from cs231n_gen.truth.floor import irreducible_loss, loss_floor
+from cs231n_gen.truth.mixture import GaussianMixture
+
+__all__ = [
+    "Estimate",
+    "FiniteData",
+    "GaussianMixture",
+    "Posterior",
+    "expect",
+    "grid",
+    "irreducible_loss",
+    "jensen_shannon",
+    "loss_floor",
+    "optimal_discriminator",
+]
