@@ -105,10 +105,11 @@ def set_up(root, extras):
     if done["sources"] == sources and extras.issubset(done["extras"]):
         return
     extras = sorted(extras.union(done["extras"]))
-    torch, setuptools = pin(root, "torch"), pin(root, "setuptools")
+    torch, pip, setuptools = (pin(root, name) for name in ("torch", "pip", "setuptools"))
     install = [python_in(venv), "-I", "-m", "pip", "install", "-c", "constraints.txt", torch]
     # torch by its exact pin in every call: a range would pass over a CPU build for several GB.
-    run(f"installing {torch} (1 of 2)", [*install, setuptools], venv)
+    # pip with it, for the one that Python brings takes three times as long over the rest.
+    run(f"installing {torch} (1 of 2)", [*install, pip, setuptools], venv)
     course = "." + ("[" + ",".join(extras) + "]" if extras else "")
     # The course is built by the pinned setuptools rather than by one fetched for the occasion.
     everything = [*install, "--no-build-isolation", "-e", course]
