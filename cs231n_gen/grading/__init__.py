@@ -1,0 +1,1 @@
+"""The instructor's side: reading the source, releasing the course, grading. Never released."""

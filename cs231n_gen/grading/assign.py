@@ -1,0 +1,69 @@
+"""Chapters as nbgrader assignments: its own machinery makes the students' notebooks and keeps the
+gradebook."""
+
+import contextlib
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+CONFIG = "nbgrader_config.py"
+
+
+class ReleaseError(Exception):
+    """The course cannot be released; one line for the person at the terminal."""
+
+
+def assign(chapters: Sequence[str], root: Path) -> Path:
+    """Run `nbgrader generate_assignment` for these chapters.
+
+    Returns:
+        The folder with a folder for each of them.
+    Raises:
+        ReleaseError: if nbgrader refuses one.
+    """
+    from nbgrader.converters import GenerateAssignment
+    from nbgrader.converters.base import NbGraderException
+    from nbgrader.coursedir import CourseDirectory
+
+    config = load_config(root)
+    for chapter in chapters:
+        course = CourseDirectory(config=config, assignment_id=chapter)
+        converter = GenerateAssignment(coursedir=course, config=config, force=True)
+        with heard(converter.log) as said:
+            try:
+                converter.start()
+            except NbGraderException:
+                raise ReleaseError(f"{chapter}: {_reason(said.getvalue())}") from None
+    return root / config.CourseDirectory.release_directory
+
+
+def load_config(root: Path):
+    """nbgrader's configuration of a course."""
+    from traitlets.config.loader import PyFileConfigLoader
+
+    return PyFileConfigLoader(CONFIG, path=str(root)).load_config()
+
+
+@contextlib.contextmanager
+def heard(log: logging.Logger):
+    """Catch what a logger says instead of showing it."""
+    said = io.StringIO()
+    handler = logging.StreamHandler(said)
+    propagate, log.propagate = log.propagate, False
+    others, log.handlers = log.handlers, [handler]
+    try:
+        yield said
+    finally:
+        log.propagate, log.handlers = propagate, others
+
+
+def _reason(said: str) -> str:
+    """The one line that says why, out of nbgrader's log."""
+    if "Cannot add or remove cells" in said:
+        return (
+            "graded cells were added or removed, but gradebook.db holds submissions of this "
+            "chapter: undo that, or move gradebook.db away and begin a new one"
+        )
+    errors = [line for line in said.splitlines() if line[:1].isalpha() and "Error" in line]
+    return errors[-1] if errors else said.strip().splitlines()[-1]

@@ -1,0 +1,178 @@
+"""What the source tree holds: exercises in modules, chapters in notebooks, graded cells with their
+points."""
+
+import ast
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cs231n_gen.grading.markers import Gap, find_gaps
+
+ROOT = Path(__file__).parents[2]
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A public top-level function or class with solution markers: `flow.interpolate`."""
+
+    id: str
+    file: Path
+    line: int
+    gaps: tuple[Gap, ...]
+
+    @property
+    def module(self) -> str:
+        """`flow` of `flow.interpolate`."""
+        return self.id.rpartition(".")[0]
+
+    @property
+    def name(self) -> str:
+        """`interpolate` of `flow.interpolate`."""
+        return self.id.rpartition(".")[2]
+
+    @property
+    def grade_id(self) -> str:
+        """The name of its graded cell; nbgrader's JupyterLab extension refuses dots."""
+        return self.id.replace(".", "-")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a notebook: where its JSON begins, where its text does, and what nbgrader knows."""
+
+    kind: str
+    text: str
+    line: int
+    text_line: int
+    nbgrader: dict
+    has_output: bool
+
+    @property
+    def grade_id(self) -> str:
+        """Its name in the gradebook, or "" if it has none."""
+        return self.nbgrader.get("grade_id", "")
+
+    @property
+    def graded(self) -> bool:
+        """Whether it carries points."""
+        return bool(self.nbgrader.get("grade"))
+
+    @property
+    def solution(self) -> bool:
+        """Whether the student writes in it."""
+        return bool(self.nbgrader.get("solution"))
+
+    @property
+    def points(self) -> float | None:
+        """What it is worth, or None where that is no number."""
+        value = self.nbgrader.get("points")
+        return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A notebook, `notebooks/04_rectified_flow/04_rectified_flow.ipynb`."""
+
+    name: str
+    file: Path
+
+    @property
+    def number(self) -> str:
+        """`04` of `04_rectified_flow`."""
+        return self.name.partition("_")[0]
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Its cells in order. Raises json.JSONDecodeError if the file is not a notebook."""
+        text = self.file.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        cells, at = [], 0
+        for cell in json.loads(text)["cells"]:
+            line = _find(lines, f'"id": "{cell.get("id")}"', at)
+            text_line = _find(lines, '"source":', line) + 1
+            at = line
+            cells.append(
+                Cell(
+                    cell["cell_type"],
+                    "".join(cell["source"]),
+                    line + 1,
+                    text_line + 1,
+                    cell["metadata"].get("nbgrader", {}),
+                    bool(cell.get("outputs") or cell.get("execution_count")),
+                )
+            )
+        return cells
+
+    @property
+    def graded(self) -> list[Cell]:
+        """The cells that carry points."""
+        return [c for c in self.cells if c.graded]
+
+
+def chapters(root: Path = ROOT) -> list[Chapter]:
+    """The chapters in order."""
+    return [Chapter(p.stem, p) for p in sorted((root / "notebooks").glob("*/*.ipynb"))]
+
+
+def modules(root: Path = ROOT) -> list[Path]:
+    """The Python files of the package in which an exercise may be."""
+    package = root / "cs231n_gen"
+    found = sorted(package.rglob("*.py"))
+    return [p for p in found if "grading" not in p.relative_to(package).parts]
+
+
+def exercises(root: Path = ROOT) -> list[Exercise]:
+    """The exercises of all modules, in the order they are written."""
+    return [e for path in modules(root) for e in read_module(path, root)[0]]
+
+
+def read_module(path: Path, root: Path = ROOT) -> tuple[list[Exercise], list[tuple[int, str]]]:
+    """The exercises of a module, and what is wrong with it as `(line, what)`."""
+    text = path.read_text(encoding="utf-8")
+    gaps, wrong = find_gaps(text)
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        return [], [*wrong, (error.lineno or 1, f"not Python: {error.msg}")]
+    module = ".".join(path.relative_to(root / "cs231n_gen").with_suffix("").parts)
+    owners: dict[ast.stmt, list[Gap]] = {}
+    for gap in gaps:
+        owner = next((n for n in tree.body if _spans(n, gap.begin)), None)
+        if not isinstance(owner, DEFINITIONS) or owner.name.startswith("_"):
+            wrong.append(
+                (gap.begin, "a solution belongs in a public function or class of a module")
+            )
+        elif not any(_spans(n, gap.begin) for n in ast.walk(owner) if _is_function(n)):
+            wrong.append((gap.begin, "a solution belongs in the body of a function or method"))
+        elif any(gap.begin < n.lineno < gap.end for n in tree.body):
+            wrong.append((gap.begin, "the solution runs on into the next function"))
+        elif gap.end == gap.begin + 1:
+            wrong.append((gap.begin, "there is no solution between the markers"))
+        else:
+            owners.setdefault(owner, []).append(gap)
+    names = [n.name for n in tree.body if isinstance(n, DEFINITIONS)]
+    wrong += [
+        (node.lineno, f"{module}.{node.name} is written twice in this file")
+        for node in owners
+        if names.count(node.name) > 1
+    ]
+    found = [
+        Exercise(f"{module}.{node.name}", path, node.lineno, tuple(own))
+        for node, own in owners.items()
+    ]
+    return found, wrong
+
+
+def _is_function(node: ast.AST) -> bool:
+    return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+
+
+def _spans(node: ast.AST, line: int) -> bool:
+    return node.lineno <= line <= node.end_lineno
+
+
+def _find(lines: list[str], what: str, start: int) -> int:
+    """The index of the first line from `start` that holds `what`; `start` if there is none."""
+    return next((i for i in range(start, len(lines)) if what in lines[i]), start)

@@ -1,0 +1,42 @@
+"""nbgrader's configuration: where things are, and our grader in place of its `Execute`."""
+
+import os
+import sys
+from pathlib import Path
+
+from nbgrader.preprocessors import (
+    AssignLatePenalties,
+    CheckCellMetadata,
+    IgnorePattern,
+    LimitOutput,
+    SaveAutoGrades,
+)
+
+from cs231n_gen.grading.execute import GradeSubmission
+from cs231n_gen.grading.markers import STUB
+
+c = get_config()
+
+# nbgrader calls alembic to make its gradebook: the one beside this Python, also where .venv is not
+# activated.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+c.CourseDirectory.course_id = "cs231n-gen"
+c.CourseDirectory.root = str(Path(__file__).resolve().parent)
+c.CourseDirectory.source_directory = "notebooks"
+c.CourseDirectory.release_directory = "build/release"
+# submitted/, autograded/, feedback/ and gradebook.db are beside this file, out of git.
+
+c.ClearSolutions.code_stub = {"python": STUB}
+
+# A cell that a student deleted comes back: points belong to the exercise, not to the cell.
+c.OverwriteCells.add_missing_cells = True
+# Submitted notebooks are not executed; hidden graders run instead, in a process of their own.
+c.Autograde.autograde_preprocessors = [
+    GradeSubmission,
+    IgnorePattern,
+    LimitOutput,
+    SaveAutoGrades,
+    AssignLatePenalties,
+    CheckCellMetadata,
+]
