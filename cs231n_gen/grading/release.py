@@ -38,6 +38,10 @@ READ = [CONFIG, "cs231n_gen/grading", "tests/mistakes"]
 TEMPLATES = Path(__file__).parent / "templates"
 
 
+class UnknownChapter(ValueError):
+    """There is no such chapter; one line for the person at the terminal."""
+
+
 def release(
     only: Sequence[str] | None = None, output: Path | None = None, *, root: Path = ROOT
 ) -> Path:
@@ -51,7 +55,7 @@ def release(
         The folder. One that was edited since it was built is first moved to `course.1`, ….
     Raises:
         BadSource: if the source has problems.
-        ValueError: if there is no such chapter.
+        UnknownChapter: a ValueError, if there is no such chapter.
         ReleaseError: if nbgrader refuses a chapter.
     """
     output = root / "build" / "course" if output is None else Path(output)
@@ -92,7 +96,7 @@ def _assigned(only: Sequence[str] | None, root: Path) -> list[Chapter]:
     wanted = [next((c for c in known if o in (c.name, c.number)), None) for o in only]
     if not only or None in wanted:
         unknown = [o for o, c in zip(only, wanted, strict=True) if c is None]
-        raise ValueError(
+        raise UnknownChapter(
             f"no chapter is called {', '.join(unknown) or '(nothing)'}; "
             f"there are {', '.join(c.name for c in known)}"
         )

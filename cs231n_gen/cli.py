@@ -1,0 +1,108 @@
+"""The command line: `cs231n-gen lab`, `doctor`, `check`, `submit`, and for instructors `release`."""
+
+import contextlib
+import importlib.util
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+# Commands import what they need when they run: `--help` need not wait for torch.
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Modern generative models, built by you: the course's commands.",
+)
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
+
+
+@contextlib.contextmanager
+def expected(*errors: type[Exception]) -> Iterator[None]:
+    """These errors are for the person at the terminal: their text, and exit code 2."""
+    try:
+        yield
+    except errors as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+@app.command(context_settings=PASSED_ON)
+def lab(context: typer.Context) -> None:
+    """Open JupyterLab on chapter 00; other options are passed on to it (--port 9000 --no-browser)."""
+    from cs231n_gen.lab import LabError, open_lab
+
+    with expected(LabError):
+        raise typer.Exit(open_lab(context.args))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine has, and whether the course can run on it."""
+    from cs231n_gen.doctor import examine
+
+    found = examine()
+    print(found)
+    raise typer.Exit(0 if found.healthy else 1)
+
+
+@app.command()
+def check(
+    exercises: Annotated[
+        list[str] | None, typer.Argument(metavar="[ID]...", help="such as flow.interpolate")
+    ] = None,
+) -> None:
+    """Check exercises, all of them if none is named."""
+    from cs231n_gen.check import check_all, known_exercises
+
+    known = known_exercises()
+    for exercise in exercises or ():
+        if exercise not in known:
+            print(
+                f"no exercise is called {exercise}; there are {', '.join(known)}", file=sys.stderr
+            )
+            raise typer.Exit(2)
+    raise typer.Exit(0 if check_all(exercises or ()) else 1)
+
+
+@app.command()
+def submit(
+    chapter: Annotated[str, typer.Argument(help="its number or name, such as 04")],
+) -> None:
+    """Check a chapter and pack what you hand in: submissions/04_rectified_flow.zip."""
+    from cs231n_gen.submit import SubmitError
+    from cs231n_gen.submit import submit as pack
+
+    with expected(SubmitError):
+        pack(chapter)
+
+
+def release(
+    only: Annotated[
+        str | None,
+        typer.Option(help="chapters to assign, such as 04,05; the others are shipped solved"),
+    ] = None,
+) -> None:
+    """Build what students get: build/course/ and build/course.zip."""
+    from cs231n_gen.grading.assign import ReleaseError
+    from cs231n_gen.grading.problems import BadSource
+    from cs231n_gen.grading.release import UnknownChapter
+    from cs231n_gen.grading.release import release as build
+
+    with expected(ReleaseError, BadSource, UnknownChapter):
+        course = build(only.split(",") if only is not None else None)
+        print(f"built {course} and {course.with_name(course.name + '.zip').name}")
+
+
+if importlib.util.find_spec("cs231n_gen.grading"):  # which students do not have
+    app.command()(release)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()
