@@ -1,4 +1,4 @@
-"""The command line: `cs231n-gen lab`, `doctor`, `check`, `submit`, and for instructors `release`."""
+"""The command line: `cs231n-gen lab`, `doctor`, `check`, `submit`; for instructors `release`."""
 
 import contextlib
 import importlib.util
@@ -30,7 +30,7 @@ def expected(*errors: type[Exception]) -> Iterator[None]:
 
 @app.command(context_settings=PASSED_ON)
 def lab(context: typer.Context) -> None:
-    """Open JupyterLab on chapter 00; other options are passed on to it (--port 9000 --no-browser)."""
+    """Open JupyterLab on chapter 00; it gets all other options (--port 9000 --no-browser)."""
     from cs231n_gen.lab import LabError, open_lab
 
     with expected(LabError):

@@ -118,9 +118,7 @@ def machine() -> list[Finding]:
     """Cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     status = "good" if cores >= 2 else "note"
-    return [
-        Finding("cores", status, f"{cores}" + ("" if cores >= 2 else ": expect twice the time"))
-    ]
+    return [Finding("cores", status, "1: expect twice the time" if cores < 2 else str(cores))]
 
 
 def devices() -> list[Finding]:

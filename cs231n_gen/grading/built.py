@@ -30,12 +30,12 @@ FIRST_DAY = (
 
 
 def files_in(folder: Path) -> list[Path]:
-    """All files below a folder, sorted, without leftovers."""
+    """All files below a folder, sorted, without leftovers and a running kernel's sockets."""
     found = []
     for path, folders, files in os.walk(folder):
         folders[:] = sorted(f for f in folders if not _left_over(f))
         found += [Path(path) / f for f in sorted(files) if not _left_over(f)]
-    return found
+    return [p for p in found if p.is_file()]
 
 
 def fingerprint(files: Iterable[Path], root: Path) -> str:

@@ -110,6 +110,7 @@ def execute(notebook: Path, home: Path, output: Path) -> tuple[float, float, Cel
         timeout=PATIENCE * budget,
         kernel_name="python3",
         resources={"metadata": {"path": str(notebook.parent)}},
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],
         on_cell_executed=lambda **_: bar.update(),
     )
     inline = "module://matplotlib_inline.backend_inline"
