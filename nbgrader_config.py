@@ -7,19 +7,25 @@ from pathlib import Path
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
+    ClearOutput,
+    DeduplicateIds,
     IgnorePattern,
     LimitOutput,
+    OverwriteKernelspec,
     SaveAutoGrades,
 )
 
 from cs231n_gen.grading.execute import GradeSubmission
 from cs231n_gen.grading.markers import STUB
+from cs231n_gen.grading.restore import RestoreCells
 
 c = get_config()
 
 # nbgrader calls alembic to make its gradebook: the one beside this Python, also where .venv is not
 # activated.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+commands = str(Path(sys.executable).parent)
+if commands not in os.environ["PATH"].split(os.pathsep):
+    os.environ["PATH"] = os.pathsep.join([commands, os.environ["PATH"]])
 
 c.CourseDirectory.course_id = "cs231n-gen"
 c.CourseDirectory.root = str(Path(__file__).resolve().parent)
@@ -30,7 +36,14 @@ c.CourseDirectory.release_directory = "build/release"
 c.ClearSolutions.code_stub = {"python": STUB}
 
 # A cell that a student deleted comes back: points belong to the exercise, not to the cell.
-c.OverwriteCells.add_missing_cells = True
+c.RestoreCells.add_missing_cells = True
+c.Autograde.sanitize_preprocessors = [
+    ClearOutput,
+    DeduplicateIds,
+    OverwriteKernelspec,
+    RestoreCells,
+    CheckCellMetadata,
+]
 # Submitted notebooks are not executed; hidden graders run instead, in a process of their own.
 c.Autograde.autograde_preprocessors = [
     GradeSubmission,

@@ -25,13 +25,15 @@ from cs231n_gen.judge import class_accuracy, frechet
 from cs231n_gen.unet import UNet
 
 TRAIN = {"steps": 1300, "batch": 32, "lr": 3e-3, "warmup": 0.05}  # at most 60 s on 2 cores
-IMAGES, SAMPLER, SAMPLE_STEPS = 2000, flow.sample_heun, 25
+IMAGES, SAMPLE_STEPS = 2000, 25
 
 
 def generate(model, y, generator):
     """One image for each class in y, 250 at a time."""
     parts = [
-        SAMPLER(model, torch.randn(len(part), 1, 16, 16, generator=generator), SAMPLE_STEPS, part)
+        flow.sample(
+            model, torch.randn(len(part), 1, 16, 16, generator=generator), SAMPLE_STEPS, part
+        )
         for part in y.split(250)
     ]
     return torch.cat(parts)
