@@ -6,14 +6,24 @@ velocity like `x_t`.
 """
 
 from collections.abc import Callable
-from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from cs231n_gen.mlp import VelocityMLP
 from cs231n_gen.training import History, Run
+
+__all__ = [
+    "VelocityMLP",
+    "interpolate",
+    "loss",
+    "sample",
+    "sample_heun",
+    "straightness",
+    "train",
+    "trajectory",
+]
 
 Model = Callable[..., Tensor]
 Draw = Callable[[int, torch.Generator | None], tuple[Tensor, Tensor | None]]
@@ -224,51 +234,6 @@ def train(
             run.record(L)
             ### END SOLUTION
     return run.history
-
-
-class VelocityMLP(nn.Module):
-    """A velocity field for points: a multilayer perceptron on (x_t, t, y). Given.
-
-    The field turns fast as t nears 0, which a net on the bare number t learns slowly: it also gets
-    sin(k π t / 2) and cos(k π t / 2) for k = 1, 2, … (Fourier features: Tancik et al. 2020).
-
-    Args:
-        dim: dimensions of a point.
-        hidden: width of the hidden layers.
-        layers: how many hidden layers.
-        frequencies: how many sines and cosines of t.
-        classes: number of conditions, 0 for an unconditional field.
-    """
-
-    def __init__(
-        self,
-        dim: int = 2,
-        hidden: int = 64,
-        layers: int = 3,
-        frequencies: int = 6,
-        classes: int = 0,
-    ):
-        super().__init__()
-        widths = [dim + 1 + 2 * frequencies + classes] + [hidden] * layers
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
-        self.out = nn.Linear(hidden, dim)
-        self.frequencies = nn.Buffer(torch.arange(1, frequencies + 1) * torch.pi / 2)
-        self.classes = classes
-
-    def forward(
-        self,
-        x_t: Float[Tensor, "batch dim"],
-        t: Float[Tensor, "batch"],
-        y: Int[Tensor, "batch"] | None = None,
-    ) -> Float[Tensor, "batch dim"]:
-        angle = t[:, None] * self.frequencies
-        inputs = [x_t, t[:, None], angle.sin(), angle.cos()]
-        if self.classes:
-            inputs.append(F.one_hot(y, self.classes).to(x_t.dtype))
-        h = torch.cat(inputs, dim=1)  # (batch, dim + 1 + 2 frequencies + classes)
-        for layer in self.hidden:
-            h = F.silu(layer(h))
-        return self.out(h)
 
 
 def _velocity(model: Model, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:

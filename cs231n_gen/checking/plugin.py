@@ -10,10 +10,12 @@ STUDENT = pytest.StashKey()
 
 
 def pytest_addoption(parser):
+    """pytest's hook: the option --seed."""
     parser.addoption("--seed", type=int, default=0, help="seed of all random inputs")
 
 
 def pytest_configure(config):
+    """pytest's hook: the mark, and the seed of the session."""
     config.addinivalue_line(
         "markers", "exercise(id, weight=1): the test holds for this exercise, with this weight"
     )

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from cs231n_gen.viz.style import DATA, EXACT, GREY, LEARNED, NOISE
+from cs231n_gen.viz.style import DATA, EXACT, GREY, LEARNED, NOISE, OTHERS
 
 FROM_NOISE = LinearSegmentedColormap.from_list("from noise to data", [NOISE, "#cccccc", DATA])
 
@@ -128,8 +128,8 @@ def loss_curve(ax: Axes, losses, floor: float | None = None, label: str = "loss"
 
 def steps_curve(ax: Axes, calls: dict[str, Sequence], errors: dict[str, Sequence]) -> None:
     """An error against the number of calls of the model, a line for each sampler."""
-    for name in calls:
-        ax.plot(calls[name], errors[name], "o-", ms=4, label=name)
+    for name, color in zip(calls, OTHERS, strict=False):
+        ax.plot(calls[name], errors[name], "o-", ms=4, color=color, label=name)
     ax.set(xscale="log", yscale="log", xlabel="calls of the model for a sample")
     ax.legend()
 

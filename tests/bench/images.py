@@ -24,7 +24,7 @@ from cs231n_gen.data import fashion_mnist
 from cs231n_gen.judge import class_accuracy, frechet
 from cs231n_gen.unet import UNet
 
-TRAIN = {"steps": 1300, "batch": 32, "lr": 3e-3, "warmup": 0.05}  # at most 60 s on 2 cores
+TRAIN = {"steps": 1150, "batch": 32, "lr": 3e-3, "warmup": 0.05}  # at most 60 s on 2 cores
 IMAGES, SAMPLE_STEPS = 2000, 25
 
 

@@ -1,0 +1,99 @@
+"""`make lab`: JupyterLab opens on chapter 00, with the course's own package."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from cs231n_gen import lab
+from cs231n_gen.grading import release as releasing
+from cs231n_gen.grading.problems import BadSource, Problem
+
+SCREEN = {"DISPLAY": ":0"}
+
+
+@pytest.mark.parametrize(
+    ("env", "platform", "expected"),
+    [
+        (SCREEN, "linux", True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, "linux", True),
+        ({"WSL_DISTRO_NAME": "Debian"}, "linux", True),
+        ({}, "linux", False),
+        ({**SCREEN, "CI": "true"}, "linux", False),
+        ({}, "darwin", True),
+        ({}, "win32", True),
+    ],
+)
+def test_a_browser_is_opened_where_there_is_one(env, platform, expected):
+    assert lab.has_browser(env, platform) is expected
+
+
+def test_it_opens_on_chapter_00_of_the_course(tmp_path):
+    line = lab.command(tmp_path, [], SCREEN)
+    assert f"--ServerApp.root_dir={tmp_path}" in line
+    assert any(option.endswith("/lab/tree/notebooks/00_start/00_start.ipynb") for option in line)
+
+
+def test_what_the_reader_passes_comes_last(tmp_path):
+    assert lab.command(tmp_path, ["--port", "9000"], SCREEN)[-2:] == ["--port", "9000"]
+
+
+def test_kernels_and_terminals_find_the_course_first(tmp_path):
+    env = lab.environment(tmp_path, {"PYTHONPATH": "elsewhere", "PATH": "bin", "HOME": "home"})
+    assert env["PYTHONPATH"].split(os.pathsep) == [str(tmp_path), "elsewhere"]
+    assert env["PATH"].split(os.pathsep)[1:] == ["bin"]
+    assert env["HOME"] == "home"
+
+
+def test_bad_source_is_said_in_its_own_lines(monkeypatch):
+    def refuse():
+        raise BadSource([Problem("cs231n_gen/flow.py", 7, "no end")])
+
+    monkeypatch.setattr(releasing, "build_if_changed", refuse)
+    with pytest.raises(lab.LabError, match=r"^cs231n_gen/flow\.py:7: no end$"):
+        lab.open_lab()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """JupyterLab as `cs231n-gen lab` opens it, on the source in place of a built course."""
+    code = (
+        "import sys; from cs231n_gen import lab; lab.build_course = lambda: lab.ROOT; "
+        "sys.exit(lab.open_lab(['--port=0', '--allow-root']))"
+    )
+    env = {**os.environ, "CI": "true", "JUPYTER_RUNTIME_DIR": str(tmp_path)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_it_serves_the_notebook_at_the_address_it_prints(server):
+    said = ""
+    for line in server.stdout:
+        said += line
+        if address := re.search(r"(http://\S+?)/lab/tree/\S+\?token=(\w+)", line):
+            break
+    else:
+        pytest.fail(f"no address was printed: {said}")
+    base, token = address.groups()
+    notebook = f"{base}/api/contents/{lab.FIRST}?content=0&token={token}"
+    with urllib.request.urlopen(notebook, timeout=30) as answer:
+        assert json.load(answer)["type"] == "notebook"
+    with urllib.request.urlopen(f"{base}/lab?token={token}", timeout=30) as answer:
+        page = answer.read().decode()
+    assert "apputils-extension:announcements" in page  # is switched off
