@@ -77,8 +77,11 @@ def pairs_through(ax: Axes, x, z, at, mean_v) -> None:
     ax.add_collection(LineCollection(ends, colors=GREY, linewidths=0.6, alpha=0.5))
     points(ax, x, DATA, "data $x$", size=10)
     points(ax, z, NOISE, "noise $z$", size=10)
-    arrows(ax, at[None], mean_v[None] * 3, EXACT, r"$E[v \mid x_t]$")
-    ax.plot(*at, "o", color="black", ms=5, label="$x_t$")
+    ax.plot(*np.stack([at, at + mean_v]).T, color=EXACT, lw=3, label=r"$E[v \mid x_t]$")
+    ax.annotate(
+        "", at + 1.15 * mean_v, at, arrowprops={"arrowstyle": "-|>", "color": EXACT, "lw": 3}
+    )
+    ax.plot(*at, "o", color="black", ms=6, label="$x_t$")
     ax.legend(loc="upper left", fontsize=8)
 
 
