@@ -59,7 +59,7 @@ def command(course: Path, options: Sequence[str], env: Mapping[str, str]) -> lis
     """The command that opens JupyterLab; what the reader passes comes last and wins."""
     line = [sys.executable, "-m", "jupyterlab"]
     line += [f"--ServerApp.root_dir={course}", f"--LabApp.default_url=/lab/tree/{FIRST}"]
-    line += ["--ServerApp.log_level=ERROR"]  # the address is printed all the same
+    line += ["--ServerApp.log_level=ERROR", "--LabApp.log_level=ERROR"]  # the address still shows
     line += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]
     if not has_browser(env, sys.platform):
         line.append("--no-browser")
