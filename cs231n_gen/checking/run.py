@@ -176,4 +176,4 @@ def sentence(item) -> str:
     documented = (item.function.__doc__ or "").strip().split("\n")[0]
     name = documented or item.originalname.removeprefix("test_").replace("_", " ")
     case = re.search(r"\[(.*)\]$", item.name)
-    return f"{name} [{case[1]}]" if case else name
+    return f"{name} ({case[1]})" if case else name

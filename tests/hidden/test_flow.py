@@ -73,7 +73,7 @@ def gaussian_flow(mean, std):
 
 
 @interpolate(2)
-@pytest.mark.parametrize("shape", [(), (3,), (3, 5, 4)])
+@pytest.mark.parametrize("shape", [(), (3,), (3, 5, 4)], ids=["numbers", "points", "images"])
 def test_the_ends_and_every_point_between(student, generator, shape):
     """x_t is (1 − t) x + t z, example by example, for any shape"""
     n = random_size(generator, 4, 9)
@@ -128,13 +128,16 @@ def test_as_many_examples_as_dimensions(student, generator):
 
 
 @interpolate()
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_precision_is_kept(student, generator, dtype):
     """the result has the precision of the data"""
     x, z = random_pair(generator, 5, 3, dtype=dtype)
     t = torch.rand(5, generator=generator, dtype=dtype)
-    for value in expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"]):
+    want = [x + t[:, None] * (z - x), z - x]
+    found = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
+    for value, right in zip(found, want, strict=True):
         expect.true(value.dtype == dtype, "the precision changed on the way", value.dtype, dtype)
+        expect.close(value, right, "the values are not right", atol=1e-5)
 
 
 # --- flow.loss ----------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ def test_the_exact_velocity_reaches_the_bayes_floor(student, generator):
 
 
 @loss(2)
-@pytest.mark.parametrize("shape", [(3,), (1, 4, 4)])
+@pytest.mark.parametrize("shape", [(3,), (1, 4, 4)], ids=["points", "images"])
 def test_excess_over_the_best_is_the_squared_distance(student, generator, shape):
     """the loss is the mean square of prediction − v, for points and images"""
     n = random_size(generator, 5, 12)
@@ -293,7 +296,7 @@ def test_each_label_gets_its_own_flow(student, generator):
 
 
 @sample()
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_images_and_precision(student, generator, dtype):
     """images keep their shape and precision"""
     z = torch.randn(2, 3, 4, 4, generator=generator, dtype=dtype)
@@ -421,6 +424,8 @@ def test_labels_in_both_calls(student, generator):
     """conditions reach both calls of each step"""
     model, y = fields.by_label(), torch.tensor([4, 0, 2])
     student.flow.sample_heun(model, torch.zeros(3, 1, 2, 2, dtype=torch.float64), 2, y)
+    calls = len(model.conditions)
+    expect.true(calls == 4, "two steps take four calls", calls, 4)
     for condition in model.conditions:
         expect.true(condition is not None, "a call of the model did not get the condition")
         expect.close(condition, y, "the condition changed on the way")
@@ -466,9 +471,11 @@ def test_the_definition_on_a_random_path(student, generator):
 
 @straightness()
 def test_the_smallest_path(student, generator):
-    """one step is always straight"""
+    """one step is always straight, a detour is not"""
     path = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
     expect.close(student.flow.straightness(path), 0.0, "one step is the whole way")
+    detour = torch.stack([path[0], path[1] + 1, path[1]])
+    expect.true(float(student.flow.straightness(detour)) > 0, "S of a detour is positive")
 
 
 @straightness(2)
@@ -490,6 +497,7 @@ def test_nothing_but_speed_counts(student, generator):
     path = torch.randn(6, 4, 2, generator=generator, dtype=torch.float64)
     line = torch.linspace(0, 3, 6, dtype=torch.float64)[:, None, None]
     one = torch.as_tensor(student.flow.straightness(path))
+    expect.true(one.numel() == 1 and float(one) > 0, "S of a random path is positive")
     two = student.flow.straightness(path + 7 + line)
     expect.close(two, one, "a constant velocity on top changed S", rtol=1e-6)
 

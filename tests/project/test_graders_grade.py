@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 
 from cs231n_gen.checking import catalogue, diagnosis
 from cs231n_gen.checking.run import run
@@ -13,6 +14,7 @@ TESTS = Path(__file__).parents[1]
 MISTAKES = catalogue.load(TESTS / "mistakes")
 ACCEPTED = catalogue.load(TESTS / "accepted")
 PUBLIC = [m for m in MISTAKES if m.public]
+EXERCISES = sorted({m.exercise for m in MISTAKES})
 SEED = 2025
 
 
@@ -40,6 +42,18 @@ def test_hidden_graders_and_checks_pass_every_accepted_variant(variant):
         assert not lost, f"tests/{folder} refuses a right answer"
 
 
+@pytest.mark.parametrize("answer", [None, 0.0, torch.tensor(0.0), "the first argument"], ids=str)
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_an_answer_that_does_nothing_gets_nothing(exercise, answer):
+    """Properties that hold of an empty answer would be points for nothing."""
+
+    def idle(first, *_, **__):
+        return first if answer == "the first argument" else answer
+
+    results = run(TESTS / "hidden", [exercise], Student().replacing(exercise, idle), SEED)
+    assert not [r.name for r in results if r.passed]
+
+
 @pytest.mark.parametrize("mistake", PUBLIC, ids=name)
 def test_checks_name_every_public_mistake(mistake):
     results = graded("public", mistake, seed=0)
@@ -63,7 +77,7 @@ def test_every_hidden_property_is_failed_by_some_mistake_of_its_exercise():
 
 
 def test_a_right_answer_is_never_diagnosed():
-    for exercise in sorted({m.exercise for m in MISTAKES}):
+    for exercise in EXERCISES:
         assert diagnosis.diagnose(run(TESTS / "public", [exercise])) is None
 
 
