@@ -1,12 +1,13 @@
 """The command line: `cs231n-gen lab`, `doctor`, `check`, `submit`; for instructors `release`."""
 
 import contextlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from typing import Annotated
 
 import typer
+
+from cs231n_gen.course import is_source
 
 # Commands import what they need when they run: `--help` need not wait for torch.
 app = typer.Typer(
@@ -95,7 +96,7 @@ def release(
         print(f"built {course} and {course.with_name(course.name + '.zip').name}")
 
 
-if importlib.util.find_spec("cs231n_gen.grading"):  # which students do not have
+if is_source():
     app.command()(release)
 
 

@@ -9,9 +9,9 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from cs231n_gen.course import ROOT, is_source
+
 PACKAGES = ["torch", "numpy", "matplotlib", "jupyterlab", "ipywidgets", "nbgrader", "pytest"]
 LEAST_DISK = 1.0  # GB that notebooks, builds and submissions may want
 MARK = {"good": "✓", "note": "•", "bad": "✗"}
@@ -108,7 +108,7 @@ def packages(version: Callable[[str], str] = importlib.metadata.version) -> list
 
 def course() -> list[Finding]:
     """Which copy of the package a notebook gets."""
-    if importlib.util.find_spec("cs231n_gen.grading"):
+    if is_source():
         says = f"{ROOT} (the instructor's source, with solutions)"
         return [Finding("cs231n_gen", "good", says)]
     return [Finding("cs231n_gen", "good", f"{ROOT}: this is where you write")]

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from cs231n_gen.course import ROOT, is_source
+
 FIRST = "notebooks/00_start/00_start.ipynb"
 
 
@@ -42,7 +43,7 @@ def open_lab(options: Sequence[str] = ()) -> int:
 
 def build_course() -> Path:
     """The folder of the student course: built from the source, or this one."""
-    if importlib.util.find_spec("cs231n_gen.grading") is None:
+    if not is_source():
         return ROOT
     from cs231n_gen.grading.assign import ReleaseError
     from cs231n_gen.grading.problems import BadSource

@@ -8,7 +8,8 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from cs231n_gen.course import ROOT
+
 COURSE = ".course.json"  # what the release says of itself
 FORMAT = 1
 UNANSWERED = "YOUR ANSWER HERE"

@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -81,6 +84,19 @@ def server(tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def fetch(address):
+    """A page of a server that printed its address an instant before it listens there."""
+    for _ in range(100):
+        try:
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                return answer.read().decode()
+        except urllib.error.HTTPError:
+            raise
+        except urllib.error.URLError:
+            time.sleep(0.2)
+    return pytest.fail(f"nobody listens at {address}")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="process groups")
 def test_it_serves_the_notebook_at_the_address_it_prints(server):
     said = ""
@@ -91,9 +107,27 @@ def test_it_serves_the_notebook_at_the_address_it_prints(server):
     else:
         pytest.fail(f"no address was printed: {said}")
     base, token = address.groups()
-    notebook = f"{base}/api/contents/{lab.FIRST}?content=0&token={token}"
-    with urllib.request.urlopen(notebook, timeout=30) as answer:
-        assert json.load(answer)["type"] == "notebook"
-    with urllib.request.urlopen(f"{base}/lab?token={token}", timeout=30) as answer:
-        page = answer.read().decode()
+    notebook = fetch(f"{base}/api/contents/{lab.FIRST}?content=0&token={token}")
+    assert json.loads(notebook)["type"] == "notebook"
+    page = fetch(f"{base}/lab?token={token}")
     assert "apputils-extension:announcements" in page  # is switched off
+
+
+def test_a_built_course_is_opened_itself_though_the_source_is_installed(tmp_path):
+    """The source's own modules can be imported beside the course's: only files tell them apart."""
+    shutil.copytree(lab.ROOT / "cs231n_gen", tmp_path / "cs231n_gen", ignore=without_grading)
+    code = "from cs231n_gen import lab; print(lab.build_course())"
+    env = lab.environment(tmp_path, os.environ)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == str(tmp_path)
+
+
+def without_grading(folder, names):
+    return {"grading", "__pycache__"}.intersection(names)

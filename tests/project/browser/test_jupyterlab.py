@@ -1,0 +1,125 @@
+"""A student's hour in a real browser: JupyterLab, chapter 04, a gap, a mistake, the right answer.
+
+Needs the extra `browser` and a Chromium: `make test EXTRAS=browser ARGS=tests/project/browser`. The
+screenshots are left in `build/screenshots/`, to be looked at.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cs231n_gen import lab
+from cs231n_gen.grading.release import release
+from cs231n_gen.grading.source import ROOT
+
+api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
+CHAPTER = "notebooks/04_rectified_flow/04_rectified_flow.ipynb"
+STUB = "    # YOUR CODE HERE\n    raise NotImplementedError\n"
+LEVELS = "    t = t.reshape(-1, *[1] * (x.dim() - 1))\n"
+PATIENCE = 40_000  # milliseconds until something must have appeared
+SHOTS = ROOT / "build" / "screenshots"
+
+
+@pytest.fixture(scope="module")
+def course(copy_source, tmp_path_factory):
+    source = copy_source(tmp_path_factory.mktemp("browser") / "source")
+    return release(output=source / "build" / "course", root=source)
+
+
+@pytest.fixture(scope="module")
+def address(course, tmp_path_factory):
+    """JupyterLab as students open it; where it is, and its token."""
+    options = ["--no-browser", "--port=0", "--allow-root"]
+    env = lab.environment(course, os.environ)
+    for place in ("JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR"):
+        env[place] = str(tmp_path_factory.mktemp(place.lower()))
+    with subprocess.Popen(
+        [sys.executable, "-m", "cs231n_gen.cli", "lab", *options],
+        cwd=course,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        lines = iter(process.stdout.readline, "")
+        found = filter(None, (re.search(r"(http\S+)/lab/tree/\S+\?token=(\w+)", n) for n in lines))
+        try:
+            yield next(found).groups()
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def page(address):
+    """Chapter 04, open."""
+    base, token = address
+    with api.sync_playwright() as playwright:
+        chromium = {"executable_path": found} if (found := shutil.which("chromium")) else {}
+        try:
+            browser = playwright.chromium.launch(**chromium, args=["--no-sandbox"])
+        except api.Error as error:
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
+        page = browser.new_page(viewport={"width": 1400, "height": 950})
+        page.set_default_timeout(PATIENCE)
+        page.goto(f"{base}/lab/tree/{CHAPTER}?token={token}")
+        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first.wait_for()
+        run(page, "load_ext autoreload")
+        page.locator(".jp-InputPrompt", has_text="[1]:").wait_for()
+        yield page
+        browser.close()
+
+
+def run(page, text):
+    """Run the cell that holds this text; returns it."""
+    cell = page.locator(".jp-CodeCell", has_text=text).first
+    cell.scroll_into_view_if_needed()
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    return cell
+
+
+def answer(course, lines):
+    """Fill the gap of flow.interpolate."""
+    path = course / "cs231n_gen" / "flow.py"
+    if not (kept := course / "flow.gaps").exists():
+        shutil.copy(path, kept)
+    before, head, after = kept.read_text(encoding="utf-8").partition("def interpolate(")
+    path.write_text(before + head + after.replace(STUB, lines, 1), encoding="utf-8")
+
+
+def check(page, name, expected):
+    """Run the check, wait for what it must say, and take a picture."""
+    cell = run(page, 'check("flow.interpolate")')
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    try:
+        cell.locator(".jp-OutputArea", has_text=expected).first.wait_for()
+    finally:
+        page.screenshot(path=SHOTS / f"{name}.png")
+    return cell.locator(".jp-OutputArea").inner_text()
+
+
+def test_a_gap_is_called_by_its_name(page):
+    assert "Hint 1 of" in check(page, "1_gap", "flow.interpolate is not written yet")
+
+
+def test_a_mistake_is_called_by_its_name_without_a_restart(page, course):
+    answer(course, LEVELS + "    return t * x + (1 - t) * z, z - x\n")
+    said = check(page, "2_mistake", "data sits at t = 1 here")
+    assert "CheckFailed" in said
+    assert "Traceback" not in said
+
+
+def test_the_right_answer_passes_property_by_property(page, course):
+    answer(course, LEVELS + "    return (1 - t) * x + t * z, z - x\n")
+    said = check(page, "3_right", "6 of 6 properties hold")
+    assert "CheckFailed" not in said
+
+
+def test_students_see_no_menu_of_the_instructors(page):
+    assert page.get_by_text("Nbgrader", exact=True).count() == 0
