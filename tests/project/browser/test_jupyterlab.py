@@ -4,12 +4,15 @@ Needs the extra `browser` and a Chromium: `make test EXTRAS=browser ARGS=tests/p
 screenshots are left in `build/screenshots/`, to be looked at.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
+import urllib.request
 
 import pytest
 
@@ -50,9 +53,19 @@ def address(course, tmp_path_factory):
         lines = iter(process.stdout.readline, "")
         found = filter(None, (re.search(r"(http\S+)/lab/tree/\S+\?token=(\w+)", n) for n in lines))
         try:
-            yield next(found).groups()
+            base, token = next(found).groups()
+            wait_for(base)
+            yield base, token
         finally:
             os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for(base):
+    """The address is printed an instant before anybody listens there."""
+    for _ in range(100):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/api"):
+            return
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
