@@ -312,7 +312,7 @@ def main():
     seeds, seconds = (1, 2.0) if options.quick else (options.seeds, options.seconds)
     torch.set_num_threads(options.threads)
     training.tqdm = functools.partial(training.tqdm, disable=True)
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 150)
     everyone, results = [COURSE, *LIBRARIES, *ABLATIONS], {"seconds": seconds, "sets": {}}
     for name, data in [("ring", ring()), ("moons", moons())]:
         judge, rows, faster = Judge(data), [], {c.name: [] for c in LIBRARIES}
