@@ -1,6 +1,13 @@
 """What several of these tests need."""
 
+import contextlib
+import os
+import re
 import shutil
+import signal
+import subprocess
+import time
+import urllib.request
 
 import pytest
 
@@ -23,3 +30,43 @@ def copy_source():
         return folder
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def jupyterlab(tmp_path_factory):
+    """`with jupyterlab(command, env, folder) as (address, token)`: a command that opens it."""
+
+    @contextlib.contextmanager
+    def running(command, env, folder):
+        for place in ("JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR"):
+            env = {**env, place: str(tmp_path_factory.mktemp(place.lower()))}
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield _wait_for_address(process.stdout)
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+
+    return running
+
+
+def _wait_for_address(stdout):
+    said = ""
+    for line in stdout:
+        said += line
+        if found := re.search(r"(http://\S+?)/lab/tree/\S+\?token=(\w+)", line):
+            break
+    else:
+        pytest.fail(f"no address was printed: {said}")
+    for _ in range(100):  # it is printed an instant before anybody listens there
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{found[1]}/api"):
+            return found.groups()
+        time.sleep(0.2)
+    return pytest.fail(f"nobody listens at {found[1]}")

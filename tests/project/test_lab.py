@@ -2,13 +2,9 @@
 
 import json
 import os
-import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-import urllib.error
 import urllib.request
 
 import pytest
@@ -62,55 +58,24 @@ def test_bad_source_is_said_in_its_own_lines(monkeypatch):
         lab.open_lab()
 
 
-@pytest.fixture
-def server(tmp_path):
-    """JupyterLab as `cs231n-gen lab` opens it, on the source in place of a built course."""
+@pytest.mark.skipif(os.name != "posix", reason="process groups")
+def test_it_serves_the_notebook_at_the_address_it_prints(jupyterlab):
+    """As `cs231n-gen lab` opens it, on the source in place of a built course."""
     code = (
         "import sys; from cs231n_gen import lab; lab.build_course = lambda: lab.ROOT; "
         "sys.exit(lab.open_lab(['--port=0', '--allow-root']))"
     )
-    env = {**os.environ, "CI": "true", "JUPYTER_RUNTIME_DIR": str(tmp_path)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code],
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
+    env = {**os.environ, "CI": "true"}
+    with jupyterlab([sys.executable, "-c", code], env, lab.ROOT) as (address, token):
+        notebook = fetch(f"{address}/api/contents/{lab.FIRST}?content=0&token={token}")
+        page = fetch(f"{address}/lab?token={token}")
+    assert json.loads(notebook)["type"] == "notebook"
+    assert "apputils-extension:announcements" in page  # is switched off
 
 
 def fetch(address):
-    """A page of a server that printed its address an instant before it listens there."""
-    for _ in range(100):
-        try:
-            with urllib.request.urlopen(address, timeout=30) as answer:
-                return answer.read().decode()
-        except urllib.error.HTTPError:
-            raise
-        except urllib.error.URLError:
-            time.sleep(0.2)
-    return pytest.fail(f"nobody listens at {address}")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="process groups")
-def test_it_serves_the_notebook_at_the_address_it_prints(server):
-    said = ""
-    for line in server.stdout:
-        said += line
-        if address := re.search(r"(http://\S+?)/lab/tree/\S+\?token=(\w+)", line):
-            break
-    else:
-        pytest.fail(f"no address was printed: {said}")
-    base, token = address.groups()
-    notebook = fetch(f"{base}/api/contents/{lab.FIRST}?content=0&token={token}")
-    assert json.loads(notebook)["type"] == "notebook"
-    page = fetch(f"{base}/lab?token={token}")
-    assert "apputils-extension:announcements" in page  # is switched off
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return answer.read().decode()
 
 
 def test_a_built_course_is_opened_itself_though_the_source_is_installed(tmp_path):

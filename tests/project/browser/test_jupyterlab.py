@@ -4,15 +4,9 @@ Needs the extra `browser` and a Chromium: `make test EXTRAS=browser ARGS=tests/p
 screenshots are left in `build/screenshots/`, to be looked at.
 """
 
-import contextlib
 import os
-import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
-import urllib.request
 
 import pytest
 
@@ -35,37 +29,12 @@ def course(copy_source, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def address(course, tmp_path_factory):
+def address(course, jupyterlab):
     """JupyterLab as students open it; where it is, and its token."""
     options = ["--no-browser", "--port=0", "--allow-root"]
-    env = lab.environment(course, os.environ)
-    for place in ("JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR", "JUPYTER_CONFIG_DIR"):
-        env[place] = str(tmp_path_factory.mktemp(place.lower()))
-    with subprocess.Popen(
-        [sys.executable, "-m", "cs231n_gen.cli", "lab", *options],
-        cwd=course,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        lines = iter(process.stdout.readline, "")
-        found = filter(None, (re.search(r"(http\S+)/lab/tree/\S+\?token=(\w+)", n) for n in lines))
-        try:
-            base, token = next(found).groups()
-            wait_for(base)
-            yield base, token
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-
-
-def wait_for(base):
-    """The address is printed an instant before anybody listens there."""
-    for _ in range(100):
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/api"):
-            return
-        time.sleep(0.2)
+    command = [sys.executable, "-m", "cs231n_gen.cli", "lab", *options]
+    with jupyterlab(command, lab.environment(course, os.environ), course) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
