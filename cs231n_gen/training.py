@@ -81,6 +81,7 @@ class Run:
         seconds: stop after so long at the latest; the schedule ends with it. How far the run gets
             then depends on the machine, so a seed no longer repeats it.
         label: what the progress bar is called.
+        progress: whether to show it.
     Raises:
         ValueError: if steps is not at least 1.
     """
@@ -96,6 +97,7 @@ class Run:
         floor: float | None = None,
         seconds: float | None = None,
         label: str = "train",
+        progress: bool = True,
     ):
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(f"steps must be a whole number of at least 1: {steps!r} came")
@@ -104,11 +106,12 @@ class Run:
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.99), fused=True)
         self.average = EMA(model, memory)
         self.history = History(floor=floor)
-        self.label = label
+        self.label, self.progress = label, progress
 
     def __enter__(self) -> "Run":
         self.model.train()
-        self._bar = tqdm(total=self.steps, desc=self.label, mininterval=0.3)
+        hidden = not self.progress
+        self._bar = tqdm(total=self.steps, desc=self.label, mininterval=0.3, disable=hidden)
         self._start = time.perf_counter()
         return self
 

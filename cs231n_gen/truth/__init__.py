@@ -2,7 +2,8 @@
 
 Everything is float64 and nothing is learned. `GaussianMixture` is a density whose noisy
 versions, scores, posteriors, velocities and Bayes floors are known; `FiniteData` is a training
-set taken for the whole truth; `optimal_discriminator` and `jensen_shannon` compare densities.
+set taken for the whole truth; `optimal_discriminator` and `jensen_shannon` compare densities;
+`follow` walks along a field without error.
 """
 
 from cs231n_gen.truth.average import Estimate, expect, grid
@@ -11,6 +12,7 @@ from cs231n_gen.truth.divergence import jensen_shannon, optimal_discriminator
 from cs231n_gen.truth.finite import FiniteData
 from cs231n_gen.truth.floor import irreducible_loss, loss_floor
 from cs231n_gen.truth.mixture import GaussianMixture
+from cs231n_gen.truth.paths import follow
 
 __all__ = [
     "Estimate",
@@ -18,6 +20,7 @@ __all__ = [
     "GaussianMixture",
     "Posterior",
     "expect",
+    "follow",
     "grid",
     "irreducible_loss",
     "jensen_shannon",

@@ -518,7 +518,7 @@ def spied_run(student, generator, steps=12, batch=256, classes=0, draws=None, **
         return x, y if classes else None
 
     history = student.flow.train(
-        field, draw, steps, batch=batch, generator=generator, label="grade", **options
+        field, draw, steps, batch=batch, generator=generator, progress=False, **options
     )
     return field, drawn, history
 
@@ -578,7 +578,7 @@ def test_the_weights_are_those_of_this_many_gradient_steps(student, generator):
     inputs, times = field.get("inputs"), field.get("times")
     expect.true(len(drawn) == len(inputs) == 9, "one draw and one call a step")
     twin = fields.LinearField(dim=2)
-    with Run(twin, 9, lr=0.2, label="grade") as run:
+    with Run(twin, 9, lr=0.2, progress=False) as run:
         for k, _ in enumerate(run):
             x_t, t, x = inputs[k], times[k], drawn[k][1]
             error = (twin(x_t, t) - (x_t - x) / t[:, None]).square().mean()

@@ -356,7 +356,7 @@ def test_straightness_is_a_mean(student, generator):
 
 @straightness
 def test_straightness_of_images(student, generator):
-    """works for images; a detour of one step counts T² / … as in the formula"""
+    """works for images: there and back in two steps has S = 4"""
     path = torch.zeros(3, 2, 1, 2, 2)
     path[1] = 1.0  # there and back: speeds 2 and −2, the whole way 0
     expect.close(
@@ -376,7 +376,7 @@ def spied_run(student, generator, steps=8, batch=128, classes=0, **options):
         return x, y if classes else None
 
     history = student.flow.train(
-        field, draw, steps, batch=batch, generator=generator, label="check", **options
+        field, draw, steps, batch=batch, generator=generator, progress=False, **options
     )
     return field, drawn, history
 
@@ -434,7 +434,7 @@ def test_each_step_moves_the_weights_by_its_own_gradient(student, generator):
     from cs231n_gen.training import Run
 
     twin = fields.LinearField(dim=2)
-    with Run(twin, 6, lr=0.1, label="check") as run:
+    with Run(twin, 6, lr=0.1, progress=False) as run:
         for k, _ in enumerate(run):
             x_t, t, x = field.get("inputs")[k], field.get("times")[k], drawn[k][2]
             v = (x_t - x) / t[:, None]
