@@ -22,6 +22,8 @@ done; \
 python=$${python:-python3}; \
 command -v $$python >/dev/null \
 	|| { echo "the course needs Python 3.11 or newer; found no $$python" >&2; exit 2; }; \
+$$python -c 'import sys; assert sys.version_info >= (3, 6)' 2>/dev/null \
+	|| { echo "the course needs Python 3.11 or newer; $$python is older" >&2; exit 2; }; \
 $$python cs231n_gen/bootstrap.py --extras "$(1)"
 endef
 
