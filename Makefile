@@ -27,6 +27,15 @@ $$python -c 'import sys; assert sys.version_info >= (3, 6)' 2>/dev/null \
 $$python cs231n_gen/bootstrap.py --extras "$(1)"
 endef
 
+# The jail in which submissions are graded is made with bubblewrap, a package of the system.
+define have_bubblewrap
+@command -v bwrap >/dev/null || [ "$$(uname)" != Linux ] || { \
+	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	&& { echo "installing bubblewrap"; apt-get install -qq -y --no-install-recommends bubblewrap >/dev/null \
+		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends bubblewrap >/dev/null; }; }; \
+} || { echo "bubblewrap is missing: install it with your system's packages (apt install bubblewrap)" >&2; exit 2; }
+endef
+
 help:
 	@echo "make setup     install everything into .venv"
 	@echo "make lab       the same, then open JupyterLab on chapter 00 (ARGS=\"--port 9000 --no-browser\")"
@@ -48,6 +57,7 @@ lab:
 
 ifneq ($(SOURCE),)
 test:
+	$(have_bubblewrap)
 	$(call set_up,test $(EXTRAS))
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .

@@ -85,6 +85,17 @@ def unpack(value: object, names: Sequence[str]) -> tuple:
     return tuple(value)
 
 
+def unfit(value: Tensor) -> str:
+    """Why a tensor cannot be an answer, or "": only plain, dense ones on the cpu are compared."""
+    if type(value) not in (Tensor, torch.nn.Parameter):
+        return f"a plain tensor is expected, not {type(value).__name__}"
+    if value.device.type != "cpu":
+        return f"a tensor on the cpu is expected, not on {value.device.type}"
+    if value.layout != torch.strided or value.is_quantized:
+        return "a dense tensor of plain numbers is expected"
+    return ""
+
+
 def describe(value: object) -> str:
     """A value in a few words."""
     if isinstance(value, str):

@@ -3,7 +3,8 @@
 import contextlib
 import io
 import re
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -74,24 +75,40 @@ def run(
     Returns:
         One result a test, in the order of the files.
     """
+    found: list[Result] = []
     modules = sorted({e.split(".")[0] for e in exercises or []})
     paths = [folder / f"test_{m}.py" for m in modules] if exercises else [folder]
-    paths = [str(p) for p in paths if p.exists()]
-    if not paths:
-        return []
-    session = _Session(exercises, student or Student(), seed)
+
+    def once(suite: Suite) -> None:
+        found.extend(suite.run(student or Student(), seed, exercises))
+
+    with_tests(paths, once)
+    return found
+
+
+def with_tests(paths: Sequence[Path], use: "Callable[[Suite], None]") -> None:
+    """Collect tests once, then let `use` run them as often as it likes.
+
+    Args:
+        paths: files or folders; those that are not there are left out.
+        use: gets the collected tests, which can be run until it returns.
+    Raises:
+        RuntimeError: if the tests cannot be collected. What `use` raises comes through.
+    """
+    names = [str(p) for p in paths if p.exists()]
+    if not names:
+        return
+    plugin = _Session(use)
     quiet = io.StringIO()
     with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet), _one_thread():
-        code = pytest.main([*paths, *OPTIONS], plugins=[session])
-    if session.broken:
-        raise RuntimeError(f"tests could not be collected: {session.broken[0]}")
-    if code not in (
-        pytest.ExitCode.OK,
-        pytest.ExitCode.TESTS_FAILED,
-        pytest.ExitCode.NO_TESTS_COLLECTED,
-    ):
+        code = pytest.main([*names, *OPTIONS], plugins=[plugin])
+    if plugin.error:
+        raise plugin.error
+    if plugin.broken:
+        raise RuntimeError(f"tests could not be collected: {plugin.broken[0]}")
+    ended = pytest.ExitCode
+    if code not in (ended.OK, ended.TESTS_FAILED, ended.NO_TESTS_COLLECTED):
         raise RuntimeError(f"pytest ended with {code!r}: {quiet.getvalue()[-500:]}")
-    return session.results
 
 
 @contextlib.contextmanager
@@ -105,34 +122,44 @@ def _one_thread():
         torch.set_num_threads(before)
 
 
-class _Session:
-    """A pytest plugin that chooses the tests, lends them the student and gathers the results."""
+class Suite:
+    """Collected tests, which can be run against one student after another."""
 
-    def __init__(self, exercises: Sequence[str] | None, student: Student, seed: int):
-        self.exercises, self.student, self.seed = exercises, student, seed
-        self.results: list[Result] = []
-        self.broken: list[str] = []
+    def __init__(self, session: pytest.Session):
+        self._session = session
+        self._items = [i for i in session.items if i.get_closest_marker("exercise")]
+        self._student, self._seed = Student({}), 0
+        self._results: list[Result] = []
 
-    def pytest_configure(self, config):
-        config.stash[SEED] = self.seed
+    def run(
+        self,
+        student: Student,
+        seed: int,
+        exercises: Sequence[str] | None = None,
+        folder: Path | None = None,
+    ) -> list[Result]:
+        """Run the tests of these exercises (all, if None), of this folder (any, if None).
 
-    def pytest_collectreport(self, report):
-        if report.failed:
-            self.broken.append(report.longreprtext[-2000:])
+        A student that is lost on the way is not asked any more: the tests that follow are missing.
+        """
+        self._student, self._seed, self._results = student, seed, []
+        self._session.config.stash[SEED] = seed
+        items = [i for i in self._items if _wanted(i, exercises, folder)]
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            following = None if self._student.lost else following
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self._student.lost:
+                break
+        return self._results
 
-    def pytest_collection_modifyitems(self, items):
-        items[:] = [i for i in items if self._wanted(i)]
+    def lend(self, item) -> None:
+        """Give a test that begins its student."""
+        self._returned: list = []
+        item.config.stash[STUDENT] = self._student.recording(self._returned.append)
 
-    def _wanted(self, item) -> bool:
-        mark = item.get_closest_marker("exercise")
-        return mark is not None and (self.exercises is None or mark.args[0] in self.exercises)
-
-    def pytest_runtest_setup(self, item):
-        self.returned = []
-        item.config.stash[STUDENT] = self.student.recording(self.returned.append)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_pyfunc_call(self, pyfuncitem):
+    @contextlib.contextmanager
+    def observe(self, item):
+        """Around the body of a test: its random numbers, its output, what comes of it."""
         output = io.StringIO()
         error = None
         try:
@@ -141,13 +168,15 @@ class _Session:
                 contextlib.redirect_stderr(output),
                 torch.random.fork_rng(devices=[]),
             ):
-                torch.manual_seed(self.seed)
-                return (yield)
+                torch.manual_seed(self._seed)
+                item.config.stash[STUDENT].begin(self._seed)
+                yield
         except Exception as raised:
             error = raised
             raise
         finally:
-            self.results.append(self._result(pyfuncitem, error, output.getvalue()))
+            printed = output.getvalue() + self._student.output
+            self._results.append(self._result(item, error, printed))
 
     def _result(self, item, error: Exception | None, output: str) -> Result:
         mark = item.get_closest_marker("exercise")
@@ -157,7 +186,7 @@ class _Session:
             "name": sentence(item),
             "weight": float(mark.kwargs.get("weight", 1)),
             "output": output[:LONGEST_OUTPUT],
-            "returned": tuple(self.returned),
+            "returned": tuple(self._returned),
         }
         if error is None:
             return Result(status="passed", **common)
@@ -169,6 +198,45 @@ class _Session:
             status = "missing" if isinstance(error, NotWritten) else "error"
             return Result(status=status, says=str(error), frames=tuple(error.frames), **common)
         return Result(status="error", says=f"{type(error).__name__}: {error}", **common)
+
+
+class _Session:
+    """The pytest plugin behind `with_tests`."""
+
+    def __init__(self, use: "Callable[[Suite], None]"):
+        self.use = use
+        self.suite: Suite | None = None
+        self.broken: list[str] = []
+        self.error: BaseException | None = None
+        self.stdout, self.stderr = sys.stdout, sys.stderr
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.broken.append(report.longreprtext[-2000:])
+
+    def pytest_runtestloop(self, session):
+        if not self.broken:
+            self.suite = Suite(session)
+            shown = contextlib.redirect_stdout(self.stdout), contextlib.redirect_stderr(self.stderr)
+            try:
+                with shown[0], shown[1]:
+                    self.use(self.suite)
+            except BaseException as error:
+                self.error = error
+        return True
+
+    def pytest_runtest_setup(self, item):
+        self.suite.lend(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem):
+        with self.suite.observe(pyfuncitem):
+            return (yield)
+
+
+def _wanted(item, exercises: Sequence[str] | None, folder: Path | None) -> bool:
+    exercise = item.get_closest_marker("exercise").args[0]
+    return (exercises is None or exercise in exercises) and folder in (None, item.path.parent)
 
 
 def sentence(item) -> str:

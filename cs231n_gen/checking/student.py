@@ -20,12 +20,13 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import cs231n_gen
-from cs231n_gen.checking.expect import PropertyFailed
+from cs231n_gen.checking.expect import PropertyFailed, unfit
 
 PACKAGE = Path(cs231n_gen.__file__).parent
+MACHINERY = (str(PACKAGE / "checking"), str(PACKAGE / "grading"), "<")
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -94,6 +95,8 @@ class Student:
     ):
         self._modules = package_modules() if modules is None else modules
         self._on_result = on_result or (lambda result: None)
+        self.lost = ""  # why nothing can be asked any more
+        self.output = ""  # what was printed elsewhere than in this process
 
     def __getattr__(self, name: str) -> "_Module":
         if name.startswith("__"):
@@ -139,6 +142,13 @@ class Student:
 
         return self._run(compute)
 
+    def begin(self, seed: int) -> None:
+        """Begin a property: its random numbers depend on nothing that came before."""
+        torch.manual_seed(seed)
+
+    def _run_function(self, name: str, args: tuple, kwargs: dict):
+        return self._run(lambda: _call(self._find(name), args, kwargs))
+
     def _find(self, name: str) -> Callable:
         module, _, attribute = name.rpartition(".")
         try:
@@ -176,8 +186,7 @@ class _Module:
 
     def __getattr__(self, function: str) -> Callable:
         def call(*args, **kwargs):
-            find = self._student._find
-            return self._student._run(lambda: _call(find(f"{self._name}.{function}"), args, kwargs))
+            return self._student._run_function(f"{self._name}.{function}", args, kwargs)
 
         return call
 
@@ -230,10 +239,8 @@ def _incoming(value):
 
 def _outgoing(student: Student, value):
     if isinstance(value, Tensor):
-        if type(value) not in (Tensor, nn.Parameter):
-            raise StudentError(
-                "TypeError", f"a plain tensor is expected, not {type(value).__name__}", []
-            )
+        if reason := unfit(value):
+            raise StudentError("TypeError", reason, [])
         return value.detach().clone()
     if isinstance(value, tuple | list):
         return type(value)(_outgoing(student, v) for v in value)
@@ -255,11 +262,10 @@ def _gradient(total: Tensor, w):
 
 
 def _student_error(error: BaseException) -> StudentError:
-    ours = str(PACKAGE / "checking")
     frames = [
         Frame(Path(f.filename).name, f.lineno or 0, f.name, f.line or "")
         for f in traceback.extract_tb(error.__traceback__)
-        if not f.filename.startswith(ours) and "site-packages" not in f.filename
+        if not f.filename.startswith(MACHINERY) and "site-packages" not in f.filename
     ]
     kind = NotWritten if isinstance(error, NotImplementedError) else StudentError
     if isinstance(error, SyntaxError):

@@ -128,6 +128,14 @@ def exercises(root: Path = ROOT) -> list[Exercise]:
     return [e for path in modules(root) for e in read_module(path, root)[0]]
 
 
+def in_course_order(root: Path = ROOT) -> list[Exercise]:
+    """The exercises in the order in which a student meets them: by their graded cells."""
+    by_grade_id = {e.grade_id: e for e in exercises(root)}
+    met = [c.grade_id for chapter in chapters(root) for c in chapter.graded]
+    first = [by_grade_id.pop(g) for g in dict.fromkeys(met) if g in by_grade_id]
+    return [*first, *by_grade_id.values()]
+
+
 def read_module(path: Path, root: Path = ROOT) -> tuple[list[Exercise], list[tuple[int, str]]]:
     """The exercises of a module, and what is wrong with it as `(line, what)`."""
     text = path.read_text(encoding="utf-8")

@@ -1,69 +1,116 @@
-"""A submission as a student object: one exercise theirs, every other one the reference's.
+"""A submission as a job for the jail: one exercise theirs, those before it the reference's.
 
 Follow-through: the student's `loss` is graded with the reference's `interpolate` below it, whatever
-the student's own does. One mistake costs once.
+the student's own does. One mistake costs once. Exercises that come later in the course stay the
+student's own: were they given, `sample` could be answered with the reference's `trajectory`, and
+`trajectory` with its `sample`.
 """
 
-import importlib
+import functools
+import marshal
+import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
-from cs231n_gen.checking.student import FreshModules, Student, load_module
-from cs231n_gen.grading.source import Exercise
+from cs231n_gen.grading.markers import make_gaps
+from cs231n_gen.grading.source import ROOT, Exercise, in_course_order, read_module
 
-
-class CannotLoad(Exception):
-    """A submitted module cannot be imported; one line for the student, with file and line."""
+LARGEST = 1 << 20  # bytes of a module
 
 
-class NotSubmitted(CannotLoad):
+class CannotRead(Exception):
+    """A submitted module that cannot be graded; one line for the student."""
+
+
+class NotSubmitted(CannotRead):
     """The module is not in the submission."""
 
 
-def assemble(folder: Path, exercise: Exercise, exercises: Sequence[Exercise]) -> Student:
-    """The student object with which an exercise is graded.
+@dataclass(frozen=True)
+class Submission:
+    """The files of a submission, by name: `cs231n_gen/flow.py` and its text."""
 
-    Args:
-        folder: the submission, which holds `cs231n_gen/flow.py` for an exercise of `flow`. What it
-            imports from `cs231n_gen` is this package, the reference.
-        exercise: the one to grade.
-        exercises: all there are.
+    files: dict[str, str]
+
+    @classmethod
+    def read(cls, folder: Path, exercises: Sequence[Exercise]) -> "Submission":
+        """Read what these exercises are written in; other files are not looked at.
+
+        Raises:
+            CannotRead: if one is too long, no text, or no file but a link.
+        """
+        found = {}
+        for name in dict.fromkeys(file_of(e.module) for e in exercises):
+            path = folder / name
+            if any(p.is_symlink() for p in (path, path.parent)):
+                raise CannotRead(f"{name} is a link; a file is expected")
+            if path.is_file():
+                found[name] = _text(path, name)
+        return cls(found)
+
+
+def file_of(module: str) -> str:
+    """`cs231n_gen/flow.py` of `flow`."""
+    return f"cs231n_gen/{module.replace('.', '/')}.py"
+
+
+def job(submission: Submission, exercise: Exercise) -> dict:
+    """What a child needs to answer for an exercise.
+
+    The reference goes as compiled code, without the graded exercise and all that come later.
+
     Raises:
-        CannotLoad: if the student's module is missing or does not import.
+        NotSubmitted: if the exercise's module is not in the submission.
     """
-    module = load(folder, exercise.module)
-    for other in exercises:
-        if other.module == exercise.module and other.name != exercise.name:
-            reference = importlib.import_module(f"cs231n_gen.{other.module}")
-            setattr(module, other.name, getattr(reference, other.name))
-    modules = FreshModules()  # the reference
-    modules[exercise.module] = module
-    return Student(modules)
+    own = file_of(exercise.module)
+    if own not in submission.files:
+        raise NotSubmitted(f"{own} is not in the submission")
+    every = in_order()
+    before = {e.id for e in every[: [e.id for e in every].index(exercise.id)]}
+    parts = {}
+    for module in dict.fromkeys(e.module for e in every):
+        here = [e for e in every if e.module == module]
+        given = [e.name for e in here if e.id in before]
+        text = submission.files.get(file_of(module))
+        if len(given) == len(here):
+            text = None  # nothing of the student's would be left in it
+        if given or text is not None:
+            code = reference(module, exercise.id) if given else ""
+            parts[module] = {
+                "file": file_of(module),
+                "text": text,
+                "code": code,
+                "given": given,
+            }
+    return {"exercise": exercise.id, "files": submission.files, "modules": parts}
 
 
-def load(folder: Path, module: str) -> ModuleType:
-    """A module of a submission, fresh, apart from the reference of the same name."""
-    name = f"cs231n_gen/{module.replace('.', '/')}.py"
-    path = folder / name
-    if not path.is_file():
-        raise NotSubmitted(f"{name} is not in the submission")
+@functools.cache
+def in_order() -> tuple[Exercise, ...]:
+    """The exercises in the course's order."""
+    return tuple(in_course_order())
+
+
+@functools.cache
+def reference(module: str, exercise: str) -> str:
+    """The code of a module up to, not with, an exercise: compiled, in hexadecimal digits."""
+    every = [e.id for e in in_order()]
+    later = set(every[every.index(exercise) :])
+    path = ROOT / file_of(module)
+    found, _ = read_module(path)
+    gaps = [gap for e in found if e.id in later for gap in e.gaps]
+    text = make_gaps(path.read_text(encoding="utf-8"), gaps)
+    return marshal.dumps(compile(text, "<given>", "exec", optimize=2)).hex()
+
+
+def _text(path: Path, name: str) -> str:
+    facts = path.stat(follow_symlinks=False)
+    if not stat.S_ISREG(facts.st_mode):
+        raise CannotRead(f"{name} is no ordinary file")
+    if facts.st_size > LARGEST:
+        raise CannotRead(f"{name} has {facts.st_size} bytes; {LARGEST} at most")
     try:
-        return load_module(path, f"cs231n_gen.{module}")
-    except (Exception, SystemExit) as error:
-        line = _line(error, path)
-        at = f", line {line}" if line else ""
-        said = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
-        raise CannotLoad(f"{name}{at}: {said}") from error
-
-
-def _line(error: BaseException, path: Path) -> int | None:
-    """The line of the student's file at which its import failed."""
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return error.lineno
-    line, trace = None, error.__traceback__
-    while trace:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return line
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise CannotRead(f"{name} is not a text in UTF-8") from None

@@ -1,14 +1,14 @@
-"""Grade one submission in this process: `python -m cs231n_gen.grading.worker`, a job on stdin.
+"""A grading process: `python -m cs231n_gen.grading.worker`, JSON lines in, JSON lines out.
 
-The job is `{"submission", "exercises", "seed", "hidden"}`. What comes back is a line
-`{"ready": true}`, then, for each exercise as it is done, a line `{"results"}`, or `{"broken"}` if
-the grader fails.
+The first line says with what limits to grade, and whether outside the jail; `{"ready": true}`
+answers it. Each line after that is a submission, `{"submission", "exercises", "seed"}`; for each
+exercise as it is done comes `{"exercise", "results", "mistake"}`, then `{"done": true}`. Where the
+grader itself fails comes `{"broken": why}`, and the process ends.
 
-**This process trusts the submission**: student code runs beside the hidden tests, with their files
-in reach and this channel to write to. It protects the grader's own process from crashes and endless
-loops, from nothing else. A jail belongs exactly here, behind the same job and the same answers.
+Hidden tests and the reference are here; student code is not: it is in a child of the jail.
 """
 
+import functools
 import json
 import os
 import sys
@@ -16,61 +16,39 @@ from pathlib import Path
 
 import torch
 
-from cs231n_gen.checking.run import Result, run
-from cs231n_gen.checking.student import Student
-from cs231n_gen.grading.source import exercises
-from cs231n_gen.grading.submission import CannotLoad, NotSubmitted, assemble
+from cs231n_gen.grading.examiner import Examiner, GraderBroken, examining
+from cs231n_gen.grading.jail.box import Box, JailBroken, NoJail
+from cs231n_gen.grading.jail.limits import Limits
 
 
 def main() -> None:
-    """Read the job, answer exercise by exercise."""
-    job = json.load(sys.stdin)
+    """Grade until there is nothing more to read."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)  # what student code prints must not pass for an answer
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     torch.set_num_threads(1)
 
     def answer(line: dict) -> None:
         answers.write(json.dumps(line) + "\n")
         answers.flush()
 
-    answer({"ready": True})
-    for exercise in job["exercises"]:
-        try:
-            found = grade(Path(job["submission"]), exercise, job["seed"], Path(job["hidden"]))
-            results = [r.to_json() for r in found]
-        except Exception as error:
-            return answer({"broken": f"{exercise}: {type(error).__name__}: {error}"})
-        answer({"results": results})
-    return None
+    def serve(examiner: Examiner) -> None:
+        answer({"ready": True})
+        for line in sys.stdin:
+            job = json.loads(line)
+            done = examiner.examine(Path(job["submission"]), job["exercises"], job["seed"])
+            for exercise, found in done:
+                results = [r.to_json() for r in found.results]
+                answer({"exercise": exercise, "results": results, "mistake": found.mistake})
+            answer({"done": True})
 
-
-def grade(submission: Path, exercise: str, seed: int, hidden: Path) -> list[Result]:
-    """Run the hidden tests of an exercise against a submission.
-
-    Raises:
-        RuntimeError: if the hidden tests are broken: they do not run on the reference either.
-    """
-    every = exercises()
-    own = next(e for e in every if e.id == exercise)
+    settings = json.loads(sys.stdin.readline())
     try:
-        student = assemble(submission, own, every)
-    except CannotLoad as error:
-        status = "missing" if isinstance(error, NotSubmitted) else "error"
-        return [whole(exercise, status, str(error))]
-    try:
-        results = run(hidden, [exercise], student, seed)
-    except (Exception, KeyboardInterrupt) as error:
-        run(hidden, [exercise], Student(), seed)
-        return [whole(exercise, "error", f"your code stopped the grader: {error}")]
-    if not results:
-        raise RuntimeError(f"{exercise} has no hidden tests in {hidden}")
-    return results
-
-
-def whole(exercise: str, status: str, says: str) -> Result:
-    """A result that stands for all properties of an exercise."""
-    return Result(exercise, "", "the exercise can be run", 1.0, status, says)
+        box = functools.partial(Box, unsafe=settings["unsafe"])
+        examining(Limits(**settings["limits"]), serve, box)
+    except NoJail as error:
+        answer({"no jail": str(error)})
+    except (GraderBroken, JailBroken, RuntimeError) as error:
+        answer({"broken": str(error)})
 
 
 if __name__ == "__main__":

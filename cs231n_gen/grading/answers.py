@@ -1,0 +1,68 @@
+"""What is made of a child's words before anything else sees them: texts, errors, calls."""
+
+import inspect
+from collections.abc import Callable
+
+from torch import Tensor
+
+from cs231n_gen.checking.student import Frame, NotWritten, StudentError
+from cs231n_gen.grading.jail import wire
+
+LONGEST = {"kind": 200, "text": 2000, "file": 200, "function": 200, "code": 500}
+
+
+class CannotLoad(Exception):
+    """The student's module cannot be imported; its text says where and why."""
+
+
+class Lost(Exception):
+    """The child died, hung, or spoke nonsense; its text completes "your code …"."""
+
+
+def fits(function: Callable, args: object, kwargs: object) -> None:
+    """Raise a TypeError in words for the student if the function cannot be called like this."""
+    if not isinstance(args, list) or not isinstance(kwargs, dict):
+        raise wire.BadFrame("a call that is none")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(signature.parameters)
+        raise TypeError(f"the model is called as model({names}): {error}") from None
+
+
+def detached(value):
+    """A value whose tensors, in tuples and lists too, carry no graph."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, tuple | list):
+        return type(value)(detached(v) for v in value)
+    return value
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says."""
+    return (str(error).strip().splitlines() or [""])[0][:300]
+
+
+def capped(value: object, what: str) -> str:
+    """A text of a child's, no longer than such a text may be; BadFrame if it is none."""
+    if not isinstance(value, str):
+        raise wire.BadFrame(f"{what} that is no text")
+    return value[: LONGEST[what]]
+
+
+def student_error(header: dict) -> StudentError:
+    """The error that a child reports."""
+    frames = []
+    for file, line, function, code in header["frames"][-20:]:
+        if type(line) is not int:
+            raise wire.BadFrame("a line that is no number")
+        texts = capped(file, "file"), capped(function, "function"), capped(code, "code")
+        frames.append(Frame(texts[0], line, texts[1], texts[2]))
+    kind, text = capped(header["kind"], "kind"), capped(header["text"], "text")
+    made = NotWritten if kind == "NotImplementedError" else StudentError
+    return made(kind, text, frames)

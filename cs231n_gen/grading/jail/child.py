@@ -1,0 +1,238 @@
+"""The life of one child: shut everything, load one exercise of one submission, answer calls."""
+
+import io
+import random
+import sys
+import threading
+import traceback
+
+import numpy as np
+import torch
+
+from cs231n_gen.checking.student import Object, Student, StudentError
+from cs231n_gen.grading.jail import loader, locks, wire
+from cs231n_gen.grading.jail.limits import Limits
+from cs231n_gen.grading.jail.locks import SUBMISSION
+
+
+def live(
+    channel: wire.Channel, uid: int | None, cgroups: list[str], filter_program: bytes | None
+) -> None:
+    """Take a job from the grader, then serve it until the grader hangs up."""
+    try:
+        job = channel.receive().header
+        limits = Limits(**job["limits"])
+        descriptor = channel.sock.fileno()
+        if filter_program is None:
+            locks.limit_only(limits, descriptor)
+        else:
+            locks.lock_in(job["files"], limits, descriptor, uid, cgroups, filter_program)
+    except BaseException as error:
+        channel.send({"op": "broken", "says": f"{type(error).__name__}: {error}"}, [])
+        return
+    channel.send({"op": "locked"}, [])
+    Host(channel, limits.output).serve(job)
+
+
+class Host:
+    """Answers the grader's calls by the in-process student.
+
+    Args:
+        channel: to the grader.
+        output: characters kept of what is printed in one property.
+    """
+
+    def __init__(self, channel: wire.Channel, output: int):
+        self.channel, self.output = channel, output
+        self.objects: dict[int, Object] = {}
+        self.generators: dict[int, torch.Generator] = {}
+        self.depth = 0
+        self.lock = threading.RLock()
+        self.student = Student(loader.Modules())
+        self.printed = _Capped(output)
+
+    def serve(self, job: dict) -> None:
+        """Load, then answer until the grader hangs up."""
+        sys.meta_path.insert(0, loader.Course(job["modules"]))
+        sys.stdout = sys.stderr = self.printed
+        self._load(job["exercise"])
+        while True:
+            try:
+                frame = self.channel.receive()
+            except wire.Closed:
+                return
+            self.answer(frame)
+
+    def _load(self, exercise: str) -> None:
+        module = exercise.rpartition(".")[0]
+        try:
+            self.student._modules[module]
+        except BaseException as error:
+            self._say_cannot_load(module, error)
+        else:
+            self.channel.send({"op": "loaded"}, [])
+
+    def _say_cannot_load(self, module: str, error: BaseException) -> None:
+        file = f"cs231n_gen/{module.replace('.', '/')}.py"
+        own = str(SUBMISSION / file)
+        line = None
+        if isinstance(error, SyntaxError) and error.filename == own:
+            line = error.lineno
+        for entry in traceback.extract_tb(error.__traceback__):
+            line = entry.lineno if entry.filename == own else line
+        at = f", line {line}" if line else ""
+        said = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
+        self.channel.send({"op": "cannot load", "says": f"{file}{at}: {said}"[:1000]}, [])
+
+    def answer(self, frame: wire.Frame) -> None:
+        """Do what one frame asks, and send what comes of it."""
+        header = frame.header
+        if not self.depth:
+            self.generators.clear()
+        if "seed" in header:
+            self._begin(header["seed"])
+        writer = wire.Writer(self._outgoing)
+        self.depth += 1
+        try:
+            read = wire.Reader(frame, self._incoming)
+            args, kwargs = read(header["args"]), read(header["kwargs"])
+            result = self._do(header, args, kwargs)
+            reply = {"op": "result", "value": writer(result)}
+        except StudentError as error:
+            reply = _error(error)
+        except wire.CannotSend as error:
+            reply = _error(StudentError("TypeError", str(error), []))
+        except BaseException as error:
+            reply = _error(StudentError(type(error).__name__, "", []))
+        finally:
+            self.depth -= 1
+        reply |= self._afterwards(writer)
+        with self.lock:
+            try:
+                self.channel.send(reply, writer.tensors)
+            except wire.CannotSend as error:
+                self.channel.send(_error(StudentError("TypeError", str(error), [])), [])
+
+    def _begin(self, seed: int) -> None:
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        self.printed.clear()
+
+    def _do(self, header: dict, args: list, kwargs: dict):
+        what, name = header["op"], header["name"]
+        if what == "call":
+            module, _, function = name.rpartition(".")
+            return getattr(getattr(self.student, module), function)(*args, **kwargs)
+        if what == "new":
+            return self.student.new(name, *args, **kwargs)
+        if what == "gradient":
+            return self.student.gradient(name, *args, **kwargs)
+        method = getattr(self.objects[header["object"]], what.removeprefix("object."))
+        return method(*([name] if name else []), *args, **kwargs)
+
+    def _afterwards(self, writer: wire.Writer) -> dict:
+        """What goes with every answer: the state of generators, and what was printed."""
+        text = self.printed.getvalue()
+        return {"generators": self._states(writer)} | ({"output": text} if text else {})
+
+    def _states(self, writer: wire.Writer) -> list:
+        return [[n, writer.tensor(g.get_state())] for n, g in self.generators.items()]
+
+    def _outgoing(self, value: object, writer: wire.Writer) -> dict | float | int | str:
+        if isinstance(value, Object):
+            number = len(self.objects) + 1
+            self.objects[number] = value
+            return {"o": [number, value.kind]}
+        for plain in (bool, int, float, str):
+            if isinstance(value, plain):
+                return plain(value)
+        if isinstance(value, torch.Generator):
+            return {"g": [self._number(value), writer.tensor(value.get_state())]}
+        raise wire.CannotSend(f"{type(value).__name__} is not what the function takes")
+
+    def _number(self, generator: torch.Generator) -> int:
+        for number, known in self.generators.items():
+            if known is generator:
+                return number
+        number = -1 - len(self.generators)
+        self.generators[number] = generator
+        return number
+
+    def _incoming(self, tag: str, content, read: wire.Reader):
+        if tag == "o":
+            return self.objects[content]
+        if tag == "f":
+            return Callback(self, content)
+        if tag == "g":
+            number, state = content
+            own = self.generators.setdefault(number, torch.Generator())
+            own.set_state(read.tensor(state))
+            return own
+        raise wire.BadFrame(f"a value tagged {tag}")
+
+    def ask(self, function: int, args: tuple, kwargs: dict):
+        """Call a function of the grader's."""
+        writer = wire.Writer(self._outgoing)
+        try:
+            call = {"op": "callback", "function": function}
+            call |= {"args": writer(list(args)), "kwargs": writer(kwargs)}
+            call["generators"] = self._states(writer)
+            with self.lock:
+                self.channel.send(call, writer.tensors)
+                frame = self._await_answer()
+        except wire.CannotSend as error:
+            raise TypeError(f"the model cannot be given this: {error}") from None
+        header, read = frame.header, wire.Reader(frame, self._incoming)
+        for number, state in header.get("generators", ()):
+            self.generators[number].set_state(read.tensor(state))
+        if header["op"] == "raise":
+            raise _RAISED.get(header["kind"], RuntimeError)(header["text"])
+        return read(header["value"])
+
+    def _await_answer(self) -> wire.Frame:
+        while True:
+            frame = self.channel.receive()
+            if frame.header["op"] in ("answer", "raise"):
+                return frame
+            self.answer(frame)
+
+
+_RAISED = {k.__name__: k for k in (TypeError, ValueError, IndexError, KeyError, AttributeError)}
+
+
+class Callback:
+    """A function of the grader's that student code can call."""
+
+    def __init__(self, host: Host, number: int):
+        self._host, self._number = host, number
+
+    def __call__(self, *args, **kwargs):
+        """Ask the grader."""
+        return self._host.ask(self._number, args, kwargs)
+
+
+class _Capped(io.StringIO):
+    """Keeps the beginning of what is written to it."""
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.most = most
+
+    def write(self, text: str) -> int:
+        """Keep what still fits."""
+        room = self.most - self.tell()
+        if room > 0:
+            super().write(text[:room])
+        return len(text)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.seek(0)
+        self.truncate()
+
+
+def _error(error: StudentError) -> dict:
+    frames = [[f.file, f.line, f.function, f.code] for f in error.frames[-20:]]
+    kind, text = error.kind[:200], error.text[:2000]
+    return {"op": "error", "kind": kind, "text": text, "frames": frames}

@@ -1,0 +1,86 @@
+"""What a child locks behind itself before any student code runs in it."""
+
+import os
+import resource
+from dataclasses import replace
+from pathlib import Path
+
+from cs231n_gen.grading.jail import kernel
+from cs231n_gen.grading.jail.limits import Limits
+
+SUBMISSION, SCRATCH, CGROUPS = Path("/submission"), "/scratch", Path("/cgroup")
+DAMPED = kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC
+
+
+def lock_in(
+    files: dict[str, str],
+    limits: Limits,
+    descriptor: int,
+    uid: int | None,
+    cgroups: list[str],
+    filter_program: bytes,
+) -> None:
+    """Leave everything behind but the interpreter, the submission (read-only) and some scratch."""
+    kernel.die_with_parent()
+    for group in cgroups:
+        (CGROUPS / group / "cgroup.procs").write_text("0")
+    kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_HOSTNAME | kernel.NEW_IPC | kernel.NEW_NETWORK)
+    kernel.change("/", kernel.RECURSIVE | kernel.PRIVATE)
+    size = f"size={limits.scratch},nr_inodes={limits.inodes}"
+    kernel.mount("tmpfs", SCRATCH, DAMPED, f"{size},mode=1777")
+    kernel.mount("tmpfs", str(SUBMISSION), DAMPED, "size=64m,nr_inodes=1000,mode=755")
+    for name, text in files.items():
+        path = SUBMISSION / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    kernel.change(str(SUBMISSION), kernel.REMOUNT | kernel.READ_ONLY | DAMPED)
+    used = in_use()
+    kernel.unmount("/proc")
+    for group in CGROUPS.glob("*"):
+        kernel.unmount(str(group))
+    os.chdir(SCRATCH)
+    restrict(limits, used, descriptor)
+    os.umask(0o077)
+    kernel.become_nobody(uid)
+    kernel.filter_calls(filter_program)
+
+
+def limit_only(limits: Limits, descriptor: int) -> None:
+    """All there is outside the jail: limits of time and memory, and no inherited descriptors."""
+    restrict(replace(limits, processes=1 << 20, files=1024), in_use(), descriptor)
+
+
+def in_use() -> int:
+    """The bytes of address space that this process has; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def restrict(limits: Limits, used: int, descriptor: int) -> None:
+    """Keep one descriptor, and what the limits allow.
+
+    Args:
+        limits: of the child.
+        used: address space that it inherited; 0 where that is not known, and not limited.
+        descriptor: the one to keep.
+    """
+    nowhere = os.open("/dev/null", os.O_RDWR)
+    for standard in (0, 1, 2):
+        os.dup2(nowhere, standard)
+    kernel.close_all_but(descriptor)
+    ours = {
+        resource.RLIMIT_CPU: limits.cpu,
+        resource.RLIMIT_FSIZE: limits.scratch,
+        resource.RLIMIT_NPROC: limits.processes,
+        resource.RLIMIT_NOFILE: limits.files,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+    }
+    if used:
+        ours[resource.RLIMIT_AS] = used + limits.memory
+    for name, most in ours.items():
+        hard = resource.getrlimit(name)[1]
+        most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(name, (most, most))
