@@ -1,13 +1,12 @@
-"""The command line: `cs231n-gen lab`, `doctor`, `check`, `submit`; for instructors `release`."""
+"""The command line: `cs231n-gen lab`, `doctor`, `check`, `submit`; more for instructors."""
 
-import contextlib
 import sys
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from cs231n_gen.course import is_source
+from cs231n_gen.terminal import expected
 
 # Commands import what they need when they run: `--help` need not wait for torch.
 app = typer.Typer(
@@ -17,16 +16,6 @@ app = typer.Typer(
     help="Modern generative models, built by you: the course's commands.",
 )
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
-
-
-@contextlib.contextmanager
-def expected(*errors: type[Exception]) -> Iterator[None]:
-    """These errors are for the person at the terminal: their text, and exit code 2."""
-    try:
-        yield
-    except errors as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(2) from None
 
 
 @app.command(context_settings=PASSED_ON)
@@ -79,25 +68,10 @@ def submit(
         pack(chapter)
 
 
-def release(
-    only: Annotated[
-        str | None,
-        typer.Option(help="chapters to assign, such as 04,05; the others are shipped solved"),
-    ] = None,
-) -> None:
-    """Build what students get: build/course/ and build/course.zip."""
-    from cs231n_gen.grading.assign import ReleaseError
-    from cs231n_gen.grading.problems import BadSource
-    from cs231n_gen.grading.release import UnknownChapter
-    from cs231n_gen.grading.release import release as build
-
-    with expected(ReleaseError, BadSource, UnknownChapter):
-        course = build(only.split(",") if only is not None else None)
-        print(f"built {course} and {course.with_name(course.name + '.zip').name}")
-
-
 if is_source():
-    app.command()(release)
+    from cs231n_gen.grading import commands
+
+    commands.add_to(app)
 
 
 def main() -> None:

@@ -3,16 +3,14 @@
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from cs231n_gen.checking import diagnosis
 from cs231n_gen.checking.run import Result, Suite, with_tests
-from cs231n_gen.grading.jail.box import Box, JailBroken
+from cs231n_gen.grading.jail.box import Box, End, JailBroken
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.remote import CannotLoad, Lost, RemoteStudent
 from cs231n_gen.grading.source import ROOT, Exercise
 from cs231n_gen.grading.submission import (
-    CannotRead,
     NotSubmitted,
     Submission,
     in_order,
@@ -53,25 +51,19 @@ class Examiner:
         self._box.close()
 
     def examine(
-        self, folder: Path, exercises: Iterable[str], seed: int
+        self, submission: Submission, exercises: Iterable[str], seed: int
     ) -> Iterator[tuple[str, Examined]]:
         """Grade exercises of a submission, one after the other.
 
         Args:
-            folder: of the submission.
+            submission: its files.
             exercises: their ids.
             seed: of all random inputs; the same seed gives the same scores.
         Raises:
             GraderBroken: if a hidden test does not even run, or the jail fails twice.
         """
-        wanted = list(exercises)
         known = {e.id: e for e in in_order()}
-        try:
-            submission = Submission.read(folder, [known[e] for e in wanted])
-        except CannotRead as error:
-            yield from ((e, _whole(e, str(error))) for e in wanted)
-            return
-        for exercise in wanted:
+        for exercise in exercises:
             try:
                 yield exercise, self._one(submission, known[exercise], seed)
             except JailBroken:
@@ -86,15 +78,16 @@ class Examiner:
         try:
             work = job(submission, exercise)
         except NotSubmitted as error:
-            return _whole(exercise.id, str(error), "missing")
+            return whole(exercise.id, str(error), "missing")
         with self._student(work) as student:
             if isinstance(student, str):
-                return _whole(exercise.id, student)
+                return whole(exercise.id, student)
             results = self._suite.run(student, seed, [exercise.id], HIDDEN)
             if not results:
                 raise GraderBroken(f"{exercise.id} has no hidden tests in {HIDDEN}")
             if student.lost:
-                return _whole(exercise.id, _last_words(student, results[-1]))
+                how = self._how(student.lost, student.end())
+                return whole(exercise.id, f"your code {how} in the test «{results[-1].name}»")
             mistake = self._mistake(student, exercise.id, results)
         return Examined(tuple(results), mistake)
 
@@ -110,11 +103,21 @@ class Examiner:
                 student = str(error)
             except Lost as loss:
                 end, ended = child.end(), True
-                student = f"your code {_how(str(loss), end)} when it was imported"
+                student = f"your code {self._how(str(loss), end)} when it was imported"
             yield student
         finally:
             if not ended:
                 child.end()
+
+    def _how(self, lost: str, end: End) -> str:
+        """What completes "your code …"."""
+        if end.out_of_memory:
+            return "used more memory than it may"
+        if lost != "ended":
+            return lost
+        if end.cpu >= self._limits.cpu - 0.5:
+            return f"used the processor for more than {self._limits.cpu} seconds"
+        return str(end)
 
     def _mistake(self, student: RemoteStudent, exercise: str, results: list[Result]) -> str:
         """The sentence of the mistake that the public tests recognise, if hidden ones failed."""
@@ -144,16 +147,6 @@ def examining(
     with_tests([HIDDEN, PUBLIC], lend)
 
 
-def _last_words(student: RemoteStudent, last: Result) -> str:
-    end = student.end()
-    return f"your code {_how(student.lost, end)} in the test «{last.name}»"
-
-
-def _how(lost: str, end) -> str:
-    """What completes "your code …"."""
-    return str(end) if lost == "ended" or end.out_of_memory else lost
-
-
-def _whole(exercise: str, says: str, status: str = "error") -> Examined:
+def whole(exercise: str, says: str, status: str = "error") -> Examined:
     """A result that stands for all properties of an exercise."""
     return Examined((Result(exercise, "", "the exercise can be run", 1.0, status, says),))

@@ -137,5 +137,5 @@ def read(folder: Path) -> Grading | None:
     """The record in a folder, or None if there is none that can be read."""
     try:
         return Grading.from_json(json.loads((folder / NAME).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

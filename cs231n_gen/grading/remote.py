@@ -144,8 +144,9 @@ class RemoteStudent(Student):
             value = writer(detached(function(*args, **kwargs)))
         except Lost:
             raise
-        except PropertyFailed as verdict:
-            self._refusal = self._refusal or verdict
+        except AssertionError as verdict:
+            if isinstance(verdict, PropertyFailed):
+                self._refusal = self._refusal or verdict
             said = {"op": "raise", "kind": "RuntimeError", "text": "the model refused this"}
             return self._send(said, [])
         except Exception as error:

@@ -34,14 +34,17 @@ class Submission:
     files: dict[str, str]
 
     @classmethod
-    def read(cls, folder: Path, exercises: Sequence[Exercise]) -> "Submission":
+    def read(cls, folder: Path, exercises: Sequence[str]) -> "Submission":
         """Read what these exercises are written in; other files are not looked at.
 
+        Args:
+            folder: of the submission.
+            exercises: their ids.
         Raises:
             CannotRead: if one is too long, no text, or no file but a link.
         """
         found = {}
-        for name in dict.fromkeys(file_of(e.module) for e in exercises):
+        for name in dict.fromkeys(file_of(e.rpartition(".")[0]) for e in exercises):
             path = folder / name
             if any(p.is_symlink() for p in (path, path.parent)):
                 raise CannotRead(f"{name} is a link; a file is expected")

@@ -1,7 +1,7 @@
 """A grading process: `python -m cs231n_gen.grading.worker`, JSON lines in, JSON lines out.
 
 The first line says with what limits to grade, and whether outside the jail; `{"ready": true}`
-answers it. Each line after that is a submission, `{"submission", "exercises", "seed"}`; for each
+answers it. Each line after that is a submission, `{"files", "exercises", "seed"}`; for each
 exercise as it is done comes `{"exercise", "results", "mistake"}`, then `{"done": true}`. Where the
 grader itself fails comes `{"broken": why}`, and the process ends.
 
@@ -12,13 +12,13 @@ import functools
 import json
 import os
 import sys
-from pathlib import Path
 
 import torch
 
 from cs231n_gen.grading.examiner import Examiner, GraderBroken, examining
 from cs231n_gen.grading.jail.box import Box, JailBroken, NoJail
 from cs231n_gen.grading.jail.limits import Limits
+from cs231n_gen.grading.submission import Submission
 
 
 def main() -> None:
@@ -35,7 +35,8 @@ def main() -> None:
         answer({"ready": True})
         for line in sys.stdin:
             job = json.loads(line)
-            done = examiner.examine(Path(job["submission"]), job["exercises"], job["seed"])
+            submission = Submission(job["files"])
+            done = examiner.examine(submission, job["exercises"], job["seed"])
             for exercise, found in done:
                 results = [r.to_json() for r in found.results]
                 answer({"exercise": exercise, "results": results, "mistake": found.mistake})

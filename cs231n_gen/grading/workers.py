@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cs231n_gen.checking.run import Result
-from cs231n_gen.grading.examiner import Examined, GraderBroken
+from cs231n_gen.grading.examiner import Examined, GraderBroken, whole
 from cs231n_gen.grading.jail.box import NoJail
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.source import ROOT
+from cs231n_gen.grading.submission import CannotRead, Submission
 
 START_LIMIT = 300.0  # seconds for two processes to import torch, on a machine with much else to do
 PATIENCE = 60.0  # seconds for the grader's own work on an exercise, on top of the child's limit
@@ -62,25 +63,31 @@ class Worker:
         """Whether it can grade."""
         return self._process.poll() is None
 
-    def grade(self, submission: Path, exercises: Sequence[str], seed: int) -> dict[str, Examined]:
+    def grade(
+        self, submission: Submission | Path, exercises: Sequence[str], *, seed: int, **_
+    ) -> dict[str, Examined]:
         """Grade exercises of a submission.
 
         Args:
-            submission: its folder.
+            submission: its files, or the folder in which they are.
             exercises: their ids.
             seed: of all random inputs; the same seed gives the same scores.
         Raises:
             GraderBroken: if the grader itself fails. The worker is closed then.
         """
+        if isinstance(submission, Path):
+            try:
+                submission = Submission.read(submission, exercises)
+            except CannotRead as error:
+                return {e: whole(e, str(error)) for e in exercises}
         try:
-            return self._grade(submission, exercises, seed)
+            return self._grade(submission, list(exercises), seed)
         except BaseException:
             self.close()
             raise
 
-    def _grade(self, submission: Path, exercises: Sequence[str], seed: int) -> dict[str, Examined]:
-        names = list(exercises)
-        self._write({"submission": str(submission), "exercises": names, "seed": seed})
+    def _grade(self, submission: Submission, names: list[str], seed: int) -> dict[str, Examined]:
+        self._write({"files": submission.files, "exercises": names, "seed": seed})
         done: dict[str, Examined] = {}
         while True:
             answer = self._read(3 * self.limits.wall + PATIENCE)
@@ -139,7 +146,12 @@ _one_at_a_time = threading.Lock()
 
 
 def grade_here(
-    submission: Path, exercises: Sequence[str], *, seed: int, limits: Limits, unsafe: bool
+    submission: Submission | Path,
+    exercises: Sequence[str],
+    *,
+    seed: int,
+    limits: Limits,
+    unsafe: bool,
 ) -> dict[str, Examined]:
     """Grade with a worker that this process keeps: for nbgrader, which asks one by one."""
     with _one_at_a_time:
@@ -147,7 +159,7 @@ def grade_here(
         if worker is None or not worker.alive:
             worker = _shared[limits, unsafe] = Worker(limits, unsafe=unsafe)
             atexit.register(worker.close)
-        return worker.grade(submission, exercises, seed)
+        return worker.grade(submission, exercises, seed=seed)
 
 
 def _lines(stream) -> queue.Queue:

@@ -42,8 +42,6 @@ class End:
     out_of_memory: bool = False
 
     def __str__(self) -> str:
-        if self.out_of_memory:
-            return "used more memory than it may"
         if self.code in (-signal.SIGKILL, -signal.SIGXCPU, None):
             return "was stopped"
         if self.code < 0:

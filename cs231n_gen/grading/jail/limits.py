@@ -20,7 +20,7 @@ class Limits:
     """
 
     wall: float = 30.0
-    cpu: int = 30
+    cpu: int = 20
     memory: int = 2048 * MIB
     processes: int = 64
     files: int = 64
