@@ -168,7 +168,6 @@ class Suite:
                 contextlib.redirect_stderr(output),
                 torch.random.fork_rng(devices=[]),
             ):
-                torch.manual_seed(self._seed)
                 item.config.stash[STUDENT].begin(self._seed)
                 yield
         except Exception as raised:

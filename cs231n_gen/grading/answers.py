@@ -19,19 +19,23 @@ class Lost(Exception):
     """The child died, hung, or spoke nonsense; its text completes "your code …"."""
 
 
-def fits(function: Callable, args: object, kwargs: object) -> None:
-    """Raise a TypeError in words for the student if the function cannot be called like this."""
+def call(function: Callable, args: object, kwargs: object):
+    """Call a test's function as a child asked; a TypeError in words for the student, if it can't be
+    called like this."""
     if not isinstance(args, list) or not isinstance(kwargs, dict):
         raise wire.BadFrame("a call that is none")
     try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return
-    try:
-        signature.bind(*args, **kwargs)
+        return function(*args, **kwargs)
     except TypeError as error:
-        names = ", ".join(signature.parameters)
-        raise TypeError(f"the model is called as model({names}): {error}") from None
+        try:
+            signature = inspect.signature(function)
+            signature.bind(*args, **kwargs)
+        except ValueError:
+            raise error from None
+        except TypeError as misfit:
+            names = ", ".join(signature.parameters)
+            raise TypeError(f"the model is called as model({names}): {misfit}") from None
+        raise
 
 
 def detached(value):

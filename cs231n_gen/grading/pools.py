@@ -1,5 +1,6 @@
 """Who grades: processes of this machine, or of a Dask cluster."""
 
+import os
 import queue
 import threading
 import time
@@ -27,10 +28,13 @@ class LocalPool:
         self._course = course
         self._workers: list[Worker | None] = [None] * size
         self._closing = threading.Event()
-        self._workers[0] = self._start()
+        cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        self._cores = cores if size <= len(cores) else []
+        self._workers[0] = self._start(0)
 
-    def _start(self) -> Worker:
-        return Worker(self._course.limits, unsafe=self._course.unsafe)
+    def _start(self, n: int) -> Worker:
+        core = self._cores[n] if self._cores else None
+        return Worker(self._course.limits, unsafe=self._course.unsafe, core=core)
 
     def map(self, submissions: Iterable[HandedIn]) -> Iterator[Found]:
         """Grade submissions; they come back as they are done. One waits for each worker."""
@@ -69,7 +73,7 @@ class LocalPool:
                 raise GraderBroken("stopped")
             worker = self._workers[n]
             if worker is None or not worker.alive:
-                worker = self._workers[n] = self._start()
+                worker = self._workers[n] = self._start(n)
             try:
                 begun = time.monotonic()
                 found = self._course.job(own).run(worker.grade)

@@ -16,10 +16,10 @@ from cs231n_gen.checking.student import Object, Student, StudentError
 from cs231n_gen.grading.answers import (
     CannotLoad,
     Lost,
+    call,
     capped,
     detached,
     first_line,
-    fits,
     student_error,
 )
 from cs231n_gen.grading.jail import box, wire
@@ -121,7 +121,7 @@ class RemoteStudent(Student):
                 header, read = frame.header, wire.Reader(frame, self._incoming)
                 self._take_states(header.get("generators", []), read)
                 if header["op"] == "callback":
-                    call = header["function"], read(header["args"]), read(header["kwargs"])
+                    wanted = header["function"], read(header["args"]), read(header["kwargs"])
                 elif header["op"] == "result":
                     self._take_output(header)
                     return read(header["value"])
@@ -132,7 +132,7 @@ class RemoteStudent(Student):
                     raise wire.BadFrame("an answer of no kind")
             except (wire.BadFrame, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
                 self._lose("sent something that is no answer")
-            self._serve(*call)
+            self._serve(*wanted)
         return self._lose(f"asked the model more than {MOST_CALLBACKS} times in one call")
 
     def _serve(self, number: object, args: object, kwargs: object) -> None:
@@ -140,8 +140,7 @@ class RemoteStudent(Student):
         writer = wire.Writer(self._outgoing)
         try:
             function = self._function(number)
-            fits(function, args, kwargs)
-            value = writer(detached(function(*args, **kwargs)))
+            value = writer(detached(call(function, args, kwargs)))
         except Lost:
             raise
         except AssertionError as verdict:
@@ -195,7 +194,9 @@ class RemoteStudent(Student):
         for number, state in states:
             if type(number) is not int or len(self._generators) > 100:
                 raise wire.BadFrame("a generator that is none")
-            self._generators.setdefault(number, torch.Generator()).set_state(read.tensor(state))
+            if number not in self._generators:
+                self._generators[number] = torch.Generator()
+            self._generators[number].set_state(read.tensor(state))
 
     def _take_output(self, header: dict) -> None:
         output = header.get("output", "")

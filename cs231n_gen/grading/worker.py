@@ -43,6 +43,8 @@ def main() -> None:
             answer({"done": True})
 
     settings = json.loads(sys.stdin.readline())
+    if settings["core"] is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {settings["core"]})
     try:
         box = functools.partial(Box, unsafe=settings["unsafe"])
         examining(Limits(**settings["limits"]), serve, box)

@@ -31,12 +31,16 @@ class Worker:
     Args:
         limits: of each child.
         unsafe: whether to run student code outside the jail.
+        core: the core to stay on, with all its children. They take turns with the grader, and turns
+            are faster on one core.
     Raises:
         NoJail: if the jail cannot be built here.
         GraderBroken: if hidden tests cannot be collected.
     """
 
-    def __init__(self, limits: Limits | None = None, *, unsafe: bool = False):
+    def __init__(
+        self, limits: Limits | None = None, *, unsafe: bool = False, core: int | None = None
+    ):
         self.limits = limits or Limits()
         self._complaints = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
@@ -52,7 +56,8 @@ class Worker:
         )
         self._answers = _lines(self._process.stdout)
         try:
-            self._write({"limits": self.limits.to_json(), "unsafe": unsafe})
+            settings = {"limits": self.limits.to_json(), "unsafe": unsafe, "core": core}
+            self._write(settings)
             self._read(START_LIMIT)
         except BaseException:
             self.close()

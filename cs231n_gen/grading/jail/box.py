@@ -91,9 +91,9 @@ class Box:
         view = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="jail-")))
         walls.write_view(view)
         self._complaints = self._cleanup.enter_context(tempfile.TemporaryFile("w+b"))  # noqa: SIM115
-        self.cgroups = {} if self.unsafe else cgroups.find()
-        for group in self.cgroups.values():
-            self._cleanup.callback(cgroups.remove, group)
+        self.cgroups = None if self.unsafe else cgroups.find()
+        if self.cgroups:
+            self._cleanup.callback(self.cgroups.remove)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = self._cleanup.enter_context(ours)
         command = [] if self.unsafe else self._walls(view)
@@ -118,24 +118,22 @@ class Box:
         with contextlib.suppress(OSError):
             self._control.send(settings.encode())
         self._hear("start")
+        if self.cgroups:
+            self.cgroups.settle()
 
     def _walls(self, view: Path) -> list[str]:
         command = walls.command({view: "/course"})
-        for controller, group in self.cgroups.items():
-            command += ["--bind", str(group), f"/cgroup/{controller}"]
-        return [*command, "--remount-ro", "/", "--chdir", "/"]
+        joining = self.cgroups.joining() if self.cgroups else []
+        return [*joining, *command, "--remount-ro", "/", "--chdir", "/"]
 
     def child(self, limits: Limits) -> Child:
         """A fresh child."""
         number = next(self._numbers)
-        memory, processes = limits.memory, limits.processes
+        if self.cgroups:
+            self.cgroups.limit(limits.memory, limits.processes)
         own_user = os.geteuid() == 0 and not self.unsafe
         request = {
             "uid": FIRST_UID + number % (1 << 30) if own_user else None,
-            "cgroups": [f"{c}/child" for c in self.cgroups],
-            "cgroup_limits": {
-                f"{c}/child": cgroups.limits(c, memory, processes) for c in self.cgroups
-            },
         }
         ours, theirs = socket.socketpair()
         with theirs:
@@ -143,7 +141,7 @@ class Box:
                 socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno()])
             except OSError:
                 raise JailBroken(f"the nursery is gone: {self._complaint()}") from None
-        return Child(wire.Channel(ours, limits.answer), self)
+        return Child(wire.Channel(ours, limits.answer, limits.answers), self)
 
     def end_child(self) -> End:
         """End the child that lives."""
@@ -153,7 +151,8 @@ class Box:
         said = self._hear("end a child")
         if said.get("survivors"):
             raise JailBroken(f"{said['survivors']} processes of a submission would not end")
-        return End(said["code"], said.get("cpu", 0.0), said.get("out_of_memory", False))
+        out_of_memory = bool(self.cgroups) and self.cgroups.killed()
+        return End(said["code"], said.get("cpu", 0.0), out_of_memory)
 
     def _hear(self, doing: str) -> dict:
         try:

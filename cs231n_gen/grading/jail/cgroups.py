@@ -1,4 +1,9 @@
-"""Limits by control group, where this user may make groups; elsewhere resource limits must do."""
+"""Limits by control group, where this user may make groups; elsewhere resource limits must do.
+
+The nursery lives in the group, so that its children do from their first moment; one lives at a
+time, and the kernel kills it before the nursery. To move every child into a group of its own takes
+longer than all the rest of locking it in.
+"""
 
 import contextlib
 import os
@@ -6,50 +11,81 @@ import re
 from pathlib import Path
 
 MINE = "cs231n-gen-"
+SLACK = 64 << 20  # bytes that the nursery itself may come to need
+OWN_PROCESSES = 4  # bubblewrap's two, the nursery, its helper
 _SYSTEM = Path("/sys/fs/cgroup")
+_JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
 
 
-def find() -> dict[str, Path]:
-    """A fresh group of this process for each controller, by the name of its folder in the jail.
+class Cgroups:
+    """The groups of one nursery.
 
-    Returns:
-        {"memory": …, "pids": …} of version 1, {"unified": …} of version 2, or {} where neither can
-        be written.
+    Args:
+        memory, pids: their folders; the same in version 2.
     """
+
+    def __init__(self, memory: Path | None, pids: Path | None):
+        self.memory, self.pids = memory, pids
+        self.version = 2 if memory == pids else 1
+        self._limits: tuple[int, int] | None = None
+        self._baseline, self._kills = 0, 0
+
+    @property
+    def folders(self) -> list[Path]:
+        """The groups, each once."""
+        return list(dict.fromkeys(g for g in (self.memory, self.pids) if g))
+
+    def joining(self) -> list[str]:
+        """The beginning of a command that shall run in the groups."""
+        return ["/bin/sh", "-c", _JOIN, "sh", *(f"{g}/cgroup.procs" for g in self.folders), "--"]
+
+    def settle(self) -> None:
+        """Note what the nursery uses by itself."""
+        if self.memory:
+            name = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
+            self._baseline = int((self.memory / name).read_text()) + SLACK
+
+    def limit(self, memory: int, processes: int) -> None:
+        """Set what a child may use."""
+        if self._limits == (memory, processes):
+            return
+        if self.memory:
+            name = "memory.limit_in_bytes" if self.version == 1 else "memory.max"
+            (self.memory / name).write_text(str(self._baseline + memory))
+        if self.pids:
+            (self.pids / "pids.max").write_text(str(OWN_PROCESSES + processes))
+        self._limits = memory, processes
+
+    def killed(self) -> bool:
+        """Whether the kernel has killed a child for its memory since this was asked last."""
+        if not self.memory:
+            return False
+        name = "memory.oom_control" if self.version == 1 else "memory.events"
+        words = (self.memory / name).read_text().split()
+        kills = int(words[words.index("oom_kill") + 1]) if "oom_kill" in words else 0
+        before, self._kills = self._kills, kills
+        return kills > before
+
+    def remove(self) -> None:
+        """Remove the groups; their processes have ended."""
+        for group in self.folders:
+            with contextlib.suppress(OSError):
+                group.rmdir()
+
+
+def find() -> Cgroups | None:
+    """Fresh groups of this process, of either version; None where none can be made."""
     own = _own_groups()
-    found = {}
-    for controller in ("memory", "pids"):
-        if controller in own and (group := _make(_SYSTEM / controller / own[controller])):
-            found[controller] = group
-    if found or "" not in own:
-        return found
-    group = _make(_SYSTEM / own[""])
+    made = {c: _make(_SYSTEM / c / own[c]) for c in ("memory", "pids") if c in own}
+    if any(made.values()):
+        return Cgroups(made.get("memory"), made.get("pids"))
+    group = _make(_SYSTEM / own[""]) if "" in own else None
     if group is None:
-        return {}
-    try:
-        (group / "cgroup.subtree_control").write_text("+memory +pids")
-    except OSError:
-        group.rmdir()
-        return {}
-    return {"unified": group}
-
-
-def limits(controller: str, memory: int, processes: int) -> dict[str, str]:
-    """What is written into the files of a child's group."""
-    if controller == "memory":
-        return {"memory.limit_in_bytes": str(memory)}
-    if controller == "pids":
-        return {"pids.max": str(processes)}
-    return {"memory.max": str(memory), "pids.max": str(processes)}
-
-
-def remove(group: Path) -> None:
-    """Remove a group and its children, of which no process is left."""
-    for inner in [p for p in group.glob("*") if p.is_dir()]:
-        with contextlib.suppress(OSError):
-            inner.rmdir()
-    with contextlib.suppress(OSError):
-        group.rmdir()
+        return None
+    if {"memory", "pids"} <= set((group / "cgroup.controllers").read_text().split()):
+        return Cgroups(group, group)
+    group.rmdir()
+    return None
 
 
 def _own_groups() -> dict[str, str]:
@@ -73,7 +109,8 @@ def _make(parent: Path) -> Path | None:
     for old in parent.glob(f"{MINE}*"):
         number = re.match(rf"{MINE}(\d+)-", old.name)
         if number and not Path(f"/proc/{number[1]}").exists():
-            remove(old)
+            with contextlib.suppress(OSError):
+                old.rmdir()
     for n in range(1000):
         group = parent / f"{MINE}{os.getpid()}-{n}"
         try:

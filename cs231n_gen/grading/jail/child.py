@@ -15,9 +15,7 @@ from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.locks import SUBMISSION
 
 
-def live(
-    channel: wire.Channel, uid: int | None, cgroups: list[str], filter_program: bytes | None
-) -> None:
+def live(channel: wire.Channel, uid: int | None, filter_program: bytes | None) -> None:
     """Take a job from the grader, then serve it until the grader hangs up."""
     try:
         job = channel.receive().header
@@ -26,7 +24,7 @@ def live(
         if filter_program is None:
             locks.limit_only(limits, descriptor)
         else:
-            locks.lock_in(job["files"], limits, descriptor, uid, cgroups, filter_program)
+            locks.lock_in(job["files"], limits, descriptor, uid, filter_program)
     except BaseException as error:
         channel.send({"op": "broken", "says": f"{type(error).__name__}: {error}"}, [])
         return
@@ -114,7 +112,7 @@ class Host:
                 self.channel.send(_error(StudentError("TypeError", str(error), [])), [])
 
     def _begin(self, seed: int) -> None:
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         self.printed.clear()
@@ -166,9 +164,10 @@ class Host:
             return Callback(self, content)
         if tag == "g":
             number, state = content
-            own = self.generators.setdefault(number, torch.Generator())
-            own.set_state(read.tensor(state))
-            return own
+            if number not in self.generators:
+                self.generators[number] = torch.Generator()
+            self.generators[number].set_state(read.tensor(state))
+            return self.generators[number]
         raise wire.BadFrame(f"a value tagged {tag}")
 
     def ask(self, function: int, args: tuple, kwargs: dict):

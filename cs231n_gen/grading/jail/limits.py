@@ -16,7 +16,7 @@ class Limits:
         files: open descriptors.
         scratch, inodes: bytes and files of its disk in memory.
         output: characters kept of what it prints.
-        answer: bytes of one answer.
+        answer, answers: bytes of one answer, and of all.
     """
 
     wall: float = 30.0
@@ -27,7 +27,8 @@ class Limits:
     scratch: int = 32 * MIB
     inodes: int = 1000
     output: int = 4000
-    answer: int = 64 * MIB
+    answer: int = 16 * MIB
+    answers: int = 512 * MIB
 
     def to_json(self) -> dict:
         """As plain values."""

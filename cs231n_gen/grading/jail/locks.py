@@ -8,7 +8,7 @@ from pathlib import Path
 from cs231n_gen.grading.jail import kernel
 from cs231n_gen.grading.jail.limits import Limits
 
-SUBMISSION, SCRATCH, CGROUPS = Path("/submission"), "/scratch", Path("/cgroup")
+SUBMISSION, SCRATCH = Path("/submission"), "/scratch"
 DAMPED = kernel.NO_SUID | kernel.NO_DEVICES | kernel.NO_EXEC
 
 
@@ -17,13 +17,11 @@ def lock_in(
     limits: Limits,
     descriptor: int,
     uid: int | None,
-    cgroups: list[str],
     filter_program: bytes,
 ) -> None:
     """Leave everything behind but the interpreter, the submission (read-only) and some scratch."""
     kernel.die_with_parent()
-    for group in cgroups:
-        (CGROUPS / group / "cgroup.procs").write_text("0")
+    Path("/proc/self/oom_score_adj").write_text("1000")  # this one first, not the nursery
     kernel.unshare(kernel.NEW_MOUNTS | kernel.NEW_HOSTNAME | kernel.NEW_IPC | kernel.NEW_NETWORK)
     kernel.change("/", kernel.RECURSIVE | kernel.PRIVATE)
     size = f"size={limits.scratch},nr_inodes={limits.inodes}"
@@ -36,8 +34,6 @@ def lock_in(
     kernel.change(str(SUBMISSION), kernel.REMOUNT | kernel.READ_ONLY | DAMPED)
     used = in_use()
     kernel.unmount("/proc")
-    for group in CGROUPS.glob("*"):
-        kernel.unmount(str(group))
     os.chdir(SCRATCH)
     restrict(limits, used, descriptor)
     os.umask(0o077)

@@ -33,6 +33,7 @@ DTYPES = {
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 PLAIN = (bool, int, float, str, type(None))
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 class BadFrame(Exception):
@@ -61,11 +62,14 @@ class Channel:
     Args:
         sock: a connected stream socket.
         most: the bytes of a body that this end accepts.
+        in_all: the bytes that it accepts in its life.
     """
 
-    def __init__(self, sock: socket.socket, most: int = 64 << 20):
-        self.sock, self.most = sock, most
+    def __init__(self, sock: socket.socket, most: int = 64 << 20, in_all: int = 1 << 40):
+        self.sock, self.most, self._left = sock, most, in_all
         self._buffer = bytearray()
+        self._patience = -1.0
+        sock.settimeout(None)
 
     def send(self, header: dict, tensors: list[Tensor], deadline: float | None = None) -> None:
         """Send a frame.
@@ -78,14 +82,16 @@ class Channel:
         body = [_bytes(t) for t in tensors]
         if tensors:
             header["tensors"] = [[NAMES[t.dtype], list(t.shape)] for t in tensors]
-        text = json.dumps(header, separators=(",", ":")).encode()
+        text = _encode(header).encode()
         if len(text) > LONGEST_HEADER:
             raise CannotSend(f"{len(text)} characters of plain values, {LONGEST_HEADER} at most")
-        parts = [HEAD.pack(len(text), sum(map(len, body))), text, *body]
+        frame = b"".join([HEAD.pack(len(text), sum(map(len, body))), text, *body])
         try:
-            self._patience(deadline)
-            self.sock.sendall(b"".join(parts))
-        except (BrokenPipeError, ConnectionError) as error:
+            self._be_patient(deadline)
+            self.sock.sendall(frame)
+        except BlockingIOError:
+            raise TimeoutError from None
+        except ConnectionError as error:
             raise Closed from error
 
     def receive(self, deadline: float | None = None) -> Frame:
@@ -95,59 +101,82 @@ class Channel:
             BadFrame: if it breaks a rule of the format.
             Closed, TimeoutError: as in `send`.
         """
-        size, rest = HEAD.unpack(self._take(HEAD.size, deadline))
-        if size > LONGEST_HEADER or rest > self.most:
+        self._need(HEAD.size, deadline)
+        size, rest = HEAD.unpack_from(self._buffer)
+        self._left -= rest
+        if size > LONGEST_HEADER or rest > self.most or self._left < 0:
             raise BadFrame(f"a header of {size} bytes and a body of {rest}")
+        begin, end = HEAD.size + size, HEAD.size + size + rest
+        self._need(end, deadline)
+        text, body = self._buffer[HEAD.size : begin], self._buffer[begin:end]
+        del self._buffer[:end]
         try:
-            header = json.loads(self._take(size, deadline))
+            header = json.loads(text)
             layout = _layout(header.pop("tensors", []))
-        except (ValueError, RecursionError, AttributeError, TypeError) as error:
+        except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
             raise BadFrame(f"a header that cannot be read: {type(error).__name__}") from error
-        if sum(count * dtype.itemsize for dtype, _, count in layout) != rest:
+        if sum(_padded(count * dtype.itemsize) for dtype, _, count in layout) != rest:
             raise BadFrame("a body that is not as long as its tensors")
-        body, tensors, at = self._take(rest, deadline), [], 0
-        for dtype, shape, count in layout:
-            if count:
-                flat = torch.frombuffer(body, dtype=dtype, count=count, offset=at).clone()
-            else:
-                flat = torch.empty(0, dtype=dtype)
-            tensors.append(flat.reshape(shape))
-            at += count * dtype.itemsize
-        return Frame(header, tensors)
+        return Frame(header, _tensors(layout, body))
 
     def close(self) -> None:
         """Hang up."""
         self.sock.close()
 
-    def _patience(self, deadline: float | None) -> None:
+    def _be_patient(self, deadline: float | None) -> None:
+        """Let the system wait no longer than until the deadline, or a quarter of a second more."""
         if deadline is None:
-            self.sock.settimeout(None)
             return
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self.sock.settimeout(left)
+        if not left <= self._patience <= left + 0.25:
+            self._patience = left + 0.2
+            limit = struct.pack("ll", int(self._patience), int(self._patience % 1 * 1e6))
+            for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                self.sock.setsockopt(socket.SOL_SOCKET, way, limit)
 
-    def _take(self, count: int, deadline: float | None) -> bytearray:
-        """The next `count` bytes."""
+    def _need(self, count: int, deadline: float | None) -> None:
+        """Have at least `count` bytes in the buffer."""
         while len(self._buffer) < count:
-            self._patience(deadline)
+            self._be_patient(deadline)
             try:
                 some = self.sock.recv(max(1 << 16, min(1 << 20, count - len(self._buffer))))
+            except BlockingIOError:
+                continue  # the deadline decides
             except ConnectionError as error:
                 raise Closed from error
             if not some:
                 raise Closed
             self._buffer += some
-        taken, self._buffer = self._buffer[:count], self._buffer[count:]
-        return taken
+
+
+def _tensors(layout: list, body: bytearray) -> list[Tensor]:
+    tensors, at = [], 0
+    for dtype, shape, count in layout:
+        if count:
+            flat = torch.frombuffer(body, dtype=dtype, count=count, offset=at)
+        else:
+            flat = torch.empty(0, dtype=dtype)
+        tensors.append(flat.reshape(shape))
+        at += _padded(count * dtype.itemsize)
+    return tensors
+
+
+def _padded(length: int) -> int:
+    """The bytes that a tensor takes: whole lines of 16, so that each begins where it may."""
+    return -(-length // 16) * 16
 
 
 def _bytes(tensor: Tensor) -> bytes:
-    flat = tensor.detach().contiguous().reshape(-1)
+    flat = tensor.detach()
     if flat.dtype == torch.bfloat16:
-        flat = flat.view(torch.int16)
-    return flat.resolve_conj().resolve_neg().numpy().tobytes()
+        flat = flat.contiguous().view(torch.int16)
+    elif flat.dtype.is_complex:
+        flat = flat.resolve_conj()
+    raw = flat.resolve_neg().numpy().tobytes()
+    short = -len(raw) % 16
+    return raw + bytes(short) if short else raw
 
 
 def _layout(described: list) -> list[tuple[torch.dtype, tuple[int, ...], int]]:
