@@ -14,6 +14,7 @@ from cs231n_gen.grading import marking, record
 from cs231n_gen.grading.course import Course, GradeError, HandedIn
 from cs231n_gen.grading.examiner import Examined
 from cs231n_gen.grading.gradebook import Book, NotReleased
+from cs231n_gen.grading.jail.box import NoJail
 from cs231n_gen.grading.rebuild import rebuild
 from cs231n_gen.grading.record import Grading
 from cs231n_gen.grading.written import NotANotebook
@@ -54,6 +55,7 @@ def grade(
         tell: hears of each as it is done, from this thread.
     Raises:
         GradeError: if the gradebook does not know the chapter.
+        NoJail: if no jail can be built here.
     """
     try:
         book = Book(course.root, course.chapter)
@@ -62,6 +64,8 @@ def grade(
     with book:
         _tidy(course)
         for own, found, seconds in pool.map(_waiting(course, students, again, tell)):
+            if isinstance(found, NoJail):
+                raise found
             if isinstance(found, Exception):
                 tell(Outcome(own.student, "failed", reason=str(found)))
                 continue

@@ -20,8 +20,8 @@ class LocalPool:
     Args:
         course: what they grade.
         size: how many.
-    Raises:
-        NoJail, GraderBroken: if the first of them cannot start.
+
+    They start with the first submission.
     """
 
     def __init__(self, course: Course, size: int):
@@ -30,7 +30,6 @@ class LocalPool:
         self._closing = threading.Event()
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         self._cores = cores if size <= len(cores) else []
-        self._workers[0] = self._start(0)
 
     def _start(self, n: int) -> Worker:
         core = self._cores[n] if self._cores else None

@@ -22,7 +22,7 @@ from cs231n_gen.grading.answers import (
     first_line,
     student_error,
 )
-from cs231n_gen.grading.jail import box, wire
+from cs231n_gen.grading.jail import box, values, wire
 from cs231n_gen.grading.jail.limits import Limits
 
 MOST_CALLBACKS = 20_000  # of one call: a sampler of 100 steps asks 100 times
@@ -89,7 +89,7 @@ class RemoteStudent(Student):
             raise Lost(self.lost)
         if not self._depth:
             self._generators.clear()
-        writer = wire.Writer(self._outgoing)
+        writer = values.Writer(self._outgoing)
         request = {"op": what, "name": name, "args": writer(list(args)), "kwargs": writer(kwargs)}
         if number:
             request["object"] = number
@@ -118,7 +118,7 @@ class RemoteStudent(Student):
         for _ in range(MOST_CALLBACKS):
             frame = self._receive()
             try:
-                header, read = frame.header, wire.Reader(frame, self._incoming)
+                header, read = frame.header, values.Reader(frame, self._incoming)
                 self._take_states(header.get("generators", []), read)
                 if header["op"] == "callback":
                     wanted = header["function"], read(header["args"]), read(header["kwargs"])
@@ -137,7 +137,7 @@ class RemoteStudent(Student):
 
     def _serve(self, number: object, args: object, kwargs: object) -> None:
         """Call a function of the test's for the child."""
-        writer = wire.Writer(self._outgoing)
+        writer = values.Writer(self._outgoing)
         try:
             function = self._function(number)
             value = writer(detached(call(function, args, kwargs)))
@@ -159,7 +159,7 @@ class RemoteStudent(Student):
             raise TypeError("this function was lent for an earlier test")
         return self._functions[number]
 
-    def _outgoing(self, value: object, writer: wire.Writer) -> dict:
+    def _outgoing(self, value: object, writer: values.Writer) -> dict:
         if isinstance(value, RemoteObject):
             return {"o": value.number}
         if isinstance(value, torch.Generator):
@@ -176,7 +176,7 @@ class RemoteStudent(Student):
             return {"f": number}
         raise wire.CannotSend(f"a test passed {type(value).__name__}, which cannot be sent")
 
-    def _incoming(self, tag: str, content: object, read: wire.Reader):
+    def _incoming(self, tag: str, content: object, read: values.Reader):
         if tag == "o":
             number, kind = content
             if type(number) is not int or not isinstance(kind, str):
@@ -190,7 +190,7 @@ class RemoteStudent(Student):
             return self._generators[number]
         raise wire.BadFrame(f"a value tagged {tag!r}")
 
-    def _take_states(self, states: object, read: wire.Reader) -> None:
+    def _take_states(self, states: object, read: values.Reader) -> None:
         for number, state in states:
             if type(number) is not int or len(self._generators) > 100:
                 raise wire.BadFrame("a generator that is none")

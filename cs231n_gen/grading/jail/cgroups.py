@@ -82,8 +82,9 @@ def find() -> Cgroups | None:
     group = _make(_SYSTEM / own[""]) if "" in own else None
     if group is None:
         return None
-    if {"memory", "pids"} <= set((group / "cgroup.controllers").read_text().split()):
-        return Cgroups(group, group)
+    with contextlib.suppress(OSError):
+        if {"memory", "pids"} <= set((group / "cgroup.controllers").read_text().split()):
+            return Cgroups(group, group)
     group.rmdir()
     return None
 
@@ -104,7 +105,7 @@ def _own_groups() -> dict[str, str]:
 
 def _make(parent: Path) -> Path | None:
     """A group of this process's own; those of processes that are gone are cleared away."""
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
+    if not (parent / "cgroup.procs").is_file() or not os.access(parent, os.W_OK):
         return None
     for old in parent.glob(f"{MINE}*"):
         number = re.match(rf"{MINE}(\d+)-", old.name)

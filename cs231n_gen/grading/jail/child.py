@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from cs231n_gen.checking.student import Object, Student, StudentError
-from cs231n_gen.grading.jail import loader, locks, wire
+from cs231n_gen.grading.jail import loader, locks, values, wire
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.locks import SUBMISSION
 
@@ -89,10 +89,10 @@ class Host:
             self.generators.clear()
         if "seed" in header:
             self._begin(header["seed"])
-        writer = wire.Writer(self._outgoing)
+        writer = values.Writer(self._outgoing)
         self.depth += 1
         try:
-            read = wire.Reader(frame, self._incoming)
+            read = values.Reader(frame, self._incoming)
             args, kwargs = read(header["args"]), read(header["kwargs"])
             result = self._do(header, args, kwargs)
             reply = {"op": "result", "value": writer(result)}
@@ -129,15 +129,15 @@ class Host:
         method = getattr(self.objects[header["object"]], what.removeprefix("object."))
         return method(*([name] if name else []), *args, **kwargs)
 
-    def _afterwards(self, writer: wire.Writer) -> dict:
+    def _afterwards(self, writer: values.Writer) -> dict:
         """What goes with every answer: the state of generators, and what was printed."""
         text = self.printed.getvalue()
         return {"generators": self._states(writer)} | ({"output": text} if text else {})
 
-    def _states(self, writer: wire.Writer) -> list:
+    def _states(self, writer: values.Writer) -> list:
         return [[n, writer.tensor(g.get_state())] for n, g in self.generators.items()]
 
-    def _outgoing(self, value: object, writer: wire.Writer) -> dict | float | int | str:
+    def _outgoing(self, value: object, writer: values.Writer) -> dict | float | int | str:
         if isinstance(value, Object):
             number = len(self.objects) + 1
             self.objects[number] = value
@@ -157,7 +157,7 @@ class Host:
         self.generators[number] = generator
         return number
 
-    def _incoming(self, tag: str, content, read: wire.Reader):
+    def _incoming(self, tag: str, content, read: values.Reader):
         if tag == "o":
             return self.objects[content]
         if tag == "f":
@@ -172,7 +172,7 @@ class Host:
 
     def ask(self, function: int, args: tuple, kwargs: dict):
         """Call a function of the grader's."""
-        writer = wire.Writer(self._outgoing)
+        writer = values.Writer(self._outgoing)
         try:
             call = {"op": "callback", "function": function}
             call |= {"args": writer(list(args)), "kwargs": writer(kwargs)}
@@ -182,7 +182,7 @@ class Host:
                 frame = self._await_answer()
         except wire.CannotSend as error:
             raise TypeError(f"the model cannot be given this: {error}") from None
-        header, read = frame.header, wire.Reader(frame, self._incoming)
+        header, read = frame.header, values.Reader(frame, self._incoming)
         for number, state in header.get("generators", ()):
             self.generators[number].set_state(read.tensor(state))
         if header["op"] == "raise":

@@ -1,4 +1,4 @@
-"""Values on the wire between grader and child: a JSON header and raw bytes, read with suspicion.
+"""The wire between grader and child: frames of a JSON header and raw bytes, read with suspicion.
 
 A frame is the length of its header (4 bytes), that of its body (8 bytes), the header, the body. The
 header holds plain values; where a tensor stood it says which one, and lists dtype and shape of
@@ -10,19 +10,15 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking.expect import unfit
-
 HEAD = struct.Struct("!IQ")
 LONGEST_HEADER = 1 << 20
 MOST_TENSORS = 8192
 MOST_DIMS = 8
-DEEPEST = 24
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -32,7 +28,6 @@ DTYPES = {
     )
 }
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
-PLAIN = (bool, int, float, str, type(None))
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -198,107 +193,3 @@ def _text(value: object) -> str:
     if not isinstance(value, str) or value not in DTYPES:
         raise ValueError("a dtype")
     return value
-
-
-class Writer:
-    """Turns values into a header's plain values, and gathers the tensors.
-
-    Args:
-        other: what is done with values that are neither plain nor tensors nor containers of such:
-            returns a tagged dict, or raises CannotSend.
-    """
-
-    def __init__(self, other: Callable[[object, "Writer"], dict]):
-        self._other = other
-        self.tensors: list[Tensor] = []
-        self._places: dict[int, int] = {}
-        self._alive: list[object] = []
-
-    def tensor(self, value: Tensor) -> int:
-        """The place of a tensor in the body; the same object gets the same place."""
-        if id(value) not in self._places:
-            refuse_tensor(value)
-            self._places[id(value)] = len(self.tensors)
-            self.tensors.append(value)
-        return self._places[id(value)]
-
-    def __call__(self, value: object, depth: int = 0):
-        """A value as plain values."""
-        kind = type(value)
-        if kind in PLAIN:
-            return value
-        if depth > DEEPEST:
-            raise CannotSend(f"it is nested more than {DEEPEST} deep")
-        if isinstance(value, Tensor):
-            return {"t": self.tensor(value)}
-        if kind is list:
-            return [self(v, depth + 1) for v in value]
-        if isinstance(value, tuple):
-            return {"u": [self(v, depth + 1) for v in value]}
-        if kind is dict or isinstance(value, dict):
-            return {"d": [[self(k, depth + 1), self(v, depth + 1)] for k, v in value.items()]}
-        if kind is torch.dtype and value in NAMES:
-            return {"y": NAMES[value]}
-        if isinstance(value, torch.Size):
-            return {"u": list(value)}
-        return self._other(value, self)
-
-
-class Reader:
-    """Turns a header's plain values back.
-
-    Args:
-        frame: the message.
-        other: what is done with tagged values of other kinds: gets tag and content.
-    """
-
-    def __init__(self, frame: Frame, other: Callable[[str, object, "Reader"], object]):
-        self._tensors, self._other = frame.tensors, other
-
-    def tensor(self, place: object) -> Tensor:
-        """The tensor at a place of the body."""
-        if type(place) is not int or not 0 <= place < len(self._tensors):
-            raise BadFrame("a tensor that is not there")
-        return self._tensors[place]
-
-    def __call__(self, value: object, depth: int = 0):
-        """A value back from plain values. Raises BadFrame where there is none."""
-        if depth > DEEPEST + 4:
-            raise BadFrame("values nested too deep")
-        if isinstance(value, list):
-            return [self(v, depth + 1) for v in value]
-        if not isinstance(value, dict):
-            return value
-        if len(value) != 1:
-            raise BadFrame("a value with more than one tag")
-        ((tag, content),) = value.items()
-        if tag == "t":
-            return self.tensor(content)
-        if tag == "u" and isinstance(content, list):
-            return tuple(self(v, depth + 1) for v in content)
-        if tag == "d" and isinstance(content, list):
-            return self._dict(content, depth)
-        if tag == "y" and isinstance(content, str) and content in DTYPES:
-            return DTYPES[content]
-        return self._other(tag, content, self)
-
-    def _dict(self, pairs: list, depth: int) -> dict:
-        found = {}
-        for pair in pairs:
-            if not isinstance(pair, list) or len(pair) != 2:
-                raise BadFrame("a dict that is none")
-            key = self(pair[0], depth + 1)
-            if not isinstance(key, str | int | float | bool | None):
-                raise BadFrame("a key that is no plain value")
-            found[key] = self(pair[1], depth + 1)
-        return found
-
-
-def refuse_tensor(value: Tensor) -> None:
-    """Raise CannotSend, in words for the student, for a tensor that has no place on the wire."""
-    if reason := unfit(value):
-        raise CannotSend(reason)
-    if value.dtype not in NAMES:
-        raise CannotSend(f"a tensor of {value.dtype} is not expected")
-    if value.dim() > MOST_DIMS:
-        raise CannotSend(f"a tensor of {value.dim()} dimensions; {MOST_DIMS} at most")
