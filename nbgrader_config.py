@@ -7,17 +7,14 @@ from pathlib import Path
 from nbgrader.preprocessors import (
     AssignLatePenalties,
     CheckCellMetadata,
-    ClearOutput,
-    DeduplicateIds,
     IgnorePattern,
     LimitOutput,
-    OverwriteKernelspec,
     SaveAutoGrades,
 )
 
 from cs231n_gen.grading.execute import GradeSubmission
 from cs231n_gen.grading.markers import STUB
-from cs231n_gen.grading.restore import RestoreCells
+from cs231n_gen.grading.rebuild import Rebuild
 
 c = get_config()
 
@@ -35,16 +32,10 @@ c.CourseDirectory.release_directory = "build/release"
 
 c.ClearSolutions.code_stub = {"python": STUB}
 
-# A cell that a student deleted comes back: points belong to the exercise, not to the cell.
-c.RestoreCells.add_missing_cells = True
-c.Autograde.sanitize_preprocessors = [
-    ClearOutput,
-    DeduplicateIds,
-    OverwriteKernelspec,
-    RestoreCells,
-    CheckCellMetadata,
-]
-# Submitted notebooks are not executed; hidden graders run instead, in a process of their own.
+# Submitted notebooks are rebuilt from the release: cells that were deleted, copied or edited, and
+# what a browser would run. The student's plots stay, marked as theirs.
+c.Autograde.sanitize_preprocessors = [Rebuild, CheckCellMetadata]
+# Submitted notebooks are not executed; hidden graders run instead, in a jail.
 c.Autograde.autograde_preprocessors = [
     GradeSubmission,
     IgnorePattern,
