@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -145,10 +146,9 @@ class Suite:
         self._student, self._seed, self._results = student, seed, []
         self._session.config.stash[SEED] = seed
         items = [i for i in self._items if _wanted(i, exercises, folder)]
-        for item, following in zip(items, [*items[1:], None], strict=True):
-            following = None if self._student.lost else following
+        for item, following in itertools.zip_longest(items, items[1:]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if self._student.lost:
+            if student.lost:
                 break
         return self._results
 

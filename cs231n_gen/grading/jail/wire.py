@@ -150,7 +150,9 @@ def _tensors(layout: list, body: bytearray) -> list[Tensor]:
     tensors, at = [], 0
     for dtype, shape, count in layout:
         if count:
-            flat = torch.frombuffer(body, dtype=dtype, count=count, offset=at)
+            raw = torch.uint8 if dtype is torch.bool else dtype  # a forged truth may be a 7
+            flat = torch.frombuffer(body, dtype=raw, count=count, offset=at)
+            flat = flat.ne(0) if dtype is torch.bool else flat
         else:
             flat = torch.empty(0, dtype=dtype)
         tensors.append(flat.reshape(shape))
