@@ -70,7 +70,8 @@ def doctor() -> Findings:
 def examine() -> Findings:
     """Look at everything; what breaks on the way is a finding too."""
     rows: list[Finding] = []
-    for look in (python, packages, course, machine, devices, triton, data, disk, known_answer):
+    machinery = (python, packages, course, machine, devices, triton, jail)
+    for look in (*machinery, data, disk, known_answer):
         try:
             rows += look()
         except Exception as error:
@@ -145,6 +146,16 @@ def triton() -> list[Finding]:
     else:
         says = f"not made for {platform.system()}; only chapter 14 needs it: Linux, WSL2 or Colab"
     return [Finding("Triton", "note", says)]
+
+
+def jail() -> list[Finding]:
+    """Whether submissions can be graded here; only an instructor's source asks."""
+    if not is_source():
+        return []
+    from cs231n_gen.grading.jail.walls import why_not
+
+    reason = why_not()
+    return [Finding("jail", "note" if reason else "good", reason or "submissions can be graded")]
 
 
 def data() -> list[Finding]:
