@@ -120,7 +120,10 @@ def _same(a, b) -> bool:
     if isinstance(a, bool) or isinstance(b, bool) or a is None or b is None:
         return a is b
     if isinstance(a, int | float) and isinstance(b, int | float):
-        return math.isclose(a, b, **CLOSE) or (math.isnan(a) and math.isnan(b))
+        try:
+            return math.isclose(a, b, **CLOSE) or (math.isnan(a) and math.isnan(b))
+        except OverflowError:  # a whole number that no float can hold
+            return a == b
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, dict) and isinstance(b, dict):

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+LONGEST = 500  # characters of a value in words
+
 
 class PropertyFailed(AssertionError):
     """A property does not hold: the sentence for the student, what came, and what was expected."""
@@ -96,10 +98,17 @@ def unfit(value: Tensor) -> str:
     return ""
 
 
-def describe(value: object) -> str:
+def describe(value: object, depth: int = 0) -> str:
     """A value in a few words."""
+    words = _describe(value, depth)
+    return words if len(words) <= LONGEST else words[:LONGEST] + " …"
+
+
+def _describe(value: object, depth: int) -> str:
     if isinstance(value, str):
-        return value
+        return value[: LONGEST + 1]
+    if isinstance(value, tuple | list | dict) and depth > 2:
+        return f"{_kind(value)} of {len(value)}"
     if isinstance(value, Tensor):
         if value.numel() == 1:
             return f"{value.item():.6g}"
@@ -107,9 +116,15 @@ def describe(value: object) -> str:
         more = ", …" if value.numel() > 6 else ""
         return f"tensor of shape {tuple(value.shape)}: {head}{more}"
     if isinstance(value, tuple | list):
-        return f"{_kind(value)} of {len(value)}: " + "; ".join(describe(v) for v in value[:4])
+        return f"{_kind(value)} of {len(value)}: " + "; ".join(
+            describe(v, depth + 1) for v in value[:4]
+        )
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):
+        return f"dict of {len(value)}: " + ", ".join(str(k)[:40] for k in [*value][:6])
+    if isinstance(value, int) and abs(value) > 10**30:
+        return "a whole number of more than 30 digits"
     return str(value)
 
 

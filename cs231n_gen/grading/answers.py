@@ -56,7 +56,12 @@ def capped(value: object, what: str) -> str:
     """A text of a child's, no longer than such a text may be; BadFrame if it is none."""
     if not isinstance(value, str):
         raise wire.BadFrame(f"{what} that is no text")
-    return value[: LONGEST[what]]
+    return writable(value[: LONGEST[what]])
+
+
+def writable(text: str) -> str:
+    """A text that can be written to a file: half characters become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def student_error(header: dict) -> StudentError:

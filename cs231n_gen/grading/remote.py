@@ -21,6 +21,7 @@ from cs231n_gen.grading.answers import (
     detached,
     first_line,
     student_error,
+    writable,
 )
 from cs231n_gen.grading.jail import box, values, wire
 from cs231n_gen.grading.jail.limits import Limits
@@ -57,8 +58,8 @@ class RemoteStudent(Student):
         if locked.get("op") != "locked":
             raise box.JailBroken(f"a child could not be locked in: {locked.get('says')}")
         loaded = self._receive().header
-        if loaded.get("op") == "cannot load":
-            raise CannotLoad(capped(loaded.get("says"), "text"))
+        if loaded.get("op") == "cannot load" and isinstance(loaded.get("says"), str):
+            raise CannotLoad(capped(loaded["says"], "text"))
         if loaded.get("op") != "loaded":
             self._lose("sent something that is no answer")
 
@@ -202,7 +203,7 @@ class RemoteStudent(Student):
         output = header.get("output", "")
         if not isinstance(output, str):
             raise wire.BadFrame("an output that is none")
-        self.output = output[: self._limits.output]
+        self.output = writable(output[: self._limits.output])
 
     def _send(self, header: dict, tensors: list[Tensor]) -> None:
         try:

@@ -8,10 +8,12 @@ grader itself fails comes `{"broken": why}`, and the process ends.
 Hidden tests and the reference are here; student code is not: it is in a child of the jail.
 """
 
+import contextlib
 import functools
 import json
 import os
 import sys
+from pathlib import Path
 
 import torch
 
@@ -19,6 +21,8 @@ from cs231n_gen.grading.examiner import Examiner, GraderBroken, examining
 from cs231n_gen.grading.jail.box import Box, JailBroken, NoJail
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.submission import Submission
+
+MOST_MEMORY = 768 << 20  # bytes of address space that tests may come to need
 
 
 def main() -> None:
@@ -32,6 +36,7 @@ def main() -> None:
         answers.flush()
 
     def serve(examiner: Examiner) -> None:
+        _limit_memory()  # now that the nursery, which would inherit it, has started
         answer({"ready": True})
         for line in sys.stdin:
             job = json.loads(line)
@@ -52,6 +57,16 @@ def main() -> None:
         answer({"no jail": str(error)})
     except (GraderBroken, JailBroken, RuntimeError) as error:
         answer({"broken": str(error)})
+
+
+def _limit_memory() -> None:
+    """Let no student's arguments to a test's model make this process grow without end."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        resource.setrlimit(resource.RLIMIT_AS, (used + MOST_MEMORY, hard))
 
 
 if __name__ == "__main__":

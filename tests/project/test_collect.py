@@ -522,7 +522,7 @@ def with_module(data):
 HOSTILE = {
     "up": (packed(member("../evil.txt")), "leads out"),
     "up below": (packed(member("a/../../evil.txt")), "leads out"),
-    "absolute": (packed(member("/tmp/evil.txt")), "absolute"),
+    "absolute": (packed(member("/evil.txt")), "absolute"),
     "drive": (packed(member("C:evil.txt")), "absolute"),
     "backslash": (renamed("a-evil.txt", b"a\\evil.txt"), "backslash"),
     "NUL": (renamed("a-evil.txt", b"a\0evil.txt"), "cannot be shown"),

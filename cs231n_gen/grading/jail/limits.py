@@ -28,7 +28,7 @@ class Limits:
     inodes: int = 1000
     output: int = 4000
     answer: int = 16 * MIB
-    answers: int = 512 * MIB
+    answers: int = 128 * MIB
 
     def to_json(self) -> dict:
         """As plain values."""

@@ -59,7 +59,7 @@ def command(binds: dict[Path, str]) -> list[str]:
     for device in DEVICES:
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
     command += ["--proc", "/proc", "--tmpfs", "/scratch", "--dir", "/submission"]
-    return [*command, "--symlink", "scratch", "/tmp", "--symlink", "../scratch", "/dev/shm"]
+    return [*command, "--symlink", "../scratch", "/dev/shm"]
 
 
 def _interpreter() -> list[Path]:

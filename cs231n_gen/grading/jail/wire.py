@@ -187,6 +187,8 @@ def _layout(described: list) -> list[tuple[torch.dtype, tuple[int, ...], int]]:
             raise ValueError("a shape")
         if not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
             raise ValueError("a shape")
+        if math.prod(n or 1 for n in shape) >= 1 << 60:  # no strides for that, even if it is empty
+            raise ValueError("a shape")
         found.append((DTYPES[_text(name)], tuple(shape), math.prod(shape)))
     return found
 
