@@ -114,7 +114,7 @@ def test_scratch_is_small_and_fresh(jail):
     many = ["for n in range(100000): open(f'/scratch/{n}', 'w').close()"]
     with pytest.raises(StudentError, match="No space"):
         inside(jail, *many)
-    assert inside(jail, "import os", "return os.listdir('/dev/shm')") == []
+    assert inside(jail, "import os", "return os.listdir('/scratch')") == []
 
 
 ENDS = {
