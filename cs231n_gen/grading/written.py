@@ -67,12 +67,12 @@ def read_notebook(submitted: bytes) -> dict:
     if not isinstance(notebook, dict):
         raise NotANotebook("the file is JSON but no notebook: it is not an object with cells")
     version = notebook.get("nbformat")
-    if version == 3 and not isinstance(version, bool):
+    if version == 3:
         try:
             notebook = nbformat.convert(from_dict(notebook), 4)
         except Exception:  # nbformat trusts what it converts
             raise NotANotebook("the notebook is of the old format 3 and broken") from None
-    elif version != 4 or isinstance(version, bool):
+    elif version != 4:
         raise NotANotebook("the notebook is not of the format 4; save it again in JupyterLab")
     if not isinstance(notebook.get("cells"), list):
         raise NotANotebook("the notebook has no list of cells")

@@ -73,6 +73,7 @@ def rebuilt(notebook, release):
     """Rebuild, and hold the result to what every rebuilt notebook must be."""
     found = rebuild(json.dumps(notebook).encode(), release)
     nbformat.validate(json.loads(json.dumps(found.notebook)))
+    json.dumps(found.notebook, ensure_ascii=False).encode("utf-8")  # as nbformat writes it
     MetadataValidator().validate_nb(copy.deepcopy(found.notebook))
     graded = [c for c in found.notebook.cells if name_of(c)]
     expected = [c for c in release.cells if name_of(c)]
@@ -305,6 +306,14 @@ def test_a_new_cell_in_place_of_an_answer_is_the_answer(answered, release):
     at = place_of(answered, BEND)
     answered.cells[at] = nbformat.v4.new_markdown_cell("Typed anew.", id="anew")
     assert cell_of(rebuilt(answered, release).notebook, BEND).source == "Typed anew."
+
+
+def test_a_copy_of_one_answer_is_not_taken_for_another(answered, release):
+    copied = nbformat.from_dict({**cell_of(answered, BEND), "id": "again", "source": "Copied."})
+    answered.cells[place_of(answered, FLOOR)] = copied
+    found = rebuilt(answered, release)
+    assert cell_of(found.notebook, FLOOR).source == "YOUR ANSWER HERE"
+    assert any("The answer flow-question-floor was missing" in r for r in found.repairs)
 
 
 def test_the_other_copies_stay_as_ordinary_cells(answered, release):
@@ -687,6 +696,10 @@ def test_what_is_made_safe_once_stays(text):
         ("$\\href{x}{y} + \\frac{1}{2}$", "$href{x}{y} + \\frac{1}{2}$"),
         ("```python\na <b> c\n```\n<hr>", "```python\na <b> c\n```\n&lt;hr>"),
         ("```mermaid\ngraph\n```", "```\ngraph\n```"),
+        ("a <em>b</em> </div>", "a &lt;em>b&lt;/em> &lt;/div>"),
+        ("<div>\n<p>Score: 10</p>\n</div>", "&lt;div>\n&lt;p>Score: 10&lt;/p>\n&lt;/div>"),
+        ("&#92;href{a}{b} &amp; <b>", "&amp;#92;href{a}{b} &amp; &lt;b>"),
+        ("x" * 20_003, "x" * 20_000 + "\n\n(cut: 3 characters more)"),
     ],
 )
 def test_what_is_rewritten_stays_readable(text, expected):

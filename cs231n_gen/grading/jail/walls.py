@@ -52,6 +52,9 @@ def command(binds: dict[Path, str]) -> list[str]:
             command += ["--symlink", os.readlink(path), str(path)]
         elif path.exists():
             command += ["--ro-bind", str(path), str(path)]
+    above = {p for folder in [*_interpreter(), Path("/dev/null")] for p in folder.parents}
+    for path in sorted(above - {Path("/")}):
+        command += ["--perms", "0755", "--dir", str(path)]  # another user must get through
     for path in _interpreter():
         command += ["--ro-bind", str(path), str(path)]
     for source, target in binds.items():

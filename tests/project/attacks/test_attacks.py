@@ -47,7 +47,6 @@ def test_what_is_left_on_the_scratch_disk_is_gone_for_the_next(patient):
         assert outputs == ["[]"] + ["['note']"] * (len(outputs) - 1)
 
 
-@pytest.mark.xfail(reason="walls: folders above the interpreter are for root only", strict=True)
 def test_a_right_answer_may_print_warn_and_import(patient):
     """What an attack does for harm, a student may do in good faith."""
     text = arena.flow_with("straightness").replace(
