@@ -12,7 +12,6 @@ from pathlib import Path
 
 import nbformat
 
-from cs231n_gen.checking import catalogue
 from cs231n_gen.grading.markers import STUB, make_gaps
 from cs231n_gen.grading.source import ROOT, exercises
 
@@ -61,7 +60,7 @@ BY_HAND = {
 }
 
 
-def flow_with(right=(), **answers) -> str:
+def flow_with(*right: str, **answers: list[str]) -> str:
     """flow.py with these functions right, those filled in by hand, and gaps in place of others."""
     text = (ROOT / MODULE).read_text("utf-8")
     text = make_gaps(text, [gap for e in FLOW if e.name not in right for gap in e.gaps])
@@ -74,24 +73,12 @@ def flow_with(right=(), **answers) -> str:
     return text
 
 
-def with_mistake(name: str) -> str:
-    """flow.py, right but for one of the typical mistakes, written over the answer."""
-    (mistake,) = [m for m in catalogue.load(ROOT / "tests" / "mistakes") if m.name == name]
-    source = (ROOT / "tests" / "mistakes" / "flow.py").read_text("utf-8")
-    before, head, after = source.partition(f"def {name}(")
-    body = head + after.split("\n\n\n", 1)[0]
-    own = mistake.exercise.rpartition(".")[2]
-    helpers = "from cs231n_gen import flow as _flow\n" if "flow." in body else ""
-    del before
-    return flow_with(NAMES) + f"\n\n{helpers}\n\n{body}\n\n\n{own} = {name}\n"
-
-
 def kinds() -> dict[str, str | None]:
     """The module of every kind of submission, by the kind's name; None where it is missing."""
-    every = {"right": flow_with(NAMES), "blank": flow_with(), "no module": None}
-    every["not Python"] = flow_with(NAMES).replace("    v = z - x\n", "    v = = z - x\n")
+    every = {"right": flow_with(*NAMES), "blank": flow_with(), "no module": None}
+    every["not Python"] = flow_with(*NAMES).replace("    v = z - x\n", "    v = = z - x\n")
     for name, answers in BY_HAND.items():
-        every[name] = flow_with([n for n in NAMES if n not in answers], **answers)
+        every[name] = flow_with(*(n for n in NAMES if n not in answers), **answers)
     return every
 
 

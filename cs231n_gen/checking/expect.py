@@ -53,6 +53,8 @@ def close(
     if isinstance(got, bool | int | float):
         got = torch.tensor(float(got))
     got = tensor(got, want.shape, what).double()
+    if not torch.isfinite(want).all():
+        raise ValueError(f"{says}: what is wanted must be finite numbers")
     off = (got - want).abs() - atol - rtol * want.abs()
     if off.numel() and off.max() > 0:
         worst = int(off.argmax())
@@ -93,7 +95,7 @@ def unfit(value: Tensor) -> str:
         return f"a plain tensor is expected, not {type(value).__name__}"
     if value.device.type != "cpu":
         return f"a tensor on the cpu is expected, not on {value.device.type}"
-    if value.layout != torch.strided or value.is_quantized:
+    if value.layout != torch.strided or value.is_quantized or value.is_nested:
         return "a dense tensor of plain numbers is expected"
     return ""
 

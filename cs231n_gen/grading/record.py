@@ -7,7 +7,7 @@ the overview and the exports read it; whether a submission is graded already is 
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -75,7 +75,6 @@ class Grading:
     unsafe: bool = False
     fingerprint: str = ""
     seconds: float = 0.0
-    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def score(self) -> float:
@@ -99,7 +98,7 @@ class Grading:
             }
             for e in self.exercises
         ]
-        return {"format": FORMAT, **values, "facts": dict(self.facts)}
+        return {"format": FORMAT, **values}
 
     @classmethod
     def from_json(cls, values: Mapping) -> "Grading":

@@ -173,6 +173,17 @@ def read_module(path: Path, root: Path = ROOT) -> tuple[list[Exercise], list[tup
     return found, wrong
 
 
+def imports(path: Path) -> set[str]:
+    """What a file imports, by full name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
 def _is_function(node: ast.AST) -> bool:
     return isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
 

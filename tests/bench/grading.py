@@ -81,7 +81,7 @@ class Bench:
         self.released = assign([CHAPTER], root) / CHAPTER / f"{CHAPTER}.ipynb"
         shutil.copy(root / "gradebook.db", root / "empty.db")
         self.students = [f"student{n:04}" for n in range(1, count + 1)]
-        module = classroom.flow_with(classroom.NAMES)
+        module = classroom.flow_with(*classroom.NAMES)
         if module.count(LINE) != 1:
             raise ValueError(f"{MODULE} has not the one line {LINE.strip()!r}")
         for n, student in enumerate([*WARM, *self.students]):

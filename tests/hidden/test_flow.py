@@ -595,7 +595,7 @@ def test_the_weights_are_those_of_this_many_gradient_steps(student, generator):
 @train(2)
 def test_training_reaches_the_floor_of_a_gaussian(student, generator):
     """a linear field trained on a Gaussian comes near the best that it can do"""
-    _, _, history = spied_run(student, generator, steps=150, batch=256, lr=0.2)
+    field, _, history = spied_run(student, generator, steps=150, batch=256, lr=0.2)
     losses = history.get("losses")
     expect.true(len(losses) == 150, "a loss must be recorded in every step", len(losses), 150)
     x = 2 + 0.5 * torch.randn(20_000, 2, generator=generator, dtype=torch.float64)
@@ -607,6 +607,14 @@ def test_training_reaches_the_floor_of_a_gaussian(student, generator):
     late = sum(losses[-20:]) / 20
     says = "the loss after 150 steps is far from the least a linear field can have"
     expect.true(late < 1.15 * best, says, late, f"near {best:.3f}")
+    weights = field.state()
+    parts = [expect.tensor(weights.get(n), s, n) for n, s in (("W", (2, 2)), ("u", (2,)))]
+    W, u = (p.double() for p in parts)
+    c = expect.tensor(weights.get("c"), (1, 2), "c").double()
+    left = (x + t * (z - x)) @ W.T + t * u + c - (z - x)
+    reached = float(left.square().mean())
+    says = "the weights after 150 steps are far from the best that a linear field can have"
+    expect.true(reached < 1.15 * best, says, reached, f"near {best:.3f}")
 
 
 @train(2)
@@ -623,9 +631,14 @@ def test_conditions_stay_with_their_data(student, generator):
 def test_the_generator_decides_everything(student, generator):
     """the same generator gives the same run"""
     state = generator.get_state()
-    _, _, first = spied_run(student, generator, steps=4)
+    one, _, first = spied_run(student, generator, steps=4)
     generator.set_state(state)
     torch.rand(3)
-    _, _, second = spied_run(student, generator, steps=4)
+    two, _, second = spied_run(student, generator, steps=4)
     same = first.get("losses") == second.get("losses")
     expect.true(same, "a seed does not repeat the run")
+    before, after = one.state(), two.state()
+    for name, value in before.items():
+        expect.close(after[name], value, f"a seed does not repeat the weights ({name})", atol=1e-7)
+    moved = max(float(value.abs().max()) for value in before.values())
+    expect.true(moved > 1e-4, "four steps leave the weights where they were")

@@ -444,7 +444,6 @@ def test_a_record_comes_back_as_it_was(tmp_path, mistaken, failing):
         unsafe=True,
         fingerprint="abc",
         seconds=1.5,
-        facts={"python": "3.12"},
     )
     assert record.write(graded, tmp_path) == tmp_path / record.NAME
     assert record.read(tmp_path) == graded

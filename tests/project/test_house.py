@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cs231n_gen.grading.source import ROOT, exercises
+from cs231n_gen.grading.source import ROOT, exercises, imports
 
 PACKAGE = ROOT / "cs231n_gen"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -41,17 +41,6 @@ def pins():
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     named = [line.partition("#")[0] for line in lines if line.partition("#")[0].strip()]
     return {name_of(line): line.strip() for line in named}
-
-
-def imports(path):
-    """What a file imports, by full name."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
 
 
 # --- versions -----------------------------------------------------------------------------------

@@ -16,16 +16,14 @@ from nbgrader.coursedir import CourseDirectory
 
 from cs231n_gen.checking import catalogue
 from cs231n_gen.checking.run import run
-from cs231n_gen.checking.student import Student
+from cs231n_gen.checking.student import Student, load_module
 from cs231n_gen.grading.assign import assign, heard, load_config
-from cs231n_gen.grading.markers import STUB, make_gaps
-from cs231n_gen.grading.source import ROOT, chapters, exercises
+from cs231n_gen.grading.source import ROOT, chapters
 
-CHAPTER = "04_rectified_flow"
-MODULE = "cs231n_gen/flow.py"
+classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
+CHAPTER, MODULE, NAMES = classroom.CHAPTER, classroom.MODULE, classroom.NAMES
+flow_with = classroom.flow_with
 SEED = 2025
-FLOW = [e for e in exercises() if e.module == "flow"]
-NAMES = [e.name for e in FLOW]
 POINTS = {
     c.grade_id.removeprefix("flow-"): c.points
     for chapter in chapters()
@@ -37,19 +35,6 @@ ALL = sum(POINTS[name] for name in NAMES)
 
 
 # --- submissions --------------------------------------------------------------------------------
-
-
-def flow_with(*right, **answers):
-    """flow.py with these functions right, those filled in by hand, and gaps in place of others."""
-    text = (ROOT / MODULE).read_text("utf-8")
-    text = make_gaps(text, [gap for e in FLOW if e.name not in right for gap in e.gaps])
-    stub = "".join(f"    {line}\n" for line in STUB.split("\n"))
-    for name, lines in answers.items():
-        before, head, after = text.partition(f"def {name}(")
-        assert stub in after, f"{name} has no gap"
-        answer = "".join(f"    {line}\n" for line in lines)
-        text = before + head + after.replace(stub, answer, 1)
-    return text
 
 
 HALF_RIGHT = flow_with(

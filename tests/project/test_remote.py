@@ -249,8 +249,6 @@ def test_asking_without_end_ends(jail):
 
 # --- the hidden graders, both ways --------------------------------------------------------------
 
-MISTAKES = [m.name for m in classroom.catalogue.load(ROOT / "tests" / "mistakes")]
-
 
 def verdicts(results):
     return [(r.test, r.status) for r in results]
@@ -317,7 +315,7 @@ def _constants(code):
 def test_two_exercises_cannot_live_off_each_others_reference():
     """sample by trajectory and trajectory by sample: each would be right with the other given."""
     text = classroom.flow_with(
-        [n for n in classroom.NAMES if n not in ("sample", "trajectory")],
+        *(n for n in classroom.NAMES if n not in ("sample", "trajectory")),
         sample=["return trajectory(model, z, steps, y)[-1]"],
         trajectory=["return torch.stack([z, *(sample(model, z, steps, y),) * steps])"],
     )

@@ -1,6 +1,5 @@
 """The autograder that Gradescope runs for one chapter, as the zip it asks for."""
 
-import ast
 import io
 import stat
 import zipfile
@@ -9,7 +8,7 @@ from pathlib import Path
 from cs231n_gen.grading.built import FIRST_DAY, files_in
 from cs231n_gen.grading.exports import write_whole
 from cs231n_gen.grading.release import UnknownChapter
-from cs231n_gen.grading.source import Chapter, chapters, exercises
+from cs231n_gen.grading.source import Chapter, chapters, exercises, imports
 
 TEMPLATES = Path(__file__).parents[1] / "templates" / "gradescope"
 SCRIPTS = ["setup.sh", "run_autograder"]  # Gradescope looks for them at the top of the zip
@@ -89,10 +88,4 @@ def _reads_data(root: Path, chapter: Chapter) -> bool:
 
 def _imports(path: Path) -> set[str]:
     """The modules of the package that a file imports: `data` of `from cs231n_gen.data import …`."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return {n.split(".")[1] for n in found if n.startswith("cs231n_gen.")}
+    return {n.split(".")[1] for n in imports(path) if n.startswith("cs231n_gen.")}

@@ -108,7 +108,7 @@ class Host:
         with self.lock:
             try:
                 self.channel.send(reply, writer.tensors)
-            except wire.CannotSend as error:
+            except (wire.CannotSend, RuntimeError, TypeError) as error:
                 self.channel.send(_error(StudentError("TypeError", str(error), [])), [])
 
     def _begin(self, seed: int) -> None:

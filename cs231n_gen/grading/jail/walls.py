@@ -21,6 +21,9 @@ def why_not() -> str:
         return f"the jail is made of Linux namespaces, and this is {sys.platform}: grade on Linux"
     if not shutil.which("bwrap"):
         return "bubblewrap is missing: install it (Debian, Ubuntu: apt install bubblewrap)"
+    for folder in [*map(Path, BOUND), *_interpreter()]:
+        if ROOT.is_relative_to(folder):
+            return f"the course lies in {folder}, which student code can see: move it elsewhere"
     try:
         calls.program()
     except calls.NoFilter as error:

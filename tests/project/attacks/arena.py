@@ -7,6 +7,7 @@ becomes the answer to one exercise of a submission whose other exercises are rig
 import ast
 import contextlib
 import os
+import math
 import re
 import secrets
 import socket
@@ -17,16 +18,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cs231n_gen.checking.student import load_module
 from cs231n_gen.grading.examiner import Examined, GraderBroken
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.markers import make_gaps
 from cs231n_gen.grading.record import Graded
-from cs231n_gen.grading.source import ROOT, exercises
+from cs231n_gen.grading.source import ROOT
 from cs231n_gen.grading.workers import Worker
 
 PROGRAMS = Path(__file__).parent / "programs"
-MODULE = "cs231n_gen/flow.py"
-FLOW = [e for e in exercises() if e.module == "flow"]
+classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
+MODULE, FLOW, flow_with = classroom.MODULE, classroom.FLOW, classroom.flow_with
 RAN = "this attack ran:"  # what an attack says of itself before anything else
 MIB = 1 << 20
 LIMITS = Limits(wall=6, cpu=6, memory=512 * MIB, answer=32 * MIB)
@@ -88,7 +89,8 @@ class Attack:
         seen = [name for name, word in planted.words.items() if word in text]
         quoted = [line for line in (*HIDDEN, *self._solution()) if line in text]
         checks = {
-            f"it got {own:.2f} of its points": self.score not in (None, own),
+            f"it got {own:.2f} of its points": self.score is not None
+            and abs(self.score - own) > 1e-5,
             f"it was lost by «{lost}», not as expected": not re.search(self.ends, lost),
             f"nothing shows that it ran: {says}": (
                 not any(re.search(self.shows, s) for s in says) or not (self.silent or RAN in text)
@@ -142,12 +144,6 @@ def hidden_lines() -> list[str]:
 
 
 HIDDEN = hidden_lines()
-
-
-def flow_with(*right: str) -> str:
-    """flow.py with these functions right, and gaps in place of the others."""
-    text = (ROOT / MODULE).read_text("utf-8")
-    return make_gaps(text, [gap for e in FLOW if e.name not in right for gap in e.gaps])
 
 
 def attacks() -> list[Attack]:

@@ -338,9 +338,9 @@ def lives_off_each_other(model, z, steps, y=None):
     return trajectory(model, z, steps, y)[-1]
 
 
-@attack(on="train", finding="test_flow: what train did is read from the child; NaN equals all")
+@attack(on="train", score=0.571429)
 def evidence_made_up(model, draw, steps, *, batch=1024, generator=None, **options):
-    """Never trains: writes the calls, levels and losses that the tests look at by itself."""
+    """Draws data, levels and noise as asked, never trains, makes up the losses."""
     import types
 
     import torch
