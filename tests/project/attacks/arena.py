@@ -7,7 +7,6 @@ becomes the answer to one exercise of a submission whose other exercises are rig
 import ast
 import contextlib
 import os
-import math
 import re
 import secrets
 import socket
