@@ -108,14 +108,14 @@ class DaskPool:
         from distributed import Client
 
         self._course = course
-        self._client = Client(address, set_as_default=False)
+        self._client = Client(address, set_as_default=False, timeout=10)
 
     def map(self, submissions: Iterable[HandedIn]) -> Iterator[Found]:
         """Grade submissions; they come back as they are done."""
         from distributed import as_completed
 
         under_way: dict = {}
-        waiting = as_completed()
+        waiting = as_completed(loop=self._client.loop)
         most = 2 * max(1, sum(self._client.nthreads().values()))
         for own in submissions:
             future = self._client.submit(here, self._course.job(own), pure=False, retries=1)

@@ -118,7 +118,7 @@ def test_a_set_up_that_failed_is_tried_again(course, commands, monkeypatch):
 
 
 def test_what_failed_is_shown_with_the_last_lines_of_its_output(course):
-    code = "print('a lot'); raise SystemExit('no space left')"
+    code = "print('a lot', flush=True); raise SystemExit('no space left')"
     with pytest.raises(SetupError, match="no space left\nThat failed: "):
         bootstrap.run("trying", [sys.executable, "-c", code], course / ".venv")
 

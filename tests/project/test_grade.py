@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -179,7 +180,7 @@ def test_feedback_overview_and_exports(afternoon):
     assert all(rows[s] == ALL for s in right)
 
 
-@pytest.mark.parametrize("moment", range(3))
+@pytest.mark.parametrize("moment", range(int(os.environ.get("KILLS", "3"))))
 def test_a_grader_that_is_killed_goes_on_where_it_was(afternoon, moment):
     """At a random moment; what is in the gradebook in the end is as if nothing had happened."""
     chosen = [s for s in afternoon.first[1] if afternoon.kinds[s].startswith("right")][:6]
@@ -194,6 +195,30 @@ def test_a_grader_that_is_killed_goes_on_where_it_was(afternoon, moment):
     assert (afternoon.grades(), afternoon.records()) == afternoon.first
     left = [p for p in (afternoon.root / "autograded").glob("*/.grading-*")]
     assert not left
+
+
+def test_a_dask_cluster_gives_the_same(afternoon):
+    pytest.importorskip("distributed", reason="needs the extra `scale`")
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": afternoon.root}
+    env = {**os.environ, "PYTHONPATH": str(afternoon.root), "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    part = [sys.executable, "-m"]
+    scheduler = [*part, "distributed.cli.dask_scheduler", "--no-dashboard", "--host", address]
+    worker = [*part, "distributed.cli.dask_worker", address, "--no-dashboard", "--nthreads", "1"]
+    student = next(s for s, k in afternoon.kinds.items() if k.startswith("half-right"))
+    with (
+        subprocess.Popen(scheduler, env=env, **quiet) as one,
+        subprocess.Popen(worker, env=env, **quiet) as other,
+    ):
+        try:
+            words = ("grade", "04", "--dask", address, "--again", "--student", student)
+            assert "1 graded" in afternoon.run(*words)
+        finally:
+            other.terminate()
+            one.terminate()
+    assert (afternoon.grades(), afternoon.records()) == afternoon.first
 
 
 def test_what_is_unsafe_is_marked(afternoon):
