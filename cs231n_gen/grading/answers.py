@@ -2,7 +2,9 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from cs231n_gen.checking.student import Frame, NotWritten, StudentError
@@ -36,6 +38,55 @@ def call(function: Callable, args: object, kwargs: object):
             names = ", ".join(signature.parameters)
             raise TypeError(f"the model is called as model({names}): {misfit}") from None
         raise
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a test's function answered, and how it came about.
+
+    Args:
+        value: the answer, a tensor or a tuple.
+        inputs: the tensors whose gradients are wanted.
+    """
+
+    value: object
+    inputs: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, function: Callable, args: object, kwargs: object, wanted: object) -> "Graph":
+        """Call a function, as `call` does, keeping its graph.
+
+        Args:
+            wanted: the places, among args and then kwargs, of tensors of which gradients are
+                wanted.
+        """
+        if not isinstance(args, list) or not isinstance(kwargs, dict):
+            raise wire.BadFrame("a call that is none")
+        given = [*args, *kwargs.values()]
+        for place in wanted:
+            if not isinstance(given[place], Tensor) or not given[place].is_floating_point():
+                raise TypeError("gradients of what is no floating-point tensor")
+            given[place] = given[place].clone().requires_grad_()
+        with torch.enable_grad():
+            own = dict(zip(kwargs, given[len(args) :], strict=True))
+            value = call(function, given[: len(args)], own)
+        return cls(value, tuple(given[place] for place in wanted))
+
+    def pull(self, gradients: object) -> list[Tensor | None]:
+        """The gradients of the inputs, for those of the answer: one for each part, None for 0."""
+        parts = self.value if isinstance(self.value, tuple) else (self.value,)
+        pairs = [
+            (part, gradient)
+            for part, gradient in zip(parts, gradients, strict=True)
+            if isinstance(gradient, Tensor) and isinstance(part, Tensor) and part.requires_grad
+        ]
+        if not pairs:
+            return [None] * len(self.inputs)
+        outputs, theirs = zip(*pairs, strict=True)
+        found = torch.autograd.grad(
+            outputs, self.inputs, theirs, retain_graph=True, allow_unused=True
+        )
+        return list(found)
 
 
 def detached(value):

@@ -1,15 +1,14 @@
 """Grades submission after submission: hidden tests collected once, a child for every exercise."""
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cs231n_gen.checking import diagnosis
 from cs231n_gen.checking.run import Result, Suite, with_tests
-from cs231n_gen.grading.jail.box import Box, End, JailBroken
+from cs231n_gen.grading.jail.box import Box, Child, End, JailBroken
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.remote import CannotLoad, Lost, RemoteStudent
-from cs231n_gen.grading.source import ROOT, Exercise
+from cs231n_gen.grading.source import ROOT
 from cs231n_gen.grading.submission import (
     NotSubmitted,
     Submission,
@@ -19,6 +18,7 @@ from cs231n_gen.grading.submission import (
 
 HIDDEN, PUBLIC = ROOT / "tests" / "hidden", ROOT / "tests" / "public"
 PUBLIC_SEED = 0  # the seed of public checks, with which mistakes are known
+HASTE = 0.25  # of the time limit: what an exercise gets in a child that has served before
 
 
 class GraderBroken(RuntimeError):
@@ -31,6 +31,11 @@ class Examined:
 
     results: tuple[Result, ...]
     mistake: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether every property holds."""
+        return all(r.passed for r in self.results)
 
 
 class Examiner:
@@ -62,52 +67,70 @@ class Examiner:
         Raises:
             GraderBroken: if a hidden test does not even run, or the jail fails twice.
         """
-        known = {e.id: e for e in in_order()}
-        for exercise in exercises:
-            try:
-                yield exercise, self._one(submission, known[exercise], seed)
-            except JailBroken:
-                self._box.close()
-                self._box = self._open_box()
-                try:
-                    yield exercise, self._one(submission, known[exercise], seed)
-                except JailBroken as error:
-                    raise GraderBroken(f"{exercise}: {error}") from None
-
-    def _one(self, submission: Submission, exercise: Exercise, seed: int) -> Examined:
+        sitting = _Sitting(self._limits)
         try:
-            work = job(submission, exercise)
-        except NotSubmitted as error:
-            return whole(exercise.id, str(error), "missing")
-        with self._student(work) as student:
-            if isinstance(student, str):
-                return whole(exercise.id, student)
-            results = self._suite.run(student, seed, [exercise.id], HIDDEN)
-            if not results:
-                raise GraderBroken(f"{exercise.id} has no hidden tests in {HIDDEN}")
-            if student.lost:
-                how = self._how(student.lost, student.end())
-                return whole(exercise.id, f"your code {how} in the test «{results[-1].name}»")
-            mistake = self._mistake(student, exercise.id, results)
-        return Examined(tuple(results), mistake)
-
-    @contextlib.contextmanager
-    def _student(self, work: dict) -> Iterator[RemoteStudent | str]:
-        """A student in a fresh child, or why there is none."""
-        child = self._box.child(self._limits)
-        ended = False
-        try:
-            try:
-                student: RemoteStudent | str = RemoteStudent(child, work, self._limits)
-            except CannotLoad as error:
-                student = str(error)
-            except Lost as loss:
-                end, ended = child.end(), True
-                student = f"your code {self._how(str(loss), end)} when it was imported"
-            yield student
+            for exercise in exercises:
+                yield exercise, self._repeated(sitting, submission, exercise, seed)
         finally:
-            if not ended:
-                child.end()
+            try:
+                sitting.leave()
+            except JailBroken:
+                self._open_another()
+
+    def _repeated(self, sitting: "_Sitting", *given) -> Examined:
+        """Grade; if the jail breaks, once more in a new one."""
+        try:
+            return self._one(sitting, *given)
+        except JailBroken:
+            sitting.forget()
+            self._open_another()
+        try:
+            return self._one(sitting, *given)
+        except JailBroken as error:
+            raise GraderBroken(f"{given[1]}: {error}") from None
+
+    def _open_another(self) -> None:
+        self._box.close()
+        self._box = self._open_box()
+
+    def _one(
+        self, sitting: "_Sitting", submission: Submission, exercise: str, seed: int
+    ) -> Examined:
+        """Grade an exercise, in the child that the exercises before it have left behind or, unless
+        it is right there, in a fresh one."""
+        place = [e.id for e in in_order()].index(exercise)
+        try:
+            work = job(submission, in_order()[place])
+        except NotSubmitted as error:
+            return whole(exercise, str(error), "missing")
+        if sitting.can_go_on(place):
+            found = self._asked(sitting, lambda: sitting.go_on(work, place), exercise, seed)
+            if found.right:
+                return found
+            sitting.leave()
+        found = self._asked(sitting, lambda: sitting.begin(self._box, work, place), exercise, seed)
+        if not found.right:
+            found = replace(found, mistake=self._mistake(sitting.student, exercise, found))
+            sitting.leave()
+        return found
+
+    def _asked(
+        self, sitting: "_Sitting", open_: Callable[[], RemoteStudent], exercise: str, seed: int
+    ) -> Examined:
+        try:
+            student = open_()
+        except CannotLoad as error:
+            return whole(exercise, str(error))
+        except Lost as loss:
+            how = self._how(str(loss), sitting.leave())
+            return whole(exercise, f"your code {how} when it was imported")
+        results = self._suite.run(student, seed, [exercise], HIDDEN)
+        if not results:
+            raise GraderBroken(f"{exercise} has no hidden tests in {HIDDEN}")
+        if student.lost:
+            how = self._how(student.lost, sitting.leave())
+            return whole(exercise, f"your code {how} in the test «{results[-1].name}»")
+        return Examined(tuple(results))
 
     def _how(self, lost: str, end: End) -> str:
         """What completes "your code …"."""
@@ -119,12 +142,54 @@ class Examiner:
             return f"used the processor for more than {self._limits.cpu} seconds"
         return str(end)
 
-    def _mistake(self, student: RemoteStudent, exercise: str, results: list[Result]) -> str:
+    def _mistake(self, student: RemoteStudent | None, exercise: str, found: Examined) -> str:
         """The sentence of the mistake that the public tests recognise, if hidden ones failed."""
-        if all(r.passed or r.status == "missing" for r in results):
+        if student is None or all(r.passed or r.status == "missing" for r in found.results):
             return ""
         seen = self._suite.run(student, PUBLIC_SEED, [exercise], PUBLIC)
         return diagnosis.diagnose(seen) or "" if seen and not student.lost else ""
+
+
+class _Sitting:
+    """The child in which the exercises of one submission are answered, one after the other.
+
+    It serves on as long as every answer is right: then nothing that an exercise left behind has
+    cost the next one anything. What goes wrong in a child that has served before is asked again in
+    a fresh one. Only in the order of the course, so that the reference of an exercise comes into a
+    child when that exercise is graded already.
+    """
+
+    def __init__(self, limits: Limits):
+        self._limits = limits
+        self._child: Child | None = None
+        self.student: RemoteStudent | None = None
+        self._place = -1
+
+    def can_go_on(self, place: int) -> bool:
+        """Whether there is a child that has served exercises before this place of the course."""
+        return self.student is not None and self._place < place
+
+    def begin(self, jail: Box, work: dict, place: int) -> RemoteStudent:
+        """A student in a fresh child."""
+        self._child = jail.child(self._limits)
+        self.student, self._place = None, place
+        self.student = RemoteStudent(self._child, work, self._limits)
+        return self.student
+
+    def go_on(self, work: dict, place: int) -> RemoteStudent:
+        """The student in the child that is there."""
+        self._place = place
+        self.student.load(work, HASTE * self._limits.wall)
+        return self.student
+
+    def leave(self) -> End | None:
+        """End the child, if there is one."""
+        child, self._child, self.student = self._child, None, None
+        return child.end() if child else None
+
+    def forget(self) -> None:
+        """The jail is gone, and the child with it."""
+        self._child = self.student = None
 
 
 def examining(

@@ -5,7 +5,7 @@ the child calls back. What comes is checked, and believed to be nothing but the 
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import torch
@@ -15,6 +15,7 @@ from cs231n_gen.checking.expect import PropertyFailed
 from cs231n_gen.checking.student import Object, Student, StudentError
 from cs231n_gen.grading.answers import (
     CannotLoad,
+    Graph,
     Lost,
     call,
     capped,
@@ -24,9 +25,11 @@ from cs231n_gen.grading.answers import (
     writable,
 )
 from cs231n_gen.grading.jail import box, values, wire
+from cs231n_gen.grading.jail.generators import Generators
 from cs231n_gen.grading.jail.limits import Limits
 
 MOST_CALLBACKS = 20_000  # of one call: a sampler of 100 steps asks 100 times
+MOST_GRAPHS = 1000  # that are kept in one test
 
 
 class RemoteStudent(Student):
@@ -45,18 +48,36 @@ class RemoteStudent(Student):
     def __init__(self, child: box.Child, job: Mapping, limits: Limits):
         super().__init__({})
         self._child, self._limits = child, limits
-        self._left = limits.wall
+        self._wall = self._left = limits.wall
         self._depth = 0  # a test's function that the child calls may call the child
         self._seed: int | None = None
         self._functions: list[Callable] = []
-        self._generators: dict[int, torch.Generator] = {}
+        self._graphs: list[Graph] = []
+        self._generators = Generators(1)
         self._refusal: BaseException | None = None
         self.lost = ""
         self.output = ""
-        self._send({**job, "limits": limits.to_json()}, [])
+        self._send({**job, "limits": limits.to_json()})
         locked = self._receive().header
         if locked.get("op") != "locked":
             raise box.JailBroken(f"a child could not be locked in: {locked.get('says')}")
+        self._hear_of_loading()
+
+    def load(self, job: Mapping, wall: float) -> None:
+        """Go on with another exercise of the same submission.
+
+        Args:
+            job: as the first one; its files are those that the child has.
+            wall: seconds for it.
+        Raises:
+            CannotLoad, Lost: as at the beginning.
+        """
+        self._wall = self._left = wall
+        self._child.channel.renew(self._limits.answers)
+        self._send({"op": "load", "exercise": job["exercise"], "modules": job["modules"]})
+        self._hear_of_loading()
+
+    def _hear_of_loading(self) -> None:
         loaded = self._receive().header
         if loaded.get("op") == "cannot load" and isinstance(loaded.get("says"), str):
             raise CannotLoad(capped(loaded["says"], "text"))
@@ -67,6 +88,7 @@ class RemoteStudent(Student):
         """Begin a property: its random numbers, its output, its functions."""
         self._seed, self.output, self._refusal = seed, "", None
         self._functions.clear()
+        self._graphs.clear()
 
     def recording(self, on_result: Callable[[object], None]) -> "RemoteStudent":
         """The same student: whose every result is now told to `on_result`."""
@@ -92,6 +114,7 @@ class RemoteStudent(Student):
             self._generators.clear()
         writer = values.Writer(self._outgoing)
         request = {"op": what, "name": name, "args": writer(list(args)), "kwargs": writer(kwargs)}
+        request |= self._generators.states(writer)
         if number:
             request["object"] = number
         if self._seed is not None:
@@ -120,40 +143,63 @@ class RemoteStudent(Student):
             frame = self._receive()
             try:
                 header, read = frame.header, values.Reader(frame, self._incoming)
-                self._take_states(header.get("generators", []), read)
-                if header["op"] == "callback":
-                    wanted = header["function"], read(header["args"]), read(header["kwargs"])
-                elif header["op"] == "result":
+                self._generators.take(header, read)
+                op = header["op"]
+                if op == "callback":
+                    serve = self._called, header["function"], self._arguments(header, read)
+                elif op == "pull":
+                    serve = self._pulled, header["function"], read(header["gradients"])
+                elif op == "result":
                     self._take_output(header)
                     return read(header["value"])
-                elif header["op"] == "error":
+                elif op == "error":
                     self._take_output(header)
                     raise student_error(header)
                 else:
                     raise wire.BadFrame("an answer of no kind")
             except (wire.BadFrame, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
                 self._lose("sent something that is no answer")
-            self._serve(*wanted)
+            self._serve(*serve)
         return self._lose(f"asked the model more than {MOST_CALLBACKS} times in one call")
 
-    def _serve(self, number: object, args: object, kwargs: object) -> None:
-        """Call a function of the test's for the child."""
+    @staticmethod
+    def _arguments(header: dict, read: values.Reader) -> tuple:
+        args, kwargs = read(header["args"]), read(header["kwargs"])
+        return args, kwargs, read(header["wanted"]) if "wanted" in header else None
+
+    def _serve(self, answer: Callable, number: object, given: object) -> None:
+        """Do what the child asks for: call a function of the test's, or differentiate one."""
         writer = values.Writer(self._outgoing)
         try:
-            function = self._function(number)
-            value = writer(detached(call(function, args, kwargs)))
+            value = writer(answer(number, given))
         except Lost:
             raise
         except AssertionError as verdict:
             if isinstance(verdict, PropertyFailed):
                 self._refusal = self._refusal or verdict
             said = {"op": "raise", "kind": "RuntimeError", "text": "the model refused this"}
-            return self._send(said, [])
+            return self._send(said)
         except Exception as error:
             said = {"op": "raise", "kind": type(error).__name__, "text": first_line(error)}
-            return self._send(said, [])
-        states = [[i, writer.tensor(g.get_state())] for i, g in self._generators.items()]
-        return self._send({"op": "answer", "value": value, "generators": states}, writer.tensors)
+            return self._send(said)
+        said = {"op": "answer", "value": value} | self._generators.states(writer)
+        return self._send(said, writer.tensors)
+
+    def _called(self, number: object, given: tuple):
+        function = self._function(number)
+        args, kwargs, wanted = given
+        if wanted is None:
+            return detached(call(function, args, kwargs))
+        if len(self._graphs) >= MOST_GRAPHS:
+            raise RuntimeError(f"the gradient of {MOST_GRAPHS} calls is wanted: it is too much")
+        graph = Graph.of(function, args, kwargs, wanted)
+        self._graphs.append(graph)
+        return detached(graph.value), len(self._graphs) - 1
+
+    def _pulled(self, number: object, gradients: object) -> list[Tensor | None]:
+        if type(number) is not int or not 0 <= number < len(self._graphs):
+            raise TypeError("this was called in an earlier test")
+        return self._graphs[number].pull(gradients)
 
     def _function(self, number: object) -> Callable:
         if type(number) is not int or not 0 <= number < len(self._functions):
@@ -164,11 +210,7 @@ class RemoteStudent(Student):
         if isinstance(value, RemoteObject):
             return {"o": value.number}
         if isinstance(value, torch.Generator):
-            number = next((n for n, g in self._generators.items() if g is value), None)
-            if number is None:
-                number = len(self._generators) + 1
-                self._generators[number] = value
-            return {"g": [number, writer.tensor(value.get_state())]}
+            return self._generators.tagged(value)
         if callable(value):
             known = (n for n, f in enumerate(self._functions) if f is value)
             number = next(known, len(self._functions))
@@ -186,18 +228,8 @@ class RemoteStudent(Student):
         if tag == "f":
             return self._function(content)
         if tag == "g":
-            number, state = content
-            self._take_states([[number, state]], read)
-            return self._generators[number]
+            return self._generators.of(content)
         raise wire.BadFrame(f"a value tagged {tag!r}")
-
-    def _take_states(self, states: object, read: values.Reader) -> None:
-        for number, state in states:
-            if type(number) is not int or len(self._generators) > 100:
-                raise wire.BadFrame("a generator that is none")
-            if number not in self._generators:
-                self._generators[number] = torch.Generator()
-            self._generators[number].set_state(read.tensor(state))
 
     def _take_output(self, header: dict) -> None:
         output = header.get("output", "")
@@ -205,7 +237,7 @@ class RemoteStudent(Student):
             raise wire.BadFrame("an output that is none")
         self.output = writable(output[: self._limits.output])
 
-    def _send(self, header: dict, tensors: list[Tensor]) -> None:
+    def _send(self, header: dict, tensors: Sequence[wire.Packed] = ()) -> None:
         try:
             self._child.channel.send(header, tensors, time.monotonic() + max(self._left, 1.0))
         except TimeoutError:
@@ -231,7 +263,7 @@ class RemoteStudent(Student):
         return self._child.end()
 
     def _lose_time(self) -> NoReturn:
-        self._lose(f"took more than {self._limits.wall:g} seconds")
+        self._lose(f"took more than {self._wall:g} seconds")
 
     def _lose_child(self) -> NoReturn:
         self._lose("ended")

@@ -231,7 +231,7 @@ def test_gradients_of_the_weights(student, generator):
 def test_euler_is_exact_for_one_linear_field(student, generator):
     """T steps along v = a x multiply by (1 − a/T)^T"""
     a = float(0.5 + torch.rand(1, generator=generator))
-    steps = random_size(generator, 3, 90)
+    steps = random_size(generator, 3, 30)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     x = student.flow.sample(fields.linear(a), z, steps)
     expect.close(
@@ -262,10 +262,10 @@ def test_first_order_toward_the_exact_flow(student, generator):
     z = torch.randn(200, 2, generator=generator, dtype=torch.float64)
     far, near = (
         (expect.tensor(student.flow.sample(model, z, T), z.shape) - exact(z)).abs().mean()
-        for T in (40, 80)
+        for T in (10, 20)
     )
-    expect.true(bool(near < 0.02), "80 steps do not end at the data", near, "less than 0.02")
-    order = float(torch.log2(far / near))  # 1 + O(1/T): seen 0.97 to 1.03
+    expect.true(bool(near < 0.05), "20 steps do not end at the data", near, "less than 0.05")
+    order = float(torch.log2(far / near))  # 1 + O(1/T): 0.953 whatever z
     expect.true(0.85 < order < 1.15, "the error must fall as 1/T", f"1/T^{order:.2f}", "1/T")
 
 
@@ -275,11 +275,11 @@ def test_the_flow_of_a_mixture_ends_in_the_mixture(student, generator):
     truth = mixture(generator, components=2)
     n = 1500
     z = torch.randn(n, 2, generator=generator, dtype=torch.float64)
-    x = student.flow.sample(lambda x_t, t: truth.velocity(x_t, t.double()), z, 60)
+    x = student.flow.sample(lambda x_t, t: truth.velocity(x_t, t.double()), z, 20)
     x = expect.tensor(x, z.shape)
     mean = (truth.weights[:, None] * truth.means).sum(0)
     spread = float(truth.sample(4000, torch.Generator().manual_seed(0)).std(0).max())
-    bound = spread * (5 / n**0.5 + 0.05)  # 5 standard errors, and Euler's own bias of order 1/60
+    bound = spread * (5 / n**0.5 + 0.05)  # 5 standard errors, and Euler's bias: seen 0.025
     expect.close(x.mean(0), mean, "the samples have another mean than the data", atol=bound, rtol=0)
 
 
@@ -290,7 +290,7 @@ def test_each_label_gets_its_own_flow(student, generator):
     truth = GaussianMixture.isotropic(means, 0.3, labels=torch.tensor([0, 1, 2]))
     y = torch.randint(0, 3, (60,), generator=generator)
     z = torch.randn(60, 2, generator=generator, dtype=torch.float64)
-    x = student.flow.sample(lambda x_t, t, y: truth.velocity(x_t, t.double(), y), z, 30, y)
+    x = student.flow.sample(lambda x_t, t, y: truth.velocity(x_t, t.double(), y), z, 12, y)
     nearest = torch.cdist(expect.tensor(x, z.shape).double(), means).argmin(1)
     expect.close(nearest, y, "some samples end at another label's component")
 
@@ -314,7 +314,7 @@ def test_images_and_precision(student, generator, dtype):
 @trajectory(2)
 def test_every_frame_of_a_linear_field(student, generator):
     """frame k of v = a x is z (1 − a/T)^k"""
-    a, steps = 0.5 + float(torch.rand(1, generator=generator)), random_size(generator, 3, 30)
+    a, steps = 0.5 + float(torch.rand(1, generator=generator)), random_size(generator, 3, 16)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     path = student.flow.trajectory(fields.linear(a), z, steps)
     want = torch.stack([z * (1 - a / steps) ** k for k in range(steps + 1)])
@@ -375,7 +375,7 @@ def test_the_path_keeps_its_precision(student, generator):
 def test_heuns_factor_for_a_linear_field(student, generator):
     """T steps along v = a x multiply by (1 − a/T + a²/(2 T²))^T"""
     a = 0.5 + float(torch.rand(1, generator=generator))
-    steps = random_size(generator, 2, 40)
+    steps = random_size(generator, 2, 16)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     h = a / steps
     x = student.flow.sample_heun(fields.linear(a), z, steps)
@@ -391,10 +391,10 @@ def test_second_order_toward_the_exact_flow(student, generator):
     z = torch.randn(200, 2, generator=generator, dtype=torch.float64)
     far, near = (
         (expect.tensor(student.flow.sample_heun(model, z, T), z.shape) - exact(z)).abs().mean()
-        for T in (40, 80)
+        for T in (12, 24)
     )
-    expect.true(bool(near < 1e-3), "80 steps do not end at the data", near, "less than 0.001")
-    order = float(torch.log2(far / near))  # 2 + O(1/T): seen 1.9 to 2.1
+    expect.true(bool(near < 1e-3), "24 steps do not end at the data", near, "less than 0.001")
+    order = float(torch.log2(far / near))  # 2 + O(1/T): 1.81 whatever z
     expect.true(1.7 < order < 2.3, "the error must fall as 1/T²", f"1/T^{order:.2f}", "1/T²")
 
 
@@ -505,15 +505,15 @@ def test_nothing_but_speed_counts(student, generator):
 # --- flow.train ---------------------------------------------------------------------------------
 
 
-def spied_run(student, generator, steps=12, batch=256, classes=0, draws=None, **options):
+def spied_run(student, generator, steps=12, batch=256, classes=0, mean=2.0, **options):
     """Train a linear field that remembers what it was asked; returns it, the draws and the
     history."""
     field = student.new("checking.fields.LinearField", dim=2, classes=classes)
-    drawn = [] if draws is None else draws
+    drawn = []
 
     def draw(n, g):
         y = torch.randint(0, max(1, classes), (n,), generator=g)
-        x = 2 + 3 * y[:, None] + 0.5 * torch.randn(n, 2, generator=g)
+        x = mean + 3 * y[:, None] + 0.5 * torch.randn(n, 2, generator=g)
         drawn.append((n, x, y))
         return x, y if classes else None
 
@@ -595,26 +595,27 @@ def test_the_weights_are_those_of_this_many_gradient_steps(student, generator):
 @train(2)
 def test_training_reaches_the_floor_of_a_gaussian(student, generator):
     """a linear field trained on a Gaussian comes near the best that it can do"""
-    field, _, history = spied_run(student, generator, steps=150, batch=256, lr=0.2)
+    field, _, history = spied_run(student, generator, steps=50, batch=512, lr=0.3, mean=1.0)
     losses = history.get("losses")
-    expect.true(len(losses) == 150, "a loss must be recorded in every step", len(losses), 150)
-    x = 2 + 0.5 * torch.randn(20_000, 2, generator=generator, dtype=torch.float64)
+    expect.true(len(losses) == 50, "a loss must be recorded in every step", len(losses), 50)
+    x = 1 + 0.5 * torch.randn(20_000, 2, generator=generator, dtype=torch.float64)
     z = torch.randn(20_000, 2, generator=generator, dtype=torch.float64)
     t = torch.rand(20_000, 1, generator=generator, dtype=torch.float64)
     design = torch.cat([x + t * (z - x), t, torch.ones_like(t)], dim=1)
     fit = torch.linalg.lstsq(design, z - x).solution
     best = float((design @ fit - (z - x)).square().mean())
     late = sum(losses[-20:]) / 20
-    says = "the loss after 150 steps is far from the least a linear field can have"
-    expect.true(late < 1.15 * best, says, late, f"near {best:.3f}")
+    says = "the loss after 50 steps is far from the least a linear field can have"
+    # seen, over 20 seeds: at most 1.03 for the loss and 1.01 for the weights; 2.4 untrained
+    expect.true(late < 1.1 * best, says, late, f"near {best:.3f}")
     weights = field.state()
     parts = [expect.tensor(weights.get(n), s, n) for n, s in (("W", (2, 2)), ("u", (2,)))]
     W, u = (p.double() for p in parts)
     c = expect.tensor(weights.get("c"), (1, 2), "c").double()
     left = (x + t * (z - x)) @ W.T + t * u + c - (z - x)
     reached = float(left.square().mean())
-    says = "the weights after 150 steps are far from the best that a linear field can have"
-    expect.true(reached < 1.15 * best, says, reached, f"near {best:.3f}")
+    says = "the weights after 50 steps are far from the best that a linear field can have"
+    expect.true(reached < 1.1 * best, says, reached, f"near {best:.3f}")
 
 
 @train(2)

@@ -127,7 +127,7 @@ def test_all_answers_together_have_a_limit():
     with one, other:
         sender, receiver = wire.Channel(one), wire.Channel(other, in_all=1000)
         for _ in range(3):
-            sender.send({}, [torch.zeros(100)])
+            sender.send({}, [values.packed(torch.zeros(100))])
         receiver.receive(time.monotonic() + 5)
         receiver.receive(time.monotonic() + 5)
         with pytest.raises(wire.BadFrame):

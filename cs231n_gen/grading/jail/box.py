@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cs231n_gen.grading.jail import calls, cgroups, walls, wire
 from cs231n_gen.grading.jail.limits import Limits
+from cs231n_gen.grading.source import exercises
 
 START_LIMIT = 180.0  # seconds for the nursery to import torch, on a machine with much else to do
 END_LIMIT = 20.0
@@ -114,9 +115,10 @@ class Box:
         self._cleanup.callback(self._kill)
         self._control.settimeout(START_LIMIT)
         compiled = "" if self.unsafe else calls.program().hex()
-        settings = json.dumps({"filter": compiled, "unsafe": self.unsafe})
+        modules = sorted({e.module for e in exercises()})
+        settings = {"filter": compiled, "unsafe": self.unsafe, "modules": modules}
         with contextlib.suppress(OSError):
-            self._control.send(settings.encode())
+            self._control.send(json.dumps(settings).encode())
         self._hear("start")
         if self.cgroups:
             self.cgroups.settle()

@@ -8,9 +8,11 @@ import traceback
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cs231n_gen.checking.student import Object, Student, StudentError
 from cs231n_gen.grading.jail import loader, locks, values, wire
+from cs231n_gen.grading.jail.generators import Generators
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.locks import SUBMISSION
 
@@ -26,9 +28,9 @@ def live(channel: wire.Channel, uid: int | None, filter_program: bytes | None) -
         else:
             locks.lock_in(job["files"], limits, descriptor, uid, filter_program)
     except BaseException as error:
-        channel.send({"op": "broken", "says": f"{type(error).__name__}: {error}"}, [])
+        channel.send({"op": "broken", "says": f"{type(error).__name__}: {error}"})
         return
-    channel.send({"op": "locked"}, [])
+    channel.send({"op": "locked"})
     Host(channel, limits.output).serve(job)
 
 
@@ -43,32 +45,40 @@ class Host:
     def __init__(self, channel: wire.Channel, output: int):
         self.channel, self.output = channel, output
         self.objects: dict[int, Object] = {}
-        self.generators: dict[int, torch.Generator] = {}
+        self.generators = Generators(-1)
         self.depth = 0
         self.lock = threading.RLock()
-        self.student = Student(loader.Modules())
+        self.student = Student({})
         self.printed = _Capped(output)
+        self.course = loader.Course({})
 
     def serve(self, job: dict) -> None:
         """Load, then answer until the grader hangs up."""
-        sys.meta_path.insert(0, loader.Course(job["modules"]))
-        sys.stdout = sys.stderr = self.printed
-        self._load(job["exercise"])
+        sys.meta_path.insert(0, self.course)
+        self._load(job)
         while True:
             try:
                 frame = self.channel.receive()
             except wire.Closed:
                 return
-            self.answer(frame)
+            if frame.header["op"] == "load":
+                self._load(frame.header)
+            else:
+                self.answer(frame)
 
-    def _load(self, exercise: str) -> None:
-        module = exercise.rpartition(".")[0]
+    def _load(self, job: dict) -> None:
+        """Begin an exercise: nothing of the one before is imported or kept any more."""
+        self.objects.clear()
+        self.course.give(job["modules"])
+        self.student = Student(loader.Modules())
+        sys.stdout = sys.stderr = self.printed
+        module = job["exercise"].rpartition(".")[0]
         try:
             self.student._modules[module]
         except BaseException as error:
             self._say_cannot_load(module, error)
         else:
-            self.channel.send({"op": "loaded"}, [])
+            self.channel.send({"op": "loaded"})
 
     def _say_cannot_load(self, module: str, error: BaseException) -> None:
         file = f"cs231n_gen/{module.replace('.', '/')}.py"
@@ -80,7 +90,7 @@ class Host:
             line = entry.lineno if entry.filename == own else line
         at = f", line {line}" if line else ""
         said = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
-        self.channel.send({"op": "cannot load", "says": f"{file}{at}: {said}"[:1000]}, [])
+        self.channel.send({"op": "cannot load", "says": f"{file}{at}: {said}"[:1000]})
 
     def answer(self, frame: wire.Frame) -> None:
         """Do what one frame asks, and send what comes of it."""
@@ -93,6 +103,7 @@ class Host:
         self.depth += 1
         try:
             read = values.Reader(frame, self._incoming)
+            self.generators.take(header, read)
             args, kwargs = read(header["args"]), read(header["kwargs"])
             result = self._do(header, args, kwargs)
             reply = {"op": "result", "value": writer(result)}
@@ -109,7 +120,7 @@ class Host:
             try:
                 self.channel.send(reply, writer.tensors)
             except (wire.CannotSend, RuntimeError, TypeError) as error:
-                self.channel.send(_error(StudentError("TypeError", str(error), [])), [])
+                self.channel.send(_error(StudentError("TypeError", str(error), [])))
 
     def _begin(self, seed: int) -> None:
         torch.default_generator.manual_seed(seed)
@@ -132,10 +143,7 @@ class Host:
     def _afterwards(self, writer: values.Writer) -> dict:
         """What goes with every answer: the state of generators, and what was printed."""
         text = self.printed.getvalue()
-        return {"generators": self._states(writer)} | ({"output": text} if text else {})
-
-    def _states(self, writer: values.Writer) -> list:
-        return [[n, writer.tensor(g.get_state())] for n, g in self.generators.items()]
+        return self.generators.states(writer) | ({"output": text} if text else {})
 
     def _outgoing(self, value: object, writer: values.Writer) -> dict | float | int | str:
         if isinstance(value, Object):
@@ -146,16 +154,8 @@ class Host:
             if isinstance(value, plain):
                 return plain(value)
         if isinstance(value, torch.Generator):
-            return {"g": [self._number(value), writer.tensor(value.get_state())]}
+            return self.generators.tagged(value)
         raise wire.CannotSend(f"{type(value).__name__} is not what the function takes")
-
-    def _number(self, generator: torch.Generator) -> int:
-        for number, known in self.generators.items():
-            if known is generator:
-                return number
-        number = -1 - len(self.generators)
-        self.generators[number] = generator
-        return number
 
     def _incoming(self, tag: str, content, read: values.Reader):
         if tag == "o":
@@ -163,28 +163,23 @@ class Host:
         if tag == "f":
             return Callback(self, content)
         if tag == "g":
-            number, state = content
-            if number not in self.generators:
-                self.generators[number] = torch.Generator()
-            self.generators[number].set_state(read.tensor(state))
-            return self.generators[number]
+            return self.generators.of(content)
         raise wire.BadFrame(f"a value tagged {tag}")
 
-    def ask(self, function: int, args: tuple, kwargs: dict):
-        """Call a function of the grader's."""
+    def ask(self, op: str, number: int, **more):
+        """Have the grader do something: call a function of a test's, or take its gradient."""
         writer = values.Writer(self._outgoing)
         try:
-            call = {"op": "callback", "function": function}
-            call |= {"args": writer(list(args)), "kwargs": writer(kwargs)}
-            call["generators"] = self._states(writer)
+            request = {"op": op, "function": number}
+            request |= {name: writer(value) for name, value in more.items()}
+            request |= self.generators.states(writer)
             with self.lock:
-                self.channel.send(call, writer.tensors)
+                self.channel.send(request, writer.tensors)
                 frame = self._await_answer()
         except wire.CannotSend as error:
             raise TypeError(f"the model cannot be given this: {error}") from None
         header, read = frame.header, values.Reader(frame, self._incoming)
-        for number, state in header.get("generators", ()):
-            self.generators[number].set_state(read.tensor(state))
+        self.generators.take(header, read)
         if header["op"] == "raise":
             raise _RAISED.get(header["kind"], RuntimeError)(header["text"])
         return read(header["value"])
@@ -201,14 +196,37 @@ _RAISED = {k.__name__: k for k in (TypeError, ValueError, IndexError, KeyError, 
 
 
 class Callback:
-    """A function of the grader's that student code can call."""
+    """A function of the grader's that student code can call, and differentiate."""
 
     def __init__(self, host: Host, number: int):
         self._host, self._number = host, number
 
     def __call__(self, *args, **kwargs):
         """Ask the grader."""
-        return self._host.ask(self._number, args, kwargs)
+        if torch.is_grad_enabled():
+            given = [*args, *kwargs.values()]
+            if any(isinstance(a, Tensor) and a.requires_grad for a in given):
+                return _Tracked.apply(self._host, self._number, tuple(kwargs), *given)
+        return self._host.ask("callback", self._number, args=[*args], kwargs=kwargs)
+
+
+class _Tracked(torch.autograd.Function):
+    """A call whose gradient the grader computes, too: it holds the graph."""
+
+    @staticmethod
+    def forward(ctx, host: Host, number: int, names: tuple[str, ...], *given):
+        at = len(given) - len(names)
+        ctx.host, ctx.wanted = host, [i for i, w in enumerate(ctx.needs_input_grad[3:]) if w]
+        args, kwargs = [*given[:at]], dict(zip(names, given[at:], strict=True))
+        value, ctx.graph = host.ask("callback", number, args=args, kwargs=kwargs, wanted=ctx.wanted)
+        return value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *gradients):
+        found = ctx.host.ask("pull", ctx.graph, gradients=[*gradients])
+        every = dict(zip(ctx.wanted, found, strict=True))
+        return None, None, None, *(every.get(i) for i in range(len(ctx.needs_input_grad) - 3))
 
 
 class _Capped(io.StringIO):

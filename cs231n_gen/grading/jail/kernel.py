@@ -1,9 +1,11 @@
 """The system calls that Python has no names for: namespaces, mounts, capabilities, the filter."""
 
+import contextlib
 import ctypes
 import errno
 import os
 import struct
+from pathlib import Path
 
 NEW_MOUNTS, NEW_HOSTNAME, NEW_IPC = 0x0002_0000, 0x0400_0000, 0x0800_0000
 NEW_PIDS, NEW_NETWORK = 0x2000_0000, 0x4000_0000
@@ -12,6 +14,7 @@ RECURSIVE, PRIVATE, DETACH = 1 << 14, 1 << 18, 2
 _SET_DEATH_SIGNAL, _DROP_FROM_BOUNDS, _SET_DUMPABLE = 1, 24, 4
 _SET_SECCOMP, _NO_NEW_PRIVILEGES, _AMBIENT, _AMBIENT_CLEAR = 22, 38, 47, 4
 _FILTER_MODE, _CAPABILITIES = 2, 0x2008_0522
+_COLLAPSE, _LARGE = 25, 1 << 21
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,6 +43,20 @@ def change(where: str, flags: int) -> None:
 def unmount(where: str) -> None:
     """Take a mount out of this namespace's view, with all below it."""
     _check(_libc.umount2(where.encode(), DETACH), f"unmount {where}")
+
+
+def use_large_pages() -> None:
+    """Put this process's own memory into pages of 2 MiB, where the system can: a fork, and the end
+    of what was forked, then go through 512 times fewer of them."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/self/maps").read_text().splitlines():
+            span, access, _, _, inode, *name = line.split()
+            if access.startswith("rw") and inode == "0" and name in ([], ["[heap]"]):
+                begin, end = (int(part, 16) for part in span.split("-"))
+                begin, end = -(-begin // _LARGE) * _LARGE, end // _LARGE * _LARGE
+                if begin < end:
+                    where, length = ctypes.c_void_p(begin), ctypes.c_size_t(end - begin)
+                    _libc.madvise(where, length, _COLLAPSE)  # Linux 6.1 and newer
 
 
 def die_with_parent() -> None:

@@ -1,6 +1,8 @@
 """How a child finds the modules that hold exercises: theirs, with other exercises given."""
 
 import marshal
+import sys
+from collections.abc import Iterable
 from importlib.machinery import ModuleSpec
 
 from cs231n_gen.grading.jail.locks import SUBMISSION
@@ -17,10 +19,19 @@ class Course:
     """
 
     def __init__(self, modules: dict[str, dict]):
+        self._imported: set[str] = set()
+        self.give(modules)
+
+    def give(self, modules: dict[str, dict]) -> None:
+        """Find these from now on; of this package forget what was imported meanwhile."""
+        forget(self._imported)
+        self._imported.clear()
         self.modules = {f"cs231n_gen.{name}": parts for name, parts in modules.items()}
 
     def find_spec(self, name: str, path=None, target=None) -> ModuleSpec | None:
         """The import system's question."""
+        if name.startswith("cs231n_gen."):
+            self._imported.add(name)
         parts = self.modules.get(name)
         if parts is None:
             return None
@@ -44,6 +55,14 @@ class Course:
         exec(compile(parts["text"], module.__spec__.origin, "exec"), module.__dict__)
         for name in parts["given"]:
             setattr(module, name, given[name])
+
+
+def forget(names: Iterable[str]) -> None:
+    """Undo imports, by full name."""
+    for name in names:
+        sys.modules.pop(name, None)
+        package, _, own = name.rpartition(".")
+        vars(sys.modules.get(package, sys)).pop(own, None)
 
 
 class Modules(dict):

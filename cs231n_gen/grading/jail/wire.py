@@ -3,13 +3,18 @@
 A frame is the length of its header (4 bytes), that of its body (8 bytes), the header, the body. The
 header holds plain values; where a tensor stood it says which one, and lists dtype and shape of
 each. The receiver checks every length, dtype and shape before it allocates anything.
+
+A sampler asks its model a thousand times in the same words, with other numbers in the tensors. So
+short headers are remembered, on both sides: what they mean, and how they are written.
 """
 
+import functools
 import json
 import math
 import socket
 import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +24,9 @@ HEAD = struct.Struct("!IQ")
 LONGEST_HEADER = 1 << 20
 MOST_TENSORS = 8192
 MOST_DIMS = 8
+LINE = 16  # bytes, of which every tensor takes a multiple
+REMEMBERED = 2048  # bytes of a header at most, and 256 of them
+ROOM, LARGE = 1 << 17, 1 << 22  # bytes of a buffer when new, and those above which it is not kept
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -27,8 +35,25 @@ DTYPES = {
         *(torch.complex64, torch.complex128),
     )
 }
+Packed = tuple[str, bytes]
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring_ascii
+
+
+class Written(str):
+    """A value of a header, in JSON already."""
+
+    __slots__ = ()
+
+
+def written(value: object) -> Written:
+    """A plain value in JSON."""
+    if type(value) is str:
+        return Written(_quoted(value))
+    if type(value) is int:
+        return Written(int.__repr__(value))
+    return Written(_encode(value))
 
 
 class BadFrame(Exception):
@@ -45,7 +70,7 @@ class Closed(Exception):
 
 @dataclass
 class Frame:
-    """A message: plain values, and the tensors they point to."""
+    """A message: plain values, not to be changed, and the tensors they point to."""
 
     header: dict
     tensors: list[Tensor]
@@ -62,25 +87,40 @@ class Channel:
 
     def __init__(self, sock: socket.socket, most: int = 64 << 20, in_all: int = 1 << 40):
         self.sock, self.most, self._left = sock, most, in_all
-        self._buffer = bytearray()
+        self._buffer = bytearray(ROOM)
+        self._from, self._to = 0, 0  # what has come and was not read yet
         self._patience = -1.0
         sock.settimeout(None)
 
-    def send(self, header: dict, tensors: list[Tensor], deadline: float | None = None) -> None:
+    def renew(self, in_all: int) -> None:
+        """Accept this many bytes from now on."""
+        self._left = in_all
+
+    def send(
+        self, header: dict, tensors: Sequence[Packed] = (), deadline: float | None = None
+    ) -> None:
         """Send a frame.
 
+        Args:
+            header: plain values by name, of which some may be in JSON already.
+            tensors: that they point to.
+            deadline: until when the other side must read, of time.monotonic.
         Raises:
-            CannotSend: if a tensor has no place on the wire.
-            Closed, TimeoutError: if the other side is gone, or does not read until `deadline`
-                (of time.monotonic).
+            CannotSend: if the header is too long.
+            Closed, TimeoutError: if the other side is gone, or does not read in time.
         """
-        body = [_bytes(t) for t in tensors]
+        values = [
+            f"{_quoted(k)}:{v if type(v) is Written else written(v)}" for k, v in header.items()
+        ]
+        body = b""
         if tensors:
-            header["tensors"] = [[NAMES[t.dtype], list(t.shape)] for t in tensors]
-        text = _encode(header).encode()
+            told, parts = zip(*tensors, strict=True)
+            values.append(f'"tensors":[{",".join(told)}]')
+            body = b"".join(parts)
+        text = f"{{{','.join(values)}}}".encode()
         if len(text) > LONGEST_HEADER:
             raise CannotSend(f"{len(text)} characters of plain values, {LONGEST_HEADER} at most")
-        frame = b"".join([HEAD.pack(len(text), sum(map(len, body))), text, *body])
+        frame = HEAD.pack(len(text), len(body)) + text + body
         try:
             self._be_patient(deadline)
             self.sock.sendall(frame)
@@ -97,22 +137,20 @@ class Channel:
             Closed, TimeoutError: as in `send`.
         """
         self._need(HEAD.size, deadline)
-        size, rest = HEAD.unpack_from(self._buffer)
+        size, rest = HEAD.unpack_from(self._buffer, self._from)
         self._left -= rest
         if size > LONGEST_HEADER or rest > self.most or self._left < 0:
             raise BadFrame(f"a header of {size} bytes and a body of {rest}")
-        begin, end = HEAD.size + size, HEAD.size + size + rest
-        self._need(end, deadline)
-        text, body = self._buffer[HEAD.size : begin], self._buffer[begin:end]
-        del self._buffer[:end]
-        try:
-            header = json.loads(text)
-            layout = _layout(header.pop("tensors", []))
-        except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
-            raise BadFrame(f"a header that cannot be read: {type(error).__name__}") from error
-        if sum(_padded(count * dtype.itemsize) for dtype, _, count in layout) != rest:
+        self._need(HEAD.size + size + rest, deadline)
+        begin = self._from + HEAD.size
+        middle, end = begin + size, begin + size + rest
+        text = bytes(self._buffer[begin:middle])
+        header, layout, length = (_known if size <= REMEMBERED else _read)(text)
+        if length != rest:
             raise BadFrame("a body that is not as long as its tensors")
-        return Frame(header, _tensors(layout, body))
+        tensors = _tensors(layout, self._buffer[middle:end]) if layout else []
+        self._forget(end)
+        return Frame(header, tensors)
 
     def close(self) -> None:
         """Hang up."""
@@ -132,18 +170,48 @@ class Channel:
                 self.sock.setsockopt(socket.SOL_SOCKET, way, limit)
 
     def _need(self, count: int, deadline: float | None) -> None:
-        """Have at least `count` bytes in the buffer."""
-        while len(self._buffer) < count:
+        """Have at least `count` bytes that were not read yet."""
+        while self._to - self._from < count:
+            if self._from + count > len(self._buffer):
+                self._make_room(count)
             self._be_patient(deadline)
             try:
-                some = self.sock.recv(max(1 << 16, min(1 << 20, count - len(self._buffer))))
+                with memoryview(self._buffer)[self._to :] as free:
+                    some = self.sock.recv_into(free)
             except BlockingIOError:
                 continue  # the deadline decides
             except ConnectionError as error:
                 raise Closed from error
             if not some:
                 raise Closed
-            self._buffer += some
+            self._to += some
+
+    def _make_room(self, count: int) -> None:
+        """Move what is there to the beginning of a buffer that holds `count` bytes."""
+        there = self._buffer[self._from : self._to]
+        self._buffer = there + bytes(max(count, ROOM) - len(there))
+        self._from, self._to = 0, len(there)
+
+    def _forget(self, end: int) -> None:
+        """What stands before `end` was read."""
+        self._from = end
+        if self._from == self._to:
+            self._from = self._to = 0
+            if len(self._buffer) > LARGE:
+                self._buffer = bytearray(ROOM)
+
+
+def _read(text: bytes) -> tuple[dict, list, int]:
+    """The plain values of a header, the layout of its tensors, the bytes that they take."""
+    try:
+        header = json.loads(text)
+        layout = _layout(header.pop("tensors", []))
+    except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
+        raise BadFrame(f"a header that cannot be read: {type(error).__name__}") from error
+    return header, layout, sum(_padded(count * dtype.itemsize) for dtype, _, count in layout)
+
+
+_known = functools.lru_cache(256)(_read)
 
 
 def _tensors(layout: list, body: bytearray) -> list[Tensor]:
@@ -160,20 +228,20 @@ def _tensors(layout: list, body: bytearray) -> list[Tensor]:
     return tensors
 
 
+def pack(dtype: torch.dtype, shape: torch.Size, raw: bytes) -> Packed:
+    """A tensor as it goes over the wire: how the header tells of it, and its bytes."""
+    short = -len(raw) % LINE
+    return _described(dtype, shape), raw + bytes(short) if short else raw
+
+
+@functools.lru_cache(256)
+def _described(dtype: torch.dtype, shape: torch.Size) -> str:
+    return _encode([NAMES[dtype], list(shape)])
+
+
 def _padded(length: int) -> int:
-    """The bytes that a tensor takes: whole lines of 16, so that each begins where it may."""
-    return -(-length // 16) * 16
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    flat = tensor.detach()
-    if flat.dtype == torch.bfloat16:
-        flat = flat.contiguous().view(torch.int16)
-    elif flat.dtype.is_complex:
-        flat = flat.resolve_conj()
-    raw = flat.resolve_neg().numpy().tobytes()
-    short = -len(raw) % 16
-    return raw + bytes(short) if short else raw
+    """The bytes that a tensor takes: whole lines, so that each begins where it may."""
+    return -(-length // LINE) * LINE
 
 
 def _layout(described: list) -> list[tuple[torch.dtype, tuple[int, ...], int]]:
