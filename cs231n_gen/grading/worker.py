@@ -10,6 +10,7 @@ Hidden tests and the reference are here; student code is not: it is in a child o
 
 import contextlib
 import functools
+import gc
 import json
 import os
 import sys
@@ -36,6 +37,8 @@ def main() -> None:
         answers.flush()
 
     def serve(examiner: Examiner) -> None:
+        gc.collect()
+        gc.freeze()  # what was imported stays: no need to look through it again and again
         _limit_memory()  # now that the nursery, which would inherit it, has started
         answer({"ready": True})
         for line in sys.stdin:

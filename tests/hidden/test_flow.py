@@ -69,6 +69,18 @@ def gaussian_flow(mean, std):
     return fields.Recorder(velocity), lambda z: mean + std * z
 
 
+def left_by_subtraction(steps):
+    """What is left of 1 after 1/T was taken away T times: not always 0, in floating point."""
+    t = 1.0
+    for _ in range(steps):
+        t -= 1 / steps
+    return t
+
+
+# T for which `while t > 0` makes a step too many
+NOT_BY_SUBTRACTION = [T for T in range(20, 40) if left_by_subtraction(T) > 0]
+
+
 # --- flow.interpolate ---------------------------------------------------------------------------
 
 
@@ -242,7 +254,7 @@ def test_euler_is_exact_for_one_linear_field(student, generator):
 @sample(2)
 def test_the_levels_are_1_down_to_1_over_T(student, generator):
     """the model is asked T times, at t = 1, …, 1/T"""
-    steps = random_size(generator, 51, 80)
+    steps = NOT_BY_SUBTRACTION[random_size(generator, 0, len(NOT_BY_SUBTRACTION))]
     model = fields.ramp(1.0)
     student.flow.sample(model, torch.zeros(3, 2, dtype=torch.float64), steps)
     expect.true(
@@ -391,10 +403,10 @@ def test_second_order_toward_the_exact_flow(student, generator):
     z = torch.randn(200, 2, generator=generator, dtype=torch.float64)
     far, near = (
         (expect.tensor(student.flow.sample_heun(model, z, T), z.shape) - exact(z)).abs().mean()
-        for T in (12, 24)
+        for T in (10, 20)
     )
-    expect.true(bool(near < 1e-3), "24 steps do not end at the data", near, "less than 0.001")
-    order = float(torch.log2(far / near))  # 2 + O(1/T): 1.81 whatever z
+    expect.true(bool(near < 1e-3), "20 steps do not end at the data", near, "less than 0.001")
+    order = float(torch.log2(far / near))  # 2 + O(1/T): 1.76 whatever z
     expect.true(1.7 < order < 2.3, "the error must fall as 1/T²", f"1/T^{order:.2f}", "1/T²")
 
 
@@ -527,11 +539,11 @@ def spied_run(student, generator, steps=12, batch=256, classes=0, mean=2.0, **op
 def test_fresh_data_in_every_step(student, generator):
     """every step trains on its own fresh batch of the size asked for"""
     batch = random_size(generator, 60, 90)
-    field, drawn, _ = spied_run(student, generator, batch=batch)
-    expect.true(len(drawn) == 12, "one draw a step is expected", len(drawn), 12)
+    field, drawn, _ = spied_run(student, generator, steps=5, batch=batch)
+    expect.true(len(drawn) == 5, "one draw a step is expected", len(drawn), 5)
     expect.true(all(n == batch for n, _, _ in drawn), "draw was not asked for `batch` examples")
     seen = field.get("inputs")
-    expect.true(len(seen) == 12, "the model must be asked once a step", len(seen), 12)
+    expect.true(len(seen) == 5, "the model must be asked once a step", len(seen), 5)
     for x_t in seen:
         expect.tensor(x_t, (batch, 2), "x_t")
 
@@ -552,7 +564,7 @@ def test_levels_are_uniform_and_independent(student, generator):
 @train(2)
 def test_noise_is_unit_gaussian_and_fresh(student, generator):
     """noise is unit Gaussian, drawn anew for each step"""
-    field, drawn, _ = spied_run(student, generator, steps=24)
+    field, drawn, _ = spied_run(student, generator, steps=12, batch=512)
     expect.true(len(drawn) == len(field.get("inputs")), "one draw and one call a step")
     noise = []
     for x_t, t, (_, x, _) in zip(field.get("inputs"), field.get("times"), drawn, strict=True):

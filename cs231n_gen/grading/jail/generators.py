@@ -22,6 +22,9 @@ class Generators:
         """Forget all: another call begins."""
         self._known.clear()
 
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
     def tagged(self, generator: torch.Generator) -> dict:
         """A generator as a plain value."""
         for number, known in self._known.items():

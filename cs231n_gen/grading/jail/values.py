@@ -1,6 +1,5 @@
 """Values as JSON of a frame's header, and back; tensors go to the body, once each."""
 
-import contextlib
 from collections.abc import Callable, Iterable
 
 import torch
@@ -119,11 +118,17 @@ def packed(value: Tensor) -> wire.Packed:
     Raises:
         wire.CannotSend: if it cannot, in words for the student.
     """
-    if type(value) in _ORDINARY:
-        with contextlib.suppress(RuntimeError, TypeError, KeyError):  # odd: looked at more closely
-            shape, numbers = value.shape, value.detach().numpy()
-            if len(shape) <= wire.MOST_DIMS:
-                return wire.pack(value.dtype, shape, numbers.tobytes())
+    try:
+        shape = value.shape
+        if type(value) in _ORDINARY and len(shape) <= wire.MOST_DIMS:
+            return wire.pack(value.dtype, shape, value.detach().numpy().tobytes())
+    except (RuntimeError, TypeError, KeyError):
+        return _packed_odd(value)
+    return _packed_odd(value)
+
+
+def _packed_odd(value: Tensor) -> wire.Packed:
+    """A tensor that numpy does not know as it is, or that must be refused."""
     if reason := unfit(value):
         raise wire.CannotSend(reason)
     if value.dtype not in wire.NAMES:

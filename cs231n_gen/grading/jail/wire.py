@@ -9,6 +9,7 @@ short headers are remembered, on both sides: what they mean, and how they are wr
 """
 
 import functools
+import itertools
 import json
 import math
 import socket
@@ -26,7 +27,7 @@ MOST_TENSORS = 8192
 MOST_DIMS = 8
 LINE = 16  # bytes, of which every tensor takes a multiple
 REMEMBERED = 2048  # bytes of a header at most, and 256 of them
-ROOM, LARGE = 1 << 17, 1 << 22  # bytes of a buffer when new, and those above which it is not kept
+ROOM = 1 << 17  # bytes that are read in one go; a longer body is read into a place of its own
 DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -112,18 +113,25 @@ class Channel:
         values = [
             f"{_quoted(k)}:{v if type(v) is Written else written(v)}" for k, v in header.items()
         ]
-        body = b""
+        self.send_written(",".join(values), tensors, deadline)
+
+    def send_written(
+        self, values: str, tensors: Sequence[Packed], deadline: float | None = None
+    ) -> None:
+        """Send a frame whose header is in JSON, all but its braces and its tensors; as `send`."""
+        parts = [part for _, part in tensors]
         if tensors:
-            told, parts = zip(*tensors, strict=True)
-            values.append(f'"tensors":[{",".join(told)}]')
-            body = b"".join(parts)
-        text = f"{{{','.join(values)}}}".encode()
+            told = ",".join([told for told, _ in tensors])
+            values = f'{values}{values and ","}"tensors":[{told}]'
+        text = f"{{{values}}}".encode()
         if len(text) > LONGEST_HEADER:
             raise CannotSend(f"{len(text)} characters of plain values, {LONGEST_HEADER} at most")
-        frame = HEAD.pack(len(text), len(body)) + text + body
+        rest = sum(map(len, parts))
+        parts = [HEAD.pack(len(text), rest), text, *parts]
         try:
-            self._be_patient(deadline)
-            self.sock.sendall(frame)
+            for part in parts if rest > ROOM else [b"".join(parts)]:
+                self._be_patient(deadline)
+                self.sock.sendall(part)
         except BlockingIOError:
             raise TimeoutError from None
         except ConnectionError as error:
@@ -141,16 +149,18 @@ class Channel:
         self._left -= rest
         if size > LONGEST_HEADER or rest > self.most or self._left < 0:
             raise BadFrame(f"a header of {size} bytes and a body of {rest}")
-        self._need(HEAD.size + size + rest, deadline)
+        self._need(HEAD.size + size + (rest if rest <= ROOM else 0), deadline)
         begin = self._from + HEAD.size
-        middle, end = begin + size, begin + size + rest
+        middle = begin + size
         text = bytes(self._buffer[begin:middle])
         header, layout, length = (_known if size <= REMEMBERED else _read)(text)
         if length != rest:
             raise BadFrame("a body that is not as long as its tensors")
-        tensors = _tensors(layout, self._buffer[middle:end]) if layout else []
-        self._forget(end)
-        return Frame(header, tensors)
+        body = self._buffer[middle : min(middle + rest, self._to)]
+        self._forget(middle + len(body))
+        if len(body) < rest:
+            body = self._filled(body, rest, deadline)
+        return Frame(header, [_tensor(body, *of) for of in layout])
 
     def close(self) -> None:
         """Hang up."""
@@ -174,17 +184,34 @@ class Channel:
         while self._to - self._from < count:
             if self._from + count > len(self._buffer):
                 self._make_room(count)
+            if self._to:
+                with memoryview(self._buffer)[self._to :] as free:
+                    self._to += self._some(free, deadline)
+            else:
+                self._to = self._some(self._buffer, deadline)
+
+    def _filled(self, begun: bytearray, length: int, deadline: float | None) -> bytearray:
+        """A body of its own, whose beginning has come already."""
+        body = begun + bytes(length - len(begun))
+        at = len(begun)
+        with memoryview(body) as whole:
+            while at < length:
+                at += self._some(whole[at:], deadline)
+        return body
+
+    def _some(self, into: bytearray | memoryview, deadline: float | None) -> int:
+        """Wait for some bytes; how many came."""
+        while True:
             self._be_patient(deadline)
             try:
-                with memoryview(self._buffer)[self._to :] as free:
-                    some = self.sock.recv_into(free)
+                some = self.sock.recv_into(into)
             except BlockingIOError:
                 continue  # the deadline decides
             except ConnectionError as error:
                 raise Closed from error
             if not some:
                 raise Closed
-            self._to += some
+            return some
 
     def _make_room(self, count: int) -> None:
         """Move what is there to the beginning of a buffer that holds `count` bytes."""
@@ -197,8 +224,6 @@ class Channel:
         self._from = end
         if self._from == self._to:
             self._from = self._to = 0
-            if len(self._buffer) > LARGE:
-                self._buffer = bytearray(ROOM)
 
 
 def _read(text: bytes) -> tuple[dict, list, int]:
@@ -208,24 +233,23 @@ def _read(text: bytes) -> tuple[dict, list, int]:
         layout = _layout(header.pop("tensors", []))
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
         raise BadFrame(f"a header that cannot be read: {type(error).__name__}") from error
-    return header, layout, sum(_padded(count * dtype.itemsize) for dtype, _, count in layout)
+    ends = [
+        *itertools.accumulate((_padded(n * dtype.itemsize) for dtype, _, n in layout), initial=0)
+    ]
+    return header, [(*of, at) for of, at in zip(layout, ends, strict=False)], ends[-1]
 
 
 _known = functools.lru_cache(256)(_read)
 
 
-def _tensors(layout: list, body: bytearray) -> list[Tensor]:
-    tensors, at = [], 0
-    for dtype, shape, count in layout:
-        if count:
-            raw = torch.uint8 if dtype is torch.bool else dtype  # a forged truth may be a 7
-            flat = torch.frombuffer(body, dtype=raw, count=count, offset=at)
-            flat = flat.ne(0) if dtype is torch.bool else flat
-        else:
-            flat = torch.empty(0, dtype=dtype)
-        tensors.append(flat.reshape(shape))
-        at += _padded(count * dtype.itemsize)
-    return tensors
+def _tensor(
+    body: bytearray, dtype: torch.dtype, shape: tuple[int, ...], count: int, at: int
+) -> Tensor:
+    if not count:
+        return torch.empty(shape, dtype=dtype)
+    if dtype is torch.bool:  # a forged truth may be a 7
+        return torch.frombuffer(body, dtype=torch.uint8, count=count, offset=at).ne(0).view(shape)
+    return torch.frombuffer(body, dtype=dtype, count=count, offset=at).view(shape)
 
 
 def pack(dtype: torch.dtype, shape: torch.Size, raw: bytes) -> Packed:
