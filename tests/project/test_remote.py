@@ -67,6 +67,17 @@ def lends(model, generator): return model(3, generator) + torch.randn(3, generat
 def lucky(): return torch.rand(2), random.random(), float(np.random.rand())
 def square(net, x): return net(x).square()
 def detached(x): return x.detach()
+def slope(model, x):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(model(x, scale=2.0).square().sum(), x)[0]
+def slopes(model, x, y):
+    x = x.clone().requires_grad_()
+    a, b = model(x, y)
+    return torch.autograd.grad((a + 3 * b).sum(), x)[0]
+def curvature(model, x):
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return torch.autograd.grad(g.sum(), x)[0]
 def endless(model): 
     while True: model(1)
 """
@@ -226,6 +237,27 @@ def test_gradients_of_inputs_and_weights(student):
     assert student.gradient("flow.detached", x, wrt=[x]) == [None]
 
 
+def test_student_code_can_differentiate_what_it_is_lent(student):
+    x, y = torch.tensor([1.0, 3.0]), torch.tensor([5.0, 7.0])
+    assert student.flow.slope(lambda x, scale: scale * x, x).tolist() == [8, 24]
+    assert student.flow.slopes(lambda x, y: (x * y, x.square()), x, y).tolist() == [11, 25]
+
+
+def test_a_graph_of_the_test_before_cannot_be_pulled(distant):
+    distant.begin(1)
+    assert distant.flow.slope(lambda x, scale: x, torch.ones(1)).tolist() == [2]
+    assert len(distant._graphs) == 1
+    distant.begin(2)
+    with pytest.raises(TypeError, match="in an earlier test"):
+        distant._pulled(0, [None])
+
+
+def test_a_second_derivative_of_what_is_lent_is_refused(distant):
+    distant.begin(1)
+    with pytest.raises(StudentError, match="RuntimeError"):
+        distant.flow.curvature(lambda x: x**3, torch.ones(2))
+
+
 def test_a_model_may_ask_the_student_again(student):
     def model(x, t, y):
         return student.flow.same(x) + 1
@@ -266,6 +298,8 @@ def test_hidden_graders_say_the_same_both_ways(tmp_path):
             for exercise in classroom.FLOW:
                 ((_, examined),) = examiner.examine(own, [exercise.id], SEED)
                 found[kind, exercise.id] = verdicts(examined.results)
+            for exercise, examined in examiner.examine(own, [e.id for e in classroom.FLOW], SEED):
+                assert verdicts(examined.results) == found[kind, exercise], "in a shared child"
         examiner.close()
 
     with_tests([HIDDEN], use)
@@ -287,6 +321,32 @@ def test_hidden_graders_say_the_same_both_ways(tmp_path):
             )
     assert found == expected
     assert all(s == "passed" for e in classroom.FLOW for _, s in found["right", e.id])
+
+
+CHILDREN = {
+    "a right submission takes one": ("right", 1, 1),
+    "against the course's order each takes its own": ("right", -1, 7),
+    "what goes wrong gets a fresh one": ("blank", 1, 7),
+}
+
+
+@pytest.mark.parametrize("kind, order, expected", CHILDREN.values(), ids=CHILDREN)
+def test_children(kind, order, expected, monkeypatch):
+    """How many children the exercises of a submission take."""
+    made = []
+    child = box.Box.child
+    monkeypatch.setattr(box.Box, "child", lambda *a: made.append(1) or child(*a))
+    own = Submission({classroom.MODULE: classroom.kinds()[kind]})
+    ids = [e.id for e in in_order() if e.module == "flow"][::order]
+
+    def use(suite):
+        examiner = Examiner(suite, LIMITS)
+        results = dict(examiner.examine(own, ids, SEED))
+        examiner.close()
+        assert all(e.right == (kind == "right") for e in results.values())
+
+    with_tests([HIDDEN], use)
+    assert len(made) == expected
 
 
 def test_the_graded_reference_is_nowhere_in_the_child():

@@ -2,11 +2,12 @@
 
 
 def _files(*folders):
-    """Every file below these folders, and what opening it gives."""
+    """Every file below these folders; what anybody can install is left out, for time's sake."""
     import os
 
     for folder in folders:
-        for place, _, names in os.walk(folder):
+        for place, below, names in os.walk(folder):
+            below[:] = {*below} - {"site-packages", "node_modules", "share"}
             for name in names:
                 yield os.path.join(place, name)
 
