@@ -63,6 +63,18 @@ WARM = [f"warm{n}" for n in range(1, 5)]
 MIB = 1 << 20
 
 
+def copy_course(root: Path, settings: str = "") -> Path:
+    """Copy the course's source into a folder, with more settings; returns the released notebook."""
+    for name in [*SHIPPED, *READ]:
+        for file in files_in(ROOT / name) if (ROOT / name).is_dir() else [ROOT / name]:
+            target = root / file.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, target)
+    with (root / "nbgrader_config.py").open("a", encoding="utf-8") as config:
+        config.write(settings)
+    return assign([CHAPTER], root) / CHAPTER / f"{CHAPTER}.ipynb"
+
+
 class Bench:
     """A copy of the course in a folder, and its class.
 
@@ -73,12 +85,7 @@ class Bench:
 
     def __init__(self, root: Path, count: int):
         self.root = root
-        for name in [*SHIPPED, *READ]:
-            for file in files_in(ROOT / name) if (ROOT / name).is_dir() else [ROOT / name]:
-                target = root / file.relative_to(ROOT)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(file, target)
-        self.released = assign([CHAPTER], root) / CHAPTER / f"{CHAPTER}.ipynb"
+        self.released = copy_course(root)
         shutil.copy(root / "gradebook.db", root / "empty.db")
         self.students = [f"student{n:04}" for n in range(1, count + 1)]
         module = classroom.flow_with(*classroom.NAMES)

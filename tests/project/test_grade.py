@@ -78,6 +78,9 @@ class Afternoon:
         with sqlite3.connect(self.root / "gradebook.db") as book:
             book.executemany(statement, [(s,) for s in students])
 
+    def is_recorded(self, student):
+        return (self.root / "autograded" / student / CHAPTER / record.NAME).exists()
+
     def records(self):
         """What the records say, without the time it took and the words of errors."""
         found = {}
@@ -182,13 +185,19 @@ def test_feedback_overview_and_exports(afternoon):
 
 @pytest.mark.parametrize("moment", range(int(os.environ.get("KILLS", "3"))))
 def test_a_grader_that_is_killed_goes_on_where_it_was(afternoon, moment):
-    """At a random moment; what is in the gradebook in the end is as if nothing had happened."""
+    """At a random moment, before, between and after its first submissions; what is in the gradebook
+    in the end is as if nothing had happened. KILLS=20 in the environment tries 20 moments."""
     chosen = [s for s in afternoon.first[1] if afternoon.kinds[s].startswith("right")][:6]
     for student in chosen:
         (afternoon.root / "autograded" / student / CHAPTER / record.NAME).unlink()
     afternoon.forget(chosen)
     process = afternoon.start("grade", "04", "--workers", 2)
-    time.sleep(random.Random(moment).uniform(3.5, 8))
+    chance = random.Random(moment)
+    until = time.monotonic() + 60
+    done = chance.randrange(len(chosen)) if moment else 0
+    while sum(map(afternoon.is_recorded, chosen)) < done and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(chance.uniform(0, 0.5) if done else chance.uniform(0, 8))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     afternoon.run("grade", "04", "--workers", 2)
