@@ -20,7 +20,7 @@ from cs231n_gen.grading.written import NotANotebook, Written, read_notebook
 
 __all__ = ["NotANotebook", "Rebuild", "Rebuilt", "rebuild", "rebuild_cells", "safe_markdown"]
 
-MOST_CELLS = 1000  # that are read of a submission
+MOST_CELLS = 1000  # that are kept of a submission, and of the graded ones that come after them
 MOST_CODE = 100_000  # characters of a cell
 MOST_MARKDOWN = (
     200_000  # characters of a notebook that are rendered; what follows is shown as typed
@@ -52,8 +52,10 @@ def rebuild(submitted: bytes, release: NotebookNode) -> Rebuilt:
 
 def rebuild_cells(submitted: dict, release: NotebookNode) -> Rebuilt:
     """Put the answers of a notebook that was read into the release."""
-    cells = [c for c in submitted["cells"] if isinstance(c, dict)]
-    written = [Written.read(c) for c in cells[:MOST_CELLS]]
+    cells = [Written.read(c) for c in submitted["cells"] if isinstance(c, dict)]
+    names = {grade_id(c) for c in release.cells} - {""}
+    later = [w for w in cells[MOST_CELLS:] if w.grade_id in names]
+    written = [*cells[:MOST_CELLS], *later[:MOST_CELLS]]
     work = _Rebuilding(written, release)
     if lost := len(submitted["cells"]) - len(written):
         work.repairs.insert(

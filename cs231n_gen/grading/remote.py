@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking.expect import PropertyFailed
-from cs231n_gen.checking.student import Object, Student, StudentError
+from cs231n_gen.checking.student import Student, StudentError
 from cs231n_gen.grading.answers import (
     CannotLoad,
     Graph,
@@ -24,9 +24,10 @@ from cs231n_gen.grading.answers import (
     student_error,
     writable,
 )
-from cs231n_gen.grading.jail import box, values, wire
+from cs231n_gen.grading.jail import box, layout, values, wire
 from cs231n_gen.grading.jail.generators import Generators
 from cs231n_gen.grading.jail.limits import Limits
+from cs231n_gen.grading.remote_object import RemoteObject
 
 MOST_CALLBACKS = 20_000  # of one call: a sampler of 100 steps asks 100 times
 MOST_GRAPHS = 1000  # that are kept in one test
@@ -237,7 +238,7 @@ class RemoteStudent(Student):
             raise wire.BadFrame("an output that is none")
         self.output = writable(output[: self._limits.output])
 
-    def _send(self, header: dict, tensors: Sequence[wire.Packed] = ()) -> None:
+    def _send(self, header: dict, tensors: Sequence[layout.Packed] = ()) -> None:
         try:
             self._child.channel.send(header, tensors, time.monotonic() + max(self._left, 1.0))
         except TimeoutError:
@@ -271,34 +272,3 @@ class RemoteStudent(Student):
     def _lose(self, how: str) -> NoReturn:
         self.lost = how
         raise Lost(how)
-
-
-class RemoteObject(Object):
-    """Something that lives in the child."""
-
-    def __init__(self, student: RemoteStudent, number: int, kind: str):
-        self._student, self.number, self._kind = student, number, kind
-
-    @property
-    def kind(self) -> str:
-        """The name of its class."""
-        return self._kind
-
-    def __call__(self, *args, **kwargs):
-        return self._student._ask("object.__call__", "", args, kwargs, self.number)
-
-    def call(self, method: str, *args, **kwargs):
-        """Call one of its methods."""
-        return self._student._ask("object.call", method, args, kwargs, self.number)
-
-    def get(self, attribute: str):
-        """Read one of its attributes."""
-        return self._student._ask("object.get", attribute, (), {}, self.number)
-
-    def state(self) -> dict[str, Tensor]:
-        """The weights of a module, by name."""
-        return self._student._ask("object.state", "", (), {}, self.number)
-
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Put weights into a module."""
-        self._student._ask("object.load", "", (weights,), {}, self.number)

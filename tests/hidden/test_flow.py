@@ -78,7 +78,7 @@ def left_by_subtraction(steps):
 
 
 # T for which `while t > 0` makes a step too many
-NOT_BY_SUBTRACTION = [T for T in range(20, 40) if left_by_subtraction(T) > 0]
+NOT_BY_SUBTRACTION = [T for T in range(51, 70) if left_by_subtraction(T) > 0]
 
 
 # --- flow.interpolate ---------------------------------------------------------------------------

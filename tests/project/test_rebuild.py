@@ -736,6 +736,12 @@ def test_cells_without_end_are_counted(answered, release):
     assert len(found.notebook.cells) < 1100
 
 
+def test_answers_below_a_thousand_cells_are_found(answered, release):
+    answered.cells = [nbformat.v4.new_markdown_cell("x") for _ in range(1500)] + answered.cells
+    found = rebuilt(answered, release).notebook
+    assert cell_of(found, BEND).source == ANSWERS[BEND]
+
+
 # --- nbgrader -----------------------------------------------------------------------------------
 
 

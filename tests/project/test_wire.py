@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from cs231n_gen.grading.jail import values, wire
+from cs231n_gen.grading.jail import layout, values, wire
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_plain_values_come_back_as_they_were(ends, value):
     assert type(back) is type(value)
 
 
-@pytest.mark.parametrize("dtype", wire.NAMES, ids=str)
+@pytest.mark.parametrize("dtype", layout.NAMES, ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0, 4), (5, 7)], ids=str)
 def test_tensors_come_back_bit_by_bit(ends, dtype, shape):
     value = (10 * torch.randn(shape)).to(dtype)

@@ -1,6 +1,5 @@
 """The life of one child: shut everything, load one exercise of one submission, answer calls."""
 
-import functools
 import io
 import random
 import sys
@@ -14,6 +13,7 @@ from torch import Tensor
 from cs231n_gen.checking.student import Object, Student, StudentError
 from cs231n_gen.grading.jail import loader, locks, values, wire
 from cs231n_gen.grading.jail.generators import Generators
+from cs231n_gen.grading.jail.lent import Lent, plain_call
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.locks import SUBMISSION
 
@@ -120,7 +120,7 @@ class Host:
         with self.lock:
             try:
                 self.channel.send(reply, writer.tensors)
-            except (wire.CannotSend, RuntimeError, TypeError) as error:
+            except (wire.CannotSend, RuntimeError, TypeError, MemoryError) as error:
                 self.channel.send(_error(StudentError("TypeError", str(error), [])))
 
     def _begin(self, seed: int) -> None:
@@ -162,7 +162,7 @@ class Host:
         if tag == "o":
             return self.objects[content]
         if tag == "f":
-            return Callback(self, content)
+            return Lent(self, content)
         if tag == "g":
             return self.generators.of(content)
         raise wire.BadFrame(f"a value tagged {tag}")
@@ -187,7 +187,7 @@ class Host:
         try:
             packed = [values.packed(t) for t in tensors]
             with self.lock:
-                self.channel.send_written(_plain_call(number, len(tensors)), packed)
+                self.channel.send_written(plain_call(number, len(tensors)), packed)
                 return self._await_answer()
         except wire.CannotSend as error:
             raise TypeError(f"the model cannot be given this: {error}") from None
@@ -206,53 +206,7 @@ class Host:
         return read(header["value"])
 
 
-@functools.lru_cache(64)
-def _plain_call(number: int, count: int) -> str:
-    """The header of a call whose arguments are `count` tensors."""
-    args = ",".join(f'{{"t":{place}}}' for place in range(count))
-    return f'"op":"callback","function":{number},"args":[{args}],"kwargs":{{"d":[]}}'
-
-
 _RAISED = {k.__name__: k for k in (TypeError, ValueError, IndexError, KeyError, AttributeError)}
-
-
-class Callback:
-    """A function of the grader's that student code can call, and differentiate."""
-
-    def __init__(self, host: Host, number: int):
-        self._host, self._number = host, number
-
-    def __call__(self, *args, **kwargs):
-        """Ask the grader."""
-        plain = not kwargs
-        for given in (*args, *kwargs.values()):
-            if not isinstance(given, Tensor):
-                plain = False
-            elif given.requires_grad and torch.is_grad_enabled():
-                every = [*args, *kwargs.values()]
-                return _Tracked.apply(self._host, self._number, tuple(kwargs), *every)
-        if plain:
-            return self._host.ask_plainly(self._number, args)
-        return self._host.ask("callback", self._number, args=[*args], kwargs=kwargs)
-
-
-class _Tracked(torch.autograd.Function):
-    """A call whose gradient the grader computes, too: it holds the graph."""
-
-    @staticmethod
-    def forward(ctx, host: Host, number: int, names: tuple[str, ...], *given):
-        at = len(given) - len(names)
-        ctx.host, ctx.wanted = host, [i for i, w in enumerate(ctx.needs_input_grad[3:]) if w]
-        args, kwargs = [*given[:at]], dict(zip(names, given[at:], strict=True))
-        value, ctx.graph = host.ask("callback", number, args=args, kwargs=kwargs, wanted=ctx.wanted)
-        return value
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, *gradients):
-        found = ctx.host.ask("pull", ctx.graph, gradients=[*gradients])
-        every = dict(zip(ctx.wanted, found, strict=True))
-        return None, None, None, *(every.get(i) for i in range(len(ctx.needs_input_grad) - 3))
 
 
 class _Capped(io.StringIO):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking.expect import unfit
-from cs231n_gen.grading.jail import wire
+from cs231n_gen.grading.jail import layout, wire
 
 PLAIN = {bool, int, float, str, type(None)}
 DEEPEST = 24
@@ -22,7 +22,7 @@ class Writer:
 
     def __init__(self, other: Callable[[object, "Writer"], dict]):
         self._other = other
-        self.tensors: list[wire.Packed] = []
+        self.tensors: list[layout.Packed] = []
         self._places: dict[int, int] = {}
         self._alive: list[Tensor] = []
 
@@ -54,8 +54,8 @@ class Writer:
         if isinstance(value, dict):
             pairs = ",".join([self._list(pair, depth) for pair in value.items()])
             return f'{{"d":[{pairs}]}}'
-        if kind is torch.dtype and value in wire.NAMES:
-            return f'{{"y":"{wire.NAMES[value]}"}}'
+        if kind is torch.dtype and value in layout.NAMES:
+            return f'{{"y":"{layout.NAMES[value]}"}}'
         return wire.written(self._other(value, self))
 
     def _list(self, values: Iterable, depth: int) -> str:
@@ -96,8 +96,8 @@ class Reader:
             return tuple(self(v, depth + 1) for v in content)
         if tag == "d" and isinstance(content, list):
             return self._dict(content, depth)
-        if tag == "y" and isinstance(content, str) and content in wire.DTYPES:
-            return wire.DTYPES[content]
+        if tag == "y" and isinstance(content, str) and content in layout.DTYPES:
+            return layout.DTYPES[content]
         return self._other(tag, content, self)
 
     def _dict(self, pairs: list, depth: int) -> dict:
@@ -112,7 +112,7 @@ class Reader:
         return found
 
 
-def packed(value: Tensor) -> wire.Packed:
+def packed(value: Tensor) -> layout.Packed:
     """A tensor as it goes over the wire.
 
     Raises:
@@ -120,24 +120,24 @@ def packed(value: Tensor) -> wire.Packed:
     """
     try:
         shape = value.shape
-        if type(value) in _ORDINARY and len(shape) <= wire.MOST_DIMS:
-            return wire.pack(value.dtype, shape, value.detach().numpy().tobytes())
+        if type(value) in _ORDINARY and len(shape) <= layout.MOST_DIMS:
+            return layout.pack(value.dtype, shape, value.detach().numpy().tobytes())
     except (RuntimeError, TypeError, KeyError):
         return _packed_odd(value)
     return _packed_odd(value)
 
 
-def _packed_odd(value: Tensor) -> wire.Packed:
+def _packed_odd(value: Tensor) -> layout.Packed:
     """A tensor that numpy does not know as it is, or that must be refused."""
     if reason := unfit(value):
         raise wire.CannotSend(reason)
-    if value.dtype not in wire.NAMES:
+    if value.dtype not in layout.NAMES:
         raise wire.CannotSend(f"a tensor of {value.dtype} is not expected")
-    if value.dim() > wire.MOST_DIMS:
-        raise wire.CannotSend(f"a tensor of {value.dim()} dimensions; {wire.MOST_DIMS} at most")
+    if value.dim() > layout.MOST_DIMS:
+        raise wire.CannotSend(f"a tensor of {value.dim()} dimensions; {layout.MOST_DIMS} at most")
     plain = value.detach().resolve_conj().resolve_neg().contiguous()
     numbers = plain.view(torch.int16) if plain.dtype == torch.bfloat16 else plain
-    return wire.pack(plain.dtype, plain.shape, numbers.numpy().tobytes())
+    return layout.pack(plain.dtype, plain.shape, numbers.numpy().tobytes())
 
 
 _ORDINARY = {Tensor, torch.nn.Parameter}

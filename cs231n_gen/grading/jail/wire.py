@@ -9,35 +9,21 @@ short headers are remembered, on both sides: what they mean, and how they are wr
 """
 
 import functools
-import itertools
 import json
-import math
 import socket
 import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
+
+from cs231n_gen.grading.jail.layout import Packed, Place, places
 
 HEAD = struct.Struct("!IQ")
 LONGEST_HEADER = 1 << 20
-MOST_TENSORS = 8192
-MOST_DIMS = 8
-LINE = 16  # bytes, of which every tensor takes a multiple
 REMEMBERED = 2048  # bytes of a header at most, and 256 of them
 ROOM = 1 << 17  # bytes that are read in one go; a longer body is read into a place of its own
-DTYPES = {
-    str(dtype).removeprefix("torch."): dtype
-    for dtype in (
-        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-        *(torch.complex64, torch.complex128),
-    )
-}
-Packed = tuple[str, bytes]
-NAMES = {dtype: name for name, dtype in DTYPES.items()}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring_ascii
 
@@ -51,6 +37,8 @@ class Written(str):
 def written(value: object) -> Written:
     """A plain value in JSON."""
     if type(value) is str:
+        if len(value) > LONGEST_HEADER:
+            raise CannotSend(f"{len(value)} characters of plain values, {LONGEST_HEADER} at most")
         return Written(_quoted(value))
     if type(value) is int:
         return Written(int.__repr__(value))
@@ -153,14 +141,14 @@ class Channel:
         begin = self._from + HEAD.size
         middle = begin + size
         text = bytes(self._buffer[begin:middle])
-        header, layout, length = (_known if size <= REMEMBERED else _read)(text)
+        header, found, length = (_known if size <= REMEMBERED else _read)(text)
         if length != rest:
             raise BadFrame("a body that is not as long as its tensors")
         body = self._buffer[middle : min(middle + rest, self._to)]
         self._forget(middle + len(body))
         if len(body) < rest:
             body = self._filled(body, rest, deadline)
-        return Frame(header, [_tensor(body, *of) for of in layout])
+        return Frame(header, [place.tensor(body) for place in found])
 
     def close(self) -> None:
         """Hang up."""
@@ -226,66 +214,13 @@ class Channel:
             self._from = self._to = 0
 
 
-def _read(text: bytes) -> tuple[dict, list, int]:
-    """The plain values of a header, the layout of its tensors, the bytes that they take."""
+def _read(text: bytes) -> tuple[dict, list[Place], int]:
+    """The plain values of a header, the places of its tensors, the bytes that they take."""
     try:
         header = json.loads(text)
-        layout = _layout(header.pop("tensors", []))
+        return header, *places(header.pop("tensors", []))
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
         raise BadFrame(f"a header that cannot be read: {type(error).__name__}") from error
-    ends = [
-        *itertools.accumulate((_padded(n * dtype.itemsize) for dtype, _, n in layout), initial=0)
-    ]
-    return header, [(*of, at) for of, at in zip(layout, ends, strict=False)], ends[-1]
 
 
 _known = functools.lru_cache(256)(_read)
-
-
-def _tensor(
-    body: bytearray, dtype: torch.dtype, shape: tuple[int, ...], count: int, at: int
-) -> Tensor:
-    if not count:
-        return torch.empty(shape, dtype=dtype)
-    if dtype is torch.bool:  # a forged truth may be a 7
-        return torch.frombuffer(body, dtype=torch.uint8, count=count, offset=at).ne(0).view(shape)
-    return torch.frombuffer(body, dtype=dtype, count=count, offset=at).view(shape)
-
-
-def pack(dtype: torch.dtype, shape: torch.Size, raw: bytes) -> Packed:
-    """A tensor as it goes over the wire: how the header tells of it, and its bytes."""
-    short = -len(raw) % LINE
-    return _described(dtype, shape), raw + bytes(short) if short else raw
-
-
-@functools.lru_cache(256)
-def _described(dtype: torch.dtype, shape: torch.Size) -> str:
-    return _encode([NAMES[dtype], list(shape)])
-
-
-def _padded(length: int) -> int:
-    """The bytes that a tensor takes: whole lines, so that each begins where it may."""
-    return -(-length // LINE) * LINE
-
-
-def _layout(described: list) -> list[tuple[torch.dtype, tuple[int, ...], int]]:
-    """Dtype, shape and count of each tensor of a header; raises ValueError for nonsense."""
-    if not isinstance(described, list) or len(described) > MOST_TENSORS:
-        raise ValueError("the list of tensors")
-    found = []
-    for entry in described:
-        name, shape = entry
-        if not isinstance(shape, list) or len(shape) > MOST_DIMS:
-            raise ValueError("a shape")
-        if not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
-            raise ValueError("a shape")
-        if math.prod(n or 1 for n in shape) >= 1 << 60:  # no strides for that, even if it is empty
-            raise ValueError("a shape")
-        found.append((DTYPES[_text(name)], tuple(shape), math.prod(shape)))
-    return found
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str) or value not in DTYPES:
-        raise ValueError("a dtype")
-    return value

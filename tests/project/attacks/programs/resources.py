@@ -105,7 +105,7 @@ def thread_bomb(x, z, t):
     tell(made, "threads")
 
 
-@attack(ends="used more memory|ended", silent=True)
+@attack(ends="used more memory|ended|^$", shows="memory|ended|MemoryError", silent=True)
 def memory_by_touching(x, z, t):
     """Takes memory in small pieces until there is none, and takes MemoryError for nothing."""
     kept = []

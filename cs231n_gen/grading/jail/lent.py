@@ -1,0 +1,57 @@
+"""Functions of a test that student code can call: the call goes to the grader, and so does the
+gradient."""
+
+import functools
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from cs231n_gen.grading.jail.child import Host
+
+
+class Lent:
+    """A function of the grader's that student code can call, and differentiate."""
+
+    def __init__(self, host: "Host", number: int):
+        self._host, self._number = host, number
+
+    def __call__(self, *args, **kwargs):
+        """Ask the grader."""
+        plain = not kwargs
+        for given in (*args, *kwargs.values()):
+            if not isinstance(given, Tensor):
+                plain = False
+            elif given.requires_grad and torch.is_grad_enabled():
+                every = [*args, *kwargs.values()]
+                return _Tracked.apply(self._host, self._number, tuple(kwargs), *every)
+        if plain:
+            return self._host.ask_plainly(self._number, args)
+        return self._host.ask("callback", self._number, args=[*args], kwargs=kwargs)
+
+
+class _Tracked(torch.autograd.Function):
+    """A call whose gradient the grader computes, too: it holds the graph."""
+
+    @staticmethod
+    def forward(ctx, host: "Host", number: int, names: tuple[str, ...], *given):
+        at = len(given) - len(names)
+        ctx.host, ctx.wanted = host, [i for i, w in enumerate(ctx.needs_input_grad[3:]) if w]
+        args, kwargs = [*given[:at]], dict(zip(names, given[at:], strict=True))
+        value, ctx.graph = host.ask("callback", number, args=args, kwargs=kwargs, wanted=ctx.wanted)
+        return value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, *gradients):
+        found = ctx.host.ask("pull", ctx.graph, gradients=[*gradients])
+        every = dict(zip(ctx.wanted, found, strict=True))
+        return None, None, None, *(every.get(i) for i in range(len(ctx.needs_input_grad) - 3))
+
+
+@functools.lru_cache(64)
+def plain_call(number: int, count: int) -> str:
+    """The header of a call whose arguments are `count` tensors."""
+    args = ",".join(f'{{"t":{place}}}' for place in range(count))
+    return f'"op":"callback","function":{number},"args":[{args}],"kwargs":{{"d":[]}}'
