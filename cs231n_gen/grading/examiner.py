@@ -1,4 +1,8 @@
-"""Grades submission after submission: hidden tests collected once, a child for every exercise."""
+"""Grades submission after submission: hidden tests collected once, children made as needed.
+
+A child answers the exercises of one submission in the order of the course, as long as it is right;
+after anything else the next exercise gets a fresh one.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace

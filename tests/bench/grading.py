@@ -5,7 +5,7 @@ each after a warm-up and each from an empty gradebook:
 
 1. own compute: the hidden tests, exercise by exercise, in this process on one thread, in no jail.
    A submission's module is loaded once and used for all its exercises;
-2. `grade` with one worker: jail, a child for each exercise, notebook, record, gradebook;
+2. `grade` with one worker: jail, children, notebook, record, gradebook;
 3. the same with two workers;
 4. on the first few of the class, stock `nbgrader autograde` beside `grade` with one worker.
 

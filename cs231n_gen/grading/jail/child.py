@@ -1,4 +1,4 @@
-"""The life of one child: shut everything, load one exercise of one submission, answer calls."""
+"""The life of one child: shut everything, load exercises of one submission, answer calls."""
 
 import io
 import random

@@ -7,7 +7,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of one child, which serves one exercise of one submission.
+    """The limits of one child: of an exercise, which gets a child for itself where it is not right.
 
     Args:
         wall, cpu: seconds.
