@@ -19,6 +19,7 @@ CHAPTER = "04_rectified_flow"
 MODULE = "cs231n_gen/flow.py"
 FLOW = [e for e in exercises() if e.module == "flow"]
 NAMES = [e.name for e in FLOW]
+SHORT = "c.GradeSubmission.time_limit = 4.0\nc.GradeSubmission.cpu_limit = 3\n"  # some hang
 MADE = "2026-11-20T12:00:00+00:00"
 
 BY_HAND = {

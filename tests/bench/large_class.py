@@ -26,7 +26,6 @@ from cs231n_gen.grading.source import ROOT
 
 bench = load_module(ROOT / "tests" / "bench" / "grading.py", "bench")
 classroom, CHAPTER = bench.classroom, bench.CHAPTER
-SHORT = "c.GradeSubmission.time_limit = 4.0\nc.GradeSubmission.cpu_limit = 3\n"
 NO_MODULE = {"blank", "no module", "not Python"}
 
 
@@ -51,7 +50,7 @@ def hand_in(root: Path, released: Path, count: int) -> dict[str, str]:
 
 def measure(root: Path, count: int) -> dict:
     """Grade the class, and see what became of it."""
-    released = bench.copy_course(root, SHORT)
+    released = bench.copy_course(root, classroom.SHORT)
     kinds = hand_in(root, released, count)
     course = open_course(root, CHAPTER, None, False)
     marks = {max(1, len(kinds) * p // 100): f"{p} %" for p in (10, 25, 50, 75, 100)}

@@ -23,7 +23,6 @@ from cs231n_gen.grading.source import ROOT
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail needs Linux")
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER = classroom.CHAPTER
-SHORT = "c.GradeSubmission.time_limit = 4.0\nc.GradeSubmission.cpu_limit = 3\n"
 ALL = 18.0
 
 
@@ -33,7 +32,7 @@ class Afternoon:
     def __init__(self, root, count):
         self.root = root
         config = root / "nbgrader_config.py"
-        config.write_text(config.read_text("utf-8") + SHORT, encoding="utf-8")
+        config.write_text(config.read_text("utf-8") + classroom.SHORT, encoding="utf-8")
         self.released = assign([CHAPTER], root) / CHAPTER / f"{CHAPTER}.ipynb"
         self.zips = root / "zips"
         self.zips.mkdir()

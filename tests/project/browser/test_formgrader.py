@@ -20,7 +20,6 @@ from cs231n_gen.grading.source import ROOT
 api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER = classroom.CHAPTER
-SHORT = "c.GradeSubmission.time_limit = 4.0\nc.GradeSubmission.cpu_limit = 3\n"
 PATIENCE = 60_000  # milliseconds until something must have appeared
 SHOTS = ROOT / "build" / "screenshots"
 
@@ -30,7 +29,7 @@ def course(copy_source, tmp_path_factory):
     """A course whose class was collected and graded in a terminal."""
     root = copy_source(tmp_path_factory.mktemp("afternoon"))
     config = root / "nbgrader_config.py"
-    config.write_text(config.read_text("utf-8") + SHORT, encoding="utf-8")
+    config.write_text(config.read_text("utf-8") + classroom.SHORT, encoding="utf-8")
     released = assign([CHAPTER], root) / CHAPTER / f"{CHAPTER}.ipynb"
     (root / "zips").mkdir()
     for student, _, module, notebook in classroom.submissions(30, released):
