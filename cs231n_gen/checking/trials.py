@@ -1,0 +1,80 @@
+"""What every kernel is put through: sizes, strides, dtypes, and gradients, against float64."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from cs231n_gen.checking.precision import in_float64, precise
+from cs231n_gen.kernels.launch import interpreting
+
+SIZES = (1, 7, 1023, 1024, 1025)  # around a block of 1024, and far from any power of 2
+
+
+def as_tuple(value) -> tuple:
+    """A tuple of results, also of a single one."""
+    return value if isinstance(value, tuple) else (value,)
+
+
+def forward(wrapper: Callable, reference: Callable, *args, **options) -> None:
+    """Hold the kernel's results to float64; integers must be equal to the reference's."""
+    with interpreting(), torch.no_grad():
+        got = as_tuple(wrapper(*args, **options))
+    plain = as_tuple(reference(*args, **options))
+    exact = as_tuple(in_float64(reference, *args, **options))
+    assert len(got) == len(plain)
+    for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
+        precise(ours, truth, torchs, f"result {k} for {described(args)}")
+
+
+def backward(
+    wrapper: Callable,
+    reference: Callable,
+    args: Sequence,
+    upstream: Callable[[Tensor], Tensor] = torch.randn_like,
+    **options,
+) -> None:
+    """Hold the gradients of all floating-point inputs to float64.
+
+    Args:
+        upstream: makes the gradient of each result: of any strides (expanded, transposed).
+    """
+    with interpreting():
+        got, seeds = gradients(wrapper, args, upstream, None, **options)
+    plain, _ = gradients(reference, args, upstream, seeds, **options)
+    wide = [a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
+    exact, _ = gradients(reference, wide, upstream, [s.double() for s in seeds], **options)
+    for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
+        precise(ours, truth, torchs, f"gradient {k} for {described(args)}")
+
+
+def gradients(
+    function: Callable, args: Sequence, upstream: Callable, seeds: list[Tensor] | None, **options
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """Gradients of the floating-point tensors among args, and the gradients that went in."""
+    leaves = [
+        a.detach().requires_grad_() if isinstance(a, Tensor) and a.is_floating_point() else a
+        for a in args
+    ]
+    out = [o for o in as_tuple(function(*leaves, **options)) if o.requires_grad]
+    seeds = [upstream(o.detach()) for o in out] if seeds is None else seeds
+    wanted = [a for a in leaves if isinstance(a, Tensor) and a.requires_grad]
+    return torch.autograd.grad(out, wanted, seeds), seeds
+
+
+def described(args: Sequence) -> str:
+    """The arguments in words, for an assertion."""
+    tensors = [a for a in args if isinstance(a, Tensor)]
+    return ", ".join(f"{str(a.dtype)[6:]}{list(a.shape)}/{list(a.stride())}" for a in tensors)
+
+
+def strided(x: Tensor) -> Tensor:
+    """The same numbers with gaps between them."""
+    wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)
+    view = wide[..., ::2]
+    return view.copy_(x)
+
+
+def transposed(x: Tensor) -> Tensor:
+    """The same numbers, the last two axes of which lie the other way round."""
+    return x.transpose(-1, -2).contiguous().transpose(-1, -2)
