@@ -1,6 +1,8 @@
 """The one writer of nbgrader's gradebook: a submission at a time, in one transaction each."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from nbformat.notebooknode import NotebookNode
@@ -62,6 +64,10 @@ class Book:
             notebook: with the grader's outputs in its graded cells.
             folder: of the submission, with its timestamp.txt.
         """
+        with self._one_transaction():
+            self._record(student, notebook, folder)
+
+    def _record(self, student: str, notebook: NotebookNode, folder: Path) -> None:
         own = self._submission(student, folder)
         (sheet,) = [n for n in own.notebooks if n.name == self.chapter]
         grades = {g.name: g for g in sheet.grades}
@@ -79,7 +85,20 @@ class Book:
         self._book.db.flush()
         self._book.db.refresh(sheet)
         sheet.late_submission_penalty = self._penalty(student, own, sheet)
-        self._book.db.commit()
+
+    @contextlib.contextmanager
+    def _one_transaction(self) -> Iterator[None]:
+        """Let nbgrader's own commits on the way only flush: all is written, or nothing."""
+        session = self._book.db()
+        session.commit = session.flush
+        try:
+            yield
+        except BaseException:
+            session.rollback()
+            raise
+        finally:
+            del session.commit
+        session.commit()
 
     def _submission(self, student: str, folder: Path):
         self._book.update_or_create_student(student)

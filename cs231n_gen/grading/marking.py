@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nbformat.notebooknode import NotebookNode
+from nbformat.notebooknode import NotebookNode, from_dict
 from nbformat.v4 import new_output
 from nbgrader.utils import is_grade
 
@@ -51,8 +51,15 @@ def mark(
         told = feedback.report(exercise, examined.results, points, submission)
         worth = {"text/plain": repr(own.score)}
         cell.outputs = [
-            new_output("display_data", data=told),
-            new_output("execute_result", data=worth, execution_count=None),
+            from_dict({"output_type": "display_data", "metadata": {}, "data": told}),
+            from_dict(
+                {
+                    "output_type": "execute_result",
+                    "metadata": {},
+                    "data": worth,
+                    "execution_count": None,
+                }
+            ),
         ]
         marked.append(own)
     return tuple(marked)

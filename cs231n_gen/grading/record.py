@@ -126,7 +126,7 @@ def write(grading: Grading, folder: Path) -> Path:
     """Write `grading.json` into a folder."""
     path = folder / NAME
     draft = path.with_name(NAME + ".part")
-    text = json.dumps(grading.to_json(), ensure_ascii=False, indent=1)
+    text = json.dumps(grading.to_json(), ensure_ascii=False)
     draft.write_text(text + "\n", encoding="utf-8")
     os.replace(draft, path)
     return path
