@@ -67,7 +67,7 @@ def run_check(exercise: str, hint: int = 0) -> Report:
 def known_exercises() -> list[str]:
     """The ids of all exercises that have a public check, in the order of the tests."""
     found = {}
-    for path in sorted(PUBLIC.glob("test_*.py")):
+    for path in sorted(PUBLIC.rglob("test_*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "exercise":
                 found[node.args[0].value] = None
@@ -81,7 +81,8 @@ def _hints(exercise: str) -> tuple[str, ...]:
 
 def _where(exercise: str) -> str:
     """The file and line at which an exercise is written."""
-    module, name = exercise.split(".")
+    module, _, name = exercise.rpartition(".")
+    module = module.replace(".", "/")
     path = PACKAGE / f"{module}.py"
     try:
         body = ast.parse(path.read_text(encoding="utf-8")).body

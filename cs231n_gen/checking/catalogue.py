@@ -36,7 +36,7 @@ def load(folder: Path) -> list[Variant]:
     """All variants of a folder (`tests/mistakes`, `tests/accepted`), in the order they are
     written."""
     found = []
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         module = load_module(path, f"{folder.name}.{path.stem}")
         found += [v for o in vars(module).values() for v in getattr(o, "_variants", [])]
     return found
@@ -44,7 +44,8 @@ def load(folder: Path) -> list[Variant]:
 
 def _marker(exercise: str, says: str, public: bool) -> Callable:
     def mark(implementation):
-        variant = Variant(exercise, implementation.__name__, implementation, says, public)
+        name = getattr(implementation, "fn", implementation).__name__  # `fn`: of a kernel
+        variant = Variant(exercise, name, implementation, says, public)
         implementation._variants = [*getattr(implementation, "_variants", []), variant]
         return implementation
 

@@ -56,7 +56,7 @@ class Report:
         missing = [r for r in self.results if r.status == "missing"]
         if not missing or any(r.status in ("failed", "error") for r in self.results):
             return None
-        own = self.exercise.split(".")[1]
+        own = self.exercise.rpartition(".")[2]
         gap = missing[0].frames[-1].function if missing[0].frames else own
         if gap in (own, "__init__", "forward"):
             return f"{self.exercise} is not written yet ({self.where})"

@@ -69,7 +69,7 @@ def run(
 
     Args:
         folder: `tests/public` or `tests/hidden`. The tests of `flow.loss` are in its
-            `test_flow.py`.
+            `test_flow.py`, those of `kernels.axpy.kernel` in its `kernels/test_axpy.py`.
         exercises: ids, `flow.loss`.
         student: whose code; by default the package's own.
         seed: of all random inputs.
@@ -77,8 +77,8 @@ def run(
         One result a test, in the order of the files.
     """
     found: list[Result] = []
-    modules = sorted({e.split(".")[0] for e in exercises or []})
-    paths = [folder / f"test_{m}.py" for m in modules] if exercises else [folder]
+    modules = sorted({e.rpartition(".")[0] for e in exercises or []})
+    paths = [_tests_of(m, folder) for m in modules] if exercises else [folder]
 
     def once(suite: Suite) -> None:
         found.extend(suite.run(student or Student(), seed, exercises))
@@ -235,7 +235,13 @@ class _Session:
 
 def _wanted(item, exercises: Sequence[str] | None, folder: Path | None) -> bool:
     exercise = item.get_closest_marker("exercise").args[0]
-    return (exercises is None or exercise in exercises) and folder in (None, item.path.parent)
+    here = folder is None or item.path.is_relative_to(folder)
+    return here and (exercises is None or exercise in exercises)
+
+
+def _tests_of(module: str, folder: Path) -> Path:
+    package, _, name = module.rpartition(".")
+    return folder / package.replace(".", "/") / f"test_{name}.py"
 
 
 def sentence(item) -> str:

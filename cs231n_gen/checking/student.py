@@ -62,8 +62,7 @@ def load_module(path: Path, name: str) -> ModuleType:
 
 
 def package_modules() -> "FreshModules":
-    """The subject modules of this package as they are on disk now, however long ago they were
-    imported."""
+    """The subject modules of this package as they are on disk now, whenever imported."""
     return FreshModules()
 
 
@@ -105,7 +104,7 @@ class Student:
 
     def replacing(self, exercise: str, implementation: object) -> "Student":
         """The same student with one exercise replaced, inside its module too."""
-        module, name = exercise.split(".")
+        module, _, name = exercise.rpartition(".")
         fresh = package_modules()
         setattr(fresh[module], name, implementation)
         return Student(fresh)
@@ -113,6 +112,10 @@ class Student:
     def recording(self, on_result: Callable[[object], None]) -> "Student":
         """The same student, whose every result is also told to `on_result`."""
         return Student(self._modules, on_result)
+
+    def the(self, name: str) -> "Object":
+        """A function of the student's, to be passed on: `the("kernels.axpy.axpy")`."""
+        return self._run(lambda: self._find(name))
 
     def new(self, name: str, *args, **kwargs) -> "Object":
         """Make an object of the student's: `new("flow.VelocityMLP", dim=2)`."""
@@ -156,7 +159,8 @@ class Student:
         except KeyError:
             raise StudentError("ImportError", f"there is no module {module}", []) from None
         if not hasattr(found, attribute):
-            raise StudentError("AttributeError", f"cs231n_gen/{module}.py has no {attribute}", [])
+            file = f"cs231n_gen/{module.replace('.', '/')}.py"
+            raise StudentError("AttributeError", f"{file} has no {attribute}", [])
         return getattr(found, attribute)
 
     def _run(self, compute: Callable[[], object]) -> object:
@@ -179,16 +183,18 @@ class Student:
 
 
 class _Module:
-    """`student.flow`: its functions, called on the student's side."""
+    """`student.flow`, `student.kernels.axpy`: its functions, called on the student's side."""
 
     def __init__(self, student: Student, name: str):
         self._student, self._name = student, name
 
-    def __getattr__(self, function: str) -> Callable:
-        def call(*args, **kwargs):
-            return self._student._run_function(f"{self._name}.{function}", args, kwargs)
+    def __getattr__(self, name: str) -> "_Module":
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return _Module(self._student, f"{self._name}.{name}")
 
-        return call
+    def __call__(self, *args, **kwargs):
+        return self._student._run_function(self._name, args, kwargs)
 
 
 class Object:
@@ -231,9 +237,7 @@ def _incoming(value):
     if isinstance(value, Object):
         return value._value
     if isinstance(value, Tensor) and value.is_leaf and not value.requires_grad:
-        return (
-            value.clone()
-        )  # a student who writes into an argument must not change the test's own copy
+        return value.clone()  # what a student writes into it must not change the test's own copy
     return value
 
 
@@ -262,6 +266,8 @@ def _gradient(total: Tensor, w):
 
 
 def _student_error(error: BaseException) -> StudentError:
+    while type(error).__name__ == "InterpreterError" and error.__cause__:
+        error = error.__cause__  # what a kernel itself raised
     frames = [
         Frame(Path(f.filename).name, f.lineno or 0, f.name, f.line or "")
         for f in traceback.extract_tb(error.__traceback__)

@@ -1,5 +1,6 @@
 """Grade a class: several workers, one writer; killed at any moment, it goes on where it was."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -63,6 +64,7 @@ def grade(
         raise GradeError(str(error)) from None
     with book:
         _tidy(course)
+        gc.freeze()  # what was imported stays: no need to look through it again and again
         for own, found, seconds in pool.map(_waiting(course, students, again, tell)):
             if isinstance(found, NoJail):
                 raise found
@@ -102,9 +104,9 @@ def finish(
     draft = Path(tempfile.mkdtemp(prefix=PART, dir=target.parent))
     draft.chmod(0o755)
     for name, content in own.files.items():
-        (draft / name).parent.mkdir(exist_ok=True)
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
         (draft / name).write_bytes(content)
-    text = nbformat.writes(notebook)
+    text = nbformat.v4.writes(notebook)  # what `rebuild` makes needs no look at its schema
     (draft / f"{course.chapter}.ipynb").write_text(text, encoding="utf-8")
     _replace(draft, target)
     book.record(own.student, notebook, own.folder)

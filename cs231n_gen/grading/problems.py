@@ -76,7 +76,7 @@ def problems(root: Path = ROOT) -> list[Problem]:
 
     counts = {folder: Counter() for folder in MARKS}
     for folder, mark in MARKS.items():
-        for path in sorted((root / "tests" / folder).glob("*.py")):
+        for path in sorted((root / "tests" / folder).rglob("*.py")):
             try:
                 named = list(_named(path, mark))
             except SyntaxError as error:

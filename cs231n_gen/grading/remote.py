@@ -96,6 +96,10 @@ class RemoteStudent(Student):
         self._on_result = on_result
         return self
 
+    def the(self, name: str) -> "RemoteObject":
+        """A function in the child, to be passed on to another one there."""
+        return self._ask("the", name, (), {})
+
     def new(self, name: str, *args, **kwargs) -> "RemoteObject":
         """Make an object in the child."""
         return self._ask("new", name, args, kwargs)

@@ -46,7 +46,7 @@ class Submission:
         found = {}
         for name in dict.fromkeys(file_of(e.rpartition(".")[0]) for e in exercises):
             path = folder / name
-            if any(p.is_symlink() for p in (path, path.parent)):
+            if any((folder / p).is_symlink() for p in (name, *list(Path(name).parents)[:-1])):
                 raise CannotRead(f"{name} is a link; a file is expected")
             if path.is_file():
                 found[name] = _text(path, name)

@@ -1,4 +1,10 @@
-"""x_t = a(t) x + b(t) z and v = c(t) x + d(t) z in one pass (slides 44 and 104)."""
+"""x_t = a(t) x + b(t) z and v = c(t) x + d(t) z in one pass (slides 44 and 104).
+
+The noise z is read from memory, or drawn where it is used, by a generator that counts: Philox
+(Salmon et al., SC 2011) makes four random words of a counter and a key, without any state.
+"""
+
+import math
 
 import torch
 from torch import Tensor
@@ -17,7 +23,6 @@ def kernel(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
         a, b, c, d: pointers to (batch,) fp32 numbers.
         n: elements of one example.
     """
-    ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     there, at = i < n, row * n + i
@@ -27,7 +32,32 @@ def kernel(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
     target = tl.load(c + row) * X + tl.load(d + row) * Z
     tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
     tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
-    ### END SOLUTION
+
+
+@triton.jit
+def random_kernel(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    """Program (i, j) does block j of example i with noise of its own: only x is read.
+
+    Four elements that lie side by side share a counter, (their place in the example / 4, i), so
+    z depends on the seed, the example and the place in it, and not on BLOCK.
+
+    Args:
+        x, x_t, v: pointers to (batch, n) elements that lie side by side.
+        seed: an integer, the key.
+        a, b, c, d: pointers to (batch,) fp32 numbers.
+        n: elements of one example.
+    """
+    row = tl.program_id(0).to(tl.int64)
+    four = tl.program_id(1) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
+    z0, z1, z2, z3 = tl.randn4x(seed, (row << 32) + four)
+    Z = tl.interleave(tl.interleave(z0, z2), tl.interleave(z1, z3))
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
 
 
 def reference(
@@ -61,12 +91,7 @@ def noising(
         ValueError: if shapes, dtypes or devices do not agree.
     """
     check_alike(x=x, z=z)
-    check_shape("t", t, (len(x),), like=x)
-    if coefficients is None:
-        ones = torch.ones_like(t)
-        coefficients = (1 - t, t, -ones, ones)
-    for name, k in zip("abcd", coefficients, strict=True):
-        check_shape(name, k, (len(x),), like=x)
+    coefficients = _coefficients(x, t, coefficients)
     if not uses_kernel(x, z, t):
         return reference(x, z, *coefficients)
     x, z = x.contiguous(), z.contiguous()
@@ -76,3 +101,111 @@ def noising(
     if n:
         kernel[len(x), triton.cdiv(n, BLOCK)](x, z, a, b, c, d, x_t, v, n, BLOCK=BLOCK)
     return x_t, v
+
+
+def noising_with_noise(
+    x: Tensor,
+    t: Tensor,
+    seed: int,
+    coefficients: tuple[Tensor, Tensor, Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `noising`, with noise that is drawn inside: z never exists in memory.
+
+    3 numbers move for each element: x is read, x_t and v are written. The noise is that of
+    `noise_of(x.shape, seed)`, up to rounding; a new step of training needs a new seed.
+
+    Args:
+        x: data, (batch, *shape).
+        t: levels, (batch,), 0 data and 1 noise.
+        seed: from 0 to 2⁶³ − 1.
+        coefficients: (a, b, c, d), each (batch,); those of rectified flow if None.
+    Returns:
+        x_t and v, both like x.
+    Raises:
+        ValueError: if shapes or devices do not agree, x is not floating-point, or there is no such
+            seed.
+    """
+    check_alike(x=x)
+    coefficients = _coefficients(x, t, coefficients)
+    _check_seed(seed)
+    if not uses_kernel(x, t):
+        return reference(x, noise_of(x.shape, seed, x.dtype, x.device), *coefficients)
+    x = x.contiguous()
+    a, b, c, d = (k.float().contiguous() for k in coefficients)
+    x_t, v = torch.empty_like(x), torch.empty_like(x)
+    n = x[0].numel() if len(x) else 0
+    if n:
+        grid = len(x), triton.cdiv(n, BLOCK)
+        random_kernel[grid](x, seed, a, b, c, d, x_t, v, n, BLOCK=BLOCK)
+    return x_t, v
+
+
+def noise_of(
+    shape: tuple[int, ...],
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | None = None,
+) -> Tensor:
+    """The noise that `noising_with_noise` draws for x of this shape, in torch.
+
+    The same numbers as in the kernel, except that log, sin and cos may round differently.
+
+    Args:
+        shape: (batch, *shape); an example's noise does not depend on how many others there are.
+        seed: from 0 to 2⁶³ − 1.
+        dtype, device: of the noise.
+    Raises:
+        ValueError: if there is no such seed.
+    """
+    _check_seed(seed)
+    batch, n = shape[0], math.prod(shape[1:])
+    place = torch.arange(-(-n // 4), device=device)  # of four elements in an example
+    example = torch.arange(batch, device=device)[:, None]
+    zero = torch.zeros_like(example * place)
+    words = philox(seed, (zero + place, zero + example, zero, zero))
+    signed = (w - (w >> 31 << 32) for w in words)
+    u = [torch.where(w < 0, -1 - w, w).float() * 4.6566127342e-10 for w in signed]  # in [0, 1)
+    u = [k.to(torch.promote_types(dtype, torch.float32)) for k in u]
+    normal = []
+    for radius, angle in [u[:2], u[2:]]:  # Box and Muller: two normals of two uniforms
+        r = (-2 * radius.clamp_min(1e-7).log()).sqrt()
+        normal += [r * (2 * math.pi * angle).cos(), r * (2 * math.pi * angle).sin()]
+    z = torch.stack(normal, dim=-1).reshape(batch, 4 * len(place))  # (b, n/4, 4) → (b, n, up to 3)
+    return z[:, :n].reshape(shape).to(dtype)
+
+
+def philox(
+    seed: int, counter: tuple[Tensor, Tensor, Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Four random words of 32 bits for each counter: Philox 4×32 with 10 rounds.
+
+    Args:
+        seed: the key, of 64 bits.
+        counter: four words, int64 tensors of one shape with numbers below 2³².
+    """
+    low = 0xFFFFFFFF
+    key, c = [seed & low, seed >> 32 & low], counter
+    for _ in range(10):
+        p, q = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]  # 64 bits, the sign is one of them
+        c = (q >> 32 & low) ^ c[1] ^ key[0], q & low, (p >> 32 & low) ^ c[3] ^ key[1], p & low
+        key = [key[0] + 0x9E3779B9 & low, key[1] + 0xBB67AE85 & low]
+    return c
+
+
+def _coefficients(
+    x: Tensor, t: Tensor, given: tuple[Tensor, Tensor, Tensor, Tensor] | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Those that were given, or those of rectified flow; ValueError unless there is one a level."""
+    check_shape("t", t, (len(x),), like=x)
+    if given is None:
+        ones = torch.ones_like(t)
+        given = (1 - t, t, -ones, ones)
+    for name, k in zip("abcd", given, strict=True):
+        check_shape(name, k, (len(x),), like=x)
+    return given
+
+
+def _check_seed(seed: int) -> None:
+    """Raise ValueError unless a kernel can take it as a number of 64 bits with a sign."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be at least 0 and less than 2⁶³: it is {seed}")

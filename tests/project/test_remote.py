@@ -390,3 +390,11 @@ def test_two_exercises_cannot_live_off_each_others_reference():
         assert not any(r.passed for r in results["flow.sample"].results)
 
     with_tests([HIDDEN], use)
+
+
+def test_a_function_of_the_students_can_be_passed_on(student):
+    function = student.the("flow.same")
+    assert function.kind == "function"
+    assert function((1, "b")) == (1, "b")
+    with pytest.raises(StudentError, match="flow.py has no missing"):
+        student.the("flow.missing")
