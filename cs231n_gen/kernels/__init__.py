@@ -16,5 +16,6 @@ LADDER = (
     "adain",
     "group_norm_silu",
     "qk_norm_rope",
+    "nearest_code",
 )
 """The kernels in the order in which chapter 14 climbs them; each is a module of its name."""

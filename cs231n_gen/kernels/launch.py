@@ -15,6 +15,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from cs231n_gen.kernels.bfloat16 import mend
+
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
@@ -56,6 +58,7 @@ def interpreting() -> Iterator[None]:
         raise RuntimeError("Triton is not installed: make setup EXTRAS=kernels (Linux only)")
     if not INTERPRETED:
         raise RuntimeError("kernels are compiled here: set TRITON_INTERPRET=1 before Python starts")
+    mend()
     before, _interpreting = _interpreting, True
     try:
         yield

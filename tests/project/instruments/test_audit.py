@@ -218,6 +218,7 @@ def good():
         "qk_norm_rope": lambda: of("qk_norm_rope").qk_norm_rope(
             q, k, torch.randn(36), torch.randn(36), cos, sin
         ),
+        "nearest_code": lambda: of("nearest_code").nearest_code(x[0], z[1]),
     }
 
 
