@@ -100,7 +100,7 @@ def noising(
     n = x[0].numel() if len(x) else 0
     if n:
         kernel[len(x), triton.cdiv(n, BLOCK)](x, z, a, b, c, d, x_t, v, n, BLOCK=BLOCK)
-    return x_t, v
+    return (x_t, v)
 
 
 def noising_with_noise(
@@ -137,7 +137,7 @@ def noising_with_noise(
     if n:
         grid = len(x), triton.cdiv(n, BLOCK)
         random_kernel[grid](x, seed, a, b, c, d, x_t, v, n, BLOCK=BLOCK)
-    return x_t, v
+    return (x_t, v)
 
 
 def noise_of(
