@@ -396,5 +396,3 @@ def test_a_function_of_the_students_can_be_passed_on(student):
     function = student.the("flow.same")
     assert function.kind == "function"
     assert function((1, "b")) == (1, "b")
-    with pytest.raises(StudentError, match=r"flow\.py has no missing"):
-        student.the("flow.missing")
