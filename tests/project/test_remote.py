@@ -120,6 +120,12 @@ def test_values_cross(student, value):
     assert type(back) is type(value)
 
 
+def test_a_function_of_the_students_can_be_passed_on(student):
+    function = student.the("flow.same")
+    assert function.kind == "function"
+    assert function((1, "b")) == (1, "b")
+
+
 def test_tensors_cross_in_any_container(student):
     x = torch.arange(3.0)
     first, (second, third) = student.flow.several(x)
@@ -390,9 +396,3 @@ def test_two_exercises_cannot_live_off_each_others_reference():
         assert not any(r.passed for r in results["flow.sample"].results)
 
     with_tests([HIDDEN], use)
-
-
-def test_a_function_of_the_students_can_be_passed_on(student):
-    function = student.the("flow.same")
-    assert function.kind == "function"
-    assert function((1, "b")) == (1, "b")
