@@ -96,7 +96,7 @@ def backward_kernel(
     S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
     r = tl.rsqrt(tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D + eps)
     n1, n2 = X1 * r, X2 * r
-    g1, g2 = G1 * C - G2 * S, G2 * C - G1 * S
+    g1, g2 = G1 * C + G2 * S, G2 * C - G1 * S
     part = (head * tl.num_programs(1) + tl.program_id(1)) * D + i
     tl.store(d_weight + part, tl.sum(g1 * n1, 0, keep_dims=True), mask=i < half)
     tl.store(d_weight + part + half, tl.sum(g2 * n2, 0, keep_dims=True), mask=i < half)
