@@ -48,7 +48,8 @@ def kernel(
     W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
     C = tl.load(cos + t * half + i, mask=there, other=0.0).to(tl.float32)
     S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
-    r = tl.rsqrt(tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D + eps)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
     X1, X2 = X1 * r * W1, X2 * r * W2
     to = (head * T + t) * D + i
     tl.store(out + to, (X1 * C - X2 * S).to(out.dtype.element_ty), mask=there)
@@ -94,7 +95,8 @@ def backward_kernel(
     W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
     C = tl.load(cos + t * half + i, mask=there, other=0.0).to(tl.float32)
     S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
-    r = tl.rsqrt(tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D + eps)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
     n1, n2 = X1 * r, X2 * r
     g1, g2 = G1 * C + G2 * S, G2 * C - G1 * S
     part = (head * tl.num_programs(1) + tl.program_id(1)) * D + i

@@ -19,7 +19,7 @@ def the_same_numbers():
 
 
 def example(channels, groups, *positions, dtype=torch.float32):
-    x, weight, bias = (torch.randn(s) for s in [(3, channels, *positions), channels, channels])
+    x, weight, bias = (torch.randn(s) for s in [(2, channels, *positions), channels, channels])
     return [x.to(dtype), groups, weight.to(dtype), bias.to(dtype)]
 
 
@@ -32,7 +32,7 @@ def test_every_size(shape, dtype):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(6, 2, 64), (6, 2, 65), (8, 2, 5, 13), (10, 2, 83), (32, 1, 9)])
+@pytest.mark.parametrize("shape", [(6, 2, 64), (6, 2, 65), (8, 2, 5, 13), (10, 2, 43), (32, 1, 9)])
 def test_groups_that_do_not_fit(shape, dtype, monkeypatch):
     """In blocks of 16, 8 or 2 positions, of which the last may not be full."""
     monkeypatch.setattr(family, "LONGEST", 64)
@@ -51,7 +51,7 @@ def test_a_group_of_one_number_is_known():
     x, groups, weight, bias = example(4, 4, 1)
     with interpreting():
         got = wrapper(x, groups, weight, bias)
-    torch.testing.assert_close(got, F.silu(bias)[:, None].expand(3, 4, 1))
+    torch.testing.assert_close(got, F.silu(bias)[:, None].expand(2, 4, 1))
 
 
 def test_it_is_what_torch_has():
@@ -79,7 +79,7 @@ def test_any_strides(layout):
 
 def test_expanded_and_channels_last():
     x, groups, weight, bias = example(6, 2, 8, 9)
-    args = x[:1].expand(3, 6, 8, 9), groups, weight[:1].expand(6), bias
+    args = x[:1].expand(2, 6, 8, 9), groups, weight[:1].expand(6), bias
     upstream = torch.randn(8, 9)
     trials.backward(wrapper, reference, args, lambda like: upstream.expand(like.shape))
     last = x.contiguous(memory_format=torch.channels_last)
@@ -98,7 +98,7 @@ def test_gradients_have_the_dtype_of_what_they_belong_to(dtype):
 def test_gradients_are_slopes(longest, monkeypatch):
     monkeypatch.setattr(family, "LONGEST", longest)
     x, groups, *learned = example(6, 2, 5, 7)
-    args, upstream, h = [x, *learned], torch.randn(3, 6, 5, 7), 1e-4
+    args, upstream, h = [x, *learned], torch.randn(2, 6, 5, 7), 1e-4
     along = [torch.randn_like(a) for a in args]
     with interpreting():
         got, _ = trials.gradients(wrapper, [x, groups, *learned], lambda _: upstream, None)
@@ -113,7 +113,7 @@ def test_gradients_are_slopes(longest, monkeypatch):
     assert slope == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
 
-@pytest.mark.parametrize("longest", [8192, 64])
+@pytest.mark.parametrize("longest", [8192, 256])
 def test_a_large_mean_does_no_harm(longest, monkeypatch):
     """E[x²] − E[x]² would lose every digit of the variance."""
     monkeypatch.setattr(family, "LONGEST", longest)
@@ -126,14 +126,14 @@ def test_a_large_mean_does_no_harm(longest, monkeypatch):
 def test_blocks_with_different_means(monkeypatch):
     """Their own spread is nothing beside that of their means."""
     monkeypatch.setattr(family, "LONGEST", 64)
-    args = example(6, 2, 16, 16)
-    args[0] = 0.01 * args[0] + 100 * torch.arange(16.0)[:, None]
+    args = example(6, 3, 10, 10)
+    args[0] = 0.01 * args[0] + 100 * torch.arange(10.0)[:, None]
     trials.forward(wrapper, reference, *args)
     trials.backward(wrapper, reference, args)
 
 
 def test_silu_far_from_0():
-    """exp(−y) alone would overflow."""
+    """exp(−y) overflows, and 1 / ∞ is the 0 that is meant."""
     x, groups, weight, bias = example(6, 2, 8, 9)
     args = x, groups, 300 * weight, bias
     trials.forward(wrapper, reference, *args)

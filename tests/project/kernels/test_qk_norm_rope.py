@@ -40,18 +40,18 @@ def tried(args, *upstream, **options):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", DIMS)
 def test_every_size(dim, dtype):
-    tried(example(2, 3, 5, dim, dtype=dtype))
+    tried(example(2, 1, 3, dim, dtype=dtype))
 
 
-@pytest.mark.parametrize("tokens", [1, 2, 15, 16, 17, 50])
+@pytest.mark.parametrize("tokens", [1, 2, 15, 16, 17, 33])
 def test_every_number_of_tokens(tokens, monkeypatch):
     monkeypatch.setattr(family, "TILE", 128)  # 16 tokens at hand
-    tried(example(2, 3, tokens, 12))
+    tried(example(1, 2, tokens, 12))
 
 
 @pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
 def test_any_strides(layout):
-    q, k, *weights = example(2, 3, 8, 12)
+    q, k, *weights = example(2, 2, 8, 12)
     tried([layout(q), layout(k), *map(trials.strided, weights)])
     tried([q, layout(k), *weights])
     tried([q, k, *weights], lambda like: layout(torch.randn(like.shape)))
@@ -61,7 +61,7 @@ def test_slices_of_one_tensor_are_read_where_they_lie(monkeypatch):
     """As a linear layer leaves q, k and v: (batch, tokens, 3, heads, dim)."""
     copied = []
     contiguous = torch.Tensor.contiguous
-    qkv = torch.randn(2, 5, 3, 4, 12)
+    qkv = torch.randn(2, 5, 3, 2, 12)
     q, k, _ = qkv.permute(2, 0, 3, 1, 4).unbind()
     args = q, k, *torch.randn(2, 12)
     tried(args)
@@ -156,7 +156,8 @@ def test_angles():
 
 
 def test_eps_and_numbers_of_0():
-    args = example(2, 3, 5, 12)
+    args = example(2, 2, 5, 12)
+    tried(args, eps=0.0)  # 3 of the 8 tokens at hand do not exist, and leave no 0 / 0
     args[0] *= 1e-2
     tried(args, eps=1e-3)
     args[0][0, 0, 0] = 0
@@ -180,7 +181,7 @@ def test_half_precision_with_large_numbers():
 
 def test_the_same_gradients_bit_for_bit(monkeypatch):
     monkeypatch.setattr(family, "TILE", 64)
-    args = example(2, 3, 20, 12)
+    args = example(2, 1, 20, 12)
     ours = at_angles(wrapper, args)
     with interpreting():
         first, second = (trials.gradients(ours, args, torch.ones_like, None)[0] for _ in "12")
