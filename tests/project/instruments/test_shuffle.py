@@ -55,3 +55,17 @@ def test_the_courses_own_kernels_do_not_depend_on_it():
     assert not order_matters(lambda: velocity_mse.velocity_mse(x, z))
     tokens, row = torch.randn(2, 9, 40), torch.randn(2, 40)
     assert not order_matters(lambda: adaln.adaln(tokens, row, row))
+
+
+@triton.jit
+def not_a_number(out):
+    tl.store(out + tl.program_id(0), float("nan"))
+
+
+def test_what_is_not_a_number_is_the_same_in_any_order():
+    def run():
+        out = torch.zeros(4)
+        not_a_number[(4,)](out)
+        return out
+
+    assert not order_matters(run)
