@@ -42,6 +42,11 @@ def budget(exact: Tensor, plain: Tensor) -> float:
 
 
 def in_float64(function: Callable, *args, **options):
-    """What a function gives for the same numbers in float64: tensors of floats are widened."""
-    wide = [a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
-    return function(*wide, **options)
+    """What a function gives for the same numbers in float64, those in tuples and lists too."""
+    return function(*map(_wide, args), **options)
+
+
+def _wide(value):
+    if isinstance(value, tuple | list):
+        return type(value)(map(_wide, value))
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -17,5 +17,7 @@ LADDER = (
     "group_norm_silu",
     "qk_norm_rope",
     "nearest_code",
+    "attention",
+    "joint_attention",
 )
 """The kernels in the order in which chapter 14 climbs them; each is a module of its name."""

@@ -202,6 +202,7 @@ def good():
     row, image = torch.randn(2, 36), torch.randn(2, 6, 8, 8)
     cos, sin = of("qk_norm_rope").rope_angles(5, 36)
     q, k = torch.randn(2, 2, 3, 5, 36).unbind(0)
+    tokens = torch.randn(3, 1, 2, 37, 24)
     return {
         "axpy": lambda: of("axpy").axpy(x, z, 0.5),
         "guided_step": lambda: of("guided_step").guided_step(x, y, z, 2.0, 0.1),
@@ -219,6 +220,10 @@ def good():
             q, k, torch.randn(36), torch.randn(36), cos, sin
         ),
         "nearest_code": lambda: of("nearest_code").nearest_code(x[0], z[1]),
+        "attention": lambda: of("attention").attention(*tokens.unbind(0), causal=True),
+        "joint_attention": lambda: of("joint_attention").joint_attention(
+            tuple(tokens), tuple(tokens[..., :7, :]), torch.rand(1, 7) < 0.7
+        ),
     }
 
 
