@@ -43,10 +43,11 @@ def budget(exact: Tensor, plain: Tensor) -> float:
 
 def in_float64(function: Callable, *args, **options):
     """What a function gives for the same numbers in float64, those in tuples and lists too."""
-    return function(*map(_wide, args), **options)
+    return function(*map(wide, args), **options)
 
 
-def _wide(value):
+def wide(value):
+    """A value whose floating-point tensors, in tuples and lists too, are in float64."""
     if isinstance(value, tuple | list):
-        return type(value)(map(_wide, value))
+        return type(value)(map(wide, value))
     return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking.precision import in_float64, precise
+from cs231n_gen.checking.precision import in_float64, precise, wide
 from cs231n_gen.kernels.launch import interpreting
 
 SIZES = (1, 7, 1023, 1024, 1025)  # around a block of 1024, and far from any power of 2
@@ -42,8 +42,7 @@ def backward(
     with interpreting():
         got, seeds = gradients(wrapper, args, upstream, None, **options)
     plain, _ = gradients(reference, args, upstream, seeds, **options)
-    wide = [a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
-    exact, _ = gradients(reference, wide, upstream, [s.double() for s in seeds], **options)
+    exact, _ = gradients(reference, wide(list(args)), upstream, wide(seeds), **options)
     for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
         precise(ours, truth, torchs, f"gradient {k} for {described(args)}")
 

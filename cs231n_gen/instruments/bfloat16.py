@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cs231n_gen.instruments import hooks
-from cs231n_gen.kernels.bfloat16 import mend as mend_products
 from cs231n_gen.kernels.launch import tl
 
 BUILDER = "interpreter.InterpreterBuilder"
@@ -40,15 +39,13 @@ def narrowed(values: np.ndarray) -> np.ndarray:
 def mended() -> Iterator[None]:
     """Let kernels calculate with bfloat16 in the interpreter as a GPU does.
 
-    Products of tiles are mended by `kernels.bfloat16`, and stay so.
-
     Raises:
         RuntimeError: if Triton's interpreter calculates in another place than this knows.
     """
-    mend_products()
     with contextlib.ExitStack() as hooked:
         for name in ARITHMETIC:
             hooked.enter_context(hooks.replaced(f"{BUILDER}.{name}", _in_float32))
+        hooked.enter_context(hooks.replaced(f"{BUILDER}.create_dot", _multiplying))
         hooked.enter_context(hooks.replaced(f"{BUILDER}.cast_impl", _casting))
         hooked.enter_context(hooks.replaced(f"{BUILDER}.create_fp_to_fp", _rounding))
         for name in ("ReduceOps.sum", "ReduceOps.min_max", "ScanOps.cumsum", "ScanOps.cumprod"):
@@ -84,6 +81,16 @@ def _in_float32(plain: Callable) -> Callable:
         return _narrow(out) if of_bfloat16 and out.data.dtype == np.float32 else out
 
     return calculate
+
+
+def _multiplying(plain: Callable) -> Callable:
+    """Products of tiles are added up in the dtype of what they are added to."""
+
+    def dot(builder, a, b, sums, *how):
+        out = plain(builder, _wide(a), _wide(b), _wide(sums), *how)
+        return _narrow(out) if _is_bfloat16(sums) else out
+
+    return dot
 
 
 def _casting(plain: Callable) -> Callable:

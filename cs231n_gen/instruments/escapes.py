@@ -10,12 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cs231n_gen.instruments import hooks
+
 READERS = ("numpy", "__array__", "tolist", "__dlpack__")  # methods that let numbers out of torch
 OUTSIDE = ("ctypes.", "subprocess.", "os.fork", "os.exec", "os.posix_spawn")  # audit events
 TORCH = os.path.dirname(torch.__file__) + os.sep
 HERE = str(Path(__file__).parent) + os.sep
 INTERPRETER = os.sep.join(["triton", "runtime", "interpreter.py"])
-RUNNERS = {HERE + name for name in ("guard.py", "trial.py")}  # where backward passes are run
+RUNNERS = {HERE + "guard.py"}  # where backward passes are run
 WATCHING = (TORCH, __file__, HERE + "only_kernels.py")
 
 Place = tuple[str, int]
@@ -35,13 +37,14 @@ def watching(
         read: told of a method that reads a tensor, which, and where.
         say: told what happened, and where.
     """
-    from triton.runtime.interpreter import GridExecutor
+    start = threading.Thread.start
 
-    call, start = GridExecutor.__call__, threading.Thread.start
+    def watch_launches(call):
+        def launched(self, *args, **kwargs):
+            with launch(self, args, kwargs):
+                return call(self, *args, **kwargs)
 
-    def launched(self, *args, **kwargs):
-        with launch(self, args, kwargs):
-            return call(self, *args, **kwargs)
+        return launched
 
     def started(self):
         say("a thread was started, where nobody watches", caller())
@@ -52,17 +55,17 @@ def watching(
         return model if model is not None else lambda model: model
 
     _install()
-    with contextlib.ExitStack() as hooks:
-        hooks.enter_context(_replaced(GridExecutor, "__call__", launched))
-        hooks.enter_context(_replaced(threading.Thread, "start", started))
-        hooks.enter_context(_replaced(torch, "compile", compiled))
+    with contextlib.ExitStack() as watched:
+        watched.enter_context(hooks.replaced(hooks.LAUNCH, watch_launches))
+        watched.enter_context(_replaced(threading.Thread, "start", started))
+        watched.enter_context(_replaced(torch, "compile", compiled))
         busy: list[str] = []
         for name in READERS:
             method = _reader(name, getattr(Tensor, name), read, busy)
-            hooks.enter_context(_replaced(Tensor, name, method))
-        hooks.enter_context(torch.compiler.set_stance("force_eager"))
+            watched.enter_context(_replaced(Tensor, name, method))
+        watched.enter_context(torch.compiler.set_stance("force_eager"))
         _listeners.append(say)
-        hooks.callback(_listeners.remove, say)
+        watched.callback(_listeners.remove, say)
         yield
 
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 
 from torch import Tensor
 
+from cs231n_gen.instruments import hooks
+
 RESERVED = {"num_warps": 4, "num_stages": 3}  # and what Triton takes when they are not given
 
 
@@ -60,25 +62,22 @@ def record(run: bool = True) -> Iterator[list[Record]]:
     Args:
         run: whether it is made; if not, sizes do not matter, but nothing is ever written.
     """
-    check_triton()
-    from triton.runtime.interpreter import GridExecutor
+    records = []
 
-    call, records = GridExecutor.__call__, []
+    def note(call):
+        def noting(self, *args, **kwargs):
+            options = {name: kwargs.get(name, usual) for name, usual in RESERVED.items()}
+            with contextlib.suppress(TypeError):  # arguments that do not fit: the launch says so
+                given = {k: v for k, v in kwargs.items() if k in self.arg_names}
+                named = inspect.signature(self.fn).bind(*args, **given)
+                named.apply_defaults()
+                records.append(Record(self.fn, named.arguments, tuple(self.constexprs), **options))
+            return call(self, *args, **kwargs) if run else None
 
-    def noting(self, *args, **kwargs):
-        options = {name: kwargs.get(name, usual) for name, usual in RESERVED.items()}
-        with contextlib.suppress(TypeError):  # arguments that do not fit: the launch says so
-            given = {k: v for k, v in kwargs.items() if k in self.arg_names}
-            named = inspect.signature(self.fn).bind(*args, **given)
-            named.apply_defaults()
-            records.append(Record(self.fn, named.arguments, tuple(self.constexprs), **options))
-        return call(self, *args, **kwargs) if run else None
+        return noting
 
-    GridExecutor.__call__ = noting
-    try:
+    with hooks.replaced(hooks.LAUNCH, note):
         yield records
-    finally:
-        GridExecutor.__call__ = call
 
 
 def launches_of(records: Iterable) -> list[Launch]:

@@ -31,10 +31,11 @@ class Finding:
 
     def __str__(self) -> str:
         lanes = "1 lane" if self.lanes == 1 else f"{self.lanes} lanes"
-        others = f", and {self.programs - 1} more" if self.programs > 1 else ""
+        more = self.programs - 1
+        others = f", as {more} more {'do' if more > 1 else 'does'}" if more else ""
         return (
-            f"{self.kernel}, argument {self.argument}: program {self.program}{others} "
-            f"{self.fault}: {lanes}, first at element {self.element}"
+            f"{self.kernel}, argument {self.argument}: program {self.program} "
+            f"{self.fault}{others}: {lanes}, first at element {self.element}"
         )
 
 

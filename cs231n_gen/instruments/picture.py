@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from cs231n_gen.instruments.memory import ATOMIC, NOBODY, SEVERAL
 from cs231n_gen.viz.style import LEARNED
@@ -53,8 +53,9 @@ def draw(touched: Sequence[Touched]) -> Figure:
         image, (rows, columns), across, down = _laid_out(t.who)
         box = -0.5, columns - 0.5, rows - 0.5, -0.5
         ax.imshow(_colours(image, last), aspect="auto", interpolation="nearest", extent=box)
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(6, integer=True))
+        for axis, count in ((ax.xaxis, columns), (ax.yaxis, rows)):
+            few = FixedLocator(range(count)) if count <= 3 else MaxNLocator(6, integer=True)
+            axis.set_major_locator(few)
         ax.set_title(f"{t.name}, {'written' if t.written else 'read'} by", fontsize=10)
         ax.set_xlabel(across, fontsize=8)
         ax.set_ylabel(down, fontsize=8)

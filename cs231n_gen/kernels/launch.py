@@ -15,8 +15,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from cs231n_gen.kernels.bfloat16 import mend
-
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
@@ -50,6 +48,8 @@ _interpreting = False
 def interpreting() -> Iterator[None]:
     """Send tensors on the CPU through kernels in Triton's interpreter, not through torch.
 
+    Inside, the interpreter calculates as a GPU does: see `instruments.compat`.
+
     Raises:
         RuntimeError: if Triton is missing, or compiles in this process.
     """
@@ -58,12 +58,17 @@ def interpreting() -> Iterator[None]:
         raise RuntimeError("Triton is not installed: make setup EXTRAS=kernels (Linux only)")
     if not INTERPRETED:
         raise RuntimeError("kernels are compiled here: set TRITON_INTERPRET=1 before Python starts")
-    mend()
-    before, _interpreting = _interpreting, True
-    try:
+    if _interpreting:
         yield
-    finally:
-        _interpreting = before
+        return
+    from cs231n_gen.instruments import compat  # which asks this module for Triton
+
+    with compat.mended():
+        _interpreting = True
+        try:
+            yield
+        finally:
+            _interpreting = False
 
 
 def uses_kernel(*tensors: Tensor) -> bool:

@@ -12,12 +12,6 @@ wrapper, reference = family.group_norm_silu, family.reference
 SHAPES = ((2, 1, 7), (6, 3, 1), (6, 2, 7), (96, 4, 64), (6, 3, 1023), (4, 4, 1024), (5, 1, 1025))
 
 
-@pytest.fixture(autouse=True)
-def the_same_numbers():
-    """Of very few, torch may by luck get each exactly right, which is more than can be asked."""
-    torch.manual_seed(231)
-
-
 def example(channels, groups, *positions, dtype=torch.float32):
     x, weight, bias = (torch.randn(s) for s in [(2, channels, *positions), channels, channels])
     return [x.to(dtype), groups, weight.to(dtype), bias.to(dtype)]

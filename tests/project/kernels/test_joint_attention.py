@@ -6,25 +6,11 @@ import torch.nn.functional as F
 
 from cs231n_gen.checking import trials
 from cs231n_gen.checking.precision import budget
-from cs231n_gen.kernels import attention_tiles
 from cs231n_gen.kernels.attention import reference as one_stream
 from cs231n_gen.kernels.joint_attention import joint_attention, reference
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
 LARGE = 30.0  # times q: the softmax is all but one-hot, and e^score is no number any more
-
-
-@pytest.fixture(autouse=True)
-def the_same_numbers():
-    """Of very few, torch may by luck get each exactly right, which is more than can be asked."""
-    torch.manual_seed(231)
-
-
-@pytest.fixture
-def small_tiles(monkeypatch):
-    """Few tokens make many tiles, some of them padding from end to end."""
-    for name, of in attention_tiles.TILES.items():
-        monkeypatch.setitem(attention_tiles.TILES, name, dict.fromkeys(of, (32, 16, 4, 1)))
 
 
 def example(images, texts, dim, dtype=torch.float32, batch=1, heads=1):
