@@ -24,7 +24,7 @@ def forward(wrapper: Callable, reference: Callable, *args, **options) -> None:
     exact = as_tuple(in_float64(reference, *args, **options))
     assert len(got) == len(plain)
     for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
-        precise(ours, truth, torchs, f"result {k} for {described(args)}")
+        precise(ours, truth, torchs, f"result {k} is not exact enough for {described(args)}")
 
 
 def backward(
@@ -44,7 +44,7 @@ def backward(
     plain, _ = gradients(reference, args, upstream, seeds, **options)
     exact, _ = gradients(reference, wide(list(args)), upstream, wide(seeds), **options)
     for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
-        precise(ours, truth, torchs, f"gradient {k} for {described(args)}")
+        precise(ours, truth, torchs, f"gradient {k} is not exact enough for {described(args)}")
 
 
 def gradients(
