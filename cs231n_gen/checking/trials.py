@@ -17,7 +17,7 @@ def as_tuple(value) -> tuple:
 
 
 def forward(wrapper: Callable, reference: Callable, *args, **options) -> None:
-    """Hold the kernel's results to float64; integers must be equal to the reference's."""
+    """Hold the kernel's results to float64."""
     with interpreting(), torch.no_grad():
         got = as_tuple(wrapper(*args, **options))
     plain = as_tuple(reference(*args, **options))
@@ -69,9 +69,8 @@ def described(args: Sequence) -> str:
 
 def strided(x: Tensor) -> Tensor:
     """The same numbers with gaps between them."""
-    wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)
-    view = wide[..., ::2]
-    return view.copy_(x)
+    apart = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)[..., ::2]
+    return apart.copy_(x)
 
 
 def transposed(x: Tensor) -> Tensor:
