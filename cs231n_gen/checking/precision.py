@@ -16,7 +16,7 @@ from cs231n_gen.checking import expect
 FACTOR = 2.0
 
 
-def precise(got, exact: Tensor, plain: Tensor, says: str) -> None:
+def precise(got, exact: Tensor, plain: Tensor, says: str, ulps: float = 1.0) -> None:
     """Raise PropertyFailed unless a result is as exact as torch's own, within the budget.
 
     Args:
@@ -24,21 +24,25 @@ def precise(got, exact: Tensor, plain: Tensor, says: str) -> None:
         exact: the truth in float64.
         plain: what torch makes of the same inputs in their own dtype.
         says: what is wrong otherwise.
+        ulps: the floor, in units of the last place.
     """
+    if isinstance(got, Tensor) and got.shape == plain.shape and bool(got.isnan().any()):
+        lost = f"{int(got.isnan().sum())} of {got.numel()} numbers are NaN"
+        raise expect.PropertyFailed(f"{says}: {lost}, as memory is here that no kernel wrote")
     got = expect.tensor(got, tuple(plain.shape), "the result")
     expect.true(got.dtype == plain.dtype, "the dtype is not the input's", got.dtype, plain.dtype)
     if not got.numel():
         return
     expect.true(bool(got.isfinite().all()), f"{says}: not every number is finite")
     off = float((got.double() - exact).abs().max())
-    most = budget(exact, plain)
+    most = budget(exact, plain, ulps)
     expect.true(off <= most, says, f"off by {off:.3g}", f"at most {most:.3g}")
 
 
-def budget(exact: Tensor, plain: Tensor) -> float:
+def budget(exact: Tensor, plain: Tensor, ulps: float = 1.0) -> float:
     """The largest error that is allowed."""
     torchs = float((plain.double() - exact).abs().max())
-    return FACTOR * torchs + torch.finfo(plain.dtype).eps * float(exact.abs().max())
+    return FACTOR * torchs + ulps * torch.finfo(plain.dtype).eps * float(exact.abs().max())
 
 
 def in_float64(function: Callable, *args, **options):

@@ -10,9 +10,6 @@ as an `Object`. Tests may pass functions, which the student's code calls. This i
 runs in the same process; grading has another one with the same behaviour across a wall.
 """
 
-import importlib
-import importlib.util
-import linecache
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,10 +19,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-import cs231n_gen
 from cs231n_gen.checking.expect import PropertyFailed, unfit
+from cs231n_gen.checking.modules import PACKAGE, load_module, package_modules
 
-PACKAGE = Path(cs231n_gen.__file__).parent
+__all__ = ["PACKAGE", "Frame", "NotWritten", "Object", "Student", "StudentError", "load_module"]
+
 MACHINERY = (str(PACKAGE / "checking"), str(PACKAGE / "grading"), "<")
 PLAIN = (bool, int, float, str, type(None))
 
@@ -50,31 +48,6 @@ class StudentError(Exception):
 
 class NotWritten(StudentError):
     """The student's code reached a gap that is not filled in yet."""
-
-
-def load_module(path: Path, name: str) -> ModuleType:
-    """A fresh module from a source file, which neither replaces nor reads the imported one."""
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    linecache.checkcache(str(path))
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
-    return module
-
-
-def package_modules() -> "FreshModules":
-    """The subject modules of this package as they are on disk now, whenever imported."""
-    return FreshModules()
-
-
-class FreshModules(dict):
-    """Modules by name, each loaded from its file when it is first asked for."""
-
-    def __missing__(self, name: str) -> ModuleType:
-        path = PACKAGE / f"{name.replace('.', '/')}.py"
-        if not path.is_file():
-            raise KeyError(name)
-        self[name] = load_module(path, f"cs231n_gen.{name}")
-        return self[name]
 
 
 class Student:
@@ -144,6 +117,19 @@ class Student:
             return [_gradient(total, leaves.get(id(w), w)) for w in wrt]
 
         return self._run(compute)
+
+    def compiled(self, launches: object, wide: bool = True) -> list[tuple[str, list[str]]]:
+        """What the GPU's compiler says of launches that `observe.launches` told of.
+
+        Args:
+            launches: what it told.
+            wide: whether loads and stores of 128 bits are expected.
+        Returns:
+            For each the name of the kernel, and sentences of what is wrong.
+        """
+        from cs231n_gen.checking import compiled  # which few exercises need
+
+        return compiled.problems(launches, compiled.compile_here, wide)
 
     def begin(self, seed: int) -> None:
         """Begin a property: its random numbers depend on nothing that came before."""
@@ -238,7 +224,9 @@ def _incoming(value):
         return value._value
     if isinstance(value, Tensor) and value.is_leaf and not value.requires_grad:
         return value.clone()  # what a student writes into it must not change the test's own copy
-    return value
+    if type(value) in (list, tuple):
+        return type(value)(map(_incoming, value))
+    return {k: _incoming(v) for k, v in value.items()} if type(value) is dict else value
 
 
 def _outgoing(student: Student, value):

@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking.precision import in_float64, precise, wide
+from cs231n_gen.instruments.layouts import strided, transposed
 from cs231n_gen.kernels.launch import interpreting
+
+__all__ = ["SIZES", "as_tuple", "backward", "described", "forward", "strided", "transposed"]
 
 SIZES = (1, 7, 1023, 1024, 1025)  # around a block of 1024, and far from any power of 2
 
@@ -65,14 +68,3 @@ def described(args: Sequence) -> str:
     """The arguments in words, for an assertion."""
     tensors = [a for a in args if isinstance(a, Tensor)]
     return ", ".join(f"{str(a.dtype)[6:]}{list(a.shape)}/{list(a.stride())}" for a in tensors)
-
-
-def strided(x: Tensor) -> Tensor:
-    """The same numbers with gaps between them."""
-    apart = torch.full((*x.shape[:-1], 2 * x.shape[-1]), float("nan"), dtype=x.dtype)[..., ::2]
-    return apart.copy_(x)
-
-
-def transposed(x: Tensor) -> Tensor:
-    """The same numbers, the last two axes of which lie the other way round."""
-    return x.transpose(-1, -2).contiguous().transpose(-1, -2)

@@ -6,11 +6,13 @@ the child calls back. What comes is checked, and believed to be nothing but the 
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NoReturn
 
 import torch
 from torch import Tensor
 
+from cs231n_gen.checking import compiled
 from cs231n_gen.checking.expect import PropertyFailed
 from cs231n_gen.checking.student import Student, StudentError
 from cs231n_gen.grading.answers import (
@@ -48,7 +50,7 @@ class RemoteStudent(Student):
 
     def __init__(self, child: box.Child, job: Mapping, limits: Limits):
         super().__init__({})
-        self._child, self._limits = child, limits
+        self._child, self._limits, self._files = child, limits, job["files"]
         self._wall = self._left = limits.wall
         self._depth = 0  # a test's function that the child calls may call the child
         self._seed: int | None = None
@@ -107,6 +109,10 @@ class RemoteStudent(Student):
     def gradient(self, name: str, *args, wrt: list, **kwargs) -> list:
         """Gradients of the (summed) result of a function, computed in the child."""
         return self._ask("gradient", name, args, {**kwargs, "wrt": wrt})
+
+    def compiled(self, launches: object, wide: bool = True) -> list[tuple[str, list[str]]]:
+        """What the GPU's compiler says, which has a box of its own."""
+        return compiled.problems(launches, partial(self._child.box.compile, self._files), wide)
 
     def _run_function(self, name: str, args: tuple, kwargs: dict):
         return self._ask("call", name, args, kwargs)

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from cs231n_gen.instruments.launches import Launch, Record, check_triton, launch
 __all__ = [
     "TARGETS",
     "Compiled",
+    "Compiler",
     "Launch",
     "Record",
     "compile_each",
@@ -38,6 +39,8 @@ __all__ = [
 TARGETS = (80, 90)
 SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes one program may have: A100, H100 and H200
 LIMIT = 60.0  # seconds for one launch on one target
+LONGEST = 1 << 20  # bytes of an answer
+CHILD = "cs231n_gen.instruments.compile_child"
 START = 120.0  # seconds until the other process listens: it imports torch and triton
 
 
@@ -135,41 +138,60 @@ def compile_each(
 ) -> Iterator[Compiled]:
     """The same, of which each result comes as soon as it is there."""
     check_triton()
-    child = None
+    compiler = None
     try:
         for launch in launches:
             for target in targets:
-                child = child or _Child()
-                came = child.ask({"launch": asdict(launch), "target": target}, limit)
-                yield Compiled(launch, target, **came)
-                if child.dead:
-                    child = None
+                compiler = compiler or Compiler()
+                yield compiler.compile(launch, target, limit)
+                if compiler.dead:
+                    compiler = None
     finally:
-        if child is not None:
-            child.end()
+        if compiler is not None:
+            compiler.end()
 
 
-class _Child:
-    """The process that compiles."""
+class Compiler:
+    """The process that compiles.
 
-    def __init__(self):
+    Args:
+        command: how to start `compile_child`, if not with this Python as it is.
+        env: of the process.
+        options: of `subprocess.Popen`.
+    Raises:
+        RuntimeError: if it does not start.
+    """
+
+    def __init__(
+        self, command: Sequence[str] = (), env: Mapping[str, str] | None = None, **options
+    ):
         package = Path(__file__).parents[2]
         path = os.pathsep.join(p for p in (str(package), os.environ.get("PYTHONPATH")) if p)
         self.dead = False
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "cs231n_gen.instruments.compile_child"],
+            command or [sys.executable, "-m", CHILD],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": path},
+            env={**os.environ, "TRITON_INTERPRET": "0", "PYTHONPATH": path} if env is None else env,
             start_new_session=True,  # the assembler is a child of it, and ends with it
+            **options,
         )
         if self._line(START) != "ready":
             self.end()
             raise RuntimeError(f"the compiler does not start: {self._last_words or 'no answer'}")
 
-    def ask(self, request: dict, limit: float) -> dict:
+    def compile(self, launch: Launch, target: int, limit: float = LIMIT) -> Compiled:
+        """What came of compiling a launch; the process is `dead` afterwards if it took too long."""
+        came = self._ask({"launch": asdict(launch), "target": target}, limit)
+        kinds = {name: type(field.default) for name, field in Compiled.__dataclass_fields__.items()}
+        kinds["line"] = int
+        if not isinstance(came, dict) or any(type(v) is not kinds.get(k) for k, v in came.items()):
+            came = {"error": "the compiler's answer is none"}
+        return Compiled(launch, target, **came)
+
+    def _ask(self, request: dict, limit: float) -> object:
         """The answer to a request, an error if there is none in time."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -193,8 +215,13 @@ class _Child:
             if not came:
                 return None
             self._buffer += came
+            if len(self._buffer) > LONGEST:
+                return None
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError:
+            return None
 
     def end(self) -> None:
         """End it, and whatever it started."""

@@ -9,6 +9,7 @@ the file prints is kept away from the answers.
 import contextlib
 import importlib.util
 import json
+import linecache
 import os
 import re
 import subprocess
@@ -47,10 +48,16 @@ class Unfit(Exception):
 
 
 class Files(dict):
-    """Modules by file and name, each run once."""
+    """Modules by file, name and time, each run once, and again when the file is another one."""
 
-    def __missing__(self, key: tuple[str, str]) -> ModuleType:
-        file, name = key
+    def module(self, file: str, name: str) -> ModuleType:
+        """The module of a file."""
+        written = Path(file).stat().st_mtime_ns if Path(file).is_file() else 0
+        return self[file, name, written]
+
+    def __missing__(self, key: tuple[str, str, int]) -> ModuleType:
+        file, name, _ = key
+        linecache.checkcache(file)
         name = RUNNABLE if name == "__main__" else name
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is None or not Path(file).is_file():
@@ -182,7 +189,7 @@ def answer(request: dict, files: Files, said: TextIO) -> dict:
     said.seek(0, os.SEEK_END)
     start = said.tell()
     try:
-        module = files[launch["file"], launch["module"]]
+        module = files.module(launch["file"], launch["module"])
         return resources(compiled(find(module, launch["name"]), launch, request["target"]))
     except (Exception, SystemExit) as error:
         sys.stderr.flush()

@@ -4,13 +4,19 @@ The one switch: tensors on a GPU go through the kernel; tensors on a CPU through
 torch, or, inside `interpreting()`, through the kernel in Triton's interpreter. Without Triton there
 is the reference alone, and every wrapper works all the same.
 
+On a GPU a kernel with a gap is left alone, and the reference does its work: the course runs there
+before chapter 14 is done. In the interpreter the gap says so.
+
 A process either compiles kernels or interprets them: Triton decides when it is imported. Without a
 GPU it is the interpreter here; with one, `TRITON_INTERPRET=1` in the environment asks for it.
 """
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -35,10 +41,13 @@ __all__ = [
     "tl",
     "triton",
     "uses_kernel",
+    "where",
+    "written",
 ]
 
 HAVE_TRITON = hasattr(triton, "__version__")
 INTERPRETED = HAVE_TRITON and os.environ.get("TRITON_INTERPRET", "0") == "1"
+GAP = "raise NotImplementedError"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _interpreting = False
@@ -71,11 +80,42 @@ def interpreting() -> Iterator[None]:
             _interpreting = False
 
 
+def where() -> str:
+    """Where kernels run in this process, or what to do where Triton is missing, in a sentence."""
+    if not HAVE_TRITON:
+        return (
+            "Triton is not installed. It has wheels for Linux alone: there, in WSL2 or in Colab, "
+            "`make setup EXTRAS=kernels`. Every other chapter works without it."
+        )
+    if INTERPRETED:
+        gpu = "as TRITON_INTERPRET=1 asks" if torch.cuda.is_available() else "there is no GPU"
+        return f"Triton {triton.__version__} interprets kernels: {gpu}."
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "a GPU"
+    return f"Triton {triton.__version__} compiles kernels for {device}; checks interpret them."
+
+
 def uses_kernel(*tensors: Tensor) -> bool:
-    """Whether these tensors go through the kernel."""
+    """Whether these tensors go through the kernels of the file that asks."""
     if all(t.is_cuda for t in tensors):
-        return HAVE_TRITON and not INTERPRETED
+        return HAVE_TRITON and not INTERPRETED and written(sys._getframe(1).f_globals)
     return _interpreting and all(t.device.type == "cpu" for t in tensors)
+
+
+def written(names: Mapping[str, object]) -> bool:
+    """Whether the files of all kernels among these names are without a gap."""
+    functions = [getattr(value, "fn", None) for value in names.values() if hasattr(value, "run")]
+    files = {f.__code__.co_filename for f in functions if hasattr(f, "__code__")}
+    return not any(_has_gap(file, _time_of(file)) for file in files)
+
+
+def _time_of(file: str) -> int:
+    return Path(file).stat().st_mtime_ns if Path(file).is_file() else 0
+
+
+@functools.cache
+def _has_gap(file: str, time: int) -> bool:
+    """Whether something is still to be written in a file, as it was at this time."""
+    return bool(time) and GAP in Path(file).read_text(encoding="utf-8")
 
 
 def check_alike(**tensors: Tensor) -> None:

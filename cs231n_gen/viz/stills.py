@@ -137,6 +137,32 @@ def steps_curve(ax: Axes, calls: dict[str, Sequence], errors: dict[str, Sequence
     ax.legend()
 
 
+def roofline(ax: Axes, work: dict[str, tuple[float, float]], bandwidth: float, rate: float) -> None:
+    """What a GPU can do at most, and where kernels stand below it.
+
+    Args:
+        work: by name, operations a byte of memory traffic, and the share of the roof reached (1 if
+            nothing is measured).
+        bandwidth, rate: bytes and operations a second.
+    """
+    intensity = np.logspace(-2, 4, 200)
+    ax.plot(intensity, np.minimum(intensity * bandwidth, rate) / 1e12, color=GREY)
+    for i, (name, (x, share)) in enumerate(sorted(work.items(), key=lambda item: item[1])):
+        y = share * min(x * bandwidth, rate) / 1e12
+        ax.plot(x, y, "o", color=DATA)
+        up = 1 if i % 2 else -1
+        ax.annotate(
+            name, (x, y), (6 * up, 10 * up), textcoords="offset points", fontsize=8,
+            ha="left" if up > 0 else "right",
+        )  # fmt: skip
+    ax.axvline(
+        rate / bandwidth, color=GREY, ls=":", label=f"{rate / bandwidth:.0f} operations a byte"
+    )
+    ax.set(xscale="log", yscale="log", xlabel="operations for each byte moved")
+    ax.set_ylabel("10¹² operations a second, at most")
+    ax.legend(loc="lower right")
+
+
 def taxonomy() -> Figure:
     """The family tree of generative models (slides 5 and 10)."""
     nodes = {

@@ -18,10 +18,10 @@ import tempfile
 from pathlib import Path
 
 import torch
-from gpu_clock import Clock
 from kernel_cases import CASES, Draw, with_leaves
 from kernel_rivals import RANDOM, rivals
 
+from cs231n_gen.instruments.clock import Clock
 from cs231n_gen.instruments.compile import compile_each, launches_of, record
 from cs231n_gen.kernels.launch import HAVE_TRITON, INTERPRETED, interpreting, triton
 

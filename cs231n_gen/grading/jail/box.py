@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cs231n_gen.grading.jail import calls, cgroups, walls, wire
+from cs231n_gen.grading.jail.compile_box import CompileBox
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.source import exercises
+from cs231n_gen.instruments.compile import Compiled
+from cs231n_gen.instruments.launches import Launch
 
 START_LIMIT = 180.0  # seconds for the nursery to import torch, on a machine with much else to do
 END_LIMIT = 20.0
@@ -91,6 +94,8 @@ class Box:
     def _start(self) -> None:
         view = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="jail-")))
         walls.write_view(view)
+        self._view, self._compiling = view, None
+        self._cleanup.callback(self._end_compiling)
         self._complaints = self._cleanup.enter_context(tempfile.TemporaryFile("w+b"))  # noqa: SIM115
         self.cgroups = None if self.unsafe else cgroups.find()
         if self.cgroups:
@@ -144,6 +149,24 @@ class Box:
             except OSError:
                 raise JailBroken(f"the nursery is gone: {self._complaint()}") from None
         return Child(wire.Channel(ours, limits.answer, limits.answers), self)
+
+    def compile(self, files: dict[str, str], launch: Launch) -> Compiled:
+        """Compile a launch that a child tells of; one process serves a submission's exercises.
+
+        Args:
+            files: of the submission.
+            launch: of one of its kernels.
+        """
+        box = self._compiling
+        if box is None or box.dead or box.files != files:
+            self._end_compiling()
+            box = self._compiling = CompileBox(files, self._view, self.unsafe)
+        return box.compile(launch)
+
+    def _end_compiling(self) -> None:
+        if self._compiling is not None:
+            self._compiling.close()
+        self._compiling = None
 
     def end_child(self) -> End:
         """End the child that lives."""

@@ -36,12 +36,14 @@ class NoFilter(RuntimeError):
 
 
 @functools.cache
-def program() -> bytes:
+def program(starts_programs: bool = False) -> bytes:
     """The filter, compiled for this machine.
 
     Everything that is not listed fails with EPERM, as if not permitted: sockets, exec, ptrace,
     mounts, namespaces, keys, shared memory, io_uring, bpf. Calls of another architecture kill.
 
+    Args:
+        starts_programs: whether exec is allowed as well.
     Raises:
         NoFilter: if libseccomp or its binding is missing.
     """
@@ -52,7 +54,7 @@ def program() -> bytes:
             f"libseccomp ({error}): install Debian's libseccomp2 and run `make setup`"
         ) from None
     rules = seccomp.SyscallFilter(seccomp.ERRNO(errno.EPERM))
-    for name in ALLOWED.split():
+    for name in [*ALLOWED.split(), *(["execve", "execveat"] if starts_programs else [])]:
         try:
             rules.add_rule(seccomp.ALLOW, name)
         except (OSError, ValueError):

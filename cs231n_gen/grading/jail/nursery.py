@@ -48,7 +48,7 @@ def warm_up(modules: list[str]) -> None:
     torch.set_num_interop_threads(1)
     import cs231n_gen.checking.fields
     import cs231n_gen.training
-    import cs231n_gen.truth  # noqa: F401
+    import cs231n_gen.truth
 
     names = [f"cs231n_gen.{module}" for module in modules]
     for name in names:
@@ -57,6 +57,8 @@ def warm_up(modules: list[str]) -> None:
     loader.forget(names)
     with contextlib.suppress(ImportError):
         import triton  # noqa: F401
+
+        import cs231n_gen.instruments.observe  # noqa: F401
     net = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.SiLU(), torch.nn.Linear(4, 2))
     optimizer = torch.optim.AdamW(net.parameters())
     net(torch.zeros(8, 4)).square().mean().backward()

@@ -12,6 +12,7 @@ from cs231n_gen.grading.markers import make_gaps
 from cs231n_gen.grading.source import ROOT, modules, read_module
 
 BOUND = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime")
+COMPILED = 256 << 20  # bytes of the disk on which the compiler works
 DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
@@ -50,6 +51,27 @@ def command(binds: dict[Path, str]) -> list[str]:
     command += ["--unshare-cgroup-try", "--cap-add", "ALL", "--die-with-parent", "--new-session"]
     if os.geteuid() != 0:
         command += ["--unshare-user"]
+    command += [*_view(binds), "--tmpfs", "/scratch", "--dir", "/submission"]
+    return [*command, "--symlink", "../scratch", "/dev/shm"]
+
+
+def compile_command(binds: dict[Path, str], filter_: int) -> list[str]:
+    """The command that starts the compiler in a box, as nobody, without any capability.
+
+    Args:
+        binds: folders to show read-only, and where.
+        filter_: the descriptor of a compiled filter of system calls.
+    """
+    command = ["bwrap", "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
+    command += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", *_view(binds)]
+    command += ["--perms", "1777", "--size", str(COMPILED), "--tmpfs", "/scratch"]
+    return [*command, "--remount-ro", "/", "--chdir", "/scratch", "--seccomp", str(filter_)]
+
+
+def _view(binds: dict[Path, str]) -> list[str]:
+    """The options that show the interpreter, some folders and harmless devices, and nothing
+    else."""
+    command: list[str] = []
     for path in map(Path, BOUND):
         if path.is_symlink():
             command += ["--symlink", os.readlink(path), str(path)]
@@ -64,8 +86,7 @@ def command(binds: dict[Path, str]) -> list[str]:
         command += ["--ro-bind", str(source), target]
     for device in DEVICES:
         command += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    command += ["--proc", "/proc", "--tmpfs", "/scratch", "--dir", "/submission"]
-    return [*command, "--symlink", "../scratch", "/dev/shm"]
+    return [*command, "--proc", "/proc"]
 
 
 def _interpreter() -> list[Path]:
@@ -111,4 +132,5 @@ def environment(package: str, scratch: str) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "MPLBACKEND": "Agg",
         "TQDM_DISABLE": "1",
+        "TRITON_INTERPRET": "1",
     }

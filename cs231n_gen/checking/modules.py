@@ -1,0 +1,35 @@
+"""Modules as they are on disk now, whenever they were imported."""
+
+import importlib.util
+import linecache
+from pathlib import Path
+from types import ModuleType
+
+import cs231n_gen
+
+PACKAGE = Path(cs231n_gen.__file__).parent
+
+
+def load_module(path: Path, name: str) -> ModuleType:
+    """A fresh module from a source file, which neither replaces nor reads the imported one."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    linecache.checkcache(str(path))
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    return module
+
+
+def package_modules() -> "FreshModules":
+    """The subject modules of this package as they are on disk now, whenever imported."""
+    return FreshModules()
+
+
+class FreshModules(dict):
+    """Modules by name, each loaded from its file when it is first asked for."""
+
+    def __missing__(self, name: str) -> ModuleType:
+        path = PACKAGE / f"{name.replace('.', '/')}.py"
+        if not path.is_file():
+            raise KeyError(name)
+        self[name] = load_module(path, f"cs231n_gen.{name}")
+        return self[name]

@@ -1,0 +1,183 @@
+"""One call of a kernel's wrapper in the process that holds it: what came, and what was seen.
+
+Checks and graders speak to student code across a wall (`checking.student`). These functions stand
+on its far side and give back plain values: `student.instruments.observe.call(wrapper, [x, y, a])`.
+In the grader they run beside the student's code, which could hunt them: results are judged where
+they arrive, what an instrument says is advice.
+
+Every kernel runs under `Audit`: a store that is not masked would end Python otherwise.
+"""
+
+import contextlib
+import os
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from cs231n_gen.instruments.audit import Audit
+from cs231n_gen.instruments.calls import file_of
+from cs231n_gen.instruments.guard import honest
+from cs231n_gen.instruments.launches import launches_of, record
+from cs231n_gen.instruments.layouts import laid_out
+from cs231n_gen.instruments.memory import Finding
+from cs231n_gen.instruments.shuffle import shuffled
+from cs231n_gen.kernels.launch import interpreting
+
+INSTALLED = tuple(os.path.realpath(sysconfig.get_path(k)) for k in ("purelib", "platlib", "stdlib"))
+
+
+def call(
+    wrapper: Callable,
+    args: Sequence,
+    options: Mapping[str, object] | None = None,
+    *,
+    wrt: Sequence[int] | None = None,
+    upstream: Sequence[Tensor] = (),
+    layout: str = "",
+    order: int | None = None,
+) -> dict[str, object]:
+    """Call a wrapper, its kernels interpreted, and run its backward pass if `wrt` is given.
+
+    Args:
+        wrapper, args, options: what is called.
+        wrt: the places of the arguments that get a gradient; of a tuple each of its tensors does.
+        upstream: the gradient of each floating-point result.
+        layout: how arguments and upstream gradients lie in memory, see `layouts`.
+        order: seed of a random order of the programs; they run one after the other if None.
+    Returns:
+        results, gradients (None where none arrives), faults (see `plain`), the number of launches,
+        and the bytes that kernels moved, forward and backward.
+    """
+    args, upstream = _leaves(laid_out(args, layout), wrt), laid_out(upstream, layout)
+    running = shuffled(order) if order is not None else contextlib.nullcontext()
+    with _watched() as audit, running, torch.set_grad_enabled(wrt is not None):
+        out = wrapper(*args, **dict(options or {}))
+        results = list(out) if isinstance(out, tuple | list) else [out]
+        gradients = _gradients(results, [args[k] for k in wrt or ()], upstream)
+    return {
+        "results": results,
+        "gradients": gradients,
+        "faults": [plain(f) for f in audit.findings],
+        "launches": len(audit.launches),
+        "moved": audit.moved,
+    }
+
+
+def launch(
+    kernel: object, grid: Sequence[int], args: Sequence, constants: Mapping[str, object]
+) -> dict[str, object]:
+    """Launch a kernel without its wrapper.
+
+    Args:
+        kernel: what `triton.jit` made.
+        grid: of the launch.
+        args, constants: of the kernel, by place and by name.
+    Returns:
+        args, the tensors among them as the kernel left them, and faults, launches and moved as
+        those of `call`.
+    """
+    args = [a.clone() if isinstance(a, Tensor) else a for a in args]
+    with _watched() as audit, torch.no_grad():
+        kernel[tuple(grid)](*args, **constants)
+    faults = [plain(f) for f in audit.findings]
+    return {"args": args, "faults": faults, "launches": 1, "moved": audit.moved}
+
+
+def complaints(
+    wrapper: Callable,
+    args: Sequence,
+    others: Sequence,
+    options: Mapping[str, object] | None = None,
+    *,
+    wrt: Sequence[int] | None = None,
+    kernels: Sequence[str] | None = None,
+) -> list[str]:
+    """What was not the kernels' work (`guard.honest`).
+
+    Args:
+        wrapper, args, options: what is called.
+        others: more arguments of the same shapes: a result that was kept would be found.
+        wrt: as in `call`.
+        kernels: the names of the kernels that may be launched; those that the wrapper's file names,
+            whoever wrote them, but for installed packages, if None.
+    """
+    kernels = [*own_kernels(wrapper)] if kernels is None else kernels
+    both = [_leaves(one, wrt) for one in (args, others)]
+    options = dict(options or {})
+    return honest(wrapper, both.__getitem__, gradient=wrt is not None, kernels=kernels, **options)
+
+
+def launches(
+    wrapper: Callable,
+    args: Sequence,
+    options: Mapping[str, object] | None = None,
+    *,
+    wrt: Sequence[int] | None = None,
+) -> list[dict]:
+    """The launches of a call as the GPU's compiler is told of them; no kernel runs.
+
+    Args:
+        wrapper, args, options, wrt: as in `call`; sizes do not matter.
+    Returns:
+        One `launches.Launch` each, as a dict, the files of kernels among them.
+    """
+    args = _leaves(args, wrt)
+    with interpreting(), record(run=False) as found, torch.set_grad_enabled(wrt is not None):
+        out = wrapper(*args, **dict(options or {}))
+        results = list(out) if isinstance(out, tuple | list) else [out]
+        _gradients(results, [args[k] for k in wrt or ()], [])
+    return [asdict(one) for one in launches_of(found)]
+
+
+@contextlib.contextmanager
+def _watched() -> Iterator[Audit]:
+    """Kernels are interpreted under an audit, and memory that nobody wrote is NaN, not chance."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        with interpreting(), Audit() as audit:
+            yield audit
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn)
+
+
+def plain(finding: Finding) -> list:
+    """A fault without the kernel's name: what, which argument, which program, how many lanes, how
+    many programs, at which element."""
+    f = finding
+    return [f.fault, f.argument, list(f.program), f.lanes, f.programs, f.element]
+
+
+def own_kernels(wrapper: Callable) -> Iterator[str]:
+    """The names of the kernels that a wrapper's file names, but for those of installed packages."""
+    for value in getattr(wrapper, "__globals__", {}).values():
+        fn = getattr(value, "fn", None)
+        if callable(fn) and hasattr(value, "run") and not file_of(fn).startswith(INSTALLED):
+            yield fn.__name__
+
+
+def _leaves(args: Sequence, wrt: Sequence[int] | None) -> list:
+    """The arguments outside any graph; those of `wrt`, in tuples too, begin a new one."""
+
+    def leaf(x: object, wanted: bool) -> object:
+        if not isinstance(x, Tensor):
+            return x
+        return x.detach().requires_grad_(wanted and x.is_floating_point())
+
+    return [tree_map(lambda x, k=k: leaf(x, k in (wrt or ())), a) for k, a in enumerate(args)]
+
+
+def _gradients(results: list, leaves: list, upstream: list[Tensor]) -> list[Tensor | None]:
+    wanted = [t for a in leaves for t in (a if isinstance(a, tuple | list) else (a,))]
+    ends = [r for r in results if isinstance(r, Tensor) and r.is_floating_point()]
+    upstream = upstream or [torch.ones_like(e) for e in ends]
+    pairs = [(e, u) for e, u in zip(ends, upstream, strict=False) if e.requires_grad]
+    if not wanted or not pairs:
+        return [None] * len(wanted)
+    ends, seeds = zip(*pairs, strict=True)
+    return list(torch.autograd.grad(ends, wanted, seeds, allow_unused=True))
