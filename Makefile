@@ -61,7 +61,7 @@ test:
 	$(call set_up,test $(EXTRAS))
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 release:
 	$(call set_up,$(EXTRAS))

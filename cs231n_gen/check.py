@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # a command line that only prints its help need not wait for 
 
 PACKAGE = Path(__file__).parent
 PUBLIC = PACKAGE.parent / "tests" / "public"
+KERNELS = "kernels."  # how the exercises begin that need Triton
 
 
 def check(exercise: str, hint: int = 0) -> Report:
@@ -26,7 +27,7 @@ def check(exercise: str, hint: int = 0) -> Report:
         The report, when every property holds.
     Raises:
         CheckFailed: when one does not, after the report is shown; it stops "Run All" at the
-            exercise to be done.
+            exercise to be done. Or when the exercise cannot be checked here, see `run_check`.
         ValueError: if there is no such exercise.
     """
     from cs231n_gen.checking.report import CheckFailed, display
@@ -39,25 +40,62 @@ def check(exercise: str, hint: int = 0) -> Report:
 
 
 def check_all(exercises: Sequence[str] = ()) -> bool:
-    """Check these exercises (all, if none is named), print each report, and say whether all
-    hold."""
-    reports = [run_check(e) for e in exercises or known_exercises()]
-    for report in reports:
+    """Check exercises, print each report, and say whether all hold.
+
+    Args:
+        exercises: their ids. If none is named, all, but for those that need Triton where it is
+            missing: a line says so.
+    """
+    from cs231n_gen.checking.report import CheckFailed
+
+    chosen, left_out, good = list(exercises), "", 0
+    if not chosen:
+        chosen = known_exercises()
+        of_kernels = [e for e in chosen if e.startswith(KERNELS)]
+        if of_kernels and (missing := _triton_is_missing()):
+            chosen = [e for e in chosen if e not in of_kernels]
+            left_out = f"{len(of_kernels)} left out, {KERNELS}*: {missing}"
+    for exercise in chosen:
+        try:
+            report = run_check(exercise)
+        except CheckFailed as error:
+            print(f"{error}\n")
+            continue
         print(report, end="\n\n")
-    good = sum(r.passed for r in reports)
-    print(f"{good} of {len(reports)} exercises hold")
-    return good == len(reports)
+        good += report.passed
+    print(f"{good} of {len(chosen)} exercises hold")
+    if left_out:
+        print(left_out)
+    return good == len(chosen)
 
 
 def run_check(exercise: str, hint: int = 0) -> Report:
-    """The report of `check`, without showing it."""
+    """The report of `check`, without showing it.
+
+    Kernels are interpreted, in another process where this one compiles them.
+
+    Raises:
+        CheckFailed: if there is no report: an exercise on kernels without Triton, or one on which
+            the other process crashes.
+        ValueError: if there is no such exercise.
+    """
     from cs231n_gen.checking.diagnosis import diagnose
-    from cs231n_gen.checking.report import Report
+    from cs231n_gen.checking.report import CheckFailed, Report
     from cs231n_gen.checking.run import run
 
     known = known_exercises()
     if exercise not in known:
         raise ValueError(f"there is no exercise {exercise!r}; there are {', '.join(known)}")
+    if exercise.startswith(KERNELS):
+        from cs231n_gen.instruments import elsewhere  # which imports Triton, for kernels alone
+
+        if missing := _triton_is_missing():
+            raise CheckFailed(f"{exercise} cannot be checked here. {missing}")
+        if elsewhere.needed():
+            try:
+                return elsewhere.check(exercise, hint)
+            except elsewhere.Crashed as error:
+                raise CheckFailed(f"{exercise} has no report: {error}") from None
     results = run(PUBLIC, [exercise])
     return Report(
         exercise, tuple(results), diagnose(results), _hints(exercise), _where(exercise), hint
@@ -65,13 +103,21 @@ def run_check(exercise: str, hint: int = 0) -> Report:
 
 
 def known_exercises() -> list[str]:
-    """The ids of all exercises that have a public check, in the order of the tests."""
+    """The ids of all exercises that have a public check, in the order of the tests; packages come
+    last."""
     found = {}
-    for path in sorted(PUBLIC.rglob("test_*.py")):
+    for path in sorted(PUBLIC.rglob("test_*.py"), key=lambda path: (len(path.parts), path)):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "exercise":
                 found[node.args[0].value] = None
     return list(found)
+
+
+def _triton_is_missing() -> str:
+    """What to do where Triton is missing, in a line; empty where it is not."""
+    from cs231n_gen.kernels.launch import HAVE_TRITON, where
+
+    return "" if HAVE_TRITON else where()
 
 
 def _hints(exercise: str) -> tuple[str, ...]:

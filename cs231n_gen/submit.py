@@ -107,11 +107,16 @@ def _unanswered(notebook: bytes, contents: dict) -> list[str]:
 
 def _check(exercises: dict) -> dict[str, bool]:
     from cs231n_gen.check import run_check
-    from cs231n_gen.checking.report import MARK
+    from cs231n_gen.checking.report import MARK, CheckFailed
 
     found = {}
     for exercise in exercises:
-        report = run_check(exercise)
+        try:
+            report = run_check(exercise)
+        except CheckFailed as error:
+            found[exercise] = False
+            print(f"{MARK['missing']} {error}", flush=True)
+            continue
         found[exercise] = report.passed
         print(f"{MARK['passed' if report.passed else 'failed']} {report.headline}", flush=True)
     return found

@@ -13,6 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cs231n_gen.kernels.group_norm_silu import group_norm_silu
+
 
 class UNet(nn.Module):
     """Velocity of an image, `model(x_t, t)` or `model(x_t, t, y)`.
@@ -75,7 +77,8 @@ class Block(nn.Module):
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
-        r = self.conv1(F.silu(self.norm1(h)))
+        norm = self.norm1
+        r = self.conv1(group_norm_silu(h, norm.num_groups, norm.weight, norm.bias, norm.eps))
         scale, shift = self.modulation(c)[:, :, None, None].chunk(2, dim=1)
         r = self.norm2(r) * (1 + scale) + shift
         return self.skip(h) + self.conv2(F.silu(r))

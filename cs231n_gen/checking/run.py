@@ -19,7 +19,7 @@ from cs231n_gen.checking.student import Frame, NotWritten, Student, StudentError
 LONGEST_OUTPUT = 4000
 # What a check doesn't need and would wait for: two full garbage collections alone take 0.3 s.
 UNUSED = ["terminal", "cacheprovider", "unraisableexception", "threadexception", "faulthandler"]
-UNUSED += ["logging", "doctest", "junitxml", "pastebin"]
+UNUSED += ["logging", "doctest", "junitxml", "pastebin", "xdist", "xdist.looponfail"]
 OPTIONS = ["--capture=no", "-W", "ignore", *(f"-pno:{plugin}" for plugin in UNUSED)]
 
 

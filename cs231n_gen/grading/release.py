@@ -147,7 +147,12 @@ def _write_diagnoses(course: Path, root: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(file)],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(root),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "TRITON_INTERPRET": "1",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -111,7 +111,7 @@ class RemoteStudent(Student):
         return self._ask("gradient", name, args, {**kwargs, "wrt": wrt})
 
     def compiled(self, launches: object, wide: bool = True) -> list[tuple[str, list[str]]]:
-        """What the GPU's compiler says, which has a box of its own."""
+        """What the GPU's compiler says, in a box of its own."""
         return compiled.problems(launches, partial(self._child.box.compile, self._files), wide)
 
     def _run_function(self, name: str, args: tuple, kwargs: dict):
@@ -254,7 +254,7 @@ class RemoteStudent(Student):
         except TimeoutError:
             self._lose_time()
         except wire.Closed:
-            self._lose_child()
+            self._lose("ended")
 
     def _receive(self) -> wire.Frame:
         begun = time.monotonic()
@@ -262,10 +262,9 @@ class RemoteStudent(Student):
             return self._child.channel.receive(begun + self._left)
         except TimeoutError:
             return self._lose_time()
-        except wire.Closed:
-            return self._lose_child()
-        except wire.BadFrame:
-            return self._lose("sent something that is no answer")
+        except (wire.Closed, wire.BadFrame) as error:
+            ended = isinstance(error, wire.Closed)
+            return self._lose("ended" if ended else "sent something that is no answer")
         finally:
             self._left -= time.monotonic() - begun
 
@@ -275,9 +274,6 @@ class RemoteStudent(Student):
 
     def _lose_time(self) -> NoReturn:
         self._lose(f"took more than {self._wall:g} seconds")
-
-    def _lose_child(self) -> NoReturn:
-        self._lose("ended")
 
     def _lose(self, how: str) -> NoReturn:
         self.lost = how

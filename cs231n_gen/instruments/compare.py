@@ -6,7 +6,7 @@ Traffic is seen without a GPU: that of kernels by `inspect`, that of torch opera
 With a GPU, `large` makes inputs of a size that no cache holds, and everything is timed as well.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from cs231n_gen.instruments.calls import leaves
 from cs231n_gen.instruments.clock import Clock
 from cs231n_gen.instruments.only_kernels import OnlyKernels
 from cs231n_gen.instruments.report import inspect
-from cs231n_gen.kernels.launch import HAVE_TRITON, INTERPRETED
+from cs231n_gen.kernels.launch import INTERPRETED
 
 H200 = 4.3e12  # bytes a second of a copy, as measured
 
@@ -92,40 +93,60 @@ def compare(
     *args,
     least: int | None = None,
     large: Callable[[str], Sequence] | None = None,
+    gradient: bool = False,
     **options,
 ) -> Comparison:
     """What a kernel moves, what torch moves for the same, and how long both take on a GPU.
 
     Args:
         wrapper, reference: of a kernel.
-        args, options: small ones, on the CPU.
+        args, options: small ones, on the CPU. Those that require gradients get one, if `gradient`
+            is set, or all that are floating-point if none does.
         least: bytes that must be moved at the small size; every tensor among the arguments once and
             every result once, if None.
         large: makes arguments for the GPU, of the device.
+        gradient: whether the backward pass counts as well, begun with ones; then `least` is needed.
     Raises:
         RuntimeError: if Triton is missing.
+        ValueError: if least is needed.
     """
-    report = inspect(wrapper, *args, least=least, **options)
-    rows = [Row("kernel", report.moved), Row("torch, eager", moved_by_torch(reference, *args))]
-    title, bound = f"{report.name}, forward", 0.0
-    if large is not None and torch.cuda.is_available() and HAVE_TRITON and not INTERPRETED:
+    if gradient and least is None:
+        raise ValueError("least must be given with gradient=True: what both passes must move")
+    how = {"least": least, "gradient": gradient} | ({"ones": True} if gradient else {})
+    report = inspect(wrapper, *args, **how, **options)
+    once = _both if gradient else _forward
+    rows = [Row("kernel", report.moved)]
+    rows.append(Row("torch, eager", moved_by_torch(once, reference, args, options)))
+    title, bound = f"{report.name}, forward{' and backward' if gradient else ''}", 0.0
+    if large is not None and torch.cuda.is_available() and not INTERPRETED:
         clock, sets = Clock(), [tuple(large("cuda")) for _ in range(2)]
-        with torch.no_grad():
-            out = reference(*sets[0], **options)
-            compiled = torch.compile(reference, dynamic=False)
-            ways = [wrapper, reference, compiled]
-            ms = [clock(lambda *a, f=f: f(*a, **options), sets) for f in ways]
-        scale = nbytes((sets[0], out)) / nbytes((args, reference(*args, **options)))
+        ways = [wrapper, reference, torch.compile(reference, dynamic=False)]
+        ms = [clock(lambda *a, f=f: once(f, a, options), sets) for f in ways]
+        scale = nbytes(sets[0]) / nbytes(args)
         bound = report.least * scale / clock.bandwidth() * 1e3
         rows = [Row(r.name, r.moved, t) for r, t in zip(rows, ms, strict=False)]
         rows.append(Row("torch.compile", 0, ms[2]))
     return Comparison(title, report.least, tuple(rows), bound)
 
 
+def _forward(function: Callable, args: Sequence, options: Mapping) -> object:
+    with torch.no_grad():
+        return function(*args, **options)
+
+
+def _both(function: Callable, args: Sequence, options: Mapping) -> object:
+    with torch.enable_grad():
+        args, options = leaves(args, dict(options), True)
+        wanted = [t for t in tree_leaves(args) if isinstance(t, Tensor) and t.requires_grad]
+        outs = [o for o in tree_leaves(function(*args, **options)) if o.requires_grad]
+        seeds = [torch.ones_like(o) for o in outs]
+        return torch.autograd.grad(outs, wanted, seeds, allow_unused=True)
+
+
 def moved_by_torch(function: Callable, *args, **options) -> int:
     """The bytes that a function's operations read and write, each operation on its own, as eager
     torch does; views move nothing."""
-    with torch.no_grad(), OnlyKernels() as watch:
+    with OnlyKernels() as watch:
         function(*args, **options)
     return watch.moved
 

@@ -17,7 +17,7 @@ OUTSIDE = ("ctypes.", "subprocess.", "os.fork", "os.exec", "os.posix_spawn")  # 
 TORCH = os.path.dirname(torch.__file__) + os.sep
 HERE = str(Path(__file__).parent) + os.sep
 INTERPRETER = os.sep.join(["triton", "runtime", "interpreter.py"])
-RUNNERS = {HERE + "guard.py"}  # where backward passes are run
+RUNNERS = {HERE + name for name in ("guard.py", "compare.py")}  # where backward passes are run
 WATCHING = (TORCH, __file__, HERE + "only_kernels.py")
 
 Place = tuple[str, int]

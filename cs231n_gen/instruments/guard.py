@@ -106,6 +106,7 @@ def watch(
     copies: bool = False,
     small: int | None = None,
     kernels: Collection[str] | None = None,
+    ones: bool = False,
 ) -> Watched:
     """Call a wrapper once, in the interpreter, under `Audit` and `OnlyKernels`.
 
@@ -118,6 +119,8 @@ def watch(
             to 4096, if None.
         kernels: the names of the kernels that may be launched; if None, those in the wrapper's
             file.
+        ones: whether the backward pass begins with ones, as that of a sum does, not with random
+            numbers.
     Raises:
         RuntimeError: if Triton is missing, or compiles in this process.
     """
@@ -134,7 +137,7 @@ def watch(
         results = tensors_in(out, "the result", "result ")
         if gradient:
             wanted = {name: t for name, t in inputs.items() if t.requires_grad}
-            gradients, upstream = _backward(results, wanted, guard)
+            gradients, upstream = _backward(results, wanted, guard, ones)
             missing = [name for name in wanted if name not in gradients]
             for name, t in gradients.items():
                 passed_on = [n for n, sent in upstream.items() if overlap(t, sent)]  # as x + y does
@@ -153,7 +156,7 @@ def watch(
 
 
 def _backward(
-    results: Mapping[str, Tensor], wanted: Mapping[str, Tensor], guard: OnlyKernels
+    results: Mapping[str, Tensor], wanted: Mapping[str, Tensor], guard: OnlyKernels, ones: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The gradients that arrive, and what was sent; both by name."""
     ends = {name: t for name, t in results.items() if t.requires_grad}
@@ -162,7 +165,9 @@ def _backward(
     with _disable_current_modes():
         random = torch.Generator().manual_seed(0)
         sent = {
-            f"the gradient of {name}": torch.randn(t.shape, generator=random).to(t.dtype)
+            f"the gradient of {name}": torch.ones_like(t)
+            if ones
+            else torch.randn(t.shape, generator=random).to(t.dtype)
             for name, t in ends.items()
         }
     guard.know(sent.values())

@@ -136,14 +136,13 @@ def launches(
 @contextlib.contextmanager
 def _watched() -> Iterator[Audit]:
     """Kernels are interpreted under an audit, and memory that nobody wrote is NaN, not chance."""
-    before = torch.are_deterministic_algorithms_enabled()
-    warn = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")
     try:
         with interpreting(), Audit() as audit:
             yield audit
     finally:
-        torch.use_deterministic_algorithms(before, warn_only=warn)
+        torch.set_deterministic_debug_mode(before)
 
 
 def plain(finding: Finding) -> list:

@@ -12,12 +12,14 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from cs231n_gen.checking.precision import budget, in_float64
+from cs231n_gen.instruments import elsewhere
 from cs231n_gen.instruments.audit import Launched
 from cs231n_gen.instruments.compile import Compiled, compile_launches
 from cs231n_gen.instruments.guard import Watched, watch
 from cs231n_gen.instruments.launches import launches_of, record
 from cs231n_gen.instruments.memory import Finding
 from cs231n_gen.instruments.picture import Touched, draw
+from cs231n_gen.kernels.launch import HAVE_TRITON, where
 
 
 @dataclass(frozen=True)
@@ -132,31 +134,44 @@ def inspect(
     *args,
     least: int | None = None,
     gradient: bool = False,
+    ones: bool = False,
     compiled: bool = False,
     **options,
 ) -> Report:
     """Call a kernel's wrapper in the interpreter, and see what its kernels did.
 
+    Where kernels are compiled in this process, another one does it (`elsewhere`), with the wrapper
+    as its file is on disk.
+
     Args:
         wrapper: `noising.noising`, or the module `noising`.
-        args, options: of the wrapper; tensors on the CPU.
+        args, options: of the wrapper; tensors on a GPU are copied to the CPU.
         least: bytes that must be moved; every tensor among the arguments once, and every result
             once, if None.
         gradient: whether its backward pass is run as well.
+        ones: whether that begins with ones, as that of a sum does, not with random numbers.
         compiled: whether the launches are compiled for a GPU, too, which takes seconds.
     Raises:
-        RuntimeError: if Triton is missing, or compiles in this process.
-        ValueError: if there is no such wrapper in the module.
+        RuntimeError: if Triton is missing.
+        ValueError: if there is no such wrapper in the module, or kernels are compiled here and it
+            stands in no file.
     """
+    if not HAVE_TRITON:
+        raise RuntimeError(where())
     if isinstance(wrapper, ModuleType):
         name = wrapper.__name__.rpartition(".")[2]
         if not hasattr(wrapper, name):
             raise ValueError(f"{wrapper.__name__} has no function {name}: pass the function itself")
         wrapper = getattr(wrapper, name)
+    if elsewhere.needed():
+        how = {"least": least, "gradient": gradient, "ones": ones, "compiled": compiled}
+        return elsewhere.inspect(wrapper, args, options, **how)
+    if any(isinstance(a, Tensor) and a.is_cuda for a in tree_leaves((args, options))):
+        args, options = elsewhere.copied((args, options))
     tensors = [a for a in tree_leaves((args, options)) if isinstance(a, Tensor)]
     gaps = any(not t.is_contiguous() for t in tensors)
     with record() as launched:
-        seen = watch(wrapper, args, options, gradient=gradient, copies=gaps)
+        seen = watch(wrapper, args, options, gradient=gradient, copies=gaps, ones=ones)
     audit = seen.audit
     everything = [*seen.inputs.values(), *seen.results.values()]
     return Report(
