@@ -64,23 +64,31 @@ def diagnose(results: list[Result]) -> str | None:
 def write(path: Path = FILE) -> None:
     """Write down what every public mistake returns, for a course that holds none of their code.
 
-    Kernels are left out where Triton is missing. What was seen of an exercise is kept in the user's
-    cache, by everything it depends on, since kernels take minutes to be interpreted.
+    Kernels are left out where Triton is missing.
     """
-    mistakes = [m for m in catalogue.load(MISTAKES) if m.public]
+    exercises = dict.fromkeys(m.exercise for m in catalogue.load(MISTAKES) if m.public)
     if importlib.util.find_spec("triton") is None:
-        mistakes = [m for m in mistakes if not m.exercise.startswith("kernels.")]
-    state, found = _state(), []
-    for exercise in tqdm(list(dict.fromkeys(m.exercise for m in mistakes)), leave=False):
-        kept = CACHE / hashlib.sha256(f"{exercise} {state}".encode()).hexdigest()
-        if not kept.is_file():
-            own = [vars(k) for k in _observe([m for m in mistakes if m.exercise == exercise])]
-            CACHE.mkdir(parents=True, exist_ok=True)
-            _write_whole(kept, json.dumps(own, ensure_ascii=False))
-        found += json.loads(kept.read_text(encoding="utf-8"))
-    _write_whole(path, json.dumps(found, ensure_ascii=False, indent=0))
+        exercises = [e for e in exercises if not e.startswith("kernels.")]
+    found = [known for e in tqdm(list(exercises), leave=False) for known in _observed(e)]
+    _write_whole(path, json.dumps([vars(k) for k in found], ensure_ascii=False, indent=0))
 
 
+def _observed(exercise: str) -> list[Known]:
+    """What the public mistakes of an exercise return, here.
+
+    It is kept in the user's cache, by all that it depends on: kernels take minutes to be
+    interpreted.
+    """
+    kept = CACHE / hashlib.sha256(f"{exercise} {_state()}".encode()).hexdigest()
+    if not kept.is_file():
+        mistakes = [m for m in catalogue.load(MISTAKES) if m.public and m.exercise == exercise]
+        CACHE.mkdir(parents=True, exist_ok=True)
+        found = [vars(k) for k in _observe(mistakes)]
+        _write_whole(kept, json.dumps(found, ensure_ascii=False))
+    return [Known(**k) for k in json.loads(kept.read_text(encoding="utf-8"))]
+
+
+@lru_cache
 def _state() -> str:
     """All that mistakes and what they return depend on, in one number."""
     folders = [PUBLIC, MISTAKES, PACKAGE]
@@ -109,7 +117,7 @@ def _known(exercise: str) -> list[Known]:
         return [k for k in _from_file() if k.exercise == exercise]
     if not MISTAKES.exists():
         return []
-    return _observe([m for m in catalogue.load(MISTAKES) if m.public and m.exercise == exercise])
+    return _observed(exercise)
 
 
 @lru_cache

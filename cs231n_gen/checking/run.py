@@ -5,7 +5,7 @@ import io
 import itertools
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -64,6 +64,8 @@ def run(
     exercises: Sequence[str] | None = None,
     student: Student | None = None,
     seed: int = 0,
+    tests: Collection[str] | None = None,
+    first: bool = False,
 ) -> list[Result]:
     """Run the tests of a folder that are marked with these exercises (all, if None).
 
@@ -73,6 +75,8 @@ def run(
         exercises: ids, `flow.loss`.
         student: whose code; by default the package's own.
         seed: of all random inputs.
+        tests: the names of those to run; all, if None.
+        first: whether to end at the first that does not pass.
     Returns:
         One result a test, in the order of the files.
     """
@@ -81,7 +85,7 @@ def run(
     paths = [_tests_of(m, folder) for m in modules] if exercises else [folder]
 
     def once(suite: Suite) -> None:
-        found.extend(suite.run(student or Student(), seed, exercises))
+        found.extend(suite.run(student or Student(), seed, exercises, None, tests, first))
 
     with_tests(paths, once)
     return found
@@ -138,17 +142,21 @@ class Suite:
         seed: int,
         exercises: Sequence[str] | None = None,
         folder: Path | None = None,
+        tests: Collection[str] | None = None,
+        first: bool = False,
     ) -> list[Result]:
-        """Run the tests of these exercises (all, if None), of this folder (any, if None).
+        """Run the tests of these exercises (all, if None), of this folder (any, if None), of these
+        names (all, if None); to the first that does not pass, if `first` is set.
 
         A student that is lost on the way is not asked any more: the tests that follow are missing.
         """
         self._student, self._seed, self._results = student, seed, []
         self._session.config.stash[SEED] = seed
         items = [i for i in self._items if _wanted(i, exercises, folder)]
+        items = [i for i in items if tests is None or i.name in tests]
         for item, following in itertools.zip_longest(items, items[1:]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if student.lost:
+            if student.lost or (first and not all(r.passed for r in self._results)):
                 break
         return self._results
 

@@ -159,31 +159,48 @@ def _named(path: Path, mark: str) -> Iterator[tuple[str, int]]:
     """The exercise that each decorated function or class of a file belongs to, and its line.
 
     A mark may be given a name first: `loss = pytest.mark.exercise("flow.loss")`, or a function that
-    returns it.
+    returns it; and so may an exercise, `LOSS = "flow.loss"`.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    names = {}
+    names, texts = {}, dict(_constants(tree))
     for node in tree.body:
-        if isinstance(node, ast.Assign) and (own := _marked(node.value, mark)):
+        if isinstance(node, ast.Assign) and (own := _marked(node.value, mark, texts)):
             names |= {t.id: own for t in node.targets if isinstance(t, ast.Name)}
         elif isinstance(node, ast.FunctionDef):
-            returned = [_marked(n.value, mark) for n in node.body if isinstance(n, ast.Return)]
+            returns = [n.value for n in node.body if isinstance(n, ast.Return)]
+            returned = [_marked(value, mark, texts) for value in returns]
             names[node.name] = next(filter(None, returned), None)
     for node in tree.body:
         for decorator in getattr(node, "decorator_list", []):
             function = decorator.func if isinstance(decorator, ast.Call) else decorator
-            own = _marked(decorator, mark) or names.get(getattr(function, "id", None))
+            own = _marked(decorator, mark, texts) or names.get(getattr(function, "id", None))
             if own:
                 yield own, decorator.lineno
 
 
-def _marked(node: ast.expr | None, mark: str) -> str | None:
-    """The exercise in `…exercise("flow.loss", …)` or `mistake("flow.loss", …)`."""
+def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """The names of texts in a file: `LOSS = "flow.loss"`, also several at once."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            many = isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple)
+            targets = node.targets[0].elts if many else node.targets
+            values = node.value.elts if many else [node.value]
+            for target, value in zip(targets, values, strict=False):
+                text = value.value if isinstance(value, ast.Constant) else None
+                if isinstance(target, ast.Name) and isinstance(text, str):
+                    yield target.id, text
+
+
+def _marked(node: ast.expr | None, mark: str, texts: dict[str, str]) -> str | None:
+    """The exercise in `…exercise("flow.loss", …)`, `mistake("flow.loss", …)` or
+    `mistake(LOSS, …)`."""
     if not isinstance(node, ast.Call) or not node.args:
         return None
     called = getattr(node.func, "attr", getattr(node.func, "id", None))
     first = node.args[0]
-    return first.value if called == mark and isinstance(first, ast.Constant) else None
+    if called != mark:
+        return None
+    return first.value if isinstance(first, ast.Constant) else texts.get(getattr(first, "id", ""))
 
 
 def _lacks(e: Exercise, cells: dict[str, Chapter], counts: dict[str, Counter]) -> Iterator[str]:

@@ -22,18 +22,27 @@ def kernel(
     x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Program i does rows i · ROWS … (i + 1) · ROWS − 1, those that exist; a row is a channel of an
-    example.
+    example, n numbers.
 
-    The first BLOCK numbers of a row stay at hand. Longer rows are read twice: their blocks' means
-    and sums of squares around these are merged (Chan, Golub and LeVeque 1979), for k numbers with
-    mean μ and m more with mean μₘ: the squares grow by (μₘ − μ)² · k m / (k + m).
+    Each row has its own μ, σ = √(variance + ε), where the variance divides by n, and style w and b:
+    out = w (x − μ) / σ + b. All is calculated in fp32, whatever the dtypes in memory.
+
+    The first BLOCK numbers of a row stay at hand, and are read once. Longer rows are read twice,
+    from there on: their blocks' means and sums of squares around these are merged (Chan, Golub and
+    LeVeque 1979), for k numbers with mean μ and m more with mean μₘ: the squares grow by
+    (μₘ − μ)² · k m / (k + m), and μ moves by (μₘ − μ) · m / (k + m).
 
     Args:
-        x, out: pointers to (rows, n) elements that lie side by side.
-        scale, bias: pointers to rows elements that lie side by side.
-        mean, inverse_std: pointers to rows fp32 numbers: μ and 1/σ, for the backward pass.
-        BLOCK: a power of 2.
+        x, out: pointers to (rows, n) elements of one dtype that lie side by side.
+        scale, bias: pointers to rows elements each that lie side by side: w and b. Their dtypes
+            may differ from x's, and from each other.
+        mean, inverse_std: pointers to rows fp32 numbers: μ and 1/σ are stored there, for the
+            backward pass.
+        rows, n: integers. The last program may have fewer than ROWS rows to do.
+        eps: ε, a float.
+        ROWS, BLOCK: powers of 2, what a program has at hand. BLOCK may be more than n, or less.
     """
+    ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     i, real = tl.arange(0, BLOCK)[None, :], row < rows
     at, there = row * n + i, real & (i < n)
@@ -59,6 +68,7 @@ def kernel(
         tl.store(out + at + k, (W * ((Xm - mu) * r) + B).to(out.dtype.element_ty), mask=more)
     tl.store(mean + row, mu, mask=real)
     tl.store(inverse_std + row, r, mask=real)
+    ### END SOLUTION
 
 
 @triton.jit
@@ -66,17 +76,27 @@ def backward_kernel(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_bias, rows, n,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does rows i · ROWS … (i + 1) · ROWS − 1, those that exist.
+    """Program i does rows i · ROWS … (i + 1) · ROWS − 1, those that exist; a row is a channel of an
+    example, n numbers.
 
-    With x̂ = (x − μ) / σ and G = upstream: d_bias = Σ G, d_scale = Σ G x̂, and
-    d_x = w / σ · (G − d_bias / n − x̂ · d_scale / n).
+    With x̂ = (x − μ) / σ and G = upstream, sums and means over a row: d_bias = Σ G, d_scale = Σ G x̂,
+    and d_x = w / σ · (G − d_bias / n − x̂ · d_scale / n). All is calculated in fp32, and rounded
+    where it is stored.
+
+    The first BLOCK numbers of a row, of x and of upstream, stay at hand and are read once. Longer
+    rows are read twice from there on: for the sums, and again for d_x.
 
     Args:
-        x, upstream, d_x: pointers to (rows, n) elements that lie side by side.
-        scale, d_scale, d_bias: pointers to rows elements that lie side by side.
-        mean, inverse_std: pointers to rows fp32 numbers: μ and 1/σ.
-        BLOCK: a power of 2.
+        x, upstream, d_x: pointers to (rows, n) elements of one dtype that lie side by side;
+            upstream is the gradient of the result.
+        scale, d_scale: pointers to rows elements of one dtype that lie side by side, w and its
+            gradient. The dtype may differ from x's.
+        d_bias: pointer to rows elements, in the dtype of the bias.
+        mean, inverse_std: pointers to rows fp32 numbers: μ and 1/σ, as `kernel` stored them.
+        rows, n: integers. The last program may have fewer than ROWS rows to do.
+        ROWS, BLOCK: powers of 2, what a program has at hand. BLOCK may be more than n, or less.
     """
+    ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     i, real = tl.arange(0, BLOCK)[None, :], row < rows
     at, there = row * n + i, real & (i < n)
@@ -102,6 +122,7 @@ def backward_kernel(
         tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
     tl.store(d_scale + row, d_W.to(d_scale.dtype.element_ty), mask=real)
     tl.store(d_bias + row, d_B.to(d_bias.dtype.element_ty), mask=real)
+    ### END SOLUTION
 
 
 def reference(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:

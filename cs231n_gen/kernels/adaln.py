@@ -1,4 +1,4 @@
-"""adaLN(x) = (x − μ) / σ · (1 + scale) + shift of a DiT block (slides 91–97; Peebles, Xie 2023).
+"""adaLN(x) = (x − μ) / σ · (1 + scale) + shift of a DiT block (slides 98–100; Peebles, Xie 2023).
 
 μ and σ are those of one token, over its D numbers; scale and shift belong to an example, and are
 made of its level and its condition.
@@ -22,14 +22,22 @@ PROGRAMS = 512  # that keep a large GPU busy
 def kernel(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Program (i, j) does ROWS tokens of example i, from token j · ROWS on.
+    """Program (i, j) does ROWS tokens of example i, from token j · ROWS on, those that exist.
+
+    A token is D numbers. μ is their mean, σ = √(mean (x − μ)² + eps), and out = (x − μ) / σ · (1 +
+    scale) + shift. Everything is calculated in fp32; out is stored in its own dtype.
 
     Args:
-        x, out: pointers to (batch, T, D) elements that lie side by side.
-        scale, shift: pointers to (batch, D) elements that lie side by side.
-        mean, inverse_std: pointers to (batch, T) fp32 numbers: μ and 1/σ, for the backward pass.
-        BLOCK: a power of 2, at least D.
+        x, out: pointers to (batch, T, D) elements that lie side by side, of one dtype.
+        scale, shift: pointers to (batch, D) elements that lie side by side, of any dtypes.
+        mean, inverse_std: pointers to (batch, T) fp32 numbers that lie side by side: where μ and
+            1/σ of every token are stored, for the backward pass.
+        T, D: tokens of an example, and numbers of a token.
+        eps: a float.
+        ROWS: a power of 2, which need not divide T and may be more.
+        BLOCK: a power of 2, at least D: the numbers of a token fit.
     """
+    ### BEGIN SOLUTION
     example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
@@ -44,6 +52,7 @@ def kernel(
     tl.store(out + row * D + i, Y.to(out.dtype.element_ty), mask=there)
     tl.store(mean + row, mu, mask=t < T)
     tl.store(inverse_std + row, r, mask=t < T)
+    ### END SOLUTION
 
 
 @triton.jit
@@ -51,18 +60,26 @@ def backward_kernel(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program (i, j) does CHUNK tokens of example i, from token j · CHUNK on, ROWS at a time.
+    """Program (i, j) does CHUNK tokens of example i, from token j · CHUNK on, those that exist, and
+    ROWS of them at a time.
 
-    With x̂ = (x − μ) / σ and g = upstream · (1 + scale): d_x = (g − mean g − x̂ · mean g x̂) / σ.
-    Every token of the example adds to d_scale and d_shift; the sums over a chunk are left apart.
+    With x̂ = (x − μ) / σ and g = upstream · (1 + scale): d_x = (g − mean g − x̂ · mean g x̂) / σ, the
+    means over the D numbers of a token. Every token of an example adds upstream · x̂ to its d_scale
+    and upstream to its d_shift: program (i, j) stores the sums over its own chunk, and the wrapper
+    adds those of the chunks. Everything is calculated in fp32; d_x is stored in its own dtype.
 
     Args:
-        x, upstream, d_x: pointers to (batch, T, D) elements that lie side by side.
-        scale: pointer to (batch, D) elements that lie side by side.
-        mean, inverse_std: pointers to (batch, T) fp32 numbers: μ and 1/σ.
-        d_scale, d_shift: pointers to (batch, chunks, D) fp32 numbers.
-        BLOCK: a power of 2, at least D.
+        x, upstream, d_x: pointers to (batch, T, D) elements that lie side by side, of one dtype.
+        scale: pointer to (batch, D) elements that lie side by side, of any dtype.
+        mean, inverse_std: pointers to (batch, T) fp32 numbers: μ and 1/σ, as `kernel` stored them.
+        d_scale, d_shift: pointers to (batch, chunks, D) fp32 numbers that lie side by side; chunks
+            is tl.num_programs(1).
+        T, D: tokens of an example, and numbers of a token.
+        CHUNK: a multiple of ROWS, which need not divide T and may be more.
+        ROWS: a power of 2.
+        BLOCK: a power of 2, at least D: the numbers of a token fit.
     """
+    ### BEGIN SOLUTION
     example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
@@ -84,6 +101,7 @@ def backward_kernel(
     part = (example * tl.num_programs(1) + tl.program_id(1)) * D + i
     tl.store(d_scale + part, d_S, mask=i < D)
     tl.store(d_shift + part, d_H, mask=i < D)
+    ### END SOLUTION
 
 
 def reference(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

@@ -12,12 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cs231n_gen.kernels.attention_backward import (
-    backward_kernel,
-    delta_of,
-    query_backward_kernel,
-)
-from cs231n_gen.kernels.attention_tiles import in_rows, in_units, keep, programs, tile, tiles
+from cs231n_gen.kernels.attention_backward import delta_of, key_gradients, query_gradient
+from cs231n_gen.kernels.attention_tiles import in_rows, keep, numbers, programs, tile
 from cs231n_gen.kernels.launch import check_alike, check_shape, tl, triton, uses_kernel
 
 WIDEST = 128  # numbers of a head: tiles of q, k, v and of their gradients must fit on the chip
@@ -31,16 +27,33 @@ def attend(
 ):  # fmt: skip
     """The peak m, the sum l of weights, and O, the sum of weights · v, after more keys.
 
+    The score of a query and a key is scale · q · k, in bits; m is a query's largest so far, and a
+    key that it sees has the weight 2^(score − m). For each tile of keys: the new peak is the larger
+    of m and the tile's largest score; l and O fade by 2^(m − new peak); then the weights of the
+    tile, relative to the new peak, are added to l, and weights · v to O. A key that a query does
+    not see neither raises its peak nor adds to its sums, whatever its numbers are.
+
+    All is in fp32, but for what `tl.dot` multiplies: tiles as they were loaded, and the weights in
+    the dtype of v. With input_precision="ieee" it does not round fp32 to TF32.
+
     Args:
-        Q: queries first … first + ROWS − 1, (ROWS, BLOCK).
-        k, v: pointers to the keys and values of this head, S of them.
-        visible: pointer to S bytes, 0 where a key is hidden; or None.
-        m, l, O: before these keys, (ROWS,), (ROWS,) and (ROWS, BLOCK). If m is −∞ still, each query
-            must see a key of the first tile.
+        Q: queries first … first + ROWS − 1, (ROWS, BLOCK), 0 beyond the last one and beyond D.
+        k, v: pointers to the keys and values of this head, S of them: number d of token s is at
+            s · k_token + d, and s · v_token + d. `tile` loads a tile of them.
+        visible: pointer to S bytes, 0 where a key is hidden from all queries; or None.
+        m, l, O: before these keys, fp32, (ROWS,), (ROWS,) and (ROWS, BLOCK). At the very first m is
+            −∞, l and O are 0: then each query sees a key of the first tile. Later a tile may hold
+            none that it sees.
         begin, end: the keys to attend to, begin … end − 1, KEYS at a time.
-        scale: scale · log₂ e.
-        MASKED: whether there are keys in these tiles that not all of the queries see.
+        scale: scale · log₂ e, which is positive.
+        MASKED: whether there are keys in these tiles that not all of the queries see. If so, query
+            t sees key s if s < S, s ≤ t (only if CAUSAL) and visible[s] ≠ 0 (unless it is None). If
+            not, all see all, and end − begin is a multiple of KEYS.
+        D, BLOCK: the numbers of a token, and a power of 2 that is at least D and 16.
+    Returns:
+        m, l and O after these keys, shaped as before.
     """
+    ### BEGIN SOLUTION
     t = first + tl.arange(0, ROWS)[:, None]
     for start in range(begin, end, KEYS):
         s = start + tl.arange(0, KEYS)[None, :]
@@ -61,6 +74,7 @@ def attend(
         O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
         m = peak
     return m, l, O
+    ### END SOLUTION
 
 
 @triton.jit
@@ -159,11 +173,9 @@ class Attention(torch.autograd.Function):
         q, k, v = in_rows(q), in_rows(k), in_rows(v)
         out = q.new_empty(q.shape)
         stats = q.new_empty((*q.shape[:2], 2, q.shape[2]), dtype=torch.float32)
-        unit, strides = in_units(q, k, v)
-        ctx.sizes = [*strides, q.shape[1], q.shape[2], k.shape[2], scale * math.log2(math.e)]
-        ctx.options = {"UNIT": unit, "CAUSAL": bool(causal)}
-        options = ctx.options | tiles("kernel", q)
-        kernel[programs(q, options["ROWS"])](q, k, v, out, stats, *ctx.sizes, **options)
+        sizes, options = numbers("kernel", q, k, v, causal, scale)
+        kernel[programs(q, options["ROWS"])](q, k, v, out, stats, *sizes, **options)
+        ctx.causal, ctx.scale = causal, scale
         ctx.save_for_backward(q, k, v, out, stats)
         return out
 
@@ -172,16 +184,12 @@ class Attention(torch.autograd.Function):
     def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, stats = ctx.saved_tensors
         upstream = upstream.contiguous()
-        given = q, k, v, upstream, stats, delta_of(out, upstream)
-        d_q, d_k, d_v = (x.new_empty(x.shape) for x in (q, k, v))
+        given = q, k, v, upstream, stats, delta_of(out, upstream), ctx.causal, ctx.scale
+        d_q = d_k = d_v = None
         if any(ctx.needs_input_grad[1:3]):
-            options = ctx.options | tiles("backward_kernel", q)
-            grid = programs(k, options["KEYS"])
-            backward_kernel[grid](*given, d_k, d_v, *ctx.sizes, **options)
+            d_k, d_v = key_gradients(*given)
         if ctx.needs_input_grad[0]:
-            options = ctx.options | tiles("query_backward_kernel", q)
-            grid = programs(q, options["ROWS"])
-            query_backward_kernel[grid](*given, d_q, *ctx.sizes, **options)
+            d_q = query_gradient(*given)
         return d_q, d_k, d_v, None, None
 
 

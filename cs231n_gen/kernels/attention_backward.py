@@ -4,13 +4,14 @@
     d_k = scale · d_Sᵀ q,  with g the gradient of out and the sum over the numbers of a token
 
 One kernel goes through the queries for a tile of keys, another through the keys for a tile of
-queries, so that no two programs add to one number.
+queries, so that no two programs add to one number. Either has a wrapper: `key_gradients` and
+`query_gradient`. The scale of scores is scale · log₂ e here, as in `attention`: 2^x for e^x.
 """
 
 import torch
 from torch import Tensor
 
-from cs231n_gen.kernels.attention_tiles import keep, tile
+from cs231n_gen.kernels.attention_tiles import in_rows, keep, numbers, programs, tile
 from cs231n_gen.kernels.launch import tl, triton
 
 DELTAS = 32  # rows that a program of `preprocess_kernel` does
@@ -47,15 +48,30 @@ def keys_backward(
 ):  # fmt: skip
     """The gradients of a tile of keys and values after more queries; that of K lacks the scale.
 
-    Everything is transposed, a key a row: P is 2^(score − m) / l, d_V = P · upstream, and
-    d_K = d_S · q with d_S = P · (v · upstream − delta).
+    Everything is transposed, a key a row: P, (KEYS, ROWS), is 2^(score − m) / l with score = scale
+    · k · q, and 0 where a query did not see the key. For each tile of queries d_V grows by P ·
+    upstream, and d_K by d_S · q, with d_S = P · (v · upstream − delta).
+
+    All is in fp32, but for what `tl.dot` multiplies: tiles as they were loaded, P in the dtype of
+    upstream, d_S in that of q. With input_precision="ieee" it does not round fp32 to TF32.
 
     Args:
-        K, V: keys and values first … first + KEYS − 1, (KEYS, BLOCK).
-        q, upstream, stats, delta: pointers to this head's, for T queries.
-        begin, end: the queries that attended, begin … end − 1, ROWS at a time.
+        K, V: keys and values first … first + KEYS − 1, (KEYS, BLOCK), 0 beyond the last key and
+            beyond D. What comes of rows beyond the last key is not stored.
+        d_K, d_V: the gradients before these queries, fp32, (KEYS, BLOCK).
+        q, upstream: pointers to this head's T queries and to the gradients of their results: number
+            d of token t is at t · q_token + d, and at t · D + d. `tile` loads a tile of them.
+        stats: pointer to 2 · T fp32 numbers, m of each query and then 1/l of each query.
+        delta: pointer to T fp32 numbers, Σ out · upstream of each query.
+        begin, end: the queries that attended, begin … end − 1, ROWS at a time. Those of a last
+            tile that are not there, t ≥ T, add nothing.
+        scale: scale · log₂ e.
         CAUSAL: whether query t saw keys 0 … t alone.
+        D, BLOCK: the numbers of a token, and a power of 2 that is at least D and 16.
+    Returns:
+        d_K and d_V after these queries, shaped as before.
     """
+    ### BEGIN SOLUTION
     s = first + tl.arange(0, KEYS)[:, None]
     for start in range(begin, end, ROWS):
         t = start + tl.arange(0, ROWS)[None, :]
@@ -71,6 +87,7 @@ def keys_backward(
         d_S = P * (d_P - tl.load(delta + t, mask=t < T, other=0.0))
         d_K = tl.dot(d_S.to(Q.dtype), Q, d_K, input_precision="ieee")
     return d_K, d_V
+    ### END SOLUTION
 
 
 @triton.jit
@@ -117,11 +134,24 @@ def queries_backward(
 ):  # fmt: skip
     """The gradient of a tile of queries after more keys, d_S · k; it lacks the scale.
 
+    P, (ROWS, KEYS), is 2^(score − m) / l with score = scale · q · k, and 0 where a query did not
+    see the key. For each tile of keys d_Q grows by d_S · k, with d_S = P · (upstream · v − delta).
+
+    All is in fp32, but for what `tl.dot` multiplies: tiles as they were loaded, and d_S in the
+    dtype of k. With input_precision="ieee" it does not round fp32 to TF32.
+
     Args:
-        Q, G, d_Q: queries first … first + ROWS − 1, upstream gradients, gradients, (ROWS, BLOCK).
-        m, r, delta: the peak m, 1/l, and Σ out · upstream, (ROWS, 1).
-        k, v, visible, begin, end, MASKED: as in `attend`.
+        Q, G: queries first … first + ROWS − 1 and the gradients of their results, (ROWS, BLOCK), 0
+            beyond the last query and beyond D.
+        m, r, delta: of each query the peak m, 1/l, and Σ out · upstream, fp32, (ROWS, 1). Beyond
+            the last query m is ∞, r and delta are 0.
+        d_Q: the gradient before these keys, fp32, (ROWS, BLOCK).
+        k, v, visible, begin, end, S, k_token, v_token, scale, MASKED, CAUSAL, D, BLOCK: as in
+            `attend`, whose masks hold here too.
+    Returns:
+        d_Q after these keys, shaped as before.
     """
+    ### BEGIN SOLUTION
     t = first + tl.arange(0, ROWS)[:, None]
     for start in range(begin, end, KEYS):
         s = start + tl.arange(0, KEYS)[None, :]
@@ -139,6 +169,7 @@ def queries_backward(
         d_S = P * (tl.dot(G, tl.trans(V), input_precision="ieee") - delta)
         d_Q = tl.dot(d_S.to(K.dtype), K, d_Q, input_precision="ieee")
     return d_Q
+    ### END SOLUTION
 
 
 @triton.jit
@@ -191,3 +222,44 @@ def delta_of(out: Tensor, upstream: Tensor) -> Tensor:
         out, upstream, delta, n, ROWS=DELTAS, D=dim, BLOCK=block
     )
     return delta
+
+
+def key_gradients(
+    q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, stats: Tensor, delta: Tensor,
+    causal: bool = False, scale: float | None = None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """The gradients of keys and values, from what attention left.
+
+    Args:
+        q, k, v, causal, scale: as they were given to `attention`, of any strides.
+        upstream: the gradient of the result, shaped like q, of any strides.
+        stats: (batch, heads, 2, tokens) fp32, m and 1/l of each query, with m in bits.
+        delta: (batch, heads, tokens) fp32, see `delta_of`.
+    Returns:
+        d_k and d_v, new tensors like k.
+    """
+    q, k, v = in_rows(q), in_rows(k), in_rows(v)
+    given = q, k, v, *(x.contiguous() for x in (upstream, stats, delta))
+    sizes, options = numbers("backward_kernel", q, k, v, causal, scale)
+    d_k, d_v = k.new_empty(k.shape), v.new_empty(v.shape)
+    backward_kernel[programs(k, options["KEYS"])](*given, d_k, d_v, *sizes, **options)
+    return d_k, d_v
+
+
+def query_gradient(
+    q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, stats: Tensor, delta: Tensor,
+    causal: bool = False, scale: float | None = None,
+) -> Tensor:  # fmt: skip
+    """The gradient of queries, from what attention left.
+
+    Args:
+        q, k, v, upstream, stats, delta, causal, scale: as for `key_gradients`.
+    Returns:
+        d_q, a new tensor like q.
+    """
+    q, k, v = in_rows(q), in_rows(k), in_rows(v)
+    given = q, k, v, *(x.contiguous() for x in (upstream, stats, delta))
+    sizes, options = numbers("query_backward_kernel", q, k, v, causal, scale)
+    d_q = q.new_empty(q.shape)
+    query_backward_kernel[programs(q, options["ROWS"])](*given, d_q, *sizes, **options)
+    return d_q

@@ -1,5 +1,7 @@
 """What the kernels of attention share: tiles of tokens, their sizes, and where tokens lie."""
 
+import math
+
 from torch import Tensor
 
 from cs231n_gen.kernels.launch import tl, triton
@@ -76,3 +78,13 @@ def in_units(*tensors: Tensor) -> tuple[int, list[int]]:
     used = [s for x in tensors for s, n in zip(x.stride()[:3], x.shape, strict=False) if n > 1]
     unit = 1 if any(s % 8 for s in used) else 8
     return unit, [s // unit for three in strides for s in three]
+
+
+def numbers(
+    name: str, q: Tensor, k: Tensor, v: Tensor, causal: bool, scale: float | None
+) -> tuple[list, dict]:
+    """The numbers that a kernel of attention takes behind its pointers, and its constants."""
+    unit, strides = in_units(q, k, v)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    sizes = [*strides, q.shape[1], q.shape[2], k.shape[2], scale * math.log2(math.e)]
+    return sizes, {"UNIT": unit, "CAUSAL": bool(causal), **tiles(name, q)}

@@ -19,14 +19,21 @@ BLOCK = 1024
 def kernel(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
     """Program i writes partials[i], the sum of weight · softplus(sign · ℓ) over its own block of ℓ.
 
+    A block is elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist; nothing else is added. The
+    weight is a sum's part in the loss, 1/n for a mean. It calculates in fp32, whatever the dtype
+    of the logits.
+
     Nothing overflows when softplus(y) = max(y, 0) + log(1 + e), e = exp(−|y|); and 1 + e, rounded
     to u, has lost the end of a small e: log(1 + e) = log u − ((u − 1) − e) / u puts it back.
 
     Args:
         logits: pointer to n elements that lie side by side.
-        partials: pointer to one fp32 number a program.
+        partials: pointer to one fp32 number a program, which holds nothing yet.
         sign, weight: floats; sign is 1 or −1.
+        n: the number of logits.
+        BLOCK: logits of a program, a power of 2; the last block may stick out.
     """
+    ### BEGIN SOLUTION
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = i < n
     y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
@@ -34,17 +41,28 @@ def kernel(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
     u = 1 + e
     softplus = tl.where(y > 0, y, 0.0) + tl.log(u) - ((u - 1) - e) / u
     tl.store(partials + tl.program_id(0), weight * tl.sum(tl.where(there, softplus, 0.0)))
+    ### END SOLUTION
 
 
 @triton.jit
 def backward_kernel(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
     """Program i writes its block of upstream · weight · sign · sigmoid(sign · ℓ).
 
+    That is the gradient of `upstream · Σ partials` with respect to each ℓ, calculated anew from the
+    logits. A block is elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist. It calculates in
+    fp32, whatever the dtype of the logits, and rounds once, when it stores.
+
+    No exponential overflows when sigmoid(y) is 1 / (1 + e) for y > 0, and e / (1 + e) otherwise,
+    with e = exp(−|y|); and a small one keeps its digits, which 1 − 1 / (1 + e) would lose.
+
     Args:
-        logits, gradient: pointers to n elements that lie side by side.
-        upstream: pointer to one fp32 number.
-        sign, weight: floats; sign is 1 or −1.
+        logits, gradient: pointers to n elements of one dtype that lie side by side.
+        upstream: pointer to one fp32 number, the gradient of the loss.
+        sign, weight: floats, those of the forward pass; sign is 1 or −1.
+        n: the number of logits.
+        BLOCK: logits of a program, a power of 2; the last block may stick out.
     """
+    ### BEGIN SOLUTION
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = i < n
     y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
@@ -52,6 +70,7 @@ def backward_kernel(logits, upstream, gradient, sign, weight, n, BLOCK: tl.const
     sigmoid = tl.where(y > 0, 1.0, e) / (1 + e)
     G = tl.load(upstream) * weight * sign * sigmoid
     tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+    ### END SOLUTION
 
 
 def reference(real_logits: Tensor, fake_logits: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""x + gate · y, how a DiT block adds to its tokens (slides 91–97; Peebles and Xie 2023).
+"""x + gate · y, how a DiT block adds to its tokens (slides 98–100; Peebles and Xie 2023).
 
 The gate belongs to an example, and is made of its level and its condition. adaLN-Zero starts with
 gate = 0, as the identity.
@@ -14,13 +14,19 @@ from cs231n_gen.kernels.launch import check_alike, tl, triton, uses_kernel
 
 @triton.jit
 def kernel(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """Program (i, j) does x + gate · y for ROWS tokens of example i, from token j · ROWS on.
+    """Program (i, j) does ROWS tokens of example i, from token j · ROWS on, those that exist.
+
+    out = x + gate · y, calculated in fp32 and stored in the dtype of out.
 
     Args:
-        x, y, out: pointers to (batch, T, D) elements that lie side by side.
-        gate: pointer to (batch, D) elements that lie side by side.
-        BLOCK: a power of 2, at least D.
+        x, y, out: pointers to (batch, T, D) elements that lie side by side, of one dtype.
+        gate: pointer to (batch, D) elements that lie side by side, of any dtype: all tokens of an
+            example share its gate.
+        T, D: tokens of an example, and numbers of a token.
+        ROWS: a power of 2, which need not divide T and may be more.
+        BLOCK: a power of 2, at least D: the numbers of a token fit.
     """
+    ### BEGIN SOLUTION
     example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
@@ -29,6 +35,7 @@ def kernel(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
     Y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
     tl.store(out + at, (X + A * Y).to(out.dtype.element_ty), mask=there)
+    ### END SOLUTION
 
 
 @triton.jit
@@ -36,16 +43,25 @@ def backward_kernel(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program (i, j) does CHUNK tokens of example i, from token j · CHUNK on, ROWS at a time.
+    """Program (i, j) does CHUNK tokens of example i, from token j · CHUNK on, those that exist, and
+    ROWS of them at a time.
 
-    d_y = gate · upstream, and the sum of y · upstream over the chunk; d_x is upstream itself.
+    d_y = gate · upstream. Every token of an example adds y · upstream to its d_gate: program (i, j)
+    stores the sum over its own chunk, and the wrapper adds those of the chunks. d_x is upstream
+    itself, which the wrapper passes on. Everything is calculated in fp32; d_y is stored in its own
+    dtype.
 
     Args:
-        gate: pointer to (batch, D) elements that lie side by side.
-        y, upstream, d_y: pointers to (batch, T, D) elements that lie side by side.
-        d_gate: pointer to (batch, chunks, D) fp32 numbers.
-        BLOCK: a power of 2, at least D.
+        gate: pointer to (batch, D) elements that lie side by side, of any dtype.
+        y, upstream, d_y: pointers to (batch, T, D) elements that lie side by side, of one dtype.
+        d_gate: pointer to (batch, chunks, D) fp32 numbers that lie side by side; chunks is
+            tl.num_programs(1).
+        T, D: tokens of an example, and numbers of a token.
+        CHUNK: a multiple of ROWS, which need not divide T and may be more.
+        ROWS: a power of 2.
+        BLOCK: a power of 2, at least D: the numbers of a token fit.
     """
+    ### BEGIN SOLUTION
     example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
@@ -59,6 +75,7 @@ def backward_kernel(
         tl.store(d_y + at, (A * G).to(d_y.dtype.element_ty), mask=there)
     part = example * tl.num_programs(1) + tl.program_id(1)
     tl.store(d_gate + part * D + i, d_A, mask=i < D)
+    ### END SOLUTION
 
 
 def reference(x: Tensor, gate: Tensor, y: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""x ← x − dt v_cfg, v_cfg = (1 + w) v_y − w v_∅, in one pass (slides 61–69)."""
+"""x ← x − dt v_cfg, v_cfg = (1 + w) v_y − w v_∅, in one pass (slides 61–72)."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,17 @@ BLOCK = 1024
 def kernel(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
     """Program i takes one guided step for elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist.
 
+        x_next = x − dt ((1 + w) v_y − w v_∅)
+
+    It calculates in fp32, whatever the dtype of the tensors, and rounds once, when it stores.
+
     Args:
-        x, v_y, v_null, x_next: pointers to n elements that lie side by side.
+        x, v_y, v_null, x_next: pointers to n elements of one dtype that lie side by side.
         w, dt: floats, the guidance and the step.
+        n: elements of each tensor.
+        BLOCK: elements of a program, a power of 2; the last block may stick out of the tensors.
     """
+    ### BEGIN SOLUTION
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = i < n
     X = tl.load(x + i, mask=there).to(tl.float32)
@@ -23,6 +30,7 @@ def kernel(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
     V_null = tl.load(v_null + i, mask=there).to(tl.float32)
     v_cfg = (1 + w) * V_y - w * V_null
     tl.store(x_next + i, (X - dt * v_cfg).to(x_next.dtype.element_ty), mask=there)
+    ### END SOLUTION
 
 
 def reference(x: Tensor, v_y: Tensor, v_null: Tensor, w: float, dt: float) -> Tensor:

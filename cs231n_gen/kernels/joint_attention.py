@@ -1,4 +1,4 @@
-"""Attention over image and text together, each in tensors of its own (slides 98–103).
+"""Attention over image and text together, each in tensors of its own (slides 98–102).
 
 MM-DiT (SD3, Esser et al. 2024) projects image tokens and text tokens by weights of their own, and
 lets every token attend to the tokens of both. Here both are read where they lie: queries attend to
@@ -27,17 +27,23 @@ def kernel(
     """Program i does queries j·ROWS … of a head, all j of the first head first; the queries are
     those of the image or those of the text.
 
+    They attend to all keys of the image and to the visible ones of the text, as if these stood in
+    one tensor: `attend` goes on with the m, l and O that come of it. The image comes first, since a
+    text may be all padding; its whole tiles of keys need no mask. The result is O / l.
+
     Args:
         q: pointer to (batch, heads, T, D) elements; those of a token lie side by side, and three
             strides, in units of UNIT elements, say how far it is to the next example, head, token.
         image_k, image_v: likewise, of `images` tokens, at least 1; both have the same strides.
         text_k, text_v: likewise, of `texts` tokens.
-        visible: pointer to (batch, texts) bytes, 0 where a key is padding; or None.
+        visible: pointer to (batch, texts) bytes, 0 where a key is padding; or None: all are words.
         out: pointer to (batch, heads, T, D) elements that lie side by side.
-        stats: pointer to (batch, heads, 2, T) fp32 numbers, m and 1/l, for the backward pass.
+        stats: pointer to (batch, heads, 2, T) fp32 numbers, m and 1/l, which are stored for the
+            backward pass: of each head m of all its queries, then 1/l of all.
         scale: scale · log₂ e.
-        BLOCK: a power of 2, at least D.
+        BLOCK: a power of 2, at least D and 16.
     """
+    ### BEGIN SOLUTION
     blocks = tl.cdiv(T, ROWS)
     head, first = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks * ROWS
     example, h = head // heads, head % heads
@@ -45,8 +51,7 @@ def kernel(
     text = (example * text_example + h * text_head) * UNIT
     q += (example * q_example + h * q_head) * UNIT
     Q = tile(q, first, q_token * UNIT, T, ROWS, D, BLOCK)
-    m = tl.full([ROWS], float("-inf"), tl.float32)
-    l = tl.zeros([ROWS], tl.float32)
+    m, l = tl.full([ROWS], float("-inf"), tl.float32), tl.zeros([ROWS], tl.float32)
     O = tl.zeros([ROWS, BLOCK], tl.float32)
     m, l, O = attend(
         Q, image_k + image, image_v + image, None, m, l, O, first, 0, images // KEYS * KEYS,
@@ -66,6 +71,7 @@ def kernel(
     t = first + tl.arange(0, ROWS)
     tl.store(stats + head * 2 * T + t, m, mask=t < T)
     tl.store(stats + head * 2 * T + T + t, 1 / l, mask=t < T)
+    ### END SOLUTION
 
 
 @triton.jit
@@ -240,14 +246,8 @@ class JointAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        saved = ctx.saved_tensors
-        image, text, outs, stats, visible = (
-            saved[:3],
-            saved[3:6],
-            saved[6:8],
-            saved[8:10],
-            saved[10],
-        )
+        *saved, visible = ctx.saved_tensors
+        image, text, outs, stats = saved[:3], saved[3:6], saved[6:8], saved[8:]
         upstream = [g.contiguous() for g in upstream]
         delta = [delta_of(out, g) for out, g in zip(outs, upstream, strict=True)]
         back = [list(of) for of in zip((image[0], text[0]), upstream, stats, delta, strict=True)]
@@ -275,6 +275,5 @@ def _alike(*three: Tensor) -> Three:
 def _sizes(name: str, mine: Tensor, image: Three, text: Three, scale: float) -> tuple[dict, list]:
     """Constants and options of a kernel, and the integers it takes, for a stream's own tokens."""
     unit, strides = in_units(mine, image[0], text[0])
-    heads, tokens = mine.shape[1:3]
-    sizes = [*strides, heads, tokens, image[0].shape[2], text[0].shape[2], scale]
+    sizes = [*strides, *mine.shape[1:3], image[0].shape[2], text[0].shape[2], scale]
     return {"UNIT": unit, **tiles(name, mine)}, sizes

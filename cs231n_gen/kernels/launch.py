@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -72,7 +73,7 @@ def interpreting() -> Iterator[None]:
         return
     from cs231n_gen.instruments import compat  # which asks this module for Triton
 
-    with compat.mended():
+    with compat.mended(), np.errstate(all="ignore"):  # a GPU does not warn of a NaN either
         _interpreting = True
         try:
             yield

@@ -1,4 +1,4 @@
-"""argmin_k ‖z_n − e_k‖² without the N × K matrix of distances (slides 119–121; VQ-VAE, 2017).
+"""argmin_k ‖z_n − e_k‖² without the N × K matrix of distances (slides 120–121; VQ-VAE, 2017).
 
 ‖z − e‖² = ‖z‖² − 2 z·e + ‖e‖², of which ‖z‖² is the same for every code and is left out.
 """
@@ -17,13 +17,24 @@ def kernel(
     z, codes, index, N, K, D,
     ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i finds the nearest codes of rows i·ROWS …, going through all codes once.
+    """Program i finds the nearest codes of rows i·ROWS … (i + 1)·ROWS − 1, those that exist, going
+    through all codes once.
+
+    It reads its rows once, and then the codes, CODES at a time; of each row it keeps the least
+    ‖e_k‖² − 2 z·e_k so far and the number k of that code. All products of a tile are one `tl.dot`
+    of the numbers as they came, whose sums are fp32 (with input_precision="ieee", or float32 is
+    rounded to ten bits); squares, their sums and the scores are fp32 too. Nothing is read beyond
+    N, K or D: numbers beyond D count as 0, and a code beyond K is never the nearest. Of codes with
+    one score the first is kept.
 
     Args:
-        z: pointer to (N, D), codes: to (K, D), both without gaps.
+        z: pointer to (N, D), codes: to (K, D), both without gaps, of one dtype.
         index: pointer to (N,) int32, where the numbers of the codes go.
-        BLOCK: a power of 2 that is at least D.
+        N, K, D: how many rows, codes, and numbers of each.
+        ROWS, CODES: the sides of a tile of scores, powers of 2 from 16.
+        BLOCK: a power of 2 from 16 that is at least D.
     """
+    ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     d = tl.arange(0, BLOCK)
     Z = tl.load(
@@ -43,6 +54,7 @@ def kernel(
         nearest = tl.where(here < least, begin + at, nearest)
         least = tl.minimum(here, least)
     tl.store(index + row, nearest, mask=row < N)
+    ### END SOLUTION
 
 
 def reference(z: Tensor, codes: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""x_t = a(t) x + b(t) z and v = c(t) x + d(t) z in one pass (slides 44 and 104).
+"""x_t = a(t) x + b(t) z and v = c(t) x + d(t) z in one pass (slides 44 and 109–110).
 
 The noise z is read from memory, or drawn where it is used, by a generator that counts: Philox
 (Salmon et al., SC 2011) makes four random words of a counter and a key, without any state.
@@ -18,11 +18,18 @@ BLOCK = 1024
 def kernel(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
     """Program (i, j) does block j of example i: both results from one reading of x and z.
 
+        x_t = a[i] x + b[i] z,   v = c[i] x + d[i] z
+
+    A block is elements j·BLOCK … (j + 1)·BLOCK − 1 of the example, those that exist. It calculates
+    in fp32, whatever the dtype of the tensors, and rounds once, when it stores.
+
     Args:
-        x, z, x_t, v: pointers to (batch, n) elements that lie side by side.
+        x, z, x_t, v: pointers to (batch, n) elements of one dtype that lie side by side.
         a, b, c, d: pointers to (batch,) fp32 numbers.
         n: elements of one example.
+        BLOCK: elements of a program, a power of 2; an example's last block may stick out of it.
     """
+    ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     there, at = i < n, row * n + i
@@ -32,21 +39,32 @@ def kernel(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
     target = tl.load(c + row) * X + tl.load(d + row) * Z
     tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
     tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+    ### END SOLUTION
 
 
 @triton.jit
 def random_kernel(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
     """Program (i, j) does block j of example i with noise of its own: only x is read.
 
-    Four elements that lie side by side share a counter, (their place in the example / 4, i), so
-    z depends on the seed, the example and the place in it, and not on BLOCK.
+        x_t = a[i] x + b[i] z,   v = c[i] x + d[i] z
+
+    z is what `tl.randn4x(seed, counter)` draws: four tensors z0, z1, z2, z3 of normal numbers for a
+    tensor of counters. Four elements that lie side by side share a counter: elements 4 p, 4 p + 1,
+    4 p + 2, 4 p + 3 of example i get z0, z1, z2, z3 of counter 2³² i + p, an int64. So z depends
+    on the seed, the example and the place in it, and not on BLOCK. (`tl.interleave(f, g)` is f[0],
+    g[0], f[1], g[1], ….)
+
+    A block is elements j·BLOCK … (j + 1)·BLOCK − 1 of the example, those that exist. It calculates
+    in fp32, whatever the dtype of the tensors, and rounds once, when it stores.
 
     Args:
-        x, x_t, v: pointers to (batch, n) elements that lie side by side.
+        x, x_t, v: pointers to (batch, n) elements of one dtype that lie side by side.
         seed: an integer, the key.
         a, b, c, d: pointers to (batch,) fp32 numbers.
-        n: elements of one example.
+        n: elements of one example, which 4 need not divide.
+        BLOCK: elements of a program, a power of 2 from 4; an example's last block may stick out.
     """
+    ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64)
     four = tl.program_id(1) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
     z0, z1, z2, z3 = tl.randn4x(seed, (row << 32) + four)
@@ -58,6 +76,7 @@ def random_kernel(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
     target = tl.load(c + row) * X + tl.load(d + row) * Z
     tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
     tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+    ### END SOLUTION
 
 
 def reference(

@@ -24,17 +24,29 @@ def kernel(
     CHANNELS: tl.constexpr,
 ):
     """Program (i, j) moves block i of all pixels, none of which is in two examples, and of these
-    block j of the channels.
+    block j of the channels:
+
+        tokens[n, h // P · (W/P) + w // P, (h % P · P + w % P) · C + c] = x[n, c, h, w]
+
+    An example has ⌈H·W / PIXELS⌉ blocks of pixels, and block i is the next one after block i − 1:
+    the first example's come first. Pixel number h·W + w of an example is the one at (h, w). The
+    last block of an example may stick out beyond its H·W pixels, and the last of the channels
+    beyond C: nothing is read or written there. Places may be too large for 32 bits: count
+    examples, and with them all that follows, in int64.
 
     A tile is read along rows of the image and written along features: both ways neighbours in
     memory go together, and Triton turns the tile round in between.
 
     Args:
         x: pointer to (batch, C, H, W) elements.
-        tokens: pointer to (batch, (H/P)·(W/P), P·P·C) elements that lie side by side, a feature
-            for each (row in the patch, column in the patch, channel).
-        of_example, of_channel, of_row, of_column: the strides of x.
+        tokens: pointer to (batch, (H/P)·(W/P), P·P·C) elements of x's dtype that lie side by
+            side, a feature for each (row in the patch, column in the patch, channel).
+        of_example, of_channel, of_row, of_column: the strides of x, in elements; any, also 0.
+        H, W: the sides of an image, multiples of P.
+        C, P: the number of channels, and the side of a patch.
+        PIXELS, CHANNELS: the sides of a tile, powers of 2.
     """
+    ### BEGIN SOLUTION
     blocks = tl.cdiv(H * W, PIXELS)
     example = (tl.program_id(0) // blocks).to(tl.int64)
     pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
@@ -45,6 +57,7 @@ def kernel(
     feature = (h % P * P + w % P) * C + c
     X = tl.load(x + example * of_example + c * of_channel + h * of_row + w * of_column, mask=there)
     tl.store(tokens + token * (P * P * C) + feature, X, mask=there)
+    ### END SOLUTION
 
 
 @triton.jit
@@ -61,13 +74,24 @@ def inverse_kernel(
     PIXELS: tl.constexpr,
     CHANNELS: tl.constexpr,
 ):
-    """Program (i, j) puts block i of all pixels back, and of these block j of the channels.
+    """Program (i, j) puts block i of all pixels back, and of these block j of the channels:
+
+        x[n, c, h, w] = tokens[n, h // P · (W/P) + w // P, (h % P · P + w % P) · C + c]
+
+    Blocks are those of `kernel`: ⌈H·W / PIXELS⌉ of pixels an example, one example after the other,
+    none of which is in two examples; pixel number h·W + w is the one at (h, w). Nothing is read or
+    written beyond H·W or C. Places may be too large for 32 bits: count examples, tokens and
+    channels in int64.
 
     Args:
         tokens: pointer to (batch, (H/P)·(W/P), P·P·C) elements.
-        x: pointer to (batch, C, H, W) elements that lie side by side.
-        of_example, of_token, of_feature: the strides of tokens.
+        x: pointer to (batch, C, H, W) elements of the same dtype that lie side by side.
+        of_example, of_token, of_feature: the strides of tokens, in elements; any, also 0.
+        H, W: the sides of an image, multiples of P.
+        C, P: the number of channels, and the side of a patch.
+        PIXELS, CHANNELS: the sides of a tile, powers of 2.
     """
+    ### BEGIN SOLUTION
     blocks = tl.cdiv(H * W, PIXELS)
     example = (tl.program_id(0) // blocks).to(tl.int64)
     pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
@@ -78,6 +102,7 @@ def inverse_kernel(
     feature = (h % P * P + w % P) * C + c
     X = tl.load(tokens + example * of_example + token * of_token + feature * of_feature, mask=there)
     tl.store(x + (example * C + c) * H * W + pixel, X, mask=there)
+    ### END SOLUTION
 
 
 def reference(x: Tensor, patch: int) -> Tensor:

@@ -24,17 +24,25 @@ def kernel(
     example_stride, head_stride, token_stride, heads, T, D, eps,
     ROWS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """Program (i, j, 0) does ROWS tokens of q, from token j · ROWS on, in head i % heads of example
-    i // heads; program (i, j, 1) does those of k.
+    """Program (i, j, 0) does ROWS tokens of q, from token j · ROWS on, those that exist, in head
+    i % heads of example i // heads; program (i, j, 1) does those of k.
+
+    In fp32: x̂ = x / √(mean x² + eps) · weight, the mean over the D numbers of a token, then
+    out = (x̂₁ cos − x̂₂ sin, x̂₂ cos + x̂₁ sin), of the halves of x̂. Only what is stored is rounded.
 
     Args:
         q, k: pointers to (batch, heads, T, D) elements; those of a token lie side by side, and the
-            three strides say how far it is to the next example, head and token.
-        q_weight, k_weight: pointers to D elements that lie side by side.
-        cos, sin: pointers to (T, D/2) elements that lie side by side.
+            three strides, in elements, say how far it is to the next example, head and token, in q
+            and in k alike.
+        q_weight, k_weight: pointers to D elements that lie side by side, maybe of another dtype.
+        cos, sin: pointers to (T, D/2) elements that lie side by side: all heads have the same.
         q_out, k_out: pointers to (batch, heads, T, D) elements that lie side by side.
+        heads, T, D: whole numbers, D an even one.
+        eps: a float, at least 0.
+        ROWS: a power of 2, by which T need not be divisible.
         HALF: a power of 2, at least D/2.
     """
+    ### BEGIN SOLUTION
     first = tl.program_id(2) == 0
     x, weight, out = q if first else k, q_weight if first else k_weight, q_out if first else k_out
     head, half = tl.program_id(0).to(tl.int64), D // 2
@@ -54,6 +62,7 @@ def kernel(
     to = (head * T + t) * D + i
     tl.store(out + to, (X1 * C - X2 * S).to(out.dtype.element_ty), mask=there)
     tl.store(out + to + half, (X2 * C + X1 * S).to(out.dtype.element_ty), mask=there)
+    ### END SOLUTION
 
 
 @triton.jit
@@ -62,22 +71,26 @@ def backward_kernel(
     example_stride, head_stride, token_stride, heads, T, D, eps,
     ROWS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """Program (i, j, 0) does ROWS tokens of q, from token j · ROWS on, in head i % heads of example
-    i // heads; program (i, j, 1) does those of k.
+    """Program (i, j, 0) does ROWS tokens of q, from token j · ROWS on, those that exist, in head
+    i % heads of example i // heads; program (i, j, 1) does those of k.
 
-    The upstream gradient is turned back to g. With n = x / √(mean x² + ε), without the weight:
-    d_x = (w g − n · mean w g n) / √(mean x² + ε), and every token adds g n to d_weight.
+    In fp32: with n = x / √(mean x² + eps), without the weight w, and g the upstream gradient turned
+    back, by −θ, d_x = (w g − n · mean(w g n)) / √(mean x² + eps); means are over the D numbers of a
+    token. Every token adds g n to the gradient of w: a program stores the sum over its own tokens.
 
     Args:
         q, k: pointers to (batch, heads, T, D) elements; those of a token lie side by side, and the
-            three strides say how far it is to the next example, head and token.
-        q_weight, k_weight: pointers to D elements that lie side by side.
-        cos, sin: pointers to (T, D/2) elements that lie side by side.
+            three strides, in elements, say how far it is to the next example, head and token, in q
+            and in k alike.
+        q_weight, k_weight: pointers to D elements that lie side by side, maybe of another dtype.
+        cos, sin: pointers to (T, D/2) elements that lie side by side: all heads have the same.
         q_upstream, k_upstream, d_q, d_k: pointers to (batch, heads, T, D) elements that lie side by
-            side.
-        d_q_weight, d_k_weight: pointers to D fp32 numbers for each (i, j): sums over its tokens.
-        HALF: a power of 2, at least D/2.
+            side: the gradients of the results, and those of q and k, which are stored.
+        d_q_weight, d_k_weight: pointers to (programs i, programs j, D) fp32 numbers that lie side
+            by side, and hold nothing yet: a program's own D. The wrapper adds them up.
+        heads, T, D, eps, ROWS, HALF: as in `kernel`.
     """
+    ### BEGIN SOLUTION
     first = tl.program_id(2) == 0
     x, weight, d_x = q if first else k, q_weight if first else k_weight, d_q if first else d_k
     upstream, d_weight = q_upstream if first else k_upstream, d_q_weight if first else d_k_weight
@@ -105,6 +118,7 @@ def backward_kernel(
     along = tl.sum(W1 * g1 * n1 + W2 * g2 * n2, 1, keep_dims=True) / D
     tl.store(d_x + to, (r * (W1 * g1 - n1 * along)).to(d_x.dtype.element_ty), mask=there)
     tl.store(d_x + to + half, (r * (W2 * g2 - n2 * along)).to(d_x.dtype.element_ty), mask=there)
+    ### END SOLUTION
 
 
 def reference(

@@ -14,12 +14,20 @@ def kernel(prediction, v, partials, gradient, weight, n, WANTED: tl.constexpr, B
     """Program i writes partials[i], the sum of weight · (prediction − v)² over its own block, and
     its block of the gradient, 2 · weight · (prediction − v).
 
+    Its block are the elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist: lanes beyond n touch
+    nothing and add nothing to the sum. Differences, squares and sums are calculated in fp32,
+    whatever the dtype of the inputs, and the gradient is rounded to its own dtype at the end.
+
     Args:
-        prediction, v, gradient: pointers to n elements that lie side by side.
-        partials: pointer to one fp32 number a program.
+        prediction, v: pointers to n elements of one dtype that lie side by side.
+        partials: pointer to one fp32 number a program; the wrapper adds them up to the loss.
+        gradient: pointer to n elements that lie side by side, in fp32 if the inputs are in
+            float16, else in their dtype; to none at all if not WANTED.
         weight: a float, 1/n.
         WANTED: whether the gradient is; if not, nothing is written there.
+        BLOCK: a power of 2.
     """
+    ### BEGIN SOLUTION
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     there = i < n
     P = tl.load(prediction + i, mask=there, other=0.0).to(tl.float32)
@@ -29,6 +37,7 @@ def kernel(prediction, v, partials, gradient, weight, n, WANTED: tl.constexpr, B
     if WANTED:
         G = 2 * weight * off
         tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+    ### END SOLUTION
 
 
 @triton.jit

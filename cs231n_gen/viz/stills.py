@@ -147,14 +147,17 @@ def roofline(ax: Axes, work: dict[str, tuple[float, float]], bandwidth: float, r
     """
     intensity = np.logspace(-2, 4, 200)
     ax.plot(intensity, np.minimum(intensity * bandwidth, rate) / 1e12, color=GREY)
-    for i, (name, (x, share)) in enumerate(sorted(work.items(), key=lambda item: item[1])):
-        y = share * min(x * bandwidth, rate) / 1e12
-        ax.plot(x, y, "o", color=DATA)
-        up = 1 if i % 2 else -1
-        ax.annotate(
-            name, (x, y), (6 * up, 10 * up), textcoords="offset points", fontsize=8,
-            ha="left" if up > 0 else "right",
-        )  # fmt: skip
+    near: list[tuple[float, list[str]]] = []  # names of points that are too close to tell apart
+    for name, (x, share) in sorted(work.items(), key=lambda item: item[1]):
+        ax.plot(x, share * min(x * bandwidth, rate) / 1e12, "o", color=DATA)
+        if near and x < 1.4 * near[-1][0]:
+            near[-1][1].append(name)
+        else:
+            near.append((x, [name]))
+    for i, (x, names) in enumerate(near):
+        flat = x * bandwidth > rate  # where all stand at one height
+        at, below = (x, min(x * bandwidth, rate) / 1e12), (8, -12 - 13 * (flat and i % 2))
+        ax.annotate(", ".join(names), at, below, textcoords="offset points", fontsize=8)
     ax.axvline(
         rate / bandwidth, color=GREY, ls=":", label=f"{rate / bandwidth:.0f} operations a byte"
     )

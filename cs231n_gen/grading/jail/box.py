@@ -150,7 +150,7 @@ class Box:
                 raise JailBroken(f"the nursery is gone: {self._complaint()}") from None
         return Child(wire.Channel(ours, limits.answer, limits.answers), self)
 
-    def compile(self, files: dict[str, str], launch: Launch) -> Compiled:
+    def compile(self, files: dict[str, str], launch: Launch) -> Compiled | None:
         """Compile a launch that a child tells of; one process serves a submission's exercises.
 
         Args:

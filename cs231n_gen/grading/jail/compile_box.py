@@ -71,12 +71,13 @@ class CompileBox:
         """Whether it has to be made again."""
         return self._compiler.dead
 
-    def compile(self, launch: Launch) -> Compiled:
-        """Compile a launch of a kernel that is written in the submission; of any other, say so."""
+    def compile(self, launch: Launch) -> Compiled | None:
+        """Compile a launch of a kernel that is written in the submission; None for any other, such
+        as one that is given."""
         file = os.path.normpath(launch.file)
         inside = file.startswith(f"{self.place}{os.sep}")
         if not inside or os.path.relpath(file, self.place) not in self.files:
-            return Compiled(launch, TARGET, error="the kernel is not written in your own file")
+            return None
         return self._compiler.compile(launch, TARGET, LIMIT)
 
     def close(self) -> None:

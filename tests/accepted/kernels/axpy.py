@@ -1,0 +1,27 @@
+"""Right kernels for a x + y, written another way."""
+
+from cs231n_gen.checking.catalogue import accepted
+from cs231n_gen.kernels.launch import tl, triton
+
+EXERCISE = "kernels.axpy.kernel"
+
+
+@accepted(EXERCISE)
+@triton.jit
+def in_the_inputs_dtype(x, y, out, a, n, BLOCK: tl.constexpr):
+    begin = tl.program_id(axis=0) * BLOCK
+    offsets = begin + tl.arange(0, BLOCK)
+    mask = offsets < n
+    scaled = tl.load(x + offsets, mask=mask, other=0.0).to(tl.float32) * a
+    total = scaled + tl.load(y + offsets, mask=mask, other=0.0)
+    tl.store(out + offsets, total, mask=mask)
+
+
+@accepted(EXERCISE)
+@triton.jit
+def in_two_halves(x, y, out, a, n, BLOCK: tl.constexpr):
+    for half in range(2):
+        i = tl.program_id(0) * BLOCK + half * (BLOCK // 2) + tl.arange(0, BLOCK // 2)
+        X = tl.load(x + i, mask=i < n).to(tl.float32)
+        Y = tl.load(y + i, mask=i < n).to(tl.float32)
+        tl.store(out + i, tl.fma(X, tl.full(X.shape, a, tl.float32), Y), mask=i < n)

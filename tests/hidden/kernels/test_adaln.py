@@ -1,0 +1,352 @@
+"""Hidden grader of chapter 14, kernels.adaln: held to closed forms, to float64, and to what the
+instruments see."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cs231n_gen.checking import expect
+from cs231n_gen.checking.exact import ulps
+from cs231n_gen.checking.precision import precise
+from cs231n_gen.checking.stages import DTYPES, NORM, SIZES, Exact, Stages, checked, nbytes
+
+EPS = 1e-6  # that of the wrapper
+
+
+def forward(weight=1):
+    return pytest.mark.exercise("kernels.adaln.kernel", weight=weight)
+
+
+def backward(weight=1):
+    return pytest.mark.exercise("kernels.adaln.backward_kernel", weight=weight)
+
+
+def reference(x, scale, shift):
+    scale, shift = scale.to(x.dtype)[:, None], shift.to(x.dtype)[:, None]
+    return F.layer_norm(x, x.shape[-1:], eps=EPS) * (1 + scale) + shift
+
+
+def on(student, x):
+    """μ and σ are sums over the D numbers of a token, the gradient of scale is one of x̂ over T
+    tokens, and that of shift over T tokens."""
+    _, T, D = x.shape
+    sums = {0: D, "x": D, "scale": T * D, "shift": T}
+    return Stages(student, "kernels.adaln.adaln", Exact(reference, wrt=(0, 1, 2), sums=sums))
+
+
+def random_size(generator, low, high):
+    return int(torch.randint(low, high, (1,), generator=generator))
+
+
+def example(generator, batch, T, D, dtype=torch.float32):
+    """Tokens that are neither centred nor of variance 1, each of its own; μ is not far beyond σ,
+    or its last digit would be felt in x̂."""
+    centre = 0.5 + torch.rand(batch, T, 1, generator=generator)
+    spread = 1.5 + torch.rand(batch, T, 1, generator=generator)
+    x = centre + spread * torch.randn(batch, T, D, generator=generator)
+    scale, shift = (torch.randn(batch, D, generator=generator) for _ in range(2))
+    return x.to(dtype), scale.to(dtype), shift.to(dtype)
+
+
+def result(student, *args):
+    wrapper = student.the("kernels.adaln.adaln")
+    seen = checked(student.instruments.observe.call(wrapper, [*args]))
+    expect.true(len(seen["results"]) == 1, "one result must come", len(seen["results"]), 1)
+    return seen["results"][0]
+
+
+def launched(student, name, grid, given, constants):
+    """The arguments of a kernel as a launch without the wrapper left them, and the bytes moved."""
+    kernel = student.the(f"kernels.adaln.{name}")
+    seen = student.instruments.observe.launch(kernel, [*grid], [*given], constants)
+    good = isinstance(seen, dict) and isinstance(seen.get("args"), list)
+    good = good and len(seen["args"]) == len(given) and type(seen.get("moved")) is int
+    expect.true(good, "the instruments were tampered with")
+    return seen["args"], seen["moved"]
+
+
+def unwritten(*shape, dtype=torch.float32):
+    return torch.full(shape, float("nan"), dtype=dtype)
+
+
+def moments(x, eps):
+    """μ and 1/σ of every token."""
+    var, mu = torch.var_mean(x, -1, correction=0)
+    return mu, (var + eps).rsqrt()
+
+
+# --- kernels.adaln.kernel -----------------------------------------------------------------------
+
+
+@forward(3)
+def test_every_dim(student, generator):
+    """correct: for tokens of 1, 7, 1023, 1024, 1025 and some other number of numbers"""
+    for D in (*SIZES, random_size(generator, 20, 300)):
+        args = example(generator, 2, 3, D)
+        on(student, args[0]).correct(*args)
+
+
+@forward()
+def test_every_number_of_tokens(student, generator):
+    """correct: for examples of 1, 7, 31, 32, 33 tokens, where a program does up to 32"""
+    for T in (1, 7, 31, 32, 33):
+        args = example(generator, 2, T, random_size(generator, 65, 128))
+        on(student, args[0]).correct(*args)
+
+
+@forward()
+def test_every_dtype(student, generator):
+    """correct: in float32, float16 and bfloat16, also beside a scale and shift in float32"""
+    for dtype in DTYPES:
+        x, scale, shift = example(generator, 2, 5, random_size(generator, 200, 500))
+        on(student, x).correct(x.to(dtype), scale.to(dtype), shift.to(dtype))
+        if dtype != torch.float32:
+            on(student, x).correct(x.to(dtype), scale, shift)
+
+
+@forward()
+def test_any_layout(student, generator):
+    """correct: for strided, transposed and expanded tensors too"""
+    for layout in ("strided", "transposed", "expanded"):
+        args = example(generator, 3, 5, 36)
+        on(student, args[0]).correct(*args, layout=layout)
+
+
+@forward()
+def test_two_numbers(student, generator):
+    """correct: a token of two numbers m ± h becomes ± h / √(h² + ε)"""
+    h = torch.randint(1, 9, (5, 1), generator=generator) / 4096  # around √ε
+    m = torch.randint(-4, 5, (5, 1), generator=generator) / 4  # m ± h is exact in float32
+    _, scale, shift = example(generator, 1, 1, 2)
+    out = result(student, torch.cat([m + h, m - h], 1)[None], scale, shift)
+    share = h / (h.square() + EPS).sqrt()
+    want = torch.cat([share, -share], 1) * (1 + scale) + shift
+    says = "ε is added to the variance, under the root"
+    expect.close(out, want[None], says, atol=2e-5)
+
+
+@forward()
+def test_where_only_the_shift_is_left(student, generator):
+    """correct: equal numbers become the shift, as everything does where scale is −1"""
+    x, scale, shift = example(generator, 2, 3, 64)
+    same = torch.randint(-9, 10, (2, 3, 1), generator=generator).float()  # every sum is exact
+    want = shift[:, None].expand(2, 3, 64)
+    says = "without a variance nothing is left but the shift"
+    expect.close(result(student, same.expand(2, 3, 64), scale, shift), want, says)
+    says = "where 1 + scale is 0, nothing is left but the shift"
+    expect.close(result(student, x, -torch.ones(2, 64), shift), want, says)
+
+
+@forward()
+def test_the_mean_does_not_matter(student, generator):
+    """correct: tokens around 1024 give what they give around 0, as exactly as in torch"""
+    _, scale, shift = example(generator, 2, 3, 512)
+    steps = torch.randint(-16, 17, (2, 3, 512), generator=generator) / 8
+    on(student, steps).correct(1024 + steps, scale, shift)  # every sum of these is exact
+    far, near = (result(student, x, scale, shift) for x in (1024 + steps, steps))
+    expect.close(far, near, "the same tokens around another mean give something else")
+
+
+@forward(2)
+def test_what_is_kept(student, generator):
+    """correct: μ and 1/σ of every token are stored, for any ε, ROWS and BLOCK"""
+    T, D = random_size(generator, 5, 12), random_size(generator, 65, 128)
+    eps = 0.25 + float(torch.rand(1, generator=generator))
+    floor = ulps(D)  # μ and σ are sums of D numbers
+    for dtype, rows, block in zip(DTYPES, (4, 2, 16), (128, 256, 128), strict=True):
+        x, scale, shift = example(generator, 2, T, D, dtype)
+        empty = unwritten(2, T, D, dtype=dtype), unwritten(2, T), unwritten(2, T)
+        given = [x, scale, shift, *empty, T, D, eps]
+        constants = {"ROWS": rows, "BLOCK": block}
+        left, _ = launched(student, "kernel", [2, -(-T // rows)], given, constants)
+        (mu, r), (mu_exact, r_exact) = moments(x.float(), eps), moments(x.double(), eps)
+        precise(left[4], mu_exact, mu, "mean must hold the μ of every token", floor)
+        precise(left[5], r_exact, r, "inverse_std must hold the 1/σ of every token", floor)
+        exact = (x.double() - mu_exact[..., None]) * r_exact[..., None]
+        exact = exact * (1 + scale[:, None].double()) + shift[:, None].double()
+        plain = F.layer_norm(x, [D], eps=eps) * (1 + scale[:, None]) + shift[:, None]
+        precise(left[3], exact, plain, "the result is wrong for another ε, ROWS or BLOCK", floor)
+
+
+@forward(2)
+def test_safe(student, generator):
+    """safe: nothing outside of the tensors is touched, and no two programs meet"""
+    args = example(generator, 2, random_size(generator, 9, 16), random_size(generator, 300, 500))
+    on(student, args[0]).safe(*args)
+
+
+@forward()
+def test_honest(student, generator):
+    """honest: the kernel does the work, all of it, every time"""
+    first, second = (example(generator, 2, 16, 40) for _ in range(2))
+    on(student, first[0]).honest(first, second)
+
+
+@forward()
+def test_lean(student, generator):
+    """lean: tokens are read once and written once, scale and shift once for many tokens"""
+    args = example(generator, 2, 16, random_size(generator, 150, 257))
+    least = nbytes([*args, args[0]]) + 2 * 4 * 2 * 16  # μ and 1/σ are written too
+    on(student, args[0]).lean(NORM, *args, least=least)
+
+
+@forward()
+def test_compiles(student, generator):
+    """compiles: for an H100, with loads of 128 bits and without spills"""
+    small, large = example(generator, 2, 3, 32), example(generator, 2, 16, 1024)
+    on(student, small[0]).compiles(small, large)
+
+
+# --- kernels.adaln.backward_kernel --------------------------------------------------------------
+
+
+def around(generator):
+    """Makes random gradients of a result; they are around 1.5, so that sums do not cancel."""
+    return lambda out: (1.5 + 0.5 * torch.randn(out.shape, generator=generator)).to(out.dtype)
+
+
+def gradients(student, args, upstream):
+    wrapper = student.the("kernels.adaln.adaln")
+    call = student.instruments.observe.call
+    seen = checked(call(wrapper, [*args], wrt=[0, 1, 2], upstream=[upstream]))
+    came = seen["gradients"]
+    expect.true(len(came) == 3, "three gradients must come", len(came), 3)
+    names = "the gradient of x", "the gradient of scale", "the gradient of shift"
+    return [expect.tensor(g, a.shape, n) for g, a, n in zip(came, args, names, strict=True)]
+
+
+def in_chunks(student, x, scale, upstream, chunk, rows, block, eps=EPS):
+    """Hold a launch without the wrapper, in chunks of tokens, to the formula in float64.
+
+    Returns:
+        The bytes it moved, in units of the least.
+    """
+    batch, T, D = x.shape
+    chunks = -(-T // chunk)
+    mean, r = moments(x.float(), eps)
+    empty = unwritten(batch, T, D, dtype=x.dtype), *(unwritten(batch, chunks, D) for _ in "12")
+    given = [x, scale, mean, r, upstream, *empty]
+    constants = {"CHUNK": chunk, "ROWS": rows, "BLOCK": block}
+    left, moved = launched(student, "backward_kernel", [batch, chunks], [*given, T, D], constants)
+    x_hat = (x.double() - mean[..., None].double()) * r[..., None].double()
+    g = upstream.double() * (1 + scale[:, None].double())
+    along = (g * x_hat).mean(-1, keepdim=True)
+    d_x = (g - g.mean(-1, keepdim=True) - x_hat * along) * r[..., None].double()
+    says = f"d_x is wrong for {T} tokens, CHUNK = {chunk}, ROWS = {rows}"
+    precise(left[5], d_x, d_x.to(x.dtype), says, ulps(D))
+    parts = upstream.double() * x_hat, upstream.double()
+    for got, part, name in zip(left[6:8], parts, ("d_scale", "d_shift"), strict=True):
+        exact = torch.stack([p.sum(1) for p in part.split(chunk, 1)], 1)
+        says = f"{name} does not hold the sum over each chunk of {chunk} tokens, in float32"
+        precise(got, exact, exact.float(), says, ulps(chunk))
+    return moved / nbytes(given)
+
+
+def with_upstream(generator, batch, T, D, dtype=torch.float32):
+    """Tokens, scale, and an upstream gradient whose mean over the tokens is not 0."""
+    x, scale, _ = example(generator, batch, T, D, dtype)
+    upstream = 1 + torch.randn(batch, T, D, generator=generator)
+    return x, scale, upstream.to(dtype)
+
+
+@backward(2)
+def test_gradients_of_every_dim(student, generator):
+    """backward: for tokens of 1, 7, 1023, 1024, 1025 numbers"""
+    for D in SIZES:
+        args = example(generator, 2, 3, D)
+        on(student, args[0]).backward(*args, upstream=around(generator))
+
+
+@backward(3)
+def test_chunks(student, generator):
+    """backward: for any number of tokens, in chunks of one or several tiles, which need not fit"""
+    D = random_size(generator, 33, 60)
+    for T, chunk, rows in ((1, 4, 4), (7, 8, 4), (31, 16, 8), (32, 16, 16), (33, 16, 8)):
+        in_chunks(student, *with_upstream(generator, 2, T, D), chunk, rows, 64)
+
+
+@backward(2)
+def test_chunks_in_half_precision(student, generator):
+    """backward: the sums over a chunk are calculated and kept in float32"""
+    T, D = random_size(generator, 65, 80), random_size(generator, 33, 60)
+    for dtype in (torch.float16, torch.bfloat16):
+        in_chunks(student, *with_upstream(generator, 1, T, D, dtype), 64, 16, 128)
+
+
+@backward()
+def test_gradients_in_every_dtype(student, generator):
+    """backward: in float32, float16 and bfloat16, also beside a scale and shift in float32"""
+    for dtype in DTYPES:
+        x, scale, shift = example(generator, 2, 5, random_size(generator, 200, 500))
+        upstream = around(generator)
+        on(student, x).backward(x.to(dtype), scale.to(dtype), shift.to(dtype), upstream=upstream)
+        if dtype != torch.float32:
+            on(student, x).backward(x.to(dtype), scale, shift, upstream=upstream)
+
+
+@backward()
+def test_gradients_in_any_layout(student, generator):
+    """backward: for strided, transposed and expanded tensors and upstream gradients too"""
+    for layout in ("strided", "transposed", "expanded"):
+        args = example(generator, 3, 5, 36)
+        on(student, args[0]).backward(*args, upstream=around(generator), layout=layout)
+
+
+@backward()
+def test_what_changes_nothing(student, generator):
+    """backward: a token may be moved or stretched as a whole, so d_x has no part that does that"""
+    args = example(generator, 2, 3, random_size(generator, 30, 60))
+    x, flat = args[0], torch.zeros(2, 3)
+    d_x, *_ = gradients(student, args, around(generator)(x))
+    says = "a token plus a constant gives the same: the gradient must sum to 0 over a token"
+    expect.close(d_x.mean(-1), flat, says, atol=2e-5)
+    says = "a token stretched about its mean gives the same: Σ d_x (x − μ) must be 0"
+    off = x - x.mean(-1, keepdim=True)
+    expect.close((d_x * off).mean(-1), flat, says, atol=1e-4)
+
+
+@backward()
+def test_limits(student, generator):
+    """backward: nothing reaches x where scale is −1, nor where upstream is 1 and scale 0"""
+    D = random_size(generator, 30, 60)
+    x, _, shift = example(generator, 2, 5, D)
+    x_hat = F.layer_norm(x.double(), [D], eps=EPS)
+    d_x, d_scale, d_shift = gradients(student, [x, -torch.ones(2, D), shift], torch.ones_like(x))
+    says = "where 1 + scale is 0 the result does not depend on x"
+    expect.close(d_x, torch.zeros_like(x), says)
+    says = "of equal upstream gradients, scale gets the sum of all x̂"
+    expect.close(d_scale, x_hat.sum(1), says, atol=1e-4)
+    expect.close(d_shift, torch.full((2, D), 5.0), "shift gets one upstream gradient a token")
+    d_x, *_ = gradients(student, [x, torch.zeros(2, D), shift], torch.ones_like(x))
+    says = "the sum of a normalised token is 0, whatever x is"
+    expect.close(d_x, torch.zeros_like(x), says, atol=2e-5)
+
+
+@backward(2)
+def test_safe_backward(student, generator):
+    """safe: nothing outside of the tensors is touched, and no two programs meet"""
+    args = example(generator, 2, random_size(generator, 9, 16), random_size(generator, 300, 500))
+    on(student, args[0]).safe(*args, gradient=True)
+
+
+@backward()
+def test_honest_backward(student, generator):
+    """honest: the kernels do the work, all of it, every time"""
+    first, second = (example(generator, 2, 16, 40) for _ in range(2))
+    on(student, first[0]).honest(first, second, gradient=True)
+
+
+@backward()
+def test_lean_backward(student, generator):
+    """lean: tokens and upstream are read once, d_x is written once, and one sum a chunk"""
+    args = with_upstream(generator, 2, 32, random_size(generator, 90, 129))
+    ratio = in_chunks(student, *args, 16, 8, 128)
+    says = f"your kernel moves {ratio:.2f} times the least traffic"
+    expect.true(0.99 <= ratio <= NORM, says, f"{ratio:.2f}", f"at most {NORM:g}")
+
+
+@backward()
+def test_compiles_backward(student, generator):
+    """compiles: for an H100, with loads of 128 bits and without spills"""
+    small, large = example(generator, 2, 3, 32), example(generator, 2, 16, 1024)
+    on(student, small[0]).compiles(small, large, gradient=True)

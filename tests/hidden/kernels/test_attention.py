@@ -1,0 +1,227 @@
+"""Hidden grader of chapter 14, kernels.attention: closed forms, invariances, float64."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cs231n_gen.checking import expect
+from cs231n_gen.checking.stages import POINTWISE, Exact, Stages, checked
+
+NAME = "kernels.attention.attention"
+ROWS = 64  # queries that a program does, in float32 and with D up to 64
+
+
+def attend(weight=1):
+    return pytest.mark.exercise("kernels.attention.attend", weight=weight)
+
+
+def reference(q, k, v, causal=False, scale=None):
+    score = scores(q, k, causal, scale)
+    return score.softmax(-1) @ v
+
+
+def scores(q, k, causal=False, scale=None):
+    score = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if not causal:
+        return score
+    past = torch.ones(score.shape[-2:], dtype=torch.bool).tril()
+    return score.masked_fill(~past, float("-inf"))
+
+
+def on(student, args, dtype=torch.float32):
+    """A result adds up S values, by weights that come of sums of D products: S · D numbers.
+
+    In float32 alone: half precision rounds the result by far more than the sums are off.
+    """
+    adds = math.prod(args[1].shape[-2:]) if dtype == torch.float32 else 1
+    return Stages(student, NAME, Exact(reference, sums={0: adds}))
+
+
+def correct(student, args, **options):
+    on(student, args, args[0].dtype).correct(*args, **options)
+
+
+def example(generator, T, S, D=16, dtype=torch.float32, batch=1, heads=1):
+    shapes = [(batch, heads, n, D) for n in (T, S, S)]
+    return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+
+
+def size(generator, low, high):
+    return int(torch.randint(low, high + 1, (1,), generator=generator))
+
+
+def result(student, *args, **options):
+    seen = student.instruments.observe.call(student.the(NAME), [*args], options)
+    return expect.unpack(checked(seen)["results"], ["the result"])[0]
+
+
+def launched(student, q, k, v, rows, keys, causal):
+    """The result, and log₂ Σ 2^score of each query, of a launch with tiles of this size.
+
+    Args:
+        q, k, v: (heads, tokens, D). Tokens of v are put further apart than those of k.
+    """
+    (heads, T, D), S, far = q.shape, k.shape[1], v.shape[2] + 3
+    out, stats = torch.full_like(q, float("nan")), torch.full((heads, 2, T), float("nan"))
+    sizes = [0, T * D, D, 0, S * D, D, 0, S * far, far, heads, T, S, D**-0.5 * math.log2(math.e)]
+    seen = student.instruments.observe.launch(
+        student.the("kernels.attention.kernel"),
+        [heads * math.ceil(T / rows)],
+        [q, k, F.pad(v, (0, 3), value=float("nan")), out, stats, *sizes],
+        {"UNIT": 1, "CAUSAL": causal, "ROWS": rows, "KEYS": keys, "D": D, "BLOCK": 16},
+    )
+    out, stats = seen["args"][3:5]
+    expect.tensor(stats, (heads, 2, T), "m and 1/l")
+    return out, stats[:, 0].double() - stats[:, 1].double().log2()
+
+
+# --- theory ---------------------------------------------------------------------------------------
+
+
+@attend(2)
+def test_equal_keys(student, generator):
+    """correct: one key gives its value, and equal keys the mean of the values"""
+    for S in (1, size(generator, 2, 30), size(generator, 65, 100)):
+        q, k, v = example(generator, 7, S)
+        got = result(student, q, k[:, :, :1].expand_as(k), v)
+        says = f"{S} equal keys have equal weights: the mean of their values must come"
+        expect.close(got, v.mean(2, keepdim=True).expand_as(q), says)
+
+
+@attend()
+def test_weights_add_up_to_1(student, generator):
+    """correct: where all values are 1 so is the result"""
+    for causal in (False, True):
+        q, k, v = example(generator, 40, size(generator, 40, 90))
+        got = result(student, 3 * q, k, torch.ones_like(v), causal=causal)
+        expect.close(got, torch.ones_like(q), "the weights of a query do not add up to 1")
+
+
+@attend()
+def test_what_changes_nothing(student, generator):
+    """correct: neither the order of the keys nor what is added to all scores changes the result"""
+    q, k, v = example(generator, 9, size(generator, 65, 90))
+    q[..., 0], k[..., 0] = 0.0, 1.0
+    want = reference(q.double(), k.double(), v.double())
+    order = torch.randperm(k.shape[2], generator=generator)
+    got = result(student, q, k[:, :, order], v[:, :, order])
+    expect.close(got, want, "the result depends on the order of the keys")
+    for C in (-150.0, 150.0):
+        q[..., 0] = 4 * C  # adds C to every score
+        says = f"with {C:g} added to every score the result is another one"
+        # A sum of 16 products near 600 is off by up to 16 · 600 · 2⁻²⁴: the weights by 0.0003.
+        expect.close(result(student, q, k, v), want, says, atol=2e-3)
+
+
+@attend(2)
+def test_large_scores(student, generator):
+    """correct: of scores near ±10 000 the largest wins, wherever its key is"""
+    S = size(generator, 65, 100)
+    for C, last in [(1e4, False), (1e4, True), (-1e4, False), (-1e4, True)]:
+        q, k, v = example(generator, 7, S)
+        place = size(generator, 64, S - 1) if last else size(generator, 0, 31)
+        q[:], k[:] = 0.0, 0.0
+        q[..., 0], k[..., 0] = 4 * C, 1.0  # adds C to every score
+        q[..., 1], k[:, :, place, 1] = 400.0, 1.0  # and 100 to one
+        got = result(student, q, k, v)
+        says = f"of scores near {C:g} that of key {place} is largest by 100: its value must come"
+        expect.close(got, v[:, :, [place]].expand_as(q), says)
+
+
+@attend(2)
+def test_causal(student, generator):
+    """correct: query t sees keys 0 … t, whatever the numbers of the others are"""
+    T, cut = size(generator, 66, 90), size(generator, 20, 50)
+    q, k, v = example(generator, T, T)
+    correct(student, [q, k, v], causal=True)
+    for args in (example(generator, 40, 7), example(generator, 7, 40)):
+        correct(student, args, causal=True)
+    want = reference(*(x[:, :, :cut].double() for x in (q, k, v)), causal=True)
+    k[:, :, cut:], v[:, :, cut:] = 1e30, -1e30
+    got = expect.tensor(result(student, q, k, v, causal=True), q.shape)
+    expect.close(got[:, :, 0], v[:, :, 0], "the first query sees the first key alone")
+    says = "keys that a query does not see raise its peak, or add to its sums"
+    expect.close(got[:, :, :cut], want, says)
+
+
+# --- against float64 ------------------------------------------------------------------------------
+
+
+@attend(3)
+def test_every_size(student, generator):
+    """correct: softmax(q kᵀ · scale) v for any number of queries, keys and numbers of a head"""
+    for T, S, D in [(1, 1, 16), (7, 7, 1), (65, 33, 16), (2, 1025, 16), (5, 40, 100)]:
+        correct(student, example(generator, T, S, D))
+    args = example(generator, size(generator, 2, 70), size(generator, 2, 70), 24, batch=2, heads=2)
+    correct(student, args, scale=0.05 + 0.3 * float(torch.rand(1, generator=generator)))
+
+
+@attend()
+def test_half_precision(student, generator):
+    """correct: in float16 and bfloat16, as exact as torch"""
+    for dtype, T, S in [(torch.float16, 1024, 7), (torch.bfloat16, 3, 1023)]:
+        correct(student, example(generator, T, S, dtype=dtype))
+        correct(student, example(generator, 20, 40, 32, dtype=dtype), causal=True)
+
+
+@attend()
+def test_any_layout(student, generator):
+    """correct: for strided, transposed and expanded tensors too"""
+    for layout in ("strided", "transposed", "expanded"):
+        correct(student, example(generator, 9, 20, batch=2), layout=layout)
+
+
+@attend(2)
+def test_tiles_of_any_size(student, generator):
+    """correct: for tiles of any size, wherever k and v lie; m and l are those of the scores"""
+    for rows, keys, causal in [(16, 32, False), (32, 16, True)]:
+        T, S, D = (size(generator, *of) for of in ((17, 31), (33, 47), (5, 15)))
+        args = q, k, v = [x[0] for x in example(generator, T, S, D, heads=2)]
+        out, total = launched(student, q, k, v, rows, keys, causal)
+        says = f"the result is wrong for tiles of {rows} queries and {keys} keys"
+        exact = Exact(reference, sums={0: S * D})
+        exact.judge_results([out], args, {"causal": causal}, says)
+        want = scores(q.double(), k.double(), causal).logsumexp(-1) / math.log(2)
+        expect.close(total, want, "m + log₂ l is not log₂ Σ 2^score: the gradients need it")
+
+
+# --- as the instruments see it --------------------------------------------------------------------
+
+
+@attend(2)
+def test_safe(student, generator):
+    """safe: nothing outside of the tensors is touched, and no two programs meet"""
+    T, S = size(generator, 65, 90), size(generator, 33, 50)
+    for causal in (False, True):
+        args = example(generator, T, S)
+        on(student, args).safe(*args, causal=causal)
+
+
+@attend()
+def test_honest(student, generator):
+    """honest: the kernel does the work, all of it, every time"""
+    args, others = (example(generator, 65, 40) for _ in range(2))
+    on(student, args).honest(args, others)
+
+
+@attend()
+def test_lean(student, generator):
+    """lean: q and the result move once, k and v once for each tile of queries
+
+    So much, with m and 1/l of each query, is the least for this grid: a program has room for one
+    tile of queries, and goes through all keys for it.
+    """
+    T, S, D = 130, size(generator, 40, 70), 16
+    args = example(generator, T, S, D)
+    numbers = 2 * T * D + 2 * T + math.ceil(T / ROWS) * 2 * S * D
+    on(student, args).lean(POINTWISE, *args, least=4 * numbers)
+
+
+@attend()
+def test_compiles(student, generator):
+    """compiles: for an H100, with its instructions for matrices and without spills"""
+    small = example(generator, 20, 40, 64, torch.float16)
+    large = example(generator, 256, 256, 64, torch.float16, heads=2)
+    on(student, small, torch.float16).compiles(small, large)

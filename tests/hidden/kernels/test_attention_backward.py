@@ -1,0 +1,536 @@
+"""Hidden grader of chapter 14, kernels.attention_backward: closed forms, identities, float64."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cs231n_gen.checking import expect
+from cs231n_gen.checking.precision import precise, wide
+from cs231n_gen.checking.stages import POINTWISE, Exact, Stages, checked
+from cs231n_gen.checking.trials import as_tuple
+
+OF_KEYS = "kernels.attention_backward.key_gradients"
+OF_QUERIES = "kernels.attention_backward.query_gradient"
+D, TILE = 16, 32  # numbers of a head, and queries or keys that are one tile in float32
+EPS = torch.finfo(torch.float32).eps
+LOG2_E = math.log2(math.e)
+
+
+def keys(weight=1):
+    return pytest.mark.exercise("kernels.attention_backward.keys_backward", weight=weight)
+
+
+def queries(weight=1):
+    return pytest.mark.exercise("kernels.attention_backward.queries_backward", weight=weight)
+
+
+# --- the truth ------------------------------------------------------------------------------------
+
+
+def scores(q, k, causal=False, scale=None):
+    score = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if not causal:
+        return score
+    past = torch.ones(score.shape[-2:], dtype=torch.bool).tril()
+    return score.masked_fill(~past, float("-inf"))
+
+
+def attention(q, k, v, causal=False, scale=None):
+    return scores(q, k, causal, scale).softmax(-1) @ v
+
+
+def key_gradients(q, k, v, upstream, stats, delta, causal=False, scale=None):
+    k, v = (x.detach().requires_grad_() for x in (k, v))
+    return torch.autograd.grad(attention(q, k, v, causal, scale), (k, v), upstream)
+
+
+def query_gradient(q, k, v, upstream, stats, delta, causal=False, scale=None):
+    q = q.detach().requires_grad_()
+    return torch.autograd.grad(attention(q, k, v, causal, scale), q, upstream)
+
+
+class Truth(Exact):
+    """Gradients, which may be off by 2⁻²³ · scale · three lengths where they cancel.
+
+    d_P − delta is a difference of two numbers of the size |v| |upstream|, each rounded by its own;
+    torch takes both from one. And weights are off by as much as scores are, scale · |q| |k|.
+
+    Args:
+        reference: gives the gradients.
+        lengths: for each by name the places, among q, k, v and upstream, of those three.
+    """
+
+    def __init__(self, reference, lengths):
+        super().__init__(reference)
+        self.lengths = lengths
+
+    def judge_results(self, got, args, options, says):
+        plain = as_tuple(self.reference(*args, **options))
+        exact = as_tuple(self.reference(*wide([*args]), **options))
+        expect.true(len(got) == len(plain), "another number of results came", len(got), len(plain))
+        for ours, torchs, truth, name in zip(got, plain, exact, self.lengths, strict=True):
+            unit = torch.finfo(torchs.dtype).eps * float(truth.abs().max())
+            floor = rounding(args, self.lengths[name], **options)
+            precise(ours, truth, torchs, f"{says} ({name})", 1 + floor / unit)
+
+
+def rounding(args, places, scale=None, **_):
+    """How far a gradient may be off where it cancels: see `Truth`."""
+    lengths = [float(args[i].double().norm(dim=-1).max()) for i in places]
+    return EPS * (scale or args[0].shape[-1] ** -0.5) * math.prod(lengths)
+
+
+KEYS = Truth(key_gradients, {"d_k": (0, 2, 3), "d_v": (0, 1, 3)})
+QUERIES = Truth(query_gradient, {"d_q": (1, 2, 3)})
+
+
+# --- the inputs -----------------------------------------------------------------------------------
+
+
+def example(
+    generator, T, S, dim=D, dtype=torch.float32, batch=1, heads=1, causal=False, scale=None
+):
+    """q, k, v and upstream, and what attention left: stats, m and 1/l of each query, and delta."""
+    shapes = [(batch, heads, n, dim) for n in (T, S, S, T)]
+    given = [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
+    return [*given, *left(*given, causal, scale)]
+
+
+def left(q, k, v, upstream, causal=False, scale=None):
+    """What attention leaves for the backward pass, rounded once; l belongs to the rounded m."""
+    q, k, v, upstream = wide([q, k, v, upstream])
+    bits = scores(q, k, causal, scale) * LOG2_E
+    m = bits.amax(-1).float()
+    l = torch.exp2(bits - m[..., None]).sum(-1)
+    delta = (attention(q, k, v, causal, scale) * upstream).sum(-1)
+    return torch.stack([m, 1 / l], 2).float(), delta.float()
+
+
+def size(generator, low, high):
+    return int(torch.randint(low, high + 1, (1,), generator=generator))
+
+
+def of_keys(student, *args, **options):
+    """d_k and d_v."""
+    seen = student.instruments.observe.call(student.the(OF_KEYS), [*args], options)
+    pair = expect.unpack(checked(seen)["results"], ["d_k", "d_v"])
+    return [expect.tensor(d, args[1].shape, n) for d, n in zip(pair, ("d_k", "d_v"), strict=True)]
+
+
+def of_queries(student, *args, first=None, **options):
+    """d_q, of the first queries alone if their number is given."""
+    seen = student.instruments.observe.call(student.the(OF_QUERIES), [*args], options)
+    (d_q,) = expect.unpack(checked(seen)["results"], ["d_q"])
+    if isinstance(d_q, torch.Tensor) and d_q.dim() == 4:
+        d_q = d_q[:, :, :first]
+    return expect.tensor(d_q, args[0][:, :, :first].shape, "d_q")
+
+
+def launched(student, kernel, args, made, rows, keys, causal):
+    """What a launch of a kernel with tiles of this size makes, and its sizes.
+
+    Args:
+        args: q, k, v, upstream, stats, delta, of one example; tokens of q are put further apart
+            than those of k, those of v still further.
+        made: the places among them of those that results are shaped like.
+    """
+    q, k, v = args[:3]
+    (heads, T, dim), S = q.shape[1:], k.shape[2]
+    sizes = []
+    for x, more in ((q, 3), (k, 0), (v, 5)):
+        token = dim + more
+        sizes += [0, x.shape[2] * token, token]
+    apart = [F.pad(q, (0, 3), value=float("nan")), k, F.pad(v, (0, 5), value=float("nan"))]
+    out = [torch.full_like(args[i], float("nan")) for i in made]
+    tokens, tile = (S, keys) if len(made) == 2 else (T, rows)
+    seen = student.instruments.observe.launch(
+        student.the(f"kernels.attention_backward.{kernel}"),
+        [heads * math.ceil(tokens / tile)],
+        [*apart, *args[3:], *out, *sizes, heads, T, S, dim**-0.5 * LOG2_E],
+        {"UNIT": 1, "CAUSAL": causal, "ROWS": rows, "KEYS": keys, "D": dim, "BLOCK": 16},
+    )
+    return seen["args"][6 : 6 + len(made)]
+
+
+# --- keys_backward: theory ------------------------------------------------------------------------
+
+
+def correct_keys(student, args, **options):
+    Stages(student, OF_KEYS, KEYS).correct(*args, **options)
+
+
+@keys(2)
+def test_equal_keys(student, generator):
+    """backward: of equal keys each value gets the same share of upstream, one key all of it"""
+    for T, S in [(size(generator, 33, 70), 1), (size(generator, 2, 31), size(generator, 2, 40))]:
+        q, k, v, upstream, *_ = example(generator, T, S)
+        k = k[:, :, :1].repeat(1, 1, S, 1)
+        args = [q, k, v, upstream, *left(q, k, v, upstream)]
+        d_k, d_v = of_keys(student, *args)
+        share = (upstream.double().sum(2, keepdim=True) / S).expand_as(v)
+        says = f"{S} equal keys have equal weights: each value gets 1/{S} of upstream"
+        expect.close(d_v, share, says, what="d_v")
+        centred = v.double() - v.double().mean(2, keepdim=True)
+        want = (centred @ upstream.double().mT / S) @ q.double() / D**0.5
+        says = f"for {S} equal keys d_k is 1/{S} Σ ((v − mean of v) · upstream) q · scale"
+        expect.close(d_k, want, says, atol=T * rounding(args, (0, 2, 3)), what="d_k")
+
+
+@keys(2)
+def test_sums_over_keys(student, generator):
+    """backward: over all keys d_v adds up to upstream, and d_k to 0"""
+    for causal in (False, True):
+        T, S = size(generator, 20, 50), size(generator, 33, 60)
+        args = example(generator, T, S, causal=causal)
+        d_k, d_v = of_keys(student, *args, causal=causal)
+        says = "the weights of a query add up to 1: so much of its upstream must reach the values"
+        expect.close(d_v.double().sum(2), args[3].double().sum(2), says, atol=1e-4, what="Σ d_v")
+        says = "what is added to all keys changes no weight: d_k must add up to 0 over the keys"
+        most = T * rounding(args, (0, 2, 3))
+        expect.close(d_k.double().sum(2), torch.zeros(1, 1, D), says, atol=most, what="Σ d_k")
+
+
+@keys(2)
+def test_slopes_of_keys(student, generator):
+    """backward: d_k and d_v are the slopes that finite differences find"""
+    T, S = size(generator, 20, 50), size(generator, 20, 50)
+    args = example(generator, T, S, causal=True)
+    q, k, v, upstream = wide(args[:4])
+    along = [torch.randn(k.shape, generator=generator, dtype=torch.float64) for _ in "kv"]
+    for i, d in enumerate(of_keys(student, *args, causal=True)):
+
+        def loss(step, i=i):
+            moved = [x + step * along[i] * (i == j) for j, x in enumerate((k, v))]
+            return float((attention(q, *moved, causal=True) * upstream).sum())
+
+        slope = (loss(1e-4) - loss(-1e-4)) / 2e-4
+        most = 1e-4 * float((d.double() * along[i]).abs().sum())
+        says = f"{'d_k' if i == 0 else 'd_v'} is not the slope of the result in a random direction"
+        expect.close((d.double() * along[i]).sum(), slope, says, atol=most, rtol=0)
+
+
+@keys()
+def test_queries_in_any_order(student, generator):
+    """backward: the order of the queries changes nothing; that of keys only that of gradients"""
+    T, S = size(generator, 33, 60), size(generator, 10, 31)
+    args = example(generator, T, S)
+    first = of_keys(student, *args)
+    order = torch.randperm(T, generator=generator)
+    q, k, v, upstream, stats, delta = args
+    turned = [q[:, :, order], k, v, upstream[:, :, order], stats[..., order], delta[..., order]]
+    places = torch.randperm(S, generator=generator)
+    moved = [q, k[:, :, places], v[:, :, places], upstream, stats, delta]
+    for name, want, one, other in zip(
+        ("d_k", "d_v"), first, of_keys(student, *turned), of_keys(student, *moved), strict=True
+    ):
+        most = T * rounding(args, (0, 2, 3))
+        expect.close(one, want.double(), f"{name} depends on the order of the queries", atol=most)
+        says = f"{name} of a key depends on its place among the keys"
+        expect.close(other, want[:, :, places].double(), says, atol=most)
+
+
+@keys(2)
+def test_causal_keys(student, generator):
+    """backward: with causal=True key s gets its gradient from queries s, s + 1, … alone"""
+    T = size(generator, 34, 50)
+    args = example(generator, T, T, causal=True)
+    correct_keys(student, args, causal=True)
+    correct_keys(student, example(generator, 40, 7, causal=True), causal=True)
+    d_v = of_keys(student, *args, causal=True)[1]
+    weight = scores(*wide(args[:2]), causal=True).softmax(-1)[:, :, -1, -1:]
+    says = "the last key is seen by the last query alone: its value gets that query's upstream"
+    expect.close(d_v[:, :, -1], weight * args[3][:, :, -1], says, what="d_v")
+    more = size(generator, 1, 40)
+    args = example(generator, 7, 7 + more, causal=True)
+    correct_keys(student, args, causal=True)
+    for name, d in zip(("d_k", "d_v"), of_keys(student, *args, causal=True), strict=True):
+        says = f"no query saw the last {more} keys: their {name} is 0"
+        expect.close(d[:, :, 7:], torch.zeros(1, 1, more, D), says, atol=0, what=name)
+
+
+@keys()
+def test_scores_far_from_0(student, generator):
+    """backward: scores near ±1000 are as good as others, once m is subtracted"""
+    T, S = size(generator, 5, 40), size(generator, 5, 40)
+    q, k, v, upstream, *_ = example(generator, T, S)
+    q, k = (8 * q).round() / 8, (8 * k).round() / 8  # so that q · k is exact in float32
+    q[..., 0], k[..., 0] = 0.0, 1.0
+    want = key_gradients(*wide([q, k, v, upstream]), None, None)
+    for C in (-1024.0, 1024.0):
+        q[..., 0] = C * D**0.5  # adds C to every score
+        args = [q, k, v, upstream, *left(q, k, v, upstream)]
+        # scale · q · k and m, near 1500 bits, are each rounded to 2⁻¹⁴ or better: so are weights.
+        most = 2**-13 * T * math.prod(float(x[..., 1:].norm(dim=-1).max()) for x in (q, v))
+        most *= float(upstream.norm(dim=-1).max()) / D**0.5
+        for name, d, truth in zip(("d_k", "d_v"), of_keys(student, *args), want, strict=True):
+            says = f"with {C:g} added to every score {name} is another one"
+            expect.close(d[..., 1:], truth[..., 1:], says, atol=most, what=name)
+
+
+# --- keys_backward: float64, and the instruments --------------------------------------------------
+
+
+@keys(3)
+def test_every_size_of_keys(student, generator):
+    """backward: d_k and d_v for any number of queries, keys and numbers of a head"""
+    for T, S, dim in [(1, 7, 16), (7, 7, 2), (33, 33, 16), (1025, 2, 16), (20, 33, 100)]:
+        correct_keys(student, example(generator, T, S, dim))
+    T, S, scale = size(generator, 2, 50), size(generator, 2, 31), 0.4
+    args = example(generator, T, S, 24, batch=2, heads=2, scale=scale)
+    correct_keys(student, args, scale=scale)
+
+
+@keys()
+def test_half_precision_of_keys(student, generator):
+    """backward: in float16 and bfloat16, as exact as torch"""
+    for dtype, T, S in [(torch.float16, 1024, 3), (torch.bfloat16, 3, 1023)]:
+        correct_keys(student, example(generator, T, S, dtype=dtype))
+        args = example(generator, 40, 40, 32, dtype=dtype, causal=True)
+        correct_keys(student, args, causal=True)
+
+
+@keys()
+def test_any_layout_of_keys(student, generator):
+    """backward: for strided, transposed and expanded tensors too"""
+    for layout in ("strided", "transposed", "expanded"):
+        correct_keys(student, example(generator, 20, 9, batch=2), layout=layout)
+
+
+@keys(2)
+def test_tiles_of_any_size_of_keys(student, generator):
+    """backward: for tiles of any size, wherever q, k and v lie"""
+    for rows, tile, causal in [(16, 32, False), (32, 16, True)]:
+        T, S, dim = (size(generator, *of) for of in ((33, 47), (17, 31), (5, 15)))
+        args = example(generator, T, S, dim, heads=2, causal=causal)
+        got = launched(student, "backward_kernel", args, (1, 2), rows, tile, causal)
+        says = f"a gradient is wrong for tiles of {rows} queries and {tile} keys"
+        KEYS.judge_results(got, args, {"causal": causal}, says)
+
+
+@keys(2)
+def test_safe_keys(student, generator):
+    """safe: nothing outside of the tensors is touched, and no two programs meet"""
+    T, S = size(generator, 33, 60), size(generator, 33, 60)
+    Stages(student, OF_KEYS, KEYS).safe(*example(generator, T, S))
+    args = example(generator, T, S, causal=True)
+    Stages(student, OF_KEYS, KEYS).safe(*args, causal=True)
+
+
+@keys()
+def test_honest_keys(student, generator):
+    """honest: the kernel does the work, all of it, every time"""
+    args, others = (example(generator, 20, 65) for _ in range(2))
+    Stages(student, OF_KEYS, KEYS).honest(args, others)
+
+
+@keys()
+def test_lean_keys(student, generator):
+    """lean: k, v and their gradients move once, all of a query once for each tile of keys
+
+    That is the least for this grid: a program has room for one tile of keys and its gradients, and
+    goes through all queries for it, with causal=True through those from its first key on.
+    """
+    T = S = size(generator, 40, 60)
+    for causal in (False, True):
+        args = example(generator, T, S, causal=causal)
+        queries = sum(T - causal * first for first in range(0, S, TILE))
+        numbers = 4 * S * D + queries * (2 * D + 3)  # q, upstream, m, 1/l and delta
+        Stages(student, OF_KEYS, KEYS).lean(POINTWISE, *args, least=4 * numbers, causal=causal)
+
+
+@keys()
+def test_compiles_keys(student, generator):
+    """compiles: for an H100, with its instructions for matrices and without spills"""
+    small = example(generator, 20, 20, 64, torch.float16)
+    large = example(generator, 256, 256, 64, torch.float16, heads=2)
+    Stages(student, OF_KEYS, KEYS).compiles(small, large)
+
+
+# --- queries_backward: theory ---------------------------------------------------------------------
+
+
+def correct_queries(student, args, **options):
+    Stages(student, OF_QUERIES, QUERIES).correct(*args, **options)
+
+
+@queries(2)
+def test_nothing_to_choose(student, generator):
+    """backward: with one key, equal keys or equal values d_q is 0"""
+    T, S = size(generator, 2, 60), size(generator, 2, 50)
+    for n, keys_of, values_of, what in [
+        (1, 1, 1, "one key"),
+        (S, 1, S, "equal keys"),
+        (S, S, 1, "equal values"),
+    ]:
+        q, k, v, upstream, *_ = example(generator, T, n)
+        k, v = k[:, :, :keys_of].expand(1, 1, n, D), v[:, :, :values_of].expand(1, 1, n, D)
+        args = [q, k, v, upstream, *left(q, k, v, upstream)]
+        most = 4 * rounding(args, (1, 2, 3))
+        says = f"with {what} the result does not depend on q: d_q is 0"
+        expect.close(of_queries(student, *args), torch.zeros_like(q), says, atol=most, what="d_q")
+
+
+@queries(2)
+def test_two_keys(student, generator):
+    """backward: with two keys of weights w and 1 − w, d_q goes along their difference"""
+    q, k, v, upstream, *_ = args = example(generator, size(generator, 2, 60), 2)
+    d_q = of_queries(student, *args)
+    q, k, v, upstream = wide(args[:4])
+    w = scores(q, k).softmax(-1)[..., :1]
+    gain = (upstream * (v[:, :, :1] - v[:, :, 1:])).sum(-1, keepdim=True)
+    want = w * (1 - w) * gain * (k[:, :, :1] - k[:, :, 1:]) / D**0.5
+    says = "d_q is w (1 − w) · upstream · (v₁ − v₂) · (k₁ − k₂) · scale here"
+    expect.close(d_q, want, says, atol=8 * rounding(args, (1, 2, 3)), what="d_q")
+
+
+@queries(2)
+def test_slopes_of_queries(student, generator):
+    """backward: d_q is the slope that finite differences find"""
+    for causal in (False, True):
+        args = example(generator, size(generator, 20, 50), size(generator, 20, 50), causal=causal)
+        q, k, v, upstream = wide(args[:4])
+        along = torch.randn(q.shape, generator=generator, dtype=torch.float64)
+        ends = [attention(q + step * along, k, v, causal) for step in (1e-4, -1e-4)]
+        slope = ((ends[0] - ends[1]) * upstream).sum() / 2e-4
+        got = of_queries(student, *args, causal=causal).double() * along
+        says = "d_q is not the slope of the result in a random direction"
+        expect.close(got.sum(), slope, says, atol=1e-4 * float(got.abs().sum()), rtol=0)
+
+
+@queries(2)
+def test_what_changes_nothing(student, generator):
+    """backward: neither the order of the keys nor what is added to all of them changes d_q"""
+    T, S = size(generator, 10, 31), size(generator, 65, 80)
+    q, k, v, upstream, *rest = args = example(generator, T, S)
+    (want,) = query_gradient(*wide(args))
+    order = torch.randperm(S, generator=generator)
+    most = S * rounding(args, (1, 2, 3))
+    got = of_queries(student, q, k[:, :, order], v[:, :, order], upstream, *rest)
+    expect.close(got, want, "d_q depends on the order of the keys", atol=most, what="d_q")
+    more, value = (torch.randn(D, generator=generator) for _ in range(2))
+    args = [q, k + more, v, upstream, *left(q, k + more, v, upstream)]
+    says = "what is added to all keys changes no weight, and so no d_q"
+    most = S * rounding(args, (1, 2, 3))
+    expect.close(of_queries(student, *args), want, says, atol=most, what="d_q")
+    args = [q, k, v + value, upstream, *left(q, k, v + value, upstream)]
+    says = "what is added to all values is added to the result, whatever q is: d_q stays"
+    most = S * rounding(args, (1, 2, 3))
+    expect.close(of_queries(student, *args), want, says, atol=most, what="d_q")
+
+
+@queries(2)
+def test_causal_queries(student, generator):
+    """backward: with causal=True query t gets its gradient from keys 0 … t, whatever the others"""
+    T, cut = size(generator, 40, 60), size(generator, 10, 30)
+    args = q, k, v, upstream, *_ = example(generator, T, T, causal=True)
+    correct_queries(student, args, causal=True)
+    for more in (example(generator, 40, 7, causal=True), example(generator, 7, 40, causal=True)):
+        correct_queries(student, more, causal=True)
+    (want,) = query_gradient(*wide(x[:, :, :cut] for x in args[:4]), None, None, causal=True)
+    stats = left(q, k, v, upstream, causal=True)
+    most = 4 * rounding(args, (1, 2, 3))
+    k[:, :, cut:], v[:, :, cut:] = 1e15, -1e15
+    got = of_queries(student, q, k, v, upstream, *stats, causal=True, first=cut)
+    says = "the first query sees one key alone: its d_q is 0"
+    expect.close(got[:, :, 0], torch.zeros(1, 1, D), says, atol=most, what="d_q")
+    says = "keys that a query does not see add to its gradient"
+    expect.close(got, want, says, atol=most, what="d_q")
+
+
+@queries(2)
+def test_scores_far_from_0_of_queries(student, generator):
+    """backward: scores near ±1000 are as good as others, and keys that are not there add nothing"""
+    T, S = size(generator, 5, 40), size(generator, 5, 30)
+    q, k, v, upstream, *_ = example(generator, T, S)
+    q, k = (8 * q).round() / 8, (8 * k).round() / 8  # so that q · k is exact in float32
+    q[..., 0], k[..., 0] = 0.0, 1.0
+    (want,) = query_gradient(*wide([q, k, v, upstream]), None, None)
+    for C in (-1024.0, 1024.0):
+        q[..., 0] = C * D**0.5  # adds C to every score
+        args = [q, k, v, upstream, *left(q, k, v, upstream)]
+        # scale · q · k and m, near 1500 bits, are each rounded to 2⁻¹⁴ or better: so are weights.
+        most = 2**-13 * rounding(args, (1, 2, 3)) / EPS
+        says = f"with {C:g} added to every score d_q is another one"
+        expect.close(of_queries(student, *args), want, says, atol=2 * most, what="d_q")
+
+
+# --- queries_backward: float64, and the instruments -----------------------------------------------
+
+
+@queries(3)
+def test_every_size_of_queries(student, generator):
+    """backward: d_q for any number of queries, keys and numbers of a head"""
+    for T, S, dim in [(1, 7, 16), (7, 7, 2), (33, 33, 16), (2, 1025, 16), (33, 20, 100)]:
+        correct_queries(student, example(generator, T, S, dim))
+    T, S, scale = size(generator, 2, 31), size(generator, 2, 50), 0.4
+    args = example(generator, T, S, 24, batch=2, heads=2, scale=scale)
+    correct_queries(student, args, scale=scale)
+
+
+@queries()
+def test_half_precision_of_queries(student, generator):
+    """backward: in float16 and bfloat16, as exact as torch"""
+    for dtype, T, S in [(torch.float16, 3, 1023), (torch.bfloat16, 1024, 3)]:
+        correct_queries(student, example(generator, T, S, dtype=dtype))
+        args = example(generator, 40, 40, 32, dtype=dtype, causal=True)
+        correct_queries(student, args, causal=True)
+
+
+@queries()
+def test_any_layout_of_queries(student, generator):
+    """backward: for strided, transposed and expanded tensors too"""
+    for layout in ("strided", "transposed", "expanded"):
+        correct_queries(student, example(generator, 9, 20, batch=2), layout=layout)
+
+
+@queries(2)
+def test_tiles_of_any_size_of_queries(student, generator):
+    """backward: for tiles of any size, wherever q, k and v lie"""
+    for rows, tile, causal in [(16, 32, False), (32, 16, True)]:
+        T, S, dim = (size(generator, *of) for of in ((17, 31), (33, 47), (5, 15)))
+        args = example(generator, T, S, dim, heads=2, causal=causal)
+        got = launched(student, "query_backward_kernel", args, (0,), rows, tile, causal)
+        says = f"d_q is wrong for tiles of {rows} queries and {tile} keys"
+        QUERIES.judge_results(got, args, {"causal": causal}, says)
+
+
+@queries(2)
+def test_safe_queries(student, generator):
+    """safe: nothing outside of the tensors is touched, and no two programs meet"""
+    T, S = size(generator, 33, 60), size(generator, 33, 60)
+    Stages(student, OF_QUERIES, QUERIES).safe(*example(generator, T, S))
+    args = example(generator, T, S, causal=True)
+    Stages(student, OF_QUERIES, QUERIES).safe(*args, causal=True)
+
+
+@queries()
+def test_honest_queries(student, generator):
+    """honest: the kernel does the work, all of it, every time"""
+    args, others = (example(generator, 65, 20) for _ in range(2))
+    Stages(student, OF_QUERIES, QUERIES).honest(args, others)
+
+
+@queries()
+def test_lean_queries(student, generator):
+    """lean: all of a query moves once, k and v once for each tile of queries
+
+    That is the least for this grid: a program has room for one tile of queries and its gradient,
+    and goes through all keys for it, with causal=True through those up to its last query.
+    """
+    T = S = size(generator, 40, 60)
+    for causal in (False, True):
+        args = example(generator, T, S, causal=causal)
+        seen = sum(min(S, first + TILE) if causal else S for first in range(0, T, TILE))
+        numbers = 3 * T * D + 3 * T + 2 * seen * D  # q, upstream, d_q; m, 1/l, delta; k and v
+        stages = Stages(student, OF_QUERIES, QUERIES)
+        stages.lean(POINTWISE, *args, least=4 * numbers, causal=causal)
+
+
+@queries()
+def test_compiles_queries(student, generator):
+    """compiles: for an H100, with its instructions for matrices and without spills"""
+    small = example(generator, 20, 20, 64, torch.float16)
+    large = example(generator, 256, 256, 64, torch.float16, heads=2)
+    Stages(student, OF_QUERIES, QUERIES).compiles(small, large)

@@ -1,0 +1,72 @@
+"""kernels.launch: the way that a wrapper takes, and kernels that are not written yet."""
+
+import importlib
+import os
+import time
+
+import pytest
+import torch
+
+from cs231n_gen.checking.modules import load_module
+from cs231n_gen.grading.markers import make_gaps
+from cs231n_gen.grading.source import ROOT, read_module
+from cs231n_gen.kernels import LADDER, launch
+
+KERNELS = ROOT / "cs231n_gen" / "kernels"
+needs_triton = pytest.mark.skipif(not launch.HAVE_TRITON, reason="Triton is not installed")
+
+
+def stub(name):
+    path = KERNELS / f"{name}.py"
+    gaps = [gap for e in read_module(path)[0] for gap in e.gaps]
+    return make_gaps(path.read_text("utf-8"), gaps)
+
+
+@pytest.mark.parametrize("name", LADDER)
+def test_every_kernel_of_the_source_is_written(name):
+    assert launch.written(vars(importlib.import_module(f"cs231n_gen.kernels.{name}")))
+
+
+@needs_triton
+@pytest.mark.parametrize("name", ["axpy", "group_norm_silu"])
+def test_a_kernel_with_a_gap_is_not(name, tmp_path):
+    path = tmp_path / f"{name}.py"
+    path.write_text(stub(name), encoding="utf-8")
+    assert not launch.written(vars(load_module(path, name)))
+    path.write_text((KERNELS / f"{name}.py").read_text("utf-8"), encoding="utf-8")
+    os.utime(path, ns=(time.time_ns(), time.time_ns() + 10**9))
+    assert launch.written(vars(load_module(path, name)))
+
+
+@needs_triton
+def test_on_a_gpu_a_kernel_with_a_gap_leaves_the_work_to_torch(tmp_path, monkeypatch):
+    """The course runs on a GPU before chapter 14 is done."""
+    path = tmp_path / "axpy.py"
+    path.write_text(stub("axpy"), encoding="utf-8")
+    module = load_module(path, "axpy")
+    on_gpu = type("OnGPU", (), {"is_cuda": True})()
+    monkeypatch.setattr(launch, "INTERPRETED", False)
+    assert not eval("uses_kernel(x)", vars(module) | {"x": on_gpu})
+    whole = vars(importlib.import_module("cs231n_gen.kernels.axpy"))
+    assert eval("uses_kernel(x)", {**whole, "x": on_gpu})
+
+
+def test_where_kernels_run_is_a_sentence(monkeypatch):
+    assert launch.where().startswith("Triton ") and launch.where().endswith(".")
+    monkeypatch.setattr(launch, "HAVE_TRITON", False)
+    assert "not installed" in launch.where() and "Colab" in launch.where()
+
+
+def test_the_u_net_takes_the_kernels_way(monkeypatch):
+    from cs231n_gen import unet
+
+    called = []
+
+    def noted(x, *args):
+        called.append(x.shape)
+        return original(x, *args)
+
+    original = unet.group_norm_silu
+    monkeypatch.setattr(unet, "group_norm_silu", noted)
+    unet.UNet(width=8)(torch.randn(1, 1, 8, 8), torch.rand(1))
+    assert len(called) == 5  # one in each block

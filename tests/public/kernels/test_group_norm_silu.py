@@ -1,0 +1,105 @@
+"""Public checks of chapter 14: kernels.group_norm_silu."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from cs231n_gen.checking.stages import NORM, Exact, Stages
+
+forward = pytest.mark.exercise("kernels.group_norm_silu.kernel")
+backward = pytest.mark.exercise("kernels.group_norm_silu.backward_kernel")
+ROUNDINGS = 2**6  # of μ, x − μ, 1/σ, products and the sigmoid: as good as six levels of additions
+
+
+def reference(x, groups, weight, bias, eps=1e-6):
+    return F.silu(F.group_norm(x, groups, weight.to(x.dtype), bias.to(x.dtype), eps))
+
+
+def on(student, x, groups):
+    added = ROUNDINGS * x[0].numel() // groups if x.dtype == torch.float32 else 1
+    parts = {0: added, "x": added, "weight": ROUNDINGS * x.numel(), "bias": ROUNDINGS * x.numel()}
+    return Stages(
+        student, "kernels.group_norm_silu.group_norm_silu", Exact(reference, (0, 2, 3), parts)
+    )
+
+
+def inputs(generator, shape, groups, dtype=torch.float32):
+    """x around 1, so that means are not 0 by chance; weights and biases of both signs."""
+    x = 1 + torch.randn(shape, generator=generator)
+    weight, bias = (torch.randn(shape[1], generator=generator) for _ in range(2))
+    return x.to(dtype), groups, weight.to(dtype), bias.to(dtype)
+
+
+@forward
+@pytest.mark.parametrize(
+    ("shape", "groups"), [((2, 6, 5, 7), 2), ((2, 4, 4, 4), 4), ((1, 3, 8, 8), 1)], ids=str
+)
+def test_the_norm(student, generator, shape, groups):
+    """correct: silu of w (x − μ) / σ + b, with the statistics of each group of each example"""
+    args = inputs(generator, shape, groups)
+    on(student, *args[:2]).correct(*args)
+
+
+@forward
+def test_eps(student, generator):
+    """correct: ε is added to the variance, under the root"""
+    args = inputs(generator, (2, 4, 3, 3), 2)
+    on(student, *args[:2]).correct(0.3 * args[0], *args[1:], eps=0.25)
+
+
+@forward
+def test_a_large_group(student, generator):
+    """correct: a group of more numbers than a program has at hand"""
+    args = inputs(generator, (1, 2, 70, 75), 1)
+    on(student, *args[:2]).correct(*args)
+
+
+@forward
+def test_half_precision(student, generator):
+    """correct: in half precision, calculated in float32"""
+    args = inputs(generator, (1, 4, 6, 6), 2, torch.float16)
+    on(student, *args[:2]).correct(*args)
+
+
+@forward
+def test_safe(student, generator):
+    """safe: every access is inside, and no two programs meet"""
+    args = inputs(generator, (2, 6, 5, 5), 2)
+    on(student, *args[:2]).safe(*args)
+
+
+@forward
+def test_lean(student, generator):
+    """lean: x is read once, the result is written once"""
+    args = inputs(generator, (2, 4, 16, 16), 2)
+    on(student, *args[:2]).lean(NORM, *args)
+
+
+@backward
+@pytest.mark.parametrize(("shape", "groups"), [((2, 6, 5, 7), 2), ((3, 4, 4, 4), 4)], ids=str)
+def test_the_gradients(student, generator, shape, groups):
+    """backward: of x, weight and bias"""
+    args = inputs(generator, shape, groups)
+    on(student, *args[:2]).backward(*args, upstream=torch.square)
+
+
+@backward
+def test_gradients_of_a_large_group(student, generator):
+    """backward: of a group of more numbers than a program has at hand"""
+    args = inputs(generator, (1, 2, 70, 75), 1)
+    on(student, *args[:2]).backward(*args, upstream=torch.square)
+
+
+@backward
+def test_the_backward_pass_is_safe(student, generator):
+    """safe: every access is inside, and no two programs meet"""
+    args = inputs(generator, (2, 6, 5, 5), 2)
+    on(student, *args[:2]).safe(*args, gradient=True)
+
+
+@backward
+def test_the_backward_pass_is_lean(student, generator):
+    """lean: both passes read x, x again and the upstream gradient, and write the result and d_x"""
+    args = inputs(generator, (2, 4, 16, 16), 2)
+    least = 5 * args[0].nbytes
+    on(student, *args[:2]).lean(NORM, *args, gradient=True, least=least)

@@ -1,0 +1,105 @@
+"""Public checks of chapter 14: kernels.nearest_code.
+
+Judged is the distance to the code that was chosen, never its number: where two codes are equally
+near but for rounding, either is right.
+"""
+
+import pytest
+import torch
+
+from cs231n_gen.checking import expect
+from cs231n_gen.checking.stages import POINTWISE, Exact, Stages
+
+nearest_code = pytest.mark.exercise("kernels.nearest_code.kernel")
+ROWS = 64  # of a program, as the wrapper launches it
+UNIT = 2.0**-24  # a number in fp32 is off by at most this share of it
+
+
+def reference(z, codes):
+    return (z[:, None] - codes).square().sum(-1).argmin(1).int()
+
+
+class Nearest(Exact):
+    """What is right: a code that is no farther than the nearest, but for the rounding of scores."""
+
+    def judge_results(self, got, args, options, says):
+        z, codes = (x.double() for x in args)
+        expect.true(len(got) == 1, "one tensor must come", len(got), 1)
+        index = expect.tensor(got[0], (len(z),), "the result")
+        expect.true(index.dtype == torch.int32, "the numbers of codes must be int32", index.dtype)
+        wrong = index[(index < 0) | (index >= len(codes))]
+        if len(wrong):
+            text = f"{says}: {len(wrong)} rows name a code that there is not, or none was written"
+            raise expect.PropertyFailed(text, f"code {int(wrong[0])}", f"0 … {len(codes) - 1}")
+        distances = (z[:, None] - codes).square().sum(-1)
+        chosen, nearest = index.long(), distances.argmin(1)
+        row = torch.arange(len(z))
+        farther = distances[row, chosen] - distances[row, nearest]
+        over = farther - off(z, codes[chosen]) - off(z, codes[nearest])
+        at = int(over.argmax())
+        text = f"{says}: in row {at} another code is nearer"
+        distance = float(distances[at, nearest[at]])
+        expect.true(float(over[at]) <= 0, text, float(distances[at, chosen[at]]), distance)
+
+
+def off(z, e):
+    """How far off a score in fp32 may be: in whatever order its squares and products are added,
+    each is rounded at most D + 4 times, and their sizes add up to (‖z‖ + ‖e‖)² at most."""
+    return (z.shape[1] + 4) * UNIT * (z.norm(dim=1) + e.norm(dim=1)).square()
+
+
+def on(student):
+    return Stages(student, "kernels.nearest_code.nearest_code", Nearest(reference))
+
+
+def normal(generator, *shape):
+    return torch.randn(shape, generator=generator)
+
+
+@nearest_code
+@pytest.mark.parametrize("N, K, D", [(1, 1, 1), (7, 3, 5), (65, 130, 33)])
+def test_the_nearest_code(student, generator, N, K, D):
+    """correct: the nearest code of each row, for any number of rows, codes and dimensions"""
+    on(student).correct(normal(generator, N, D), normal(generator, K, D))
+
+
+@nearest_code
+def test_codes_of_every_length(student, generator):
+    """correct: a long code may be near as well, a short one far"""
+    length = torch.logspace(-1, 1, 50)[torch.randperm(50, generator=generator), None]
+    on(student).correct(4 * normal(generator, 40, 6), length * normal(generator, 50, 6))
+
+
+@nearest_code
+def test_no_code_is_made_up_at_the_edge(student, generator):
+    """correct: where all codes are far from 0, no code of zeros beyond the last is found"""
+    on(student).correct(normal(generator, 20, 10), 50 + normal(generator, 67, 10))
+
+
+@nearest_code
+def test_a_crowd_in_half_precision(student, generator):
+    """correct: in half precision codes that lie close together are told apart in fp32"""
+    z, codes = (normal(generator, n, 16).div(2).add(8).half() for n in (64, 90))
+    on(student).correct(z, codes)
+
+
+@nearest_code
+def test_safe(student, generator):
+    """safe: every access is inside, and no two programs meet"""
+    on(student).safe(normal(generator, 70, 20), normal(generator, 50, 20))
+
+
+@nearest_code
+def test_lean_for_one_program(student, generator):
+    """lean: with the rows of one program, rows and codes are read once"""
+    z, codes = normal(generator, 60, 32), normal(generator, 100, 32)
+    on(student).lean(POINTWISE, z, codes, least=(60 + 100) * 32 * 4)
+
+
+@nearest_code
+def test_lean_for_many_programs(student, generator):
+    """lean: with more rows, each program of 64 rows reads them and the codes once"""
+    N, K, D = 200, 50, 32
+    most = POINTWISE * (N + -(-N // ROWS) * K) / (N + K)
+    z, codes = normal(generator, N, D), normal(generator, K, D)
+    on(student).lean(most, z, codes, least=(N + K) * D * 4)
