@@ -14,7 +14,7 @@ if not HAVE_TRITON:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
 EXERCISES = {e.id: e for e in exercises() if e.module.startswith("kernels.")}
-STAGES = ("correct", "safe", "lean", "compiles")
+STAGES = {"safe", "lean", "compiles"}
 
 
 def with_gap(exercise, folder, body):
@@ -44,7 +44,7 @@ def test_a_kernel_that_is_not_written_says_so_in_every_stage(exercise, tmp_path)
     results = graded(exercise, tmp_path, "raise NotImplementedError")
     assert {r.status for r in results} == {"missing"}
     stages = {r.name.partition(":")[0] for r in results}
-    assert set(STAGES) <= stages
+    assert stages >= STAGES and stages & {"correct", "backward"}
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)
