@@ -41,6 +41,7 @@ help:
 	@echo "make lab       the same, then open JupyterLab on chapter 00 (ARGS=\"--port 9000 --no-browser\")"
 ifneq ($(SOURCE),)
 	@echo "make test      the same, then lint and run all tests (ARGS=\"tests/project -x\")"
+	@echo "make proof     try every mistake and variant of every exercise on its graders: half an hour of two cores"
 	@echo "make release   build what students get: build/course and build/course.zip (ARGS=\"--only 04\")"
 	@echo "make lint      format, and mend what the linter can"
 else
@@ -63,6 +64,10 @@ test:
 	@$(BIN)/python -m ruff format --check .
 	@OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
+proof:
+	$(call set_up,test $(EXTRAS))
+	@OMP_NUM_THREADS=1 TRITON_INTERPRET=1 PROOF=full $(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS) tests/project/test_graders_grade.py
+
 release:
 	$(call set_up,$(EXTRAS))
 	@$(COURSE) release $(ARGS)
@@ -82,4 +87,4 @@ clean:
 	@rm -rf .venv build *.egg-info .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup lab test release lint clean
+.PHONY: help setup lab test proof release lint clean

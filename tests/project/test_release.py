@@ -145,11 +145,11 @@ def given(source):
     parts = [cut((source / name).read_text("utf-8")) for name in WITH_GAPS]
     for chapter in chapters(source):
         parts += [cut(cell.text) for cell in chapter.cells]
-    folders = ["cs231n_gen/checking", "cs231n_gen/truth", "cs231n_gen/viz", "tests/public"]
-    paths = [p for f in folders for p in (source / f).glob("*.*") if p.suffix in (".py", ".toml")]
-    paths += [
-        p for p in (source / "cs231n_gen").glob("*.py") if f"cs231n_gen/{p.name}" not in WITH_GAPS
-    ]
+    paths = [p for p in (source / "tests/public").rglob("*.*") if p.suffix in (".py", ".toml")]
+    for path in (source / "cs231n_gen").rglob("*.py"):
+        name = path.relative_to(source).as_posix()
+        if name not in WITH_GAPS and "cs231n_gen/grading" not in name:
+            paths.append(path)
     return "\n".join([*parts, *(p.read_text("utf-8") for p in paths)])
 
 
@@ -167,14 +167,14 @@ def solutions(source):
 
 
 def code_of(folder):
-    return "\n".join(p.read_text("utf-8") for p in sorted(folder.glob("*.py")))
+    return "\n".join(p.read_text("utf-8") for p in sorted(folder.rglob("*.py")))
 
 
 def bodies_of(folder):
     """The functions and classes of a folder, without their decorators: the sentences there are
     for students."""
     found = []
-    for path in sorted(folder.glob("*.py")):
+    for path in sorted(folder.rglob("*.py")):
         text = path.read_text("utf-8")
         lines = text.splitlines()
         for node in ast.parse(text).body:
@@ -195,8 +195,10 @@ def secrets(kind, source):
     if kind == "the code of mistakes":
         return telling(bodies_of(tests / "mistakes"), source)
     if kind == "what is not said of mistakes":
-        own = [m for m in catalogue.load(tests / "mistakes") if not m.public]
-        return [m.says for m in own] + [f'"{m.name}"' for m in own]
+        every = catalogue.load(tests / "mistakes")
+        told = {text for m in every if m.public for text in (m.says, m.name)}
+        own = [m for m in every if not m.public and m.says not in told]
+        return [m.says for m in own] + [f'"{m.name}"' for m in own if m.name not in told]
     return telling(bodies_of(tests / "accepted"), source)
 
 
