@@ -8,17 +8,17 @@ FORWARD, BACKWARD = "kernels.adain.kernel", "kernels.adain.backward_kernel"
 
 @accepted(FORWARD)
 @triton.jit
-def around_the_first_number(
+def around_the_first_blocks_mean(
     x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Sums of x − x₀ and of its square: no cancellation, as x₀ is near the mean."""
+    """Sums of x − c and of its square, where c is the mean of the first block, near that of all."""
     r = tl.program_id(axis=0) * ROWS + tl.arange(0, ROWS)
     mask_r = r < rows
     columns = tl.arange(0, BLOCK)
     pointers = x + r[:, None] * n + columns[None, :]
     mask = mask_r[:, None] & (columns < n)[None, :]
     first = tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
-    origin = tl.sum(tl.where(columns[None, :] == 0, first, 0.0), axis=1)
+    origin = tl.sum(first, axis=1) / tl.minimum(n, BLOCK)
     centred = tl.where(mask, first - origin[:, None], 0.0)
     total, squares = tl.sum(centred, axis=1), tl.sum(centred * centred, axis=1)
     for start in range(BLOCK, n, BLOCK):
