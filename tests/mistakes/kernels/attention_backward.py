@@ -1173,7 +1173,6 @@ def d_P_of_keys(
     for start in range(begin, end, KEYS):
         s = start + tl.arange(0, KEYS)[None, :]
         K = tile(k, start, k_token, S, KEYS, D, BLOCK)
-        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
         score = tl.dot(Q, tl.trans(K), input_precision="ieee")
         if MASKED:
             seen = s < S
