@@ -19,8 +19,9 @@ class Exact:
     Args:
         reference: the wrapper's formula in torch, for any floating-point dtype, float64 too.
         wrt: the places of the arguments that get a gradient; of a tuple each of its tensors does.
-        sums: how many numbers each result, and each gradient, adds up: such a one may be off by
-            more (`ulps`).
+        sums: how many numbers each result, by its place, and each gradient, by its name, adds up:
+            such a one may be off by more (`ulps`).
+        floors: units of the last place by which one may be off, where they are more than that.
     """
 
     def __init__(
@@ -28,8 +29,14 @@ class Exact:
         reference: Callable,
         wrt: Sequence[int] = (),
         sums: Mapping[str | int, int] | None = None,
+        floors: Mapping[str | int, float] | None = None,
     ):
         self.reference, self.wrt, self.sums = reference, [*wrt], dict(sums or {})
+        self.floors = dict(floors or {})
+
+    def floor(self, which: str | int) -> float:
+        """The floor of the error budget of a result or a gradient, in units of the last place."""
+        return self.floors.get(which, ulps(self.sums.get(which, 1)))
 
     def ends(self, args: Sequence, options: Mapping) -> list[Tensor]:
         """The results that are floating-point."""
@@ -42,7 +49,7 @@ class Exact:
         expect.true(len(got) == len(plain), "another number of results came", len(got), len(plain))
         for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
             which = f"{says} (result {k + 1})" if len(got) > 1 else says
-            precise(ours, truth, torchs, which, ulps(self.sums.get(k, 1)))
+            precise(ours, truth, torchs, which, self.floor(k))
 
     def judge_gradients(
         self, got: Sequence, args: Sequence, seeds: Sequence[Tensor], options: Mapping, says: str
@@ -59,7 +66,7 @@ class Exact:
         for name, ours, torchs, truth in zip(self.names(args), got, plain, exact, strict=True):
             which = f"{says}: that of {name}"
             expect.true(isinstance(ours, Tensor), f"{which} does not arrive")
-            precise(ours, truth, torchs, which, ulps(self.sums.get(name, 1)))
+            precise(ours, truth, torchs, which, self.floor(name))
         self._check_slope(exact, args, seeds, options)
 
     def gradients(

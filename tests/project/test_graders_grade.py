@@ -107,6 +107,16 @@ def test_the_reference_gets_full_points_for_any_seed(seed):
     assert not lost
 
 
+def test_another_seed_makes_other_inputs():
+    def returned(seed):
+        return diagnosis.summary(run(TESTS / "hidden", ["flow.interpolate"], seed=seed)[0].returned)
+
+    seeds = (0, 1, 2, 2025, 2**31, 2**32 - 1)
+    seen = [returned(seed) for seed in seeds]
+    assert all(a != b for i, a in enumerate(seen) for b in seen[:i])
+    assert returned(2025) == seen[3]
+
+
 def test_every_hidden_property_is_failed_by_some_mistake_of_its_exercise():
     left = {(r.exercise, r.test) for r in run(TESTS / "hidden", PROVED, seed=SEED)}
     left -= {(m.exercise, first_failure(m)) for m in MISTAKES}

@@ -161,7 +161,7 @@ def test_every_size(student, generator):
 @attend()
 def test_half_precision(student, generator):
     """correct: in float16 and bfloat16, as exact as torch"""
-    for dtype, T, S in [(torch.float16, 1024, 7), (torch.bfloat16, 3, 1023)]:
+    for dtype, T, S in [(torch.float16, 129, 7), (torch.bfloat16, 3, 1023)]:
         correct(student, example(generator, T, S, dtype=dtype))
         correct(student, example(generator, 20, 40, 32, dtype=dtype), causal=True)
 
@@ -193,7 +193,7 @@ def test_tiles_of_any_size(student, generator):
 @attend(2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    T, S = size(generator, 65, 90), size(generator, 33, 50)
+    T, S = size(generator, 65, 90), size(generator, 33, 40)
     for causal in (False, True):
         args = example(generator, T, S)
         on(student, args).safe(*args, causal=causal)
