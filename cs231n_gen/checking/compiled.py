@@ -35,16 +35,16 @@ def launches_in(told: object) -> list[Launch]:
 
 def problems(
     told: object, compile_one: Callable[[Launch], Compiled | None], wide: bool
-) -> list[tuple[str, list[str]]]:
-    """For each launch the name of its kernel, and what is wrong with it.
+) -> list[list[str]]:
+    """What is wrong with each launch, in sentences.
 
     Args:
         told: see `launches_in`.
         compile_one: answers with None for a kernel that is not the student's, which is left out.
         wide: whether loads and stores of 128 bits are expected.
     """
-    came = [(launch.name, compile_one(launch)) for launch in launches_in(told)]
-    return [(name, one.problems(wide)) for name, one in came if one is not None]
+    came = [compile_one(launch) for launch in launches_in(told)]
+    return [one.problems(wide) for one in came if one is not None]
 
 
 def compile_here(launch: Launch) -> Compiled:

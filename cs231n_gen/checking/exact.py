@@ -120,6 +120,12 @@ def ulps(added: int) -> float:
     return 1 + math.log2(max(added, 1)) / 2
 
 
+def in_turn(added: int) -> float:
+    """The floor of a sum whose numbers are added one after the other: half a unit of the last place
+    for each, and one for storing it."""
+    return 1 + added / 2
+
+
 def over(function: Callable[[Tensor], Tensor], value: object) -> object:
     """A function of tensors, of a floating-point one or of each in a tuple."""
     if isinstance(value, tuple | list):

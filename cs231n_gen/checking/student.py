@@ -118,14 +118,14 @@ class Student:
 
         return self._run(compute)
 
-    def compiled(self, launches: object, wide: bool = True) -> list[tuple[str, list[str]]]:
+    def compiled(self, launches: object, wide: bool = True) -> list[list[str]]:
         """What the GPU's compiler says of launches that `observe.launches` told of.
 
         Args:
             launches: what it told.
             wide: whether loads and stores of 128 bits are expected.
         Returns:
-            For each the name of the kernel, and sentences of what is wrong.
+            Sentences of what is wrong, for each launch of a kernel that is the student's.
         """
         from cs231n_gen.checking import compiled  # which few exercises need
 

@@ -110,7 +110,7 @@ class RemoteStudent(Student):
         """Gradients of the (summed) result of a function, computed in the child."""
         return self._ask("gradient", name, args, {**kwargs, "wrt": wrt})
 
-    def compiled(self, launches: object, wide: bool = True) -> list[tuple[str, list[str]]]:
+    def compiled(self, launches: object, wide: bool = True) -> list[list[str]]:
         """What the GPU's compiler says, in a box of its own."""
         return compiled.problems(launches, partial(self._child.box.compile, self._files), wide)
 

@@ -94,18 +94,16 @@ def complaints(
     options: Mapping[str, object] | None = None,
     *,
     wrt: Sequence[int] | None = None,
-    kernels: Sequence[str] | None = None,
 ) -> list[str]:
-    """What was not the kernels' work (`guard.honest`).
+    """What was not the work of the kernels that the wrapper's file names (`guard.honest`); whoever
+    wrote them, but for installed packages.
 
     Args:
         wrapper, args, options: what is called.
         others: more arguments of the same shapes: a result that was kept would be found.
         wrt: as in `call`.
-        kernels: the names of the kernels that may be launched; those that the wrapper's file names,
-            whoever wrote them, but for installed packages, if None.
     """
-    kernels = [*own_kernels(wrapper)] if kernels is None else kernels
+    kernels = [*own_kernels(wrapper)]
     both = [_leaves(one, wrt) for one in (args, others)]
     options = dict(options or {})
     return honest(wrapper, both.__getitem__, gradient=wrt is not None, kernels=kernels, **options)

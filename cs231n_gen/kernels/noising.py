@@ -82,7 +82,7 @@ def random_kernel(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
 def reference(
     x: Tensor, z: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same in torch: four products, two sums, and eight passes over memory more than needed."""
+    """The same in torch: four products and two sums, 14 numbers moved where 4 would do."""
     a, b, c, d = (k.reshape(-1, *[1] * (x.dim() - 1)).to(x.dtype) for k in (a, b, c, d))
     return a * x + b * z, c * x + d * z
 

@@ -14,7 +14,8 @@ import pytest
 
 from cs231n_gen.checking import catalogue
 from cs231n_gen.checking.run import Result, run
-from cs231n_gen.checking.student import Frame, FreshModules, Student, load_module
+from cs231n_gen.checking.modules import FreshModules
+from cs231n_gen.checking.student import Frame, Student, load_module
 from cs231n_gen.grading import feedback, record
 from cs231n_gen.grading.markers import STUB, make_gaps
 from cs231n_gen.grading.pages import write_feedback

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.exact import ulps
+from cs231n_gen.checking.exact import in_turn, ulps
 from cs231n_gen.checking.precision import precise
 from cs231n_gen.checking.stages import DTYPES, NORM, SIZES, Exact, Stages, checked, nbytes
 
@@ -213,12 +213,6 @@ def gradients(student, args, upstream):
     expect.true(len(came) == 3, "three gradients must come", len(came), 3)
     names = "the gradient of x", "the gradient of scale", "the gradient of shift"
     return [expect.tensor(g, a.shape, n) for g, a, n in zip(came, args, names, strict=True)]
-
-
-def in_turn(n):
-    """The floor of the error budget of n numbers that are added one after the other: half a unit of
-    the last place for each, and one for storing the sum."""
-    return 1 + n / 2
 
 
 def in_chunks(student, x, scale, upstream, chunk, rows, block, eps=EPS):

@@ -357,7 +357,7 @@ def correct_queries(student, args, **options):
 
 @queries(2)
 def test_nothing_to_choose(student, generator):
-    """backward: with one key, equal keys or equal values d_q is 0"""
+    """backward: d_q is 0 with one key, equal keys or equal values, and not otherwise"""
     T, S = size(generator, 2, 60), size(generator, 2, 50)
     for n, keys_of, values_of, what in [
         (1, 1, 1, "one key"),
@@ -370,6 +370,10 @@ def test_nothing_to_choose(student, generator):
         most = 4 * rounding(args, (1, 2, 3))
         says = f"with {what} the result does not depend on q: d_q is 0"
         expect.close(of_queries(student, *args), torch.zeros_like(q), says, atol=most, what="d_q")
+    args = example(generator, T, S)
+    longest = float(of_queries(student, *args).norm(dim=-1).max())
+    says = "d_q is 0 though keys and values differ"
+    expect.true(longest > 8 * rounding(args, (1, 2, 3)), says)
 
 
 @queries(2)

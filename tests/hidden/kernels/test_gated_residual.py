@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.exact import in_turn
 from cs231n_gen.checking.precision import precise
 from cs231n_gen.checking.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked, nbytes
 
@@ -157,12 +158,6 @@ def test_compiles(student, generator):
 def around(generator):
     """Makes random gradients of a result; they are around 1.5, so that sums do not cancel."""
     return lambda out: (1.5 + 0.5 * torch.randn(out.shape, generator=generator)).to(out.dtype)
-
-
-def in_turn(n):
-    """The floor of the error budget of n numbers that are added one after the other: half a unit of
-    the last place for each, and one for storing the sum."""
-    return 1 + n / 2
 
 
 def in_chunks(student, upstream, gate, y, chunk, rows, block):

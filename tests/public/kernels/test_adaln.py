@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.exact import ulps
+from cs231n_gen.checking.exact import in_turn, ulps
 from cs231n_gen.checking.precision import precise
 from cs231n_gen.checking.stages import NORM, Exact, Stages, nbytes
 
@@ -116,12 +116,6 @@ def test_lean(student, generator):
 def normal(generator):
     """Makes random gradients of a result."""
     return lambda out: torch.randn(out.shape, generator=generator)
-
-
-def in_turn(n):
-    """The floor of the error budget of n numbers that are added one after the other: half a unit of
-    the last place for each, and one for storing the sum."""
-    return 1 + n / 2
 
 
 def in_chunks(student, x, scale, upstream, chunk, rows, block):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.exact import in_turn
 from cs231n_gen.checking.precision import precise
 from cs231n_gen.checking.stages import POINTWISE, Exact, Stages, nbytes
 
@@ -72,12 +73,6 @@ def test_lean(student, generator):
 
 
 # --- kernels.gated_residual.backward_kernel -----------------------------------------------------
-
-
-def in_turn(n):
-    """The floor of the error budget of n numbers that are added one after the other: half a unit of
-    the last place for each, and one for storing the sum."""
-    return 1 + n / 2
 
 
 def in_chunks(student, gate, y, upstream, chunk, rows, block):
