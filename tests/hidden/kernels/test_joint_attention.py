@@ -1,7 +1,10 @@
 """Hidden grader of chapter 14, kernels.joint_attention: closed forms, invariances, float64."""
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
 from cs231n_gen.checking.stages import DTYPES, Exact, Stages, checked
@@ -14,14 +17,25 @@ def joint(weight=1):
 
 
 def reference(image_qkv, text_qkv, text_mask=None, scale=None):
-    q, k, v = (torch.cat(pair, dim=2) for pair in zip(image_qkv, text_qkv, strict=True))
-    images = image_qkv[0].shape[2]
-    score = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
-    if text_mask is not None:
-        padding = torch.cat([text_mask.new_zeros(len(q), images), ~text_mask], dim=1)
-        score = score.masked_fill(padding[:, None, None], float("-inf"))
-    out = score.softmax(-1) @ v
+    (image_q, *image), (text_q, *text) = image_qkv, text_qkv
+    out = attended(torch.cat([image_q, text_q], dim=2), *image, *text, text_mask, scale)
+    images = image_q.shape[2]
     return out[:, :, :images], out[:, :, images:]
+
+
+def attended(q, image_k, image_v, text_k, text_v, text_mask=None, scale=None):
+    """What any queries get of both streams."""
+    weight = scores(q, image_k, text_k, text_mask, scale).softmax(-1)
+    return weight @ torch.cat([image_v, text_v], dim=2)
+
+
+def scores(q, image_k, text_k, text_mask=None, scale=None):
+    k = torch.cat([image_k, text_k], dim=2)
+    score = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if text_mask is None:
+        return score
+    padding = torch.cat([text_mask.new_zeros(len(q), image_k.shape[2]), ~text_mask], dim=1)
+    return score.masked_fill(padding[:, None, None], float("-inf"))
 
 
 def on(student, args):
@@ -44,6 +58,35 @@ def example(generator, images, texts, D=16, batch=1, heads=1, dtype=torch.float3
 
 def words(texts, *lengths):
     return torch.arange(texts) < torch.tensor(lengths)[:, None]
+
+
+def size(generator, low, high):
+    return int(torch.randint(low, high + 1, (1,), generator=generator))
+
+
+def spread(x, row):
+    """(batch, heads, tokens, D) as (batch, tokens, heads, row) in memory, NaN from D on; and its
+    strides of examples, heads and tokens, in units of 8 numbers."""
+    apart = F.pad(x.transpose(1, 2), (0, row - x.shape[-1]), value=float("nan")).contiguous()
+    _, tokens, heads, _ = apart.shape
+    return apart, [tokens * heads * row // 8, row // 8, heads * row // 8]
+
+
+def launched(student, q, image_k, image_v, text_k, text_v, mask):
+    """The result, and m and 1/l, of a launch where queries, image and text are spread apart."""
+    (batch, heads, T, D), images, texts = q.shape, image_k.shape[2], text_k.shape[2]
+    rows = [(q, 24), (image_k, 40), (image_v, 40), (text_k, 16), (text_v, 16)]
+    apart, strides = zip(*(spread(x, row) for x, row in rows), strict=True)
+    out = torch.full_like(q, float("nan"))
+    stats = torch.full((batch, heads, 2, T), float("nan"))
+    sizes = [*strides[0], *strides[1], *strides[3], heads, T, images, texts]
+    seen = student.instruments.observe.launch(
+        student.the("kernels.joint_attention.kernel"),
+        [batch * heads * math.ceil(T / 32)],
+        [*apart, mask.to(torch.uint8), out, stats, *sizes, D**-0.5 * math.log2(math.e)],
+        {"UNIT": 8, "ROWS": 32, "KEYS": 16, "D": D, "BLOCK": 16},
+    )
+    return seen["args"][6:8]
 
 
 def results(student, *args):
@@ -143,6 +186,22 @@ def test_any_layout(student, generator):
     for layout in ("strided", "transposed", "expanded"):
         args = example(generator, 12, 7, batch=2, heads=2)
         on(student, args).correct(*args, layout=layout)
+
+
+@joint(2)
+def test_every_stride_is_its_own(student, generator):
+    """correct: wherever queries, image and text lie; m and l are those of the scores"""
+    T, images, texts = (size(generator, *of) for of in ((33, 47), (33, 47), (17, 31)))
+    (q, *_), _ = example(generator, T, 1, 12, batch=2, heads=2)
+    (_, *image), (_, *text) = example(generator, images, texts, 12, batch=2, heads=2)
+    mask = words(texts, size(generator, 0, texts - 1), size(generator, 1, texts - 1))
+    args = [q, *image, *text, mask]
+    out, stats = launched(student, *args)
+    says = "the result is wrong where queries, image and text have strides of their own"
+    Exact(attended, sums={0: (images + texts) * 12}).judge_results([out], args, {}, says)
+    m, r = expect.tensor(stats, (2, 2, 2, T), "m and 1/l").double().unbind(2)
+    want = scores(*(x.double() for x in (q, image[0], text[0])), mask).logsumexp(-1) / math.log(2)
+    expect.close(m - r.log2(), want, "m + log₂ l is not log₂ Σ 2^score: the gradients need it")
 
 
 @joint()
