@@ -1,5 +1,7 @@
 """Figures: one look for the whole course. Functions take arrays and numbers, never models."""
 
+from cs231n_gen.viz.flow_field import FlowField
+from cs231n_gen.viz.moving import MovingFigure, show_static
 from cs231n_gen.viz.stills import (
     arrows,
     field_pair,
@@ -17,6 +19,7 @@ from cs231n_gen.viz.stills import (
     taxonomy,
 )
 from cs231n_gen.viz.style import DATA, EXACT, GREY, LEARNED, NOISE, use_style
+from cs231n_gen.viz.trajectories import Trajectories
 
 __all__ = [
     "DATA",
@@ -24,6 +27,9 @@ __all__ = [
     "GREY",
     "LEARNED",
     "NOISE",
+    "FlowField",
+    "MovingFigure",
+    "Trajectories",
     "arrows",
     "field_pair",
     "film_strip",
@@ -35,6 +41,7 @@ __all__ = [
     "paths",
     "points",
     "roofline",
+    "show_static",
     "square",
     "steps_curve",
     "taxonomy",
