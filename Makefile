@@ -27,13 +27,17 @@ $$python -c 'import sys; assert sys.version_info >= (3, 6)' 2>/dev/null \
 $$python cs231n_gen/bootstrap.py --extras "$(1)"
 endef
 
-# The jail in which submissions are graded is made with bubblewrap, a package of the system.
-define have_bubblewrap
-@command -v bwrap >/dev/null || [ "$$(uname)" != Linux ] || { \
+# Of the system: bubblewrap makes the jail in which submissions are graded; tests of figures need
+# node and a Chromium.
+define have
+@missing=; for one in bwrap:bubblewrap $(1); do \
+	command -v $${one%%:*} >/dev/null || missing="$$missing $$(echo $$one | cut -d: -f2)"; \
+done; \
+[ -z "$$missing" ] || [ "$$(uname)" != Linux ] || { \
 	[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
-	&& { echo "installing bubblewrap"; apt-get install -qq -y --no-install-recommends bubblewrap >/dev/null \
-		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends bubblewrap >/dev/null; }; }; \
-} || { echo "bubblewrap is missing: install it with your system's packages (apt install bubblewrap)" >&2; exit 2; }
+	&& { echo "installing$$missing"; apt-get install -qq -y --no-install-recommends $$missing >/dev/null \
+		|| { apt-get update -qq && apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }; }; \
+} || { echo "missing: install$$missing with your system's packages (apt install$$missing)" >&2; exit 2; }
 endef
 
 help:
@@ -58,7 +62,7 @@ lab:
 
 ifneq ($(SOURCE),)
 test:
-	$(have_bubblewrap)
+	$(call have,chromium:chromium node:nodejs)
 	$(call set_up,test $(EXTRAS))
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .

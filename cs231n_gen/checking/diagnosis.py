@@ -11,12 +11,13 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -61,12 +62,17 @@ def diagnose(results: list[Result]) -> str | None:
     return best
 
 
-def write(path: Path = FILE) -> None:
+def write(path: Path = FILE, only: Sequence[str] | None = None) -> None:
     """Write down what every public mistake returns, for a course that holds none of their code.
 
     Kernels are left out where Triton is missing.
+
+    Args:
+        path: of the file.
+        only: the exercises that the course asks for, all if None.
     """
     exercises = dict.fromkeys(m.exercise for m in catalogue.load(MISTAKES) if m.public)
+    exercises = [e for e in exercises if only is None or e in only]
     if importlib.util.find_spec("triton") is None:
         exercises = [e for e in exercises if not e.startswith("kernels.")]
     found = [known for e in tqdm(list(exercises), leave=False) for known in _observed(e)]
@@ -76,27 +82,39 @@ def write(path: Path = FILE) -> None:
 def _observed(exercise: str) -> list[Known]:
     """What the public mistakes of an exercise return, here.
 
-    It is kept in the user's cache, by all that it depends on: kernels take minutes to be
-    interpreted.
+    It is kept in the user's cache, by all that it depends on, and observed by one process at a
+    time: kernels take minutes to be interpreted.
     """
-    kept = CACHE / hashlib.sha256(f"{exercise} {_state()}".encode()).hexdigest()
-    if not kept.is_file():
-        mistakes = [m for m in catalogue.load(MISTAKES) if m.public and m.exercise == exercise]
-        CACHE.mkdir(parents=True, exist_ok=True)
-        found = [vars(k) for k in _observe(mistakes)]
-        _write_whole(kept, json.dumps(found, ensure_ascii=False))
+    kept = CACHE / _state(exercise)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{kept}.lock"):
+        if not kept.is_file():
+            mistakes = [m for m in catalogue.load(MISTAKES) if m.public and m.exercise == exercise]
+            found = [vars(k) for k in _observe(mistakes)]
+            _write_whole(kept, json.dumps(found, ensure_ascii=False))
     return [Known(**k) for k in json.loads(kept.read_text(encoding="utf-8"))]
 
 
-@lru_cache
-def _state() -> str:
-    """All that mistakes and what they return depend on, in one number."""
-    folders = [PUBLIC, MISTAKES, PACKAGE]
-    files = sorted(p for folder in folders for p in folder.rglob("*.py"))
-    state = hashlib.sha256(f"{sys.version} {torch.__version__}".encode())
+def _state(exercise: str) -> str:
+    """All that an exercise's mistakes and what they return depend on, in one number."""
+    *folders, module, _ = exercise.split(".")
+    files = [
+        PUBLIC.joinpath(*folders, f"test_{module}.py"),
+        MISTAKES.joinpath(*folders, f"{module}.py"),
+    ]
+    state = hashlib.sha256(f"{exercise} {sys.version} {torch.__version__} {_package()}".encode())
     for file in files:
-        if "grading" not in file.relative_to(ROOT).parts:
-            state.update(f"{file.relative_to(ROOT)}\n{file.read_text(encoding='utf-8')}".encode())
+        state.update(file.read_bytes())
+    return state.hexdigest()
+
+
+@lru_cache
+def _package() -> str:
+    """The state of the package, but for what no exercise runs."""
+    state = hashlib.sha256()
+    for file in sorted(PACKAGE.rglob("*.py")):
+        if file.relative_to(PACKAGE).parts[0] not in ("grading", "viz"):
+            state.update(f"{file.relative_to(PACKAGE)}\n".encode() + file.read_bytes())
     return state.hexdigest()
 
 

@@ -68,7 +68,7 @@ def release(
         _copy(course, root)
         _cut_modules(course, root, assigned)
         _write_notebooks(course, root, assigned)
-        _write_diagnoses(course, root)
+        _write_diagnoses(course, root, assigned)
         shutil.copy(TEMPLATES / "README.md", course / "README.md")
         built.write_manifest(course, _facts(root, assigned))
         built.write_zip(course, output.with_name(output.name + ".zip"))
@@ -137,15 +137,17 @@ def _write_notebooks(course: Path, root: Path, assigned: list[Chapter]) -> None:
         target.write_text(text, encoding="utf-8")
 
 
-def _write_diagnoses(course: Path, root: Path) -> None:
+def _write_diagnoses(course: Path, root: Path, assigned: list[Chapter]) -> None:
     """What known mistakes return in public tests, observed in a process that runs this source."""
     code = (
         "import sys, pathlib; from cs231n_gen.checking.diagnosis import write; "
-        "write(pathlib.Path(sys.argv[1]))"
+        "write(pathlib.Path(sys.argv[1]), sys.argv[2:])"
     )
     file = course / "tests" / "public" / "diagnoses.json"
+    graded = {cell.grade_id for chapter in assigned for cell in chapter.cells}
+    asked = [e.id for e in exercises(root) if e.grade_id in graded]
     done = subprocess.run(
-        [sys.executable, "-c", code, str(file)],
+        [sys.executable, "-c", code, str(file), *asked],
         cwd=root,
         env={
             **os.environ,

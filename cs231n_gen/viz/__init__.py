@@ -4,9 +4,6 @@ from cs231n_gen.viz.flow_field import FlowField
 from cs231n_gen.viz.moving import MovingFigure, show_static
 from cs231n_gen.viz.stills import (
     arrows,
-    field_pair,
-    film_strip,
-    flow_frames,
     image_grid,
     levels_of,
     loss_curve,
@@ -31,9 +28,6 @@ __all__ = [
     "MovingFigure",
     "Trajectories",
     "arrows",
-    "field_pair",
-    "film_strip",
-    "flow_frames",
     "image_grid",
     "levels_of",
     "loss_curve",

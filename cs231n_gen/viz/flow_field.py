@@ -1,35 +1,26 @@
 """FlowField: velocity fields that carry noise to data, and a point that can be dragged."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from traitlets import Bool, Bytes, Enum, Int, List, Unicode
 from traitlets import Float as Number
 
-from cs231n_gen.mlp import VelocityMLP
-from cs231n_gen.truth import GaussianMixture
 from cs231n_gen.viz import stills
-from cs231n_gen.viz.moving import MovingFigure, half, short
+from cs231n_gen.viz.fields import Mixture, Net, describe, field, sample
+from cs231n_gen.viz.moving import MovingFigure, half
 
+SETTING = ("t", "z", "steps", "method", "arrows", "ghost", "pairs")
 METHODS = ["euler", "heun"]
 STEPS = (1, 50)
 DATA = 300  # data points drawn, and lines through a point are drawn from
 STILL = 40  # paths of the still picture
-
-
-class Mixture(Protocol):
-    """Parameters of a mixture of Gaussians in the plane."""
-
-    weights: Float[ArrayLike, "components"]
-    means: Float[ArrayLike, "components 2"]
-    covs: Float[ArrayLike, "components 2 2"]
+ALT = "Points move from noise to data along velocity fields: {}"
 
 
 class FlowField(MovingFigure):
@@ -56,9 +47,7 @@ class FlowField(MovingFigure):
     """
 
     module = "flow_field"
-    setting: ClassVar[tuple[str, ...]] = (
-        *("t", "z", "steps", "method", "arrows", "ghost", "pairs"),
-    )
+    setting: ClassVar[tuple[str, ...]] = SETTING
 
     fields = List().tag(sync=True)
     numbers = Bytes().tag(sync=True)
@@ -78,7 +67,7 @@ class FlowField(MovingFigure):
 
     def __init__(
         self,
-        fields: Mapping[str, Mixture | Mapping[str, ArrayLike]],
+        fields: Mapping[str, Mixture | Net],
         data: Float[ArrayLike, "n 2"] | None = None,
         *,
         particles: int = 400,
@@ -91,32 +80,30 @@ class FlowField(MovingFigure):
         **options,
     ):
         _fits(t, z, steps, method)
-        described, numbers = _described(fields)
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(particles, 2, generator=generator)
+        described, numbers = describe(fields)
+        random = np.random.default_rng(seed)
+        noise = random.standard_normal((particles, 2))
         super().__init__(
             fields=described,
             numbers=half(numbers),
             noise=half(noise),
-            data=half(_data(fields, data, generator)),
+            data=half(_shown(fields, data, random)),
             t=float(t),
             z=[*map(float, z)],
             steps=steps,
             method=method,
-            alt=alt or _alt(fields),
+            alt=alt or ALT.format(", ".join(fields)),
             **options,
         )
 
     def draw(self) -> Figure:
-        noise = np.frombuffer(self.noise, "<f2").reshape(-1, 2)[:STILL]
-        z = torch.tensor(noise.astype(float))
-        numbers = torch.from_numpy(np.frombuffer(self.numbers, "<f2").astype(np.float64))
-        figure, axes = plt.subplots(
-            1, len(self.fields), figsize=(3.6 * len(self.fields), 3.7), squeeze=False
-        )
-        for ax, field in zip(axes[0], self.fields, strict=True):
-            stills.paths(ax, _paths(_field(field, numbers), z))
-            stills.square(ax, self.extent, field["title"])
+        z = np.frombuffer(self.noise, "<f2").reshape(-1, 2)[:STILL].astype(float)
+        numbers = np.frombuffer(self.numbers, "<f2").astype(float)
+        n = len(self.fields)
+        figure, axes = plt.subplots(1, n, figsize=(3.6 * n, 3.7), squeeze=False)
+        for ax, one in zip(axes[0], self.fields, strict=True):
+            stills.paths(ax, _paths(field(one, numbers), z))
+            stills.square(ax, self.extent, one["title"])
         return figure
 
 
@@ -131,96 +118,20 @@ def _fits(t: float, z: Sequence[float], steps: int, method: str) -> None:
         raise ValueError(f"method is euler or heun: {method!r} came")
 
 
-def _described(fields: Mapping) -> tuple[list[dict], np.ndarray]:
-    """What the module is told of each field, and the numbers of all nets."""
-    if not fields:
-        raise ValueError("fields holds at least one field, by its title: none came")
-    described, numbers, begin = [], [], 0
-    for title, field in fields.items():
-        if isinstance(field, Mapping):
-            one, weights = _net(title, field)
-            one |= {"begin": begin, "end": (begin := begin + len(weights))}
-            numbers.append(weights)
-        else:
-            one = {"mixture": _mixture(title, field)}
-        described.append({"title": title, **one})
-    return described, np.concatenate([np.zeros(0), *numbers])
-
-
-def _mixture(title: str, field: Mixture) -> dict[str, list]:
-    kinds = {"weights": "(K,)", "means": "(K, 2)", "covs": "(K, 2, 2)"}
-    if not all(hasattr(field, kind) for kind in kinds):
-        raise ValueError(
-            f"{title!r} is neither a mixture (weights, means, covs) nor the state_dict() of a "
-            f"VelocityMLP: {type(field).__name__} came"
-        )
-    found = {kind: np.asarray(getattr(field, kind)) for kind in kinds}
-    K = len(found["weights"])
-    if found["means"].shape != (K, 2) or found["covs"].shape != (K, 2, 2):
-        came = ", ".join(f"{kind} {found[kind].shape}" for kind in kinds)
-        raise ValueError(f"a mixture in the plane has {', '.join(kinds.values())}: {came} came")
-    return {kind: short(values) for kind, values in found.items()}
-
-
-def _net(title: str, state: Mapping[str, ArrayLike]) -> tuple[dict, np.ndarray]:
-    """Widths and frequencies of a `VelocityMLP`, and its numbers in the order of its layers."""
-    count = sum(key.startswith("hidden.") for key in state) // 2
-    layers = [*(f"hidden.{i}" for i in range(count)), "out"]
-    parts = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
-    if {*state} != {"frequencies", *parts}:
-        came = ", ".join(sorted(state)[:4])
-        raise ValueError(f"{title!r} is not the state_dict() of a VelocityMLP: {came} … came")
-    arrays = {k: np.asarray(torch.as_tensor(v).detach().cpu()) for k, v in state.items()}
-    weights = [arrays[f"{layer}.weight"] for layer in layers]
-    widths = [weights[0].shape[1], *(w.shape[0] for w in weights)]
-    frequencies = arrays["frequencies"]
-    inputs = 3 + 2 * len(frequencies)
-    if widths[0] != inputs or widths[-1] != 2:
-        raise ValueError(
-            f"{title!r} is a net from the plane to the plane without conditions, {inputs} inputs "
-            f"and 2 outputs: {widths[0]} and {widths[-1]} came"
-        )
-    numbers = np.concatenate([arrays[part].ravel() for part in parts])
-    return {"widths": widths, "frequencies": short(frequencies)}, numbers
-
-
-def _data(fields: Mapping, data: ArrayLike | None, generator: torch.Generator) -> np.ndarray:
+def _shown(fields: Mapping, data: ArrayLike | None, random: np.random.Generator) -> np.ndarray:
     """The data points that are shown: at most 300 of those that came, or of the first mixture."""
     if data is not None:
         data = np.asarray(data)
         if data.ndim != 2 or data.shape[1] != 2:
             raise ValueError(f"data is (n, 2): {data.shape} came")
         return data[:DATA]
-    for field in fields.values():
-        if not isinstance(field, Mapping):
-            mixture = GaussianMixture(field.weights, field.means, field.covs)
-            return mixture.sample(DATA, generator).numpy()
-    return np.zeros((0, 2))
+    mixtures = [one for one in fields.values() if not isinstance(one, Mapping)]
+    return sample(mixtures[0], DATA, random) if mixtures else np.zeros((0, 2))
 
 
-def _alt(fields: Mapping) -> str:
-    return f"Points move from noise to data along a velocity field: {', '.join(fields)}"
-
-
-def _field(described: dict, numbers: torch.Tensor):
-    """The field in torch, with the very numbers that the module gets."""
-    if "mixture" in described:
-        return GaussianMixture(**described["mixture"]).velocity
-    inputs, *hidden, _ = described["widths"]
-    net = VelocityMLP(hidden=hidden[0], layers=len(hidden), frequencies=(inputs - 3) // 2).double()
-    mine = numbers[described["begin"] : described["end"]]
-    sizes = [p.numel() for p in net.parameters()]
-    with torch.no_grad():
-        for p, value in zip(net.parameters(), mine.split(sizes), strict=True):
-            p.copy_(value.reshape(p.shape))
-        net.frequencies.copy_(torch.tensor(described["frequencies"]))
-    return net
-
-
-@torch.no_grad()
-def _paths(field, z: torch.Tensor, steps: int = 40) -> np.ndarray:
+def _paths(velocity, z: np.ndarray, steps: int = 40) -> np.ndarray:
     """Euler's paths from z, (steps + 1, n, 2)."""
     path = [z]
-    for before, after in pairwise(torch.linspace(1, 0, steps + 1, dtype=z.dtype)):
-        path.append(path[-1] + (after - before) * field(path[-1], before.expand(len(z))))
-    return torch.stack(path).numpy()
+    for k in range(steps):
+        path.append(path[-1] - velocity(path[-1], 1 - k / steps) / steps)
+    return np.stack(path)

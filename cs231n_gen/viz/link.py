@@ -1,4 +1,4 @@
-"""A setting of a figure as text, as js/numbers.js writes and reads it."""
+"""A setting of a figure as text, as js/numbers.mjs writes and reads it."""
 
 import math
 from collections.abc import Mapping
@@ -49,7 +49,8 @@ def _read(text: str, known: object, key: str) -> object:
     except ValueError:
         numbers = [math.nan]
     if len(numbers) != len(_listed(known)) or not all(map(math.isfinite, numbers)):
-        wanted = f"{len(_listed(known))} numbers" if _listed(known) is known else "a number"
+        many = isinstance(known, list | tuple)
+        wanted = f"{len(known)} numbers" if many else "a number"
         raise ValueError(f"{key} in a link is {wanted}: {text!r} came")
     if isinstance(known, int):
         return round(numbers[0])

@@ -108,7 +108,6 @@ def half(numbers) -> bytes:
 
 
 def short(numbers) -> list:
-    """Numbers as lists, to seven digits: what JSON carries."""
-    return [
-        short(n) if isinstance(n, list) else float(f"{n:.7g}") for n in np.asarray(numbers).tolist()
-    ]
+    """Numbers as lists, to twelve digits: what JSON carries."""
+    numbers = np.asarray(numbers).tolist()
+    return [short(n) if isinstance(n, list) else float(f"{n:.12g}") for n in numbers]

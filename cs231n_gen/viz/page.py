@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 JS = Path(__file__).parent / "js"
-IMPORT = re.compile(r"^import [^;]*?from \"\./(\w+)\.js\";\n", re.M)
+IMPORT = re.compile(r"^import [^;]*?from \"\./(\w+)\.mjs\";\n", re.M)
 COMMENT = re.compile(r"^\s*(//[^\n]*|/\*\*.*?\*/)\n", re.M | re.S)
 FRAME = """\
 <iframe title='{title}' style='width:100%;height:640px;border:0' srcdoc='{page}'></iframe>
@@ -68,7 +68,7 @@ def frame(page: str, still: bytes, title: str) -> str:
 
 
 def _parts(name: str, known: dict[str, str]) -> dict[str, str]:
-    text = (JS / f"{name}.js").read_text("utf-8")
+    text = (JS / f"{name}.mjs").read_text("utf-8")
     for needed in IMPORT.findall(text):
         if needed not in known:
             _parts(needed, known)
@@ -77,7 +77,7 @@ def _parts(name: str, known: dict[str, str]) -> dict[str, str]:
 
 
 def _lean(name: str) -> str:
-    text = IMPORT.sub("", (JS / f"{name}.js").read_text("utf-8"))
+    text = IMPORT.sub("", (JS / f"{name}.mjs").read_text("utf-8"))
     text = COMMENT.sub("", text)
     return re.sub(r"^\s+", "", text, flags=re.M)
 

@@ -48,28 +48,6 @@ def paths(ax: Axes, path, color_by_level: bool = True, width: float = 0.8) -> No
     points(ax, path[:, -1], DATA, size=8)
 
 
-def flow_frames(path, times: Sequence[float], extent: float = 3.2) -> Figure:
-    """A cloud at several levels t, side by side, from noise to data; `path` is (frames, n, 2)."""
-    path = np.asarray(path)
-    figure, axes = plt.subplots(1, len(times), figsize=(2.4 * len(times), 2.6), sharey=True)
-    for ax, t in zip(axes, times, strict=True):
-        frame = path[round((1 - t) * (len(path) - 1))]
-        ax.scatter(*frame.T, s=2, color=FROM_NOISE(1 - t), alpha=0.6, linewidths=0)
-        square(ax, extent, f"t = {t:g}")
-    return figure
-
-
-def field_pair(at, exact: Sequence, learned: Sequence, times: Sequence[float], x) -> Figure:
-    """The exact field above the learned one, at several levels; behind them the data `x`."""
-    figure, axes = plt.subplots(2, len(times), figsize=(3.1 * len(times), 6.2), sharex=True)
-    for row, fields, color, name in ((0, exact, EXACT, "exact"), (1, learned, LEARNED, "learned")):
-        for ax, v, t in zip(axes[row], fields, times, strict=True):
-            points(ax, x, DATA, size=1)
-            arrows(ax, at, v, color)
-            square(ax, title=f"{name}, t = {t:g}")
-    return figure
-
-
 def pairs_through(ax: Axes, x, z, at, mean_v) -> None:
     """The straight pairs (x, z) that pass near one point, and the average of their velocities."""
     x, z, at, mean_v = map(np.asarray, (x, z, at, mean_v))
@@ -101,14 +79,6 @@ def levels_of(x, columns: Sequence[str], rows: Sequence[str] = ()) -> Figure:
         if len(rows):
             row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize=9)
     return figure
-
-
-def film_strip(frames, times: Sequence[float], rows: Sequence[str] = ()) -> Figure:
-    """Images on their way from noise to data; `frames` is (frames, n, 1, H, W)."""
-    frames = np.asarray(frames)
-    chosen = [round((1 - t) * (len(frames) - 1)) for t in times]
-    x = frames[chosen][:, :, 0].swapaxes(0, 1)  # (n, times, H, W)
-    return levels_of(x, [f"t = {t:g}" for t in times], rows)
 
 
 def image_grid(images, rows: Sequence[str] = (), columns: int = 10) -> Figure:

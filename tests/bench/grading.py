@@ -42,8 +42,8 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
 from tqdm import tqdm
 
-from cs231n_gen.checking.run import Suite, with_tests
 from cs231n_gen.checking.modules import FreshModules
+from cs231n_gen.checking.run import Suite, with_tests
 from cs231n_gen.checking.student import Student, load_module
 from cs231n_gen.grading import grade as grading
 from cs231n_gen.grading import tables

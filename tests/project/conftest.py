@@ -10,10 +10,21 @@ import time
 import urllib.request
 
 import pytest
+from playwright.sync_api import Error, sync_playwright
 
 from cs231n_gen.grading.built import files_in
 from cs231n_gen.grading.release import READ, SHIPPED
 from cs231n_gen.grading.source import ROOT
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +41,20 @@ def copy_source():
         return folder
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """A headless Chromium, of the system or of playwright."""
+    with sync_playwright() as playwright:
+        found = {"executable_path": path} if (path := shutil.which("chromium")) else {}
+        try:
+            browser = playwright.chromium.launch(**found, args=QUIET)
+        except Error as error:
+            said = str(error).splitlines()[0]
+            pytest.fail(f"{said}: apt install chromium, or python -m playwright install chromium")
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,8 @@ from html.parser import HTMLParser
 import pytest
 
 from cs231n_gen.checking import catalogue
-from cs231n_gen.checking.run import Result, run
 from cs231n_gen.checking.modules import FreshModules
+from cs231n_gen.checking.run import Result, run
 from cs231n_gen.checking.student import Frame, Student, load_module
 from cs231n_gen.grading import feedback, record
 from cs231n_gen.grading.markers import STUB, make_gaps

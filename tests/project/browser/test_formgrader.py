@@ -1,12 +1,10 @@
 """An instructor's afternoon in a real browser: 30 submissions, looked at in formgrader.
 
-Needs the extra `browser` and a Chromium: `make test EXTRAS=browser ARGS=tests/project/browser`. The
-screenshots are left in `build/screenshots/`, to be looked at.
+The screenshots are left in `build/screenshots/`, to be looked at.
 """
 
 import contextlib
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +15,6 @@ from cs231n_gen.checking.student import load_module
 from cs231n_gen.grading.assign import assign
 from cs231n_gen.grading.source import ROOT
 
-api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER = classroom.CHAPTER
 PATIENCE = 60_000  # milliseconds until something must have appeared
@@ -43,21 +40,16 @@ def course(copy_source, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def page(course, jupyterlab):
+def page(course, jupyterlab, chromium):
     options = ["--no-browser", "--port=0", "--allow-root", "--LabApp.default_url=/lab/tree/data"]
     command = [sys.executable, "-m", "jupyterlab", *options]
     env = {**os.environ, "PYTHONPATH": str(course), "OMP_NUM_THREADS": "1"}
-    with jupyterlab(command, env, course) as (base, token), api.sync_playwright() as playwright:
-        chromium = {"executable_path": found} if (found := shutil.which("chromium")) else {}
-        try:
-            browser = playwright.chromium.launch(**chromium, args=["--no-sandbox"])
-        except api.Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        page = browser.new_page(viewport={"width": 1400, "height": 950}, base_url=base)
+    with jupyterlab(command, env, course) as (base, token):
+        page = chromium.new_page(viewport={"width": 1400, "height": 950}, base_url=base)
         page.set_default_timeout(PATIENCE)
         page.goto(f"/lab?token={token}")
         yield page
-        browser.close()
+        page.close()
 
 
 def students(course):

@@ -1,7 +1,7 @@
-"""A student's hour in a real browser: JupyterLab, chapter 04, a gap, a mistake, the right answer.
+"""A student's hour in a real browser: JupyterLab, chapter 04, a figure that is dragged, a gap, a
+mistake, the right answer.
 
-Needs the extra `browser` and a Chromium: `make test EXTRAS=browser ARGS=tests/project/browser`. The
-screenshots are left in `build/screenshots/`, to be looked at.
+The screenshots are left in `build/screenshots/`, to be looked at.
 """
 
 import os
@@ -14,7 +14,6 @@ from cs231n_gen import lab
 from cs231n_gen.grading.release import release
 from cs231n_gen.grading.source import ROOT
 
-api = pytest.importorskip("playwright.sync_api", reason="needs the extra `browser`")
 CHAPTER = "notebooks/04_rectified_flow/04_rectified_flow.ipynb"
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError\n"
 LEVELS = "    t = t.reshape(-1, *[1] * (x.dim() - 1))\n"
@@ -38,23 +37,17 @@ def address(course, jupyterlab):
 
 
 @pytest.fixture(scope="module")
-def page(address):
+def page(address, chromium):
     """Chapter 04, open."""
     base, token = address
-    with api.sync_playwright() as playwright:
-        chromium = {"executable_path": found} if (found := shutil.which("chromium")) else {}
-        try:
-            browser = playwright.chromium.launch(**chromium, args=["--no-sandbox"])
-        except api.Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        page = browser.new_page(viewport={"width": 1400, "height": 950})
-        page.set_default_timeout(PATIENCE)
-        page.goto(f"{base}/lab/tree/{CHAPTER}?token={token}")
-        page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first.wait_for()
-        run(page, "load_ext autoreload")
-        page.locator(".jp-InputPrompt", has_text="[1]:").wait_for()
-        yield page
-        browser.close()
+    page = chromium.new_page(viewport={"width": 1400, "height": 950})
+    page.set_default_timeout(PATIENCE)
+    page.goto(f"{base}/lab/tree/{CHAPTER}?token={token}")
+    page.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first.wait_for()
+    run(page, "load_ext autoreload")
+    page.locator(".jp-InputPrompt", has_text="[1]:").wait_for()
+    yield page
+    page.close()
 
 
 def run(page, text):
@@ -84,6 +77,35 @@ def check(page, name, expected):
     finally:
         page.screenshot(path=SHOTS / f"{name}.png")
     return cell.locator(".jp-OutputArea").inner_text()
+
+
+def shoot(page, name):
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.png")
+
+
+def test_a_figure_is_dragged_and_keeps_its_keys(page):
+    """Python hears where the point was left; "a" with the figure focused adds no cell."""
+    cell = run(page, "viz.FlowField({")
+    cell.locator(".gen-figure[data-ready]").wait_for()
+    canvas = cell.locator("canvas[tabindex]")
+    box = canvas.bounding_box()
+    says = cell.locator(".gen-says")
+    before = says.inner_text()
+    x, y = box["x"] + 0.7 * box["width"], box["y"] + 0.4 * box["height"]
+    page.mouse.move(box["x"] + 0.31 * box["width"], box["y"] + 0.44 * box["height"])
+    page.mouse.down()
+    page.mouse.move(x, y, steps=5)
+    page.mouse.up()
+    assert says.inner_text() != before
+    shoot(page, "0_figure")
+    cells = page.locator(".jp-Cell").count()
+    canvas.focus()
+    for key in ("a", "b", "ArrowDown", "d", "d"):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert page.locator(".jp-Cell").count() == cells
+    assert "(1.28, 0.54)" in says.inner_text()
 
 
 def test_a_gap_is_called_by_its_name(page):

@@ -1,6 +1,6 @@
 // What figures share: the host, light and dark, planes to draw on, controls, a clock.
 
-import { fromLink, toLink } from "./numbers.js";
+import { fromLink, toLink } from "./numbers.mjs";
 
 export const COLORS = { data: "#0072B2", noise: "#E69F00", learned: "#D55E00", exact: "#009E73" };
 
@@ -73,12 +73,15 @@ export class Stage {
 
   /** Tell Python, where there is one. */
   tell(values) {
+    this.telling = true; // a model says at once that it changed
     for (const [name, value] of Object.entries(values)) quietly(() => this.model.set(name, value));
+    this.telling = false;
     quietly(() => this.model.save_changes());
   }
 
   /** Hear of changes made in Python. */
-  hear(names, listener) {
+  hear(names, said) {
+    const listener = () => this.telling || said();
     for (const name of names) {
       quietly(() => this.model.on(`change:${name}`, listener));
       this.undo.push(() => this.model.off(`change:${name}`, listener));

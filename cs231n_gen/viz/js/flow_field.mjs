@@ -1,9 +1,9 @@
 // FlowField: velocity fields side by side, a crowd on its way from the same noise, and one point
 // that can be dragged, with its past and future. Everything is computed here from parameters.
 
-import { Crowd, mixtureField, mlpField, onPath, pairsThrough, walk } from "./field.js";
-import { halves } from "./numbers.js";
-import { between, checkbox, Clock, COLORS, level, make, Plane, quietly, signed, slider, Stage } from "./stage.js";
+import { Crowd, mixtureField, mlpField, onPath, pairsThrough, walk } from "./field.mjs";
+import { halves } from "./numbers.mjs";
+import { between, checkbox, Clock, COLORS, level, make, Plane, quietly, signed, slider, Stage } from "./stage.mjs";
 
 const SECONDS = 4; // from noise to data
 const FINE = 160; // steps of Heun's rule that stand for the exact path
@@ -134,7 +134,7 @@ function render({ model, el }) {
 
   /** One message to Python at the end of a move, and one sentence to who listens. */
   function told() {
-    stage.tell({ t: now.t, z: now.z, steps: now.steps, method: now.method });
+    stage.tell(setting());
     aloud.textContent = `t = ${now.t.toFixed(2)}. ${says.innerText ?? says.textContent}`;
   }
 
@@ -322,7 +322,7 @@ function render({ model, el }) {
     says.dataset.samples = panels.map(({ path }) => path.slice(-2).join(",")).join(";");
   }
 
-  stage.hear(["t", "z", "steps", "method", "arrows", "ghost", "pairs"], () => {
+  stage.hear(SETTING, () => {
     for (const key of SETTING) now[key] = stage.get(key);
     tidy();
     show();

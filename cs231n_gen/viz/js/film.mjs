@@ -1,7 +1,7 @@
 // Trajectories: points or images that were computed elsewhere, frame by frame from noise to data.
 
-import { halves, levels } from "./numbers.js";
-import { between, checkbox, Clock, level, make, Plane, slider, Stage } from "./stage.js";
+import { halves, levels } from "./numbers.mjs";
+import { between, checkbox, Clock, level, make, Plane, slider, Stage } from "./stage.mjs";
 
 const SECONDS = 4;
 const SHOWN = 9; // frames in the strip of one image
@@ -66,7 +66,7 @@ function render({ model, el }) {
       draw() {
         plane.fit();
         const place = frameAt(times, now.t);
-        const pen = plane.layer(plane.canvas);
+        const pen = plane.layer(plane.back);
         plane.axes(pen);
         if (trails.input.checked) {
           pen.strokeStyle = stage.theme.faint;
@@ -84,7 +84,7 @@ function render({ model, el }) {
         }
         middle ??= new Float32Array(2 * n);
         const points = frameBetween(numbers, n, place, middle);
-        plane.points(pen, points, between(now.t), n > 4000 ? 2 : 4, 0.85);
+        plane.points(plane.layer(plane.canvas), points, between(now.t), n > 4000 ? 2 : 4, 0.85);
       },
       says: () => `${n} points`,
     };

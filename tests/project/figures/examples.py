@@ -1,0 +1,53 @@
+"""Figures to ask about."""
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from cs231n_gen import data
+from cs231n_gen.mlp import VelocityMLP
+from cs231n_gen.viz import FlowField, Trajectories
+
+
+def halved(net):
+    """A net whose weights are what half precision makes of them."""
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(p.half())
+    return net.double()
+
+
+@cache
+def learned():
+    """A net that was not trained, but turns and bends."""
+    torch.manual_seed(3)
+    net = halved(VelocityMLP(hidden=24, layers=2, frequencies=3))
+    with torch.no_grad():
+        net.out.weight *= 4
+    return halved(net)
+
+
+@cache
+def flow_field():
+    """The exact field of the ring beside a net."""
+    return FlowField({"exact": data.ring().mixture, "learned": learned().state_dict()}, seed=1)
+
+
+@cache
+def cloud():
+    """Points that walk straight to a smaller cloud."""
+    z = np.random.default_rng(0).standard_normal((50, 2))
+    return Trajectories(np.stack([z * (1 - 0.1 * k) for k in range(9)]), name="cloud")
+
+
+@cache
+def garments():
+    """Three garments under less and less noise."""
+    x = data.fashion_mnist("test", 16).x[:3, 0].numpy()
+    z = np.random.default_rng(0).standard_normal(x.shape)
+    frames = np.stack([(1 - t) * x + t * z for t in np.linspace(1, 0, 11)])
+    return Trajectories(frames, labels=["one", "two", "three"], name="garments")
+
+
+FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
