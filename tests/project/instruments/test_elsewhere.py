@@ -150,6 +150,9 @@ def dies(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(elsewhere, "CHILD", "it_dies")
     monkeypatch.setattr(elsewhere, "_there", None)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt_at_work():
