@@ -47,6 +47,7 @@ ifneq ($(SOURCE),)
 	@echo "make test      the same, then lint and run all tests (ARGS=\"tests/project -x\")"
 	@echo "make proof     try every mistake and variant of every exercise on its graders: half an hour of two cores"
 	@echo "make release   build what students get: build/course and build/course.zip (ARGS=\"--only 04\")"
+	@echo "make site      build the reader's site: build/site/index.html (ARGS=\"--only 04 --with-solutions\")"
 	@echo "make lint      format, and mend what the linter can"
 else
 	@echo "make test      the same, then check every exercise (ARGS=\"flow.interpolate\")"
@@ -76,6 +77,10 @@ release:
 	$(call set_up,$(EXTRAS))
 	@$(COURSE) release $(ARGS)
 
+site:
+	$(call set_up,site kernels $(EXTRAS))
+	@$(COURSE) site $(ARGS)
+
 lint:
 	$(call set_up,test $(EXTRAS))
 	@$(BIN)/python -m ruff check --fix .
@@ -91,4 +96,4 @@ clean:
 	@rm -rf .venv build *.egg-info .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup lab test proof release lint clean
+.PHONY: help setup lab test proof release site lint clean

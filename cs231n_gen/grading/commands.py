@@ -1,4 +1,4 @@
-"""The instructor's commands: release, collect, grade, feedback, overview, export, gradescope."""
+"""The instructor's commands: release, site, collect, grade, feedback, overview, gradescope …"""
 
 import os
 import sys
@@ -31,6 +31,24 @@ def release(
     with expected(ReleaseError, BadSource, UnknownChapter):
         course = build(only.split(",") if only is not None else None)
         print(f"built {course} and {course.with_name(course.name + '.zip').name}")
+
+
+def site(
+    only: Annotated[str | None, typer.Option(help="chapters, such as 00,04; else all")] = None,
+    with_solutions: Annotated[
+        bool, typer.Option("--with-solutions", help="show solutions and model answers")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(help="the folder, else build/site")] = None,
+) -> None:
+    """Build the reader's site: build/site/index.html, which needs no network."""
+    from cs231n_gen.grading.release import UnknownChapter
+    from cs231n_gen.site.build import SiteError, build
+
+    with expected(SiteError, UnknownChapter):
+        folder = build(
+            output, only.split(",") if only is not None else None, solutions=with_solutions
+        )
+        print(f"built {folder / 'index.html'}")
 
 
 def collect(
@@ -178,7 +196,7 @@ def gradescope_run() -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Give the command line the instructor's commands."""
-    for command in (release, collect, grade, feedback, overview, gradescope):
+    for command in (release, site, collect, grade, feedback, overview, gradescope):
         app.command()(command)
     app.add_typer(export, name="export")
     app.command("gradescope-run", hidden=True)(gradescope_run)

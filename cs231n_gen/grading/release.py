@@ -32,7 +32,7 @@ SHIPPED = [
     "notebooks",
     "tests/public",
 ]
-KEPT_BACK = ["cs231n_gen/grading"]
+KEPT_BACK = ["cs231n_gen/grading", "cs231n_gen/site"]
 # What else the course is made from: a change of it means a new course.
 READ = [CONFIG, "cs231n_gen/grading", "tests/mistakes"]
 TEMPLATES = Path(__file__).parent / "templates"
@@ -59,7 +59,7 @@ def release(
         ReleaseError: if nbgrader refuses a chapter.
     """
     output = root / "build" / "course" if output is None else Path(output)
-    assigned = _assigned(only, root)
+    assigned = chosen(only, root)
     if wrong := problems(root):
         raise BadSource(wrong)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,12 @@ def build_if_changed() -> Path:
     return release(None if all(c["assigned"] for c in manifest["chapters"].values()) else only)
 
 
-def _assigned(only: Sequence[str] | None, root: Path) -> list[Chapter]:
+def chosen(only: Sequence[str] | None, root: Path = ROOT) -> list[Chapter]:
+    """The chapters of these numbers or names, all if None.
+
+    Raises:
+        UnknownChapter: if there is no such chapter.
+    """
     known = chapters(root)
     if only is None:
         return known

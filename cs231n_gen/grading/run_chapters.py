@@ -6,9 +6,11 @@ executed notebooks are left in `build/executed/`, to be looked at.
 """
 
 import argparse
+import hashlib
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +24,8 @@ from cs231n_gen.grading.release import release
 from cs231n_gen.grading.source import ROOT, Chapter, chapters
 
 STOPS = {"CheckFailed", "NotImplementedError"}  # how an exercise that is not written shows
+STATE = "cs231n_gen_state"  # in the metadata of an executed chapter
+SOURCES = {".py", ".mjs", ".css"}
 PATIENCE = 5  # a chapter that takes this many times its budget hangs
 
 
@@ -48,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = ROOT / "build" / "executed"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        course = release(output=folder / "course")
+        course = release([c.name for c in chosen], output=folder / "course")
     except BadSource as error:
         print(error, file=sys.stderr)
         return 1
@@ -63,15 +67,35 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if good == len(outcomes) else 1
 
 
-def run_source(chapter: Chapter, folder: Path, course: Path) -> Outcome:
+def run_source(chapter: Chapter, folder: Path, course: Path | None = None) -> Outcome:
     """The chapter with its solutions: no cell may fail."""
-    took, budget, error = execute(chapter.file, ROOT, folder / f"{chapter.name}.ipynb")
+    file = folder / f"{chapter.name}.ipynb"
+    took, budget, error = execute(chapter.file, ROOT, file, {STATE: state(chapter)})
     says = f"{took:.0f} s of {budget:.0f} s"
     if error:
         return Outcome(chapter.name, "source", False, f"{says}; {error.where}: {error.text}")
     if took > budget:  # said, not failed: a slow machine is not a broken chapter
         says += ", OVER ITS BUDGET"
     return Outcome(chapter.name, "source", True, says)
+
+
+def state(chapter: Chapter) -> str:
+    """All that the outputs of a chapter depend on, in one number."""
+    parts = sorted(p for p in (ROOT / "cs231n_gen").rglob("*.*") if p.suffix in SOURCES)
+    own = [p for p in parts if not {"grading", "site"} & {*p.relative_to(ROOT).parts}]
+    found = hashlib.sha256()
+    for file in [chapter.file, ROOT / "data" / "SHA256SUMS", *own]:
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def is_fresh(executed: Path, chapter: Chapter) -> bool:
+    """Whether a file holds the outputs of a chapter as it is now, to its end."""
+    try:
+        known = nbformat.read(executed, as_version=4).metadata.get(STATE)
+    except (OSError, ValueError):
+        return False
+    return known == state(chapter)
 
 
 def run_released(chapter: Chapter, folder: Path, course: Path) -> Outcome:
@@ -95,8 +119,12 @@ class CellError:
     graded: bool
 
 
-def execute(notebook: Path, home: Path, output: Path) -> tuple[float, float, CellError | None]:
+def execute(
+    notebook: Path, home: Path, output: Path, notes: Mapping[str, str] | None = None
+) -> tuple[float, float, CellError | None]:
     """Run a notebook in a fresh kernel, with the package and data of a course's folder.
+
+    `notes` go into the metadata of the executed notebook if nothing failed.
 
     Returns:
         Seconds, the seconds it promises, and the first error.
@@ -122,6 +150,8 @@ def execute(notebook: Path, home: Path, output: Path) -> tuple[float, float, Cel
         error = _first_error(nb, failure)
     took = time.perf_counter() - start
     bar.close()
+    if error is None:
+        nb.metadata.update(notes or {})
     draft = output.with_name(output.name + ".part")
     nbformat.write(nb, draft)
     os.replace(draft, output)

@@ -120,7 +120,7 @@ def modules(root: Path = ROOT) -> list[Path]:
     """The Python files of the package in which an exercise may be."""
     package = root / "cs231n_gen"
     found = sorted(package.rglob("*.py"))
-    return [p for p in found if "grading" not in p.relative_to(package).parts]
+    return [p for p in found if not {"grading", "site"} & {*p.relative_to(package).parts}]
 
 
 def exercises(root: Path = ROOT) -> list[Exercise]:

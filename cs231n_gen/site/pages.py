@@ -1,0 +1,71 @@
+"""A chapter as a page: what a reader without a kernel has no use for is left out."""
+
+import nbformat
+from nbformat.notebooknode import NotebookNode
+
+from cs231n_gen.grading.source import ROOT, exercises
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+OPEN = "> *A question for you, in your own words: three or four sentences.*"
+ANSWER = "<details><summary>A model answer</summary>\n\n{}\n\n</details>"
+SOLUTION = """\
+<details><summary>A solution of <code>{}</code></summary>
+
+```python
+{}
+```
+
+</details>"""
+
+
+def page(executed: NotebookNode, *, solutions: bool = False) -> NotebookNode:
+    """The page of an executed chapter.
+
+    Args:
+        executed: the chapter with outputs; it is left as it is.
+        solutions: whether solutions and model answers are shown.
+    """
+    nb = nbformat.v4.new_notebook(metadata={"kernelspec": executed.metadata.kernelspec})
+    for cell in executed.cells:
+        nb.cells += _cells(cell, solutions)
+    return nb
+
+
+def _cells(cell: NotebookNode, solutions: bool) -> list[NotebookNode]:
+    """What a cell becomes."""
+    marks = cell.metadata.get("nbgrader", {})
+    if cell.cell_type == "markdown":
+        if not marks.get("solution"):
+            return [_markdown(cell.source)]
+        return [_markdown(ANSWER.format(cell.source) if solutions else OPEN)]
+    if cell.cell_type != "code":
+        return []
+    code = nbformat.v4.new_code_cell(cell.source)
+    code.outputs = [out for out in map(_output, cell.outputs) if out]
+    if "%load_ext" in cell.source:
+        code.metadata["tags"] = ["hide-input"]
+    return [code, *(_solution(marks) if solutions and marks.get("grade") else [])]
+
+
+def _output(out: NotebookNode) -> NotebookNode | None:
+    """An output without its widget; a bar of progress has nothing else."""
+    if "data" not in out or WIDGET not in out.data:
+        return out
+    if "text/html" not in out.data:
+        return None
+    data = {kind: value for kind, value in out.data.items() if kind != WIDGET}
+    return nbformat.v4.new_output("display_data", data=data)
+
+
+def _solution(marks: dict) -> list[NotebookNode]:
+    """The function that the source has between its markers."""
+    for exercise in exercises(ROOT):
+        if exercise.grade_id == marks.get("grade_id"):
+            text = exercise.file.read_text(encoding="utf-8").splitlines()
+            parts = ["\n".join(text[gap.begin : gap.end - 1]) for gap in exercise.gaps]
+            return [_markdown(SOLUTION.format(exercise.id, "\n…\n".join(parts)))]
+    return []
+
+
+def _markdown(text: str) -> NotebookNode:
+    return nbformat.v4.new_markdown_cell(text)

@@ -1,0 +1,29 @@
+"""How Sphinx lays out the site. Nothing is fetched, neither now nor when a page is read."""
+
+project = "Modern generative models"
+html_title = "Modern generative models"
+author = copyright = "the course's authors"
+extensions = ["myst_nb"]
+exclude_patterns = ["_static"]
+
+nb_execution_mode = "off"
+nb_output_stderr = "remove"
+nb_merge_streams = True
+nb_mime_priority_overrides = [("html", "text/html", 0)]  # a living figure, not its still picture
+myst_enable_extensions = ["dollarmath", "amsmath"]
+suppress_warnings = ["mystnb.unknown_mime_type", "myst.header"]
+
+mathjax_path = "mathjax/tex-chtml.js"
+html_theme = "sphinx_book_theme"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_show_sphinx = False
+html_theme_options = {
+    "home_page_in_toc": True,
+    "show_toc_level": 2,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "toc_title": "On this page",
+}
