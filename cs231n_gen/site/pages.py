@@ -6,6 +6,7 @@ from nbformat.notebooknode import NotebookNode
 from cs231n_gen.grading.source import ROOT, exercises
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+LOCAL = "local"  # a cell whose output is about the machine it ran on
 OPEN = "> *A question for you, in your own words: three or four sentences.*"
 ANSWER = "<details><summary>A model answer</summary>\n\n{}\n\n</details>"
 SOLUTION = """\
@@ -41,7 +42,8 @@ def _cells(cell: NotebookNode, solutions: bool) -> list[NotebookNode]:
     if cell.cell_type != "code":
         return []
     code = nbformat.v4.new_code_cell(cell.source)
-    code.outputs = [out for out in map(_output, cell.outputs) if out]
+    if LOCAL not in cell.metadata.get("tags", []):
+        code.outputs = [out for out in map(_output, cell.outputs) if out]
     if "%load_ext" in cell.source:
         code.metadata["tags"] = ["hide-input"]
     return [code, *(_solution(marks) if solutions and marks.get("grade") else [])]
