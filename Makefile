@@ -64,7 +64,7 @@ lab:
 ifneq ($(SOURCE),)
 test:
 	$(call have,chromium:chromium node:nodejs)
-	$(call set_up,test $(EXTRAS))
+	$(call set_up,test site $(EXTRAS))
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 	@OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)

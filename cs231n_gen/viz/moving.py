@@ -18,7 +18,7 @@ from traitlets import Unicode
 from cs231n_gen.viz import page
 from cs231n_gen.viz.link import from_link, to_link
 
-COLOURS = 48  # of a still picture
+COLOURS = 32  # of a still picture
 HOST = {*anywidget.AnyWidget.class_trait_names()}  # traits that a page has no use for
 
 
@@ -54,7 +54,7 @@ class MovingFigure(anywidget.AnyWidget):
         with plt.ioff(), plt.rc_context({"savefig.bbox": "tight"}):
             figure = self.draw()
             whole = io.BytesIO()
-            figure.savefig(whole, dpi=72, facecolor="white")
+            figure.savefig(whole, dpi=66, facecolor="white")
             plt.close(figure)
         small = io.BytesIO()
         Image.open(whole).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
