@@ -84,18 +84,38 @@ export function mlpField(numbers, widths, frequencies) {
     }
     let h = inputs;
     for (let l = 0; l < layers.length; l++) {
-      const { n, m, weight, bias, result } = layers[l];
-      const last = l === layers.length - 1;
-      for (let i = 0, at = 0; i < m; i++) {
-        let sum = bias[i];
-        for (let j = 0; j < n; j++) sum += weight[at++] * h[j];
-        result[i] = last ? sum : sum / (1 + Math.exp(-sum));
-      }
-      h = result;
+      affine(layers[l], h);
+      h = layers[l].result;
+      if (l === layers.length - 1) break;
+      for (let i = 0; i < h.length; i++) h[i] /= 1 + Math.exp(-h[i]);
     }
     out[0] = h[0];
     out[1] = h[1];
   };
+}
+
+/** weight · h + bias, four rows at a time: four sums that need not wait for each other. */
+function affine({ n, m, weight, bias, result }, h) {
+  let i = 0;
+  for (; i + 3 < m; i += 4) {
+    let [a, b, c, d] = [bias[i], bias[i + 1], bias[i + 2], bias[i + 3]];
+    for (let j = 0, at = i * n; j < n; j++, at++) {
+      const value = h[j];
+      a += weight[at] * value;
+      b += weight[at + n] * value;
+      c += weight[at + 2 * n] * value;
+      d += weight[at + 3 * n] * value;
+    }
+    result[i] = a;
+    result[i + 1] = b;
+    result[i + 2] = c;
+    result[i + 3] = d;
+  }
+  for (; i < m; i++) {
+    let sum = bias[i];
+    for (let j = 0, at = i * n; j < n; j++, at++) sum += weight[at] * h[j];
+    result[i] = sum;
+  }
 }
 
 const first = [0, 0];
@@ -121,6 +141,29 @@ export function walk(field, heun, x, y, from, to, steps) {
     const t = from + ((to - from) * k) / steps;
     step(field, heun, at[0], at[1], t, (from - to) / steps, at);
     path.set(at, 2 * k + 2);
+  }
+  return path;
+}
+
+const third = [0, 0];
+const fourth = [0, 0];
+
+/** Where the field really leads: Runge and Kutta's rule of order 4; args as those of `walk`. */
+export function follow(field, x, y, from, to, steps = 40) {
+  const path = new Float64Array(2 * steps + 2);
+  path[0] = x;
+  path[1] = y;
+  const h = (to - from) / steps;
+  for (let k = 0; k < steps; k++) {
+    const t = from + h * k;
+    field(x, y, t, first);
+    field(x + (h / 2) * first[0], y + (h / 2) * first[1], t + h / 2, second);
+    field(x + (h / 2) * second[0], y + (h / 2) * second[1], t + h / 2, third);
+    field(x + h * third[0], y + h * third[1], from + h * (k + 1), fourth);
+    x += (h / 6) * (first[0] + 2 * second[0] + 2 * third[0] + fourth[0]);
+    y += (h / 6) * (first[1] + 2 * second[1] + 2 * third[1] + fourth[1]);
+    path[2 * k + 2] = x;
+    path[2 * k + 3] = y;
   }
   return path;
 }
@@ -158,33 +201,36 @@ export function pairsThrough(data, x, y, t) {
   return { z, weights, v };
 }
 
-/** Many points on their way along one field; steps are computed when they are first needed. */
+/** Many points on their way along one field; their steps are computed a few points at a time. */
 export class Crowd {
   constructor(field, noise) {
-    Object.assign(this, { field, noise, steps: 0, heun: false, frames: [] });
+    Object.assign(this, { field, noise, steps: 0, heun: false, frames: [], done: 0 });
   }
 
   /** Forget what was computed if the rule changed. */
   use(steps, heun) {
     if (steps === this.steps && heun === this.heun) return;
-    Object.assign(this, { steps, heun, frames: [this.noise] });
+    Object.assign(this, { steps, heun, frames: [this.noise], next: null, done: 0 });
   }
 
-  /** Compute towards level t until `enough()`; tells whether it got there. */
+  /** Compute up to level t, or until `enough()`; tells whether it got there. */
   reach(t, enough = () => false) {
     const wanted = Math.min(this.steps, Math.ceil((1 - t) * this.steps - 1e-9));
     const at = [0, 0];
     while (this.frames.length <= wanted) {
-      if (enough()) return false;
       const before = this.frames.at(-1);
-      const after = new Float32Array(before.length);
+      this.next ??= new Float32Array(before.length);
       const level = 1 - (this.frames.length - 1) / this.steps;
-      for (let i = 0; i < before.length; i += 2) {
+      while (this.done < before.length) {
+        if (this.done % 64 === 0 && enough()) return false;
+        const i = this.done;
         step(this.field, this.heun, before[i], before[i + 1], level, 1 / this.steps, at);
-        after[i] = at[0];
-        after[i + 1] = at[1];
+        this.next[i] = at[0];
+        this.next[i + 1] = at[1];
+        this.done += 2;
       }
-      this.frames.push(after);
+      this.frames.push(this.next);
+      Object.assign(this, { next: null, done: 0 });
     }
     return true;
   }

@@ -1,12 +1,12 @@
 // FlowField: velocity fields side by side, a crowd on its way from the same noise, and one point
 // that can be dragged, with its past and future. Everything is computed here from parameters.
 
-import { Crowd, mixtureField, mlpField, onPath, pairsThrough, walk } from "./field.mjs";
+import { Crowd, follow, mixtureField, mlpField, onPath, pairsThrough, walk } from "./field.mjs";
 import { halves } from "./numbers.mjs";
 import { between, checkbox, Clock, COLORS, level, make, Plane, quietly, signed, slider, Stage } from "./stage.mjs";
 
 const SECONDS = 4; // from noise to data
-const FINE = 160; // steps of Heun's rule that stand for the exact path
+const BUDGET = 8; // milliseconds of a frame for the crowd
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const SETTING = ["t", "z", "steps", "method", "arrows", "ghost", "pairs"];
 
@@ -23,7 +23,7 @@ export function fieldsOf(descriptions, numbers) {
 /** Where a point of level t came from, at t = 1. */
 export function origin(field, x, y, t) {
   if (t >= 1) return [x, y];
-  return [...walk(field, true, x, y, t, 1, FINE).slice(-2)];
+  return [...follow(field, x, y, t, 1).slice(-2)];
 }
 
 function render({ model, el }) {
@@ -210,18 +210,20 @@ function render({ model, el }) {
   // --- what is drawn ------------------------------------------------------------------------------
 
   function draw(behind = false) {
-    const deadline = performance.now() + 10;
+    const deadline = performance.now() + BUDGET;
+    const enough = () => performance.now() > deadline;
     for (const one of panels) {
       const heun = now.method === "heun";
       const resized = one.plane.fit();
       one.path = walk(one.field, heun, ...now.z, 1, 0, now.steps);
-      one.ghost = walk(one.field, true, ...now.z, 1, 0, FINE);
+      one.ghost = follow(one.field, ...now.z, 1, 0);
       one.crowd.use(now.steps, heun);
-      one.waits = !one.crowd.reach(now.t, () => performance.now() > deadline);
+      one.waits = !one.crowd.reach(now.t, enough);
       if (behind || resized || one.waits) drawBehind(one);
       drawFront(one);
     }
     if (panels.some((one) => one.waits)) clock.start();
+    if (playing) for (const { crowd } of panels) crowd.reach(now.t - 2 / now.steps, enough); // ahead
     say();
   }
 

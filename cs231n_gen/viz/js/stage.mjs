@@ -4,6 +4,8 @@ import { fromLink, toLink } from "./numbers.mjs";
 
 export const COLORS = { data: "#0072B2", noise: "#E69F00", learned: "#D55E00", exact: "#009E73" };
 
+const MANY = 8000; // coordinates from which points are drawn as pixels
+
 const THEMES = {
   light: { ink: "#1f2328", faint: "#59636e", line: "#d1d9e0", paper: "#ffffff" },
   dark: { ink: "#f0f6fc", faint: "#a9b4bf", line: "#3d444d", paper: "#151b23" },
@@ -274,14 +276,42 @@ export class Plane {
     pen.fillText("x₂", 12, 14);
   }
 
+  /** Points as small squares; many of them go straight into pixels, which is faster. */
   points(pen, xy, color, size, alpha = 1) {
-    pen.fillStyle = color;
-    pen.globalAlpha = alpha;
     const [left, top] = [this.extent * this.scale - size / 2, this.extent * this.scale - size / 2];
-    for (let i = 0; i < xy.length; i += 2) {
-      pen.fillRect(left + xy[i] * this.scale, top - xy[i + 1] * this.scale, size, size);
+    pen.globalAlpha = alpha;
+    if (xy.length > MANY) {
+      pen.drawImage(this.dust(xy, color, size, left, top), 0, 0, this.width, this.width);
+    } else {
+      pen.fillStyle = color;
+      for (let i = 0; i < xy.length; i += 2) {
+        pen.fillRect(left + xy[i] * this.scale, top - xy[i + 1] * this.scale, size, size);
+      }
     }
     pen.globalAlpha = 1;
+  }
+
+  dust(xy, color, size, left, top) {
+    const wide = this.canvas.width;
+    if (this.scratch?.width !== wide) {
+      this.scratch = make("canvas", { width: wide, height: wide });
+      this.image = new ImageData(wide, wide);
+      this.pixels = new Uint32Array(this.image.data.buffer); // 0xAABBGGRR
+    }
+    const [r, g, b] = color.startsWith("#") ? rgb(color) : color.match(/\d+/g).map(Number);
+    const value = ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+    const side = Math.round(size * this.dense);
+    this.pixels.fill(0);
+    for (let i = 0; i < xy.length; i += 2) {
+      const x = Math.round((left + xy[i] * this.scale) * this.dense);
+      const y = Math.round((top - xy[i + 1] * this.scale) * this.dense);
+      if (x < 0 || y < 0 || x > wide - side || y > wide - side) continue;
+      for (let row = y * wide + x, end = row + side * wide; row < end; row += wide) {
+        for (let k = 0; k < side; k++) this.pixels[row + k] = value;
+      }
+    }
+    this.scratch.getContext("2d").putImageData(this.image, 0, 0);
+    return this.scratch;
   }
 
   line(pen, path, from = 0, to = path.length / 2 - 1) {
@@ -314,10 +344,12 @@ export class Plane {
   }
 }
 
+/** Red, green and blue of #rrggbb. */
+const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+
 /** A colour between noise (t = 1) and data (t = 0), over grey as in the still figures. */
 export function between(t) {
   const grey = [204, 204, 204];
-  const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   const end = rgb(t > 0.5 ? COLORS.noise : COLORS.data);
   const part = Math.abs(2 * t - 1);
   return `rgb(${end.map((c, i) => Math.round(grey[i] + part * (c - grey[i]))).join(",")})`;

@@ -110,7 +110,9 @@ def test_nobody_is_shut_out_of_any_page(opened, site, size, scheme):
         assert tab.evaluate("document.documentElement.scrollWidth") <= width, name
         for part in tab.frames:
             part.add_script_tag(content=AXE.read_text("utf-8"))
-            found = part.evaluate("axe.run(document, { iframes: false, preload: false })")["violations"]
+            found = part.evaluate("axe.run(document, { iframes: false, preload: false })")[
+                "violations"
+            ]
             said = [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found]
             outside = part == tab.main_frame
             assert not [s for s in said if outside or not s.startswith(FRAMES_ONLY)], (name, said)

@@ -1,0 +1,212 @@
+"""Figures that move, in headless Chromium on this machine: `python tests/bench/figures.py`.
+
+Frames a second while a figure plays, the time from a move of the pointer to the picture that shows
+it, the time to the first picture, and what a page weighs; beside them the same field drawn by
+matplotlib under a slider of ipywidgets, in JupyterLab, in the same run.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import torch
+from playwright.sync_api import sync_playwright
+
+from cs231n_gen import data
+from cs231n_gen.mlp import VelocityMLP
+from cs231n_gen.viz import FlowField, Trajectories
+
+RING = data.ring().mixture
+RIVAL = "400 arrows of the ring, matplotlib under a slider"
+ADDRESS = r"(http://\S+?)/lab\?token=(\w+)"  # what JupyterLab prints
+ARGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
+]
+# In each frame: the moment at which the figure was ready and had been given to the screen.
+FIRST = """
+new MutationObserver((_, observer) => {
+    if (!document.querySelector("[data-ready]")) return;
+    observer.disconnect();
+    requestAnimationFrame(() => { window.shown_at = performance.now(); });
+}).observe(document, { childList: true, subtree: true, attributes: true });
+"""
+COUNT = """async (seconds) => {
+    const times = [];
+    const end = performance.now() + 1000 * seconds;
+    while (performance.now() < end) {
+        times.push(await new Promise(requestAnimationFrame));
+    }
+    const gaps = times.slice(1).map((t, i) => t - times[i]).sort((a, b) => a - b);
+    return { rate: 1000 * (times.length - 1) / (times.at(-1) - times[0]),
+             slow: gaps[Math.floor(0.95 * gaps.length)] };
+}"""
+WATCH = """() => {
+    window.moves = [];
+    const canvas = document.querySelector("canvas[tabindex]");
+    let began;
+    window.addEventListener("pointermove", () => (began = performance.now()), true);
+    canvas.addEventListener("pointermove", (event) => {
+        const worked = performance.now();  // after the figure's own listener: it was drawn
+        const work = worked - began;
+        requestAnimationFrame(() => window.moves.push([
+            work, performance.now() - began, performance.now() - event.timeStamp]));
+    });
+}"""
+SLIDER = """
+import matplotlib.pyplot as plt, numpy as np, torch
+from ipywidgets import FloatSlider, interact
+from cs231n_gen import data
+ring = data.ring().mixture
+axis = torch.linspace(-3, 3, 20)
+at = torch.cartesian_prod(axis, axis)
+def draw(t):
+    figure, ax = plt.subplots(figsize=(5, 5))
+    ax.quiver(*at.T, *ring.velocity(at, t).T)
+    plt.show()
+interact(draw, t=FloatSlider(value=0.5, min=0.01, max=1, step=0.01));
+"""
+CHANGED = """() => new Promise((done) => {
+    const begun = performance.now();
+    const area = document.querySelector(".widget-interact");
+    const before = area.querySelector("img").src;
+    new MutationObserver((_, observer) => {
+        const image = area.querySelector("img");
+        if (!image || image.src === before) return;
+        observer.disconnect();
+        const finish = () => requestAnimationFrame(() => done(performance.now() - begun));
+        image.complete ? finish() : image.addEventListener("load", finish);
+    }).observe(area, { childList: true, subtree: true, attributes: true });
+    window.waiting = true;
+})"""
+
+
+def main() -> None:
+    """Measure, print, and write JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=3.0, help="of every film")
+    parser.add_argument("--json", type=Path, help="also write what was measured here")
+    options = parser.parse_args()
+    found: dict[str, float] = {}
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
+        path = shutil.which("chromium")
+        browser = playwright.chromium.launch(
+            args=ARGS, **({"executable_path": path} if path else {})
+        )
+        for name, figure in figures().items():
+            found |= measured(browser, Path(folder), name, figure, options.seconds)
+        found["matplotlib under a slider: a move to the picture, ms"] = slider(
+            browser, Path(folder)
+        )
+        browser.close()
+    for name, value in found.items():
+        print(f"{name:72} {value:8.1f}")
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def figures() -> dict:
+    """What is measured."""
+    torch.manual_seed(0)
+    random = np.random.default_rng(0)
+    net = VelocityMLP(hidden=64).state_dict()
+    z = random.standard_normal((20_000, 2))
+    film = np.stack([z * (1 - k / 80) for k in range(60)])
+    return {
+        "chapter 04's two fields": FlowField({"exact": RING, "learned": net}, steps=20),
+        "20 000 particles, computed before": Trajectories(film),
+        "20 000 particles, ring, live": FlowField({"exact": RING}, particles=20_000, steps=50),
+        "1000 particles, net of width 64, live": FlowField({"net": net}, particles=1000, steps=50),
+    }
+
+
+def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[str, float]:
+    """Everything about one figure on its page."""
+    html = figure.html()
+    file = folder / "page.html"
+    file.write_text(f"<!doctype html><meta charset=utf-8><body>{html}", encoding="utf-8")
+    first = []
+    for _ in range(5):
+        tab = browser.new_page(viewport={"width": 1100, "height": 900})
+        tab.add_init_script(FIRST)
+        tab.goto(file.as_uri())
+        frame = tab.frames[1]
+        frame.wait_for_function("window.shown_at")
+        first.append(frame.evaluate("window.shown_at"))
+        if len(first) < 5:
+            tab.close()
+    found = {
+        f"{name}: page, KB": len(html.encode()) / 1000,
+        f"{name}: first picture, ms": statistics.median(first),
+    }
+    inside = tab.frame_locator("iframe")
+    if isinstance(figure, FlowField):
+        frame.evaluate(WATCH)
+        box = inside.locator("canvas[tabindex]").first.bounding_box()
+        tab.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.45 * box["height"])
+        tab.mouse.down()
+        for k in range(120):
+            angle = 2 * np.pi * k / 60
+            x = box["x"] + box["width"] * (0.5 + 0.25 * np.cos(angle))
+            tab.mouse.move(x, box["y"] + box["height"] * (0.5 + 0.25 * np.sin(angle)))
+        tab.mouse.up()
+        work, painted, in_all = zip(*frame.evaluate("window.moves"), strict=True)
+        found[f"{name}: a move of the pointer is drawn in, ms"] = statistics.median(work)
+        found[f"{name}: … and goes to the screen after, ms"] = statistics.median(painted)
+        found[f"{name}: … with the wait for the browser, ms"] = statistics.median(in_all)
+    inside.get_by_role("button", name="Play").click()
+    rate = frame.evaluate(COUNT, seconds)
+    found[f"{name}: frames a second"] = rate["rate"]
+    found[f"{name}: 95 of 100 frames take less than, ms"] = rate["slow"]
+    tab.close()
+    return found
+
+
+def slider(browser, folder: Path) -> float:
+    """The median of 15 moves of a slider over a quiver plot, in JupyterLab, in ms."""
+    cell = nbformat.v4.new_code_cell(SLIDER)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb = nbformat.v4.new_notebook(cells=[cell], metadata={"kernelspec": kernel})
+    nbformat.write(nb, folder / "slider.ipynb")
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--port=0", "--allow-root"]
+    places = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    env = {**os.environ, **{place: str(folder / place) for place in places}}
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            said = next(m for line in process.stdout if (m := re.search(ADDRESS, line)))
+            time.sleep(1)
+            tab = browser.new_page(viewport={"width": 1100, "height": 900})
+            tab.set_default_timeout(60_000)
+            tab.goto(f"{said[1]}/lab/tree/slider.ipynb?token={said[2]}")
+            tab.locator('.jp-Notebook-ExecutionIndicator[data-status="idle"]').first.wait_for()
+            tab.wait_for_timeout(2000)
+            tab.locator(".jp-CodeCell .cm-content").first.click()
+            tab.keyboard.press("Control+Enter")
+            tab.locator(".jp-OutputArea img").first.wait_for()
+            handle = tab.locator(".noUi-handle").first
+            took = []
+            for _ in range(15):
+                handle.focus()
+                tab.evaluate(f"window.moved = ({CHANGED})(); 0")
+                tab.keyboard.press("ArrowRight")
+                took.append(tab.evaluate("window.moved"))
+                tab.wait_for_timeout(150)
+            return statistics.median(took)
+        finally:
+            process.terminate()
+
+
+if __name__ == "__main__":
+    main()
