@@ -24,7 +24,7 @@ SHOTS = ROOT / "build" / "screenshots"
 @pytest.fixture(scope="module")
 def course(copy_source, tmp_path_factory):
     source = copy_source(tmp_path_factory.mktemp("browser") / "source")
-    return release(output=source / "build" / "course", root=source)
+    return release(["04"], output=source / "build" / "course", root=source)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,14 @@ def test_a_figure_is_dragged_and_keeps_its_keys(page):
     page.wait_for_timeout(300)
     assert page.locator(".jp-Cell").count() == cells
     assert "(1.28, 0.54)" in says.inner_text()
+    cell.locator(".cm-content").click()
+    for key in ("Escape", "b", "Enter"):
+        page.keyboard.press(key)
+    page.keyboard.type("print('it was left at', [round(v, 2) for v in _.z])")
+    page.keyboard.press("Control+Enter")
+    page.get_by_text("it was left at [1.28, 0.54]", exact=True).wait_for()
+    for key in ("Escape", "d", "d"):
+        page.keyboard.press(key)
 
 
 def test_a_gap_is_called_by_its_name(page):
