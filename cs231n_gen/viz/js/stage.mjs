@@ -142,7 +142,7 @@ export class Stage {
       const hash = `#${toLink(this.get("name"), setting())}`;
       const page = quietly(() => globalThis.parent.location.href && globalThis.parent) ?? globalThis;
       const address = page.location.href.split("#")[0] + hash;
-      const inNotebook = this.get("comm") || /\/(lab|notebooks|tree)\b/.test(page.location.pathname);
+      const inNotebook = /\/(lab|notebooks|tree)\b/.test(page.location.pathname);
       if (!inNotebook) quietly(() => page.history.replaceState(null, "", hash));
       quietly(() => navigator.clipboard.writeText(inNotebook ? hash : address).catch(() => {}));
       button.textContent = "Copied";

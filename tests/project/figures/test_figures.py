@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from nbclient import NotebookClient
+from nbgrader.validator import Validator
 from PIL import Image
 
 from cs231n_gen import data, viz
@@ -160,6 +161,18 @@ def test_headless_execution_goes_through_a_figure():
     shown, returned = (out.data for out in nb.cells[0].outputs)
     assert "iframe" in shown["text/html"]
     assert {"text/html", "image/png", "text/plain"} < {*returned}
+
+
+def test_nbgraders_validation_goes_through_a_figure(tmp_path):
+    code = "from cs231n_gen import data, viz\nviz.FlowField({'it': data.ring().mixture})"
+    cells = [nbformat.v4.new_code_cell(code), nbformat.v4.new_code_cell("assert 1 + 1 == 2")]
+    marks = {"schema_version": 3, "grade": True, "locked": True, "solution": False, "task": False}
+    cells[1].metadata["nbgrader"] = {**marks, "grade_id": "sum", "points": 1}
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nb = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+    nbformat.write(nb, tmp_path / "figure.ipynb")
+    said = Validator().validate(str(tmp_path / "figure.ipynb"))
+    assert not said.get("failed") and not said.get("error"), said
 
 
 def test_every_moving_figure_names_its_module():
