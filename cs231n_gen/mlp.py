@@ -1,4 +1,4 @@
-"""A multilayer perceptron on (x_t, t, y): a velocity field for points. Given."""
+"""Multilayer perceptrons: a plain one, and a velocity field for points, on (x_t, t, y). Given."""
 
 from itertools import pairwise
 
@@ -6,6 +6,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+class MLP(nn.Module):
+    """A plain net with SiLU between its layers: a generator or a discriminator of points.
+
+    Args:
+        inputs, outputs: numbers that go in and come out.
+        hidden: width of the hidden layers.
+        layers: how many hidden layers.
+    """
+
+    def __init__(self, inputs: int, outputs: int, hidden: int = 128, layers: int = 3):
+        super().__init__()
+        widths = [inputs] + [hidden] * layers
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.out = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Float[Tensor, "batch inputs"]) -> Float[Tensor, "batch outputs"]:
+        for layer in self.hidden:
+            x = F.silu(layer(x))
+        return self.out(x)
 
 
 class VelocityMLP(nn.Module):

@@ -78,3 +78,26 @@ class LinearField(nn.Module):
             else self.c[torch.zeros_like(t).long() if y is None else y]
         )
         return x_t @ self.W.T + t[:, None] * self.u + shift
+
+
+class Player(nn.Module):
+    """A generator or a discriminator, x ↦ W x + b, that remembers its inputs, made by
+    `student.new`."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.W = nn.Parameter(torch.zeros(outputs, inputs))
+        self.b = nn.Parameter(torch.zeros(outputs))
+        self.inputs: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.inputs.append(x.detach().clone())
+        return x @ self.W.T + self.b
+
+    def gradients(self) -> list[Tensor | None]:
+        """What was left in the gradients of W and b."""
+        return [None if p.grad is None else p.grad.clone() for p in (self.W, self.b)]
+
+    def frozen(self) -> bool:
+        """Whether a weight takes no gradient any more."""
+        return not all(p.requires_grad for p in self.parameters())

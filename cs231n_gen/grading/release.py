@@ -43,7 +43,11 @@ class UnknownChapter(ValueError):
 
 
 def release(
-    only: Sequence[str] | None = None, output: Path | None = None, *, root: Path = ROOT
+    only: Sequence[str] | None = None,
+    output: Path | None = None,
+    *,
+    root: Path = ROOT,
+    diagnoses: bool = True,
 ) -> Path:
     """Build the course for students.
 
@@ -51,6 +55,8 @@ def release(
         only: numbers or names of the chapters to assign, all if None.
         output: the folder to build, `build/course` by default; its zip is put beside it.
         root: the source tree.
+        diagnoses: whether checks will know mistakes by their names; to watch those of kernels takes
+            minutes.
     Returns:
         The folder. One that was edited since it was built is first moved to `course.1`, ….
     Raises:
@@ -68,7 +74,7 @@ def release(
         _copy(course, root)
         _cut_modules(course, root, assigned)
         _write_notebooks(course, root, assigned)
-        _write_diagnoses(course, root, assigned)
+        _write_diagnoses(course, root, assigned if diagnoses else [])
         shutil.copy(TEMPLATES / "README.md", course / "README.md")
         built.write_manifest(course, _facts(root, assigned))
         built.write_zip(course, output.with_name(output.name + ".zip"))

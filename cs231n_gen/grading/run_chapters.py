@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     folder = ROOT / "build" / "executed"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        course = release([c.name for c in chosen], output=folder / "course")
+        course = release([c.name for c in chosen], folder / "course", diagnoses=False)
     except BadSource as error:
         print(error, file=sys.stderr)
         return 1

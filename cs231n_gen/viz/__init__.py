@@ -1,6 +1,7 @@
 """Figures: one look for the whole course. Functions take arrays and numbers, never models."""
 
 from cs231n_gen.viz.flow_field import FlowField
+from cs231n_gen.viz.gan_stepper import GanStepper
 from cs231n_gen.viz.moving import MovingFigure, show_static
 from cs231n_gen.viz.stills import (
     arrows,
@@ -25,6 +26,7 @@ __all__ = [
     "LEARNED",
     "NOISE",
     "FlowField",
+    "GanStepper",
     "MovingFigure",
     "Trajectories",
     "arrows",

@@ -1,4 +1,4 @@
-"""An instructor's afternoon in a real browser: 30 submissions, looked at in formgrader.
+"""An instructor's afternoon in a real browser: 12 submissions, looked at in formgrader.
 
 The screenshots are left in `build/screenshots/`, to be looked at.
 """
@@ -17,7 +17,7 @@ from cs231n_gen.grading.source import ROOT
 
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER = classroom.CHAPTER
-PATIENCE = 60_000  # milliseconds until something must have appeared
+PATIENCE = 120_000  # milliseconds until something must have appeared
 SHOTS = ROOT / "build" / "screenshots"
 
 
@@ -29,7 +29,7 @@ def course(copy_source, tmp_path_factory):
     config.write_text(config.read_text("utf-8") + classroom.SHORT, encoding="utf-8")
     released = assign([CHAPTER], root) / CHAPTER / f"{CHAPTER}.ipynb"
     (root / "zips").mkdir()
-    for student, _, module, notebook in classroom.submissions(30, released):
+    for student, _, module, notebook in classroom.submissions(12, released):
         packed = classroom.packed(module, notebook)
         (root / "zips" / f"{student}.zip").write_bytes(packed)
     for words in (("collect", "zips"), ("grade", "04")):

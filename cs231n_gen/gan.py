@@ -1,0 +1,227 @@
+"""Generative adversarial networks (slides 11–25): a generator, a discriminator, and the value that
+one of them raises and the other lowers.
+
+A discriminator answers with a logit ℓ for each example; D = sigmoid(ℓ) is its probability of
+"real".
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from cs231n_gen.training import History, Run
+
+Logits = Float[Tensor, "*shape"]
+
+
+def value(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, ""]:
+    """The value of the game, which D raises and G lowers (slides 16–22).
+
+        V(G, D) = E_{x ~ p_data}[log D(x)] + E_{z ~ p(z)}[log (1 − D(G(z)))],    D = sigmoid(ℓ)
+
+    Args:
+        real_logits: ℓ(x) of data, of any shape.
+        fake_logits: ℓ(G(z)) of samples; there may be more or fewer of them.
+    Returns:
+        V, a mean over each batch, in nats: at most 0. Exact and finite for logits of any size.
+    Raises:
+        ValueError: if there are no logits of one kind.
+    """
+    _check(real_logits=real_logits, fake_logits=fake_logits)
+    ### BEGIN SOLUTION
+    return F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits).mean()
+    ### END SOLUTION
+
+
+def discriminator_loss(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, ""]:
+    """What the discriminator minimises (slides 18–19): −V(G, D).
+
+    Args:
+        real_logits, fake_logits: as in `value`.
+    Returns:
+        The loss in nats, at least 0. log 4 = 1.386 means that D tells nothing from nothing.
+    Raises:
+        ValueError: as for `value`.
+    """
+    _check(real_logits=real_logits, fake_logits=fake_logits)
+    ### BEGIN SOLUTION
+    return -value(real_logits, fake_logits)
+    ### END SOLUTION
+
+
+def generator_loss(fake_logits: Logits, saturating: bool = False) -> Float[Tensor, ""]:
+    """What the generator minimises (slides 20–25).
+
+        saturating:      E_z[log (1 − D(G(z)))], the part of V that depends on G
+        non-saturating:  −E_z[log D(G(z))]
+
+    Args:
+        fake_logits: ℓ(G(z)) of samples, of any shape.
+        saturating: which of the two.
+    Returns:
+        The loss in nats, a mean over the batch. Exact and finite for logits of any size.
+    Raises:
+        ValueError: if there are no logits.
+    """
+    _check(fake_logits=fake_logits)
+    ### BEGIN SOLUTION
+    if saturating:
+        return F.logsigmoid(-fake_logits).mean()
+    return -F.logsigmoid(fake_logits).mean()
+    ### END SOLUTION
+
+
+def generator_logit_gradient(logits: Logits, saturating: bool = False) -> Logits:
+    """How much one sample's term of the generator's loss changes with its logit (slides 23–25).
+
+        saturating:      d/dℓ log (1 − D)
+        non-saturating:  d/dℓ (−log D)
+
+    Both fall as ℓ grows: G is pulled to where D says "real". They differ in how hard it is pulled
+    while D is sure that its samples are fake.
+
+    Args:
+        logits: ℓ, of any shape.
+        saturating: which of the two losses.
+    Returns:
+        The derivative at each logit, shaped like them, in closed form: without autograd, and with
+        all its digits where it is small.
+    """
+    ### BEGIN SOLUTION
+    return -torch.sigmoid(logits) if saturating else -torch.sigmoid(-logits)
+    ### END SOLUTION
+
+
+class Players:
+    """A generator and a discriminator, with an optimiser for each. Given.
+
+    Args:
+        generator: G, called as `generator(z)`.
+        discriminator: D, called as `discriminator(x)`; answers with logits.
+        lr: learning rate of both; `lr_d` that of the discriminator if it is another.
+        betas: of Adam. A game needs less momentum than a descent: what was downhill a moment ago is
+            uphill now.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        lr: float = 2e-3,
+        lr_d: float | None = None,
+        betas: tuple[float, float] = (0.0, 0.9),
+    ):
+        self.generator, self.discriminator = generator, discriminator
+        self.generator_optimizer = torch.optim.Adam(generator.parameters(), lr, betas)
+        self.discriminator_optimizer = torch.optim.Adam(
+            discriminator.parameters(), lr if lr_d is None else lr_d, betas
+        )
+
+    def __iter__(self) -> Iterator[object]:
+        """`G, D, G_optimizer, D_optimizer = players`"""
+        yield from (self.generator, self.discriminator)
+        yield from (self.generator_optimizer, self.discriminator_optimizer)
+
+
+def train_step(
+    players: Players,
+    x: Float[Tensor, "batch *shape"],
+    z: Float[Tensor, "batch *latent"],
+    saturating: bool = False,
+) -> Float[Tensor, ""]:
+    """One update of the discriminator, then one of the generator (slides 21–25).
+
+        D ← D + α dV/dD,    then with the new D    G ← G − α d(generator's loss)/dG
+
+    The first must not reach into G, nor the second leave anything in D's gradients: each player
+    answers for its own weights alone.
+
+    Args:
+        players: both nets and their optimisers, `G, D, G_optimizer, D_optimizer = players`.
+        x: data.
+        z: latents, for both updates.
+        saturating: which loss the generator minimises.
+    Returns:
+        V(G, D) as it was before both updates, without a graph.
+    """
+    G, D, G_optimizer, D_optimizer = players
+    ### BEGIN SOLUTION
+    L = discriminator_loss(D(x), D(G(z).detach()))
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+
+    D.requires_grad_(False)
+    G_optimizer.zero_grad()
+    generator_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    return -L.detach()
+    ### END SOLUTION
+
+
+def train(
+    players: Players,
+    draw: Callable[[int, torch.Generator | None], Tensor],
+    steps: int,
+    *,
+    latent: int = 2,
+    batch: int = 256,
+    d_steps: int = 1,
+    saturating: bool = False,
+    generator: torch.Generator | None = None,
+    watch: Callable[[int], None] | None = None,
+    **options,
+) -> History:
+    """The game of slides 21–25, each step on fresh data and latents. Given.
+
+    Learning rates fall along a cosine, and G ends with the average of its weights: towards the end
+    the players circle around each other, and the average stands still.
+
+    Args:
+        players: both nets and their optimisers.
+        draw: `draw(batch, generator)` answers with data.
+        steps: how often both players move.
+        latent: dimensions of z ~ N(0, I).
+        batch: examples a step.
+        d_steps: k_D, moves of D for each of G; those before the last come without one of G.
+        saturating: which loss the generator minimises.
+        generator: for everything random.
+        watch: called after each step with its number, to look at the players on their way.
+        options: passed on to `training.Run` (time limit, label, progress, …).
+    Returns:
+        −V after each step: what D minimises, and no sign of how good G is.
+    """
+    G, D, G_optimizer, D_optimizer = players
+    groups = [*G_optimizer.param_groups, *D_optimizer.param_groups]
+    rates = [(group, group["lr"]) for group in groups]
+    with Run(G, steps, **options) as run:
+        for k in run:
+            for group, lr in rates:
+                group["lr"] = lr * (0.02 + 0.49 * (1 + math.cos(math.pi * k / steps)))
+            for _ in range(d_steps - 1):
+                x, z = _batch(draw, batch, latent, generator)
+                L = discriminator_loss(D(x), D(G(z).detach()))
+                D_optimizer.zero_grad()
+                L.backward()
+                D_optimizer.step()
+            V = train_step(players, *_batch(draw, batch, latent, generator), saturating)
+            run.record(-V)
+            if watch:
+                watch(k)
+    return run.history
+
+
+def _batch(draw, batch: int, latent: int, generator) -> tuple[Tensor, Tensor]:
+    x = draw(batch, generator)
+    return x, torch.randn(batch, latent, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def _check(**logits: Tensor) -> None:
+    for name, l in logits.items():
+        if l.numel() == 0:
+            raise ValueError(f"{name} must hold at least one logit: its shape is {tuple(l.shape)}")

@@ -1,0 +1,100 @@
+"""Right answers to chapter 01 written another way."""
+
+import torch
+from torch.nn import functional as F
+
+from cs231n_gen.checking.catalogue import accepted
+
+# --- gan.value, gan.discriminator_loss, gan.generator_loss ----------------------------------------
+
+
+@accepted("gan.value")
+def by_softplus(real_logits, fake_logits):
+    return -F.softplus(-real_logits).mean() - F.softplus(fake_logits).mean()
+
+
+@accepted("gan.value")
+def by_cross_entropy(real_logits, fake_logits):
+    bce = F.binary_cross_entropy_with_logits
+    real = bce(real_logits, torch.ones_like(real_logits))
+    return -(real + bce(fake_logits, torch.zeros_like(fake_logits)))
+
+
+@accepted("gan.discriminator_loss")
+def cross_entropy_of_both(real_logits, fake_logits):
+    bce = F.binary_cross_entropy_with_logits
+    real = bce(real_logits, real_logits.new_ones(real_logits.shape))
+    return real + bce(fake_logits, fake_logits.new_zeros(fake_logits.shape))
+
+
+@accepted("gan.discriminator_loss")
+def by_logaddexp(real_logits, fake_logits):
+    nothing = torch.zeros((), dtype=real_logits.dtype)
+    real = torch.logaddexp(nothing, -real_logits).mean()
+    return real + torch.logaddexp(nothing, fake_logits).mean()
+
+
+@accepted("gan.generator_loss")
+def softplus_of_either(fake_logits, saturating=False):
+    if saturating:
+        return -F.softplus(fake_logits).mean()
+    return F.softplus(-fake_logits).mean()
+
+
+@accepted("gan.generator_loss")
+def labelled_real(fake_logits, saturating=False):
+    bce = F.binary_cross_entropy_with_logits
+    if saturating:
+        return -bce(fake_logits, torch.zeros_like(fake_logits))
+    return bce(fake_logits, torch.ones_like(fake_logits))
+
+
+# --- gan.generator_logit_gradient -----------------------------------------------------------------
+
+
+@accepted("gan.generator_logit_gradient")
+def by_exponentials(logits, saturating=False):
+    return -(F.logsigmoid(logits if saturating else -logits)).exp()
+
+
+@accepted("gan.generator_logit_gradient")
+def with_a_sign(logits, saturating=False):
+    sign = 1 if saturating else -1
+    return torch.sigmoid(sign * logits).neg()
+
+
+# --- gan.train_step -------------------------------------------------------------------------------
+
+
+@accepted("gan.train_step")
+def gradients_one_by_one(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    with torch.no_grad():
+        fake = G(z)
+    V = F.logsigmoid(D(x)).mean() + F.logsigmoid(-D(fake)).mean()
+    for p, g in zip(D.parameters(), torch.autograd.grad(V, [*D.parameters()]), strict=True):
+        p.grad = -g
+    D_optimizer.step()
+    logits = D(G(z))
+    L = F.logsigmoid(-logits).mean() if saturating else F.softplus(-logits).mean()
+    for p, g in zip(G.parameters(), torch.autograd.grad(L, [*G.parameters()]), strict=True):
+        p.grad = g
+    G_optimizer.step()
+    return V.detach()
+
+
+@accepted("gan.train_step")
+def data_and_samples_in_one_batch(players, x, z, saturating=False):
+    generator, discriminator = players.generator, players.discriminator
+    fake = generator(z)
+    real_logits, fake_logits = discriminator(torch.cat([x, fake.detach()])).split(len(x))
+    V = F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits).mean()
+    players.discriminator_optimizer.zero_grad()
+    V.neg().backward()
+    players.discriminator_optimizer.step()
+    players.generator_optimizer.zero_grad()
+    logits = discriminator(fake)
+    L = F.logsigmoid(-logits).mean() if saturating else -F.logsigmoid(logits).mean()
+    L.backward(inputs=[*generator.parameters()])
+    players.generator_optimizer.step()
+    return V.detach()

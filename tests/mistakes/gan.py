@@ -1,0 +1,397 @@
+"""Typical wrong answers to chapter 01, each with the sentence that explains it."""
+
+import torch
+from torch.nn import functional as F
+
+from cs231n_gen.checking.catalogue import mistake
+
+# --- gan.value ----------------------------------------------------------------------------------
+
+
+@mistake(
+    "gan.value",
+    "You take the logarithm of a sigmoid: for a far logit D is rounded to 0 or 1, and its "
+    "logarithm is −inf. Use logsigmoid; log (1 − D(ℓ)) is log D(−ℓ).",
+)
+def log_of_sigmoid(real_logits, fake_logits):
+    D, D_fake = torch.sigmoid(real_logits), torch.sigmoid(fake_logits)
+    return D.log().mean() + (1 - D_fake).log().mean()
+
+
+@mistake(
+    "gan.value",
+    "Samples count with log D, as data do. D wants 0 on samples: their term is log (1 − D).",
+)
+def samples_as_data(real_logits, fake_logits):
+    return F.logsigmoid(real_logits).mean() + F.logsigmoid(fake_logits).mean()
+
+
+@mistake(
+    "gan.value",
+    "The sign is turned: this is the discriminator's loss. V itself is at most 0.",
+)
+def loss_for_value(real_logits, fake_logits):
+    return -(F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits).mean())
+
+
+@mistake("gan.value", "You add the logits up. V is a mean over the data plus one over the samples.")
+def sums(real_logits, fake_logits):
+    return F.logsigmoid(real_logits).sum() + F.logsigmoid(-fake_logits).sum()
+
+
+@mistake(
+    "gan.value",
+    "You take one mean over data and samples together. Each kind has a mean of its own, and V is "
+    "their sum.",
+)
+def one_mean(real_logits, fake_logits):
+    terms = [F.logsigmoid(real_logits).flatten(), F.logsigmoid(-fake_logits).flatten()]
+    return torch.cat(terms).mean()
+
+
+@mistake(
+    "gan.value",
+    "You treat logits as if they were probabilities: D is the sigmoid of the logit.",
+)
+def logits_for_probabilities(real_logits, fake_logits):
+    return real_logits.log().mean() + (1 - fake_logits).log().mean()
+
+
+@mistake(
+    "gan.value",
+    "You clamp D away from 0 and 1 before the logarithm. That is finite, but wrong, and its slope "
+    "is 0 where the discriminator needs it most.",
+)
+def clamped(real_logits, fake_logits):
+    D, D_fake = (torch.sigmoid(l).clamp(1e-6, 1 - 1e-6) for l in (real_logits, fake_logits))
+    return D.log().mean() + (1 - D_fake).log().mean()
+
+
+# --- gan.discriminator_loss ---------------------------------------------------------------------
+
+
+@mistake(
+    "gan.discriminator_loss",
+    "This is V itself. D raises V; a loss is what falls: −V.",
+)
+def value_for_loss(real_logits, fake_logits):
+    return F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits).mean()
+
+
+@mistake(
+    "gan.discriminator_loss",
+    "The labels are exchanged: data want 1 and samples 0.",
+)
+def labels_exchanged(real_logits, fake_logits):
+    return -F.logsigmoid(-real_logits).mean() - F.logsigmoid(fake_logits).mean()
+
+
+@mistake(
+    "gan.discriminator_loss",
+    "Samples carry the label 1 too: you ask D to take everything for real.",
+)
+def all_real(real_logits, fake_logits):
+    return -F.logsigmoid(real_logits).mean() - F.logsigmoid(fake_logits).mean()
+
+
+@mistake(
+    "gan.discriminator_loss",
+    "This is half of the loss. V is the sum of two means, so the loss is as well.",
+)
+def half_of_it(real_logits, fake_logits):
+    return -(F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits).mean()) / 2
+
+
+@mistake(
+    "gan.discriminator_loss",
+    "You take the logarithm of a sigmoid: a discriminator that is sure and wrong gets an infinite "
+    "loss. Use logsigmoid, or binary_cross_entropy_with_logits.",
+)
+def infinite(real_logits, fake_logits):
+    D, D_fake = torch.sigmoid(real_logits), torch.sigmoid(fake_logits)
+    return -D.log().mean() - (1 - D_fake).log().mean()
+
+
+@mistake(
+    "gan.discriminator_loss",
+    "This is the hinge loss, which some GANs use. Here it is −V, with logarithms.",
+)
+def hinge(real_logits, fake_logits):
+    return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
+
+
+# --- gan.generator_loss -------------------------------------------------------------------------
+
+
+@mistake(
+    "gan.generator_loss",
+    "The two losses are exchanged: the saturating one is log (1 − D), the other −log D.",
+)
+def exchanged(fake_logits, saturating=False):
+    return -F.logsigmoid(fake_logits).mean() if saturating else F.logsigmoid(-fake_logits).mean()
+
+
+@mistake(
+    "gan.generator_loss",
+    "The sign of the saturating loss is turned: G minimises log (1 − D), it has no minus.",
+)
+def saturating_turned(fake_logits, saturating=False):
+    return -F.logsigmoid(-fake_logits).mean() if saturating else -F.logsigmoid(fake_logits).mean()
+
+
+@mistake(
+    "gan.generator_loss",
+    "The non-saturating loss lacks its minus: minimised, it would make samples look more fake.",
+)
+def no_minus(fake_logits, saturating=False):
+    return F.logsigmoid(-fake_logits).mean() if saturating else F.logsigmoid(fake_logits).mean()
+
+
+@mistake("gan.generator_loss", "You ignore `saturating`: there are two losses.")
+def one_loss_for_both(fake_logits, saturating=False):
+    return -F.logsigmoid(fake_logits).mean()
+
+
+@mistake(
+    "gan.generator_loss",
+    "You take the logarithm of a sigmoid, which is −inf for far logits: use logsigmoid.",
+)
+def logarithm_of_zero(fake_logits, saturating=False):
+    D = torch.sigmoid(fake_logits)
+    return (1 - D).log().mean() if saturating else -D.log().mean()
+
+
+@mistake("gan.generator_loss", "You add the samples up: the loss is a mean over the batch.")
+def sum_of_samples(fake_logits, saturating=False):
+    return F.logsigmoid(-fake_logits).sum() if saturating else -F.logsigmoid(fake_logits).sum()
+
+
+# --- gan.generator_logit_gradient ---------------------------------------------------------------
+
+
+@mistake(
+    "gan.generator_logit_gradient",
+    "The two slopes are exchanged: d/dℓ log (1 − D) is −D, and d/dℓ (−log D) is −(1 − D).",
+)
+def slopes_exchanged(logits, saturating=False):
+    return -torch.sigmoid(-logits) if saturating else -torch.sigmoid(logits)
+
+
+@mistake(
+    "gan.generator_logit_gradient",
+    "The sign is turned: both losses fall as the logit grows.",
+)
+def upward(logits, saturating=False):
+    return torch.sigmoid(logits) if saturating else torch.sigmoid(-logits)
+
+
+@mistake(
+    "gan.generator_logit_gradient",
+    "You derive with respect to D instead of ℓ: the slope dD/dℓ = D (1 − D) is missing.",
+)
+def with_respect_to_D(logits, saturating=False):
+    D = torch.sigmoid(logits)
+    return -1 / (1 - D) if saturating else -1 / D
+
+
+@mistake(
+    "gan.generator_logit_gradient",
+    "You divide by the number of logits. Here each sample's own term counts, not the mean.",
+)
+def of_the_mean(logits, saturating=False):
+    return -torch.sigmoid(logits if saturating else -logits) / logits.numel()
+
+
+@mistake("gan.generator_logit_gradient", "You ignore `saturating`: the two losses have two slopes.")
+def one_slope_for_both(logits, saturating=False):
+    return -torch.sigmoid(-logits)
+
+
+@mistake(
+    "gan.generator_logit_gradient",
+    "1 − D is calculated from D: where D is nearly 1 the difference loses all its digits. "
+    "1 − sigmoid(ℓ) is sigmoid(−ℓ).",
+    public=False,
+)
+def digits_lost(logits, saturating=False):
+    D = torch.sigmoid(logits)
+    return -D if saturating else D - 1
+
+
+@mistake(
+    "gan.generator_logit_gradient",
+    "This is the slope of D itself, D (1 − D), which vanishes on both sides.",
+)
+def slope_of_D(logits, saturating=False):
+    D = torch.sigmoid(logits)
+    return -D * (1 - D)
+
+
+# --- gan.train_step -----------------------------------------------------------------------------
+
+
+def d_loss(D, real, fake):
+    return -F.logsigmoid(D(real)).mean() - F.logsigmoid(-D(fake)).mean()
+
+
+def g_loss(logits, saturating):
+    return F.logsigmoid(-logits).mean() if saturating else -F.logsigmoid(logits).mean()
+
+
+@mistake(
+    "gan.train_step",
+    "The generator's step leaves its gradients in D's weights. Take gradients of G's weights "
+    "alone, or D's out of it: D.requires_grad_(False) while G learns.",
+)
+def gradients_left_behind(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    L = d_loss(D, x, G(z).detach())
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    G_optimizer.zero_grad()
+    g_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "The generator learns from the discriminator as it was. First D makes its step, then G asks "
+    "the new D.",
+)
+def against_the_old_discriminator(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    fake = G(z)
+    L = d_loss(D, x, fake.detach())
+    to_G = torch.autograd.grad(g_loss(D(fake), saturating), [*G.parameters()])
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    for p, g in zip(G.parameters(), to_G, strict=True):
+        p.grad = g
+    G_optimizer.step()
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "The generator moves before the discriminator: on the slides D has its turn first.",
+)
+def generator_first(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    L = d_loss(D, x, G(z).detach())
+    for p, g in zip(
+        G.parameters(),
+        torch.autograd.grad(g_loss(D(G(z)), saturating), [*G.parameters()]),
+        strict=True,
+    ):
+        p.grad = g
+    G_optimizer.step()
+    D_optimizer.zero_grad()
+    d_loss(D, x, G(z).detach()).backward()
+    D_optimizer.step()
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "The discriminator goes down V: its loss is −V, and a step of the optimiser lowers it.",
+)
+def discriminator_downhill(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    L = d_loss(D, x, G(z).detach())
+    D_optimizer.zero_grad()
+    (-L).backward()
+    D_optimizer.step()
+    D.requires_grad_(False)
+    G_optimizer.zero_grad()
+    g_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "The samples are not detached in the discriminator's step, so its gradients reach into G and G "
+    "makes a step with both.",
+)
+def not_detached(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    G_optimizer.zero_grad()
+    D_optimizer.zero_grad()
+    L = d_loss(D, x, G(z))
+    L.backward()
+    D_optimizer.step()
+    D.requires_grad_(False)
+    g_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "Gradients of earlier steps pile up: call zero_grad before each backward.",
+)
+def gradients_pile_up(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    L = d_loss(D, x, G(z).detach())
+    L.backward()
+    D_optimizer.step()
+    D.requires_grad_(False)
+    g_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "You return the loss of the discriminator: V is minus that.",
+)
+def loss_comes_back(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    L = d_loss(D, x, G(z).detach())
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    D.requires_grad_(False)
+    G_optimizer.zero_grad()
+    g_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    return L.detach()
+
+
+@mistake("gan.train_step", "You ignore `saturating`: G always minimises −log D.")
+def never_saturating(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    L = d_loss(D, x, G(z).detach())
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    D.requires_grad_(False)
+    G_optimizer.zero_grad()
+    g_loss(D(G(z)), False).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "D's weights stay frozen after the generator's step: switch their gradients on again.",
+)
+def frozen_for_good(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    L = d_loss(D, x, G(z).detach())
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    D.requires_grad_(False)
+    G_optimizer.zero_grad()
+    g_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    return -L.detach()
