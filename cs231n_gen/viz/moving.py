@@ -51,12 +51,12 @@ class MovingFigure(anywidget.AnyWidget):
 
     def still(self) -> bytes:
         """The still picture as a PNG of few colours."""
-        with plt.ioff(), plt.rc_context({"savefig.bbox": "tight"}):
-            figure = self.draw()
-            whole = io.BytesIO()
-            figure.savefig(whole, dpi=66, facecolor="white")
-            plt.close(figure)
-        small = io.BytesIO()
+        # Neither plt.ioff() nor rc_context: at the first figure of a notebook they would put back
+        # that plots are not shown.
+        figure = self.draw()
+        whole, small = io.BytesIO(), io.BytesIO()
+        figure.savefig(whole, dpi=66, facecolor="white", bbox_inches="tight")
+        plt.close(figure)
         Image.open(whole).convert("RGB").quantize(COLOURS).save(small, "PNG", optimize=True)
         return small.getvalue()
 

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import re
 from types import SimpleNamespace
 
@@ -161,6 +162,20 @@ def test_headless_execution_goes_through_a_figure():
     shown, returned = (out.data for out in nb.cells[0].outputs)
     assert "iframe" in shown["text/html"]
     assert {"text/html", "image/png", "text/plain"} < {*returned}
+
+
+def test_plots_are_still_shown_after_it_and_its_own_is_not():
+    cells = [
+        "%load_ext autoreload\nfrom cs231n_gen import data, viz",
+        "viz.FlowField({'it': data.ring().mixture})",
+        "import matplotlib.pyplot as plt\nplt.plot([1, 2]);",
+    ]
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
+    client = NotebookClient(nb, timeout=60, kernel_name="python3")
+    inline = "module://matplotlib_inline.backend_inline"
+    client.execute(cwd=str(ROOT), env={**os.environ, "MPLBACKEND": inline})
+    assert [o.output_type for o in nb.cells[1].outputs] == ["execute_result"]
+    assert [[*o.data] for o in nb.cells[2].outputs] == [["text/plain", "image/png"]]
 
 
 def test_nbgraders_validation_goes_through_a_figure(tmp_path):
