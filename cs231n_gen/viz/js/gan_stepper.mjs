@@ -239,7 +239,7 @@ function render({ model, el }) {
   function say(jsd) {
     const V = valueOf(G, D, data, noise);
     says.dataset.value = V;
-    says.textContent = `After ${counts[0]} steps of D and ${counts[1]} of G: V = ${signed(V, 3)}; the best D would reach `
+    says.textContent = `After ${counts[0]} ${counts[0] === 1 ? "step" : "steps"} of D and ${counts[1]} of G: V = ${signed(V, 3)}; the best D would reach `
       + `${signed(2 * jsd - Math.log(4), 3)} = −log 4 + 2 JSD, with JSD = ${jsd.toFixed(3)}, and −1.386 once samples are data.`;
   }
 

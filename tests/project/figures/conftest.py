@@ -9,7 +9,7 @@ import pytest
 from cs231n_gen.checking.student import load_module
 from cs231n_gen.grading.source import ROOT
 
-FIGURES = load_module(Path(__file__).parent / "examples.py", "examples").FIGURES
+EVERY = load_module(Path(__file__).parent / "examples.py", "examples").EVERY
 JS = ROOT / "cs231n_gen" / "viz" / "js"
 
 
@@ -39,7 +39,7 @@ def node():
     return ask
 
 
-@pytest.fixture(params=FIGURES)
+@pytest.fixture(params=EVERY)
 def figure(request):
     """Each of the figures."""
-    return FIGURES[request.param]()
+    return EVERY[request.param]()

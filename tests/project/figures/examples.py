@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from cs231n_gen import data
-from cs231n_gen.mlp import VelocityMLP
-from cs231n_gen.viz import FlowField, Trajectories
+from cs231n_gen.mlp import MLP, VelocityMLP
+from cs231n_gen.viz import FlowField, GanStepper, Trajectories
 
 
 def halved(net):
@@ -50,4 +50,13 @@ def garments():
     return Trajectories(frames, labels=["one", "two", "three"], name="garments")
 
 
+@cache
+def game():
+    """A GAN on the line that has not begun."""
+    torch.manual_seed(2)
+    nets = [MLP(1, 1, hidden=8, layers=2).state_dict() for _ in "GD"]
+    return GanStepper(*nets, np.linspace(0.5, 1.5, 16), np.linspace(-2, 2, 16), name="game")
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
+EVERY = {**FIGURES, "game": game}

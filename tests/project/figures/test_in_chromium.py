@@ -12,8 +12,9 @@ from cs231n_gen import data, flow, truth
 from cs231n_gen.checking.student import load_module
 from cs231n_gen.viz import FlowField, page
 
-FIGURES = load_module(Path(__file__).parent / "examples.py", "examples").FIGURES
-flow_field, garments = FIGURES["flow_field"], FIGURES["garments"]
+examples = load_module(Path(__file__).parent / "examples.py", "examples")
+FIGURES, EVERY = examples.FIGURES, examples.EVERY
+flow_field, garments, game = examples.flow_field, examples.garments, examples.game
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 RING = data.ring().mixture
 AROUND = """<!doctype html><html lang=en {theme}><meta charset=utf-8><title>Around</title>
@@ -92,20 +93,20 @@ def slide(control, value):
 # --- what is seen -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", FIGURES)
+@pytest.mark.parametrize("kind", EVERY)
 def test_there_is_a_picture(opened, kind):
-    frame, tab = opened(FIGURES[kind]())
+    frame, tab = opened(EVERY[kind]())
     assert all(canvas.evaluate(INK) > 50 for canvas in frame.locator("canvas").all())
     height = tab.locator("iframe").bounding_box()["height"]
     inside = frame.locator("html").evaluate("html => html.getBoundingClientRect().height")
     assert abs(height - inside) < 2, "the frame is as high as the figure"
 
 
-@pytest.mark.parametrize("kind", FIGURES)
+@pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nobody_is_shut_out(opened, kind, scheme):
     """axe-core finds no violation, on the page and in the frame."""
-    _, tab = opened(FIGURES[kind](), color_scheme=scheme)
+    _, tab = opened(EVERY[kind](), color_scheme=scheme)
     for part in tab.frames:
         part.add_script_tag(content=AXE.read_text("utf-8"))
         found = part.evaluate("axe.run(document, { iframes: false })")
@@ -114,9 +115,9 @@ def test_nobody_is_shut_out(opened, kind, scheme):
         assert not [s for s in said if outside or not s.startswith("page-has-heading-one")], said
 
 
-@pytest.mark.parametrize("kind", FIGURES)
+@pytest.mark.parametrize("kind", EVERY)
 def test_it_fits_a_phone(opened, kind):
-    frame, tab = opened(FIGURES[kind](), viewport={"width": 360, "height": 740}, has_touch=True)
+    frame, tab = opened(EVERY[kind](), viewport={"width": 360, "height": 740}, has_touch=True)
     for root in (frame.locator("html"), tab.locator("html")):
         assert root.evaluate("html => html.scrollWidth <= html.clientWidth")
     for button in frame.locator("button, select").all():
@@ -278,6 +279,51 @@ def test_a_film_strip(opened):
     assert "frame 1 of 11 · two" in frame.locator(".gen-keys").inner_text()
     frame.get_by_role("button", name="two").press("ArrowRight")
     assert frame.get_by_role("button", name="three").get_attribute("aria-pressed") == "true"
+
+
+# --- games --------------------------------------------------------------------------------------
+
+
+def test_a_game_is_played_step_by_step(opened, node):
+    """By buttons and by keys; V is what the same steps give in node, and again begins anew."""
+    frame, tab = opened(game())
+    says = frame.locator(".gen-says")
+    began = says.get_attribute("data-value")
+    frame.get_by_role("button", name="D step").click()
+    frame.locator("canvas").focus()
+    for key in ("g", "r", "r"):
+        tab.keyboard.press(key)
+    assert says.inner_text().startswith("After 3 steps of D and 3 of G: V = ")
+    told = {k: getattr(game(), k) for k in ("widths", "data", "noise", "rates")}
+    ask = """
+        const start = { rounds: 3, dSteps: 1, gSteps: 1, saturating: false };
+        const numbers = Float32Array.from(given.numbers);
+        const { data, noise } = given;
+        const { G, D } = js.replay(numbers, given.widths, data, noise, given.rates, start);
+        const log = (l) => Math.log1p(Math.exp(l));
+        return data.reduce((sum, x) => sum - log(-D.at(x)), 0) / data.length
+            + noise.reduce((sum, z) => sum - log(D.at(G.at(z))), 0) / noise.length;
+    """
+    V = node("gan_stepper", ask, numbers=np.frombuffer(game().numbers, "<f4").tolist(), **told)
+    assert abs(float(says.get_attribute("data-value")) - V) < 1e-9
+    tab.keyboard.press("0")
+    assert says.get_attribute("data-value") == began
+    tab.keyboard.press("Space")
+    frame.get_by_role("button", name="Pause").click()
+    frame.get_by_role("button", name="Play").wait_for()
+
+
+def test_a_link_replays_the_game(opened):
+    frame, _ = opened(game(), hash="#figure=game&rounds=5&dSteps=2&gSteps=3&saturating=1")
+    assert frame.locator(".gen-says").inner_text().startswith("After 10 steps of D and 15 of G")
+    assert frame.get_by_label("saturating loss").is_checked()
+
+
+def test_a_game_waits_for_who_wants_less_motion(opened):
+    frame, tab = opened(game(), reduced_motion="reduce")
+    frame.get_by_role("button", name="Round").click()
+    tab.wait_for_timeout(300)
+    assert frame.locator(".gen-says").inner_text().startswith("After 1 step of D and 1 of G")
 
 
 # --- links and hosts ----------------------------------------------------------------------------
