@@ -188,7 +188,7 @@ def train(
         steps: how often both players move.
         latent: dimensions of z ~ N(0, I).
         batch: examples a step.
-        d_steps: k_D, moves of D for each of G; those before the last come without one of G.
+        d_steps: k_D, moves of D for each of G, whose learning rate is 0 in those before the last.
         saturating: which loss the generator minimises.
         generator: for everything random.
         watch: called after each step with its number, to look at the players on their way.
@@ -196,23 +196,20 @@ def train(
     Returns:
         −V after each step: what D minimises, and no sign of how good G is.
     """
-    G, D, G_optimizer, D_optimizer = players
-    groups = [*G_optimizer.param_groups, *D_optimizer.param_groups]
-    rates = [(group, group["lr"]) for group in groups]
-    with Run(G, steps, **options) as run:
+    *_, G_optimizer, D_optimizer = players
+    (G_group,), (D_group,) = G_optimizer.param_groups, D_optimizer.param_groups
+    lr, lr_d = G_group["lr"], D_group["lr"]
+    with Run(players.generator, steps, **options) as run:
         for k in run:
-            for group, lr in rates:
-                group["lr"] = lr * (0.02 + 0.49 * (1 + math.cos(math.pi * k / steps)))
-            for _ in range(d_steps - 1):
-                x, z = _batch(draw, batch, latent, generator)
-                L = discriminator_loss(D(x), D(G(z).detach()))
-                D_optimizer.zero_grad()
-                L.backward()
-                D_optimizer.step()
-            V = train_step(players, *_batch(draw, batch, latent, generator), saturating)
+            fall = 0.02 + 0.49 * (1 + math.cos(math.pi * k / steps))
+            D_group["lr"] = lr_d * fall
+            for i in range(d_steps):
+                G_group["lr"] = lr * fall if i == d_steps - 1 else 0.0
+                V = train_step(players, *_batch(draw, batch, latent, generator), saturating)
             run.record(-V)
             if watch:
                 watch(k)
+    G_group["lr"], D_group["lr"] = lr, lr_d
     return run.history
 
 

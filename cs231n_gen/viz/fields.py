@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 
 from cs231n_gen.viz.moving import short
+from cs231n_gen.viz.nets import Net, layers_of
 
 KINDS = {"weights": "(K,)", "means": "(K, 2)", "covs": "(K, 2, 2)"}
 
@@ -20,9 +21,6 @@ class Mixture(Protocol):
     weights: Float[ArrayLike, "components"]
     means: Float[ArrayLike, "components 2"]
     covs: Float[ArrayLike, "components 2 2"]
-
-
-Net = Mapping[str, ArrayLike]  # the `state_dict()` of a `VelocityMLP` without conditions
 
 
 def describe(fields: Mapping[str, Mixture | Net]) -> tuple[list[dict], Float[np.ndarray, "n"]]:
@@ -77,24 +75,15 @@ def _mixture(title: str, mixture: Mixture) -> dict[str, list]:
 
 def _net(title: str, state: Net) -> tuple[dict, np.ndarray]:
     """Widths and frequencies of a net, and its numbers in the order of its layers."""
-    count = sum(key.startswith("hidden.") for key in state) // 2
-    layers = [*(f"hidden.{i}" for i in range(count)), "out"]
-    parts = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
-    if {*state} != {"frequencies", *parts}:
-        came = ", ".join(sorted(state)[:4])
-        raise ValueError(f"{title!r} is not the state_dict() of a VelocityMLP: {came} … came")
-    arrays = {k: np.asarray(v.cpu() if hasattr(v, "cpu") else v) for k, v in state.items()}
-    weights = [arrays[f"{layer}.weight"] for layer in layers]
-    widths = [weights[0].shape[1], *(w.shape[0] for w in weights)]
-    frequencies = arrays["frequencies"]
-    inputs = 3 + 2 * len(frequencies)
+    kind, others = "VelocityMLP", ("frequencies",)
+    widths, numbers, known = layers_of(state, repr(title), kind, others)
+    inputs = 3 + 2 * len(known["frequencies"])
     if widths[0] != inputs or widths[-1] != 2:
         raise ValueError(
             f"{title!r} is a net from the plane to the plane without conditions, {inputs} inputs "
             f"and 2 outputs: {widths[0]} and {widths[-1]} came"
         )
-    numbers = np.concatenate([arrays[part].ravel() for part in parts])
-    return {"widths": widths, "frequencies": short(frequencies)}, numbers
+    return {"widths": widths, "frequencies": short(known["frequencies"])}, numbers
 
 
 def _mixture_field(weights, means, covs):

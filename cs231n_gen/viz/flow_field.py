@@ -12,8 +12,9 @@ from traitlets import Bool, Bytes, Enum, Int, List, Unicode
 from traitlets import Float as Number
 
 from cs231n_gen.viz import stills
-from cs231n_gen.viz.fields import Mixture, Net, describe, field, sample
+from cs231n_gen.viz.fields import Mixture, describe, field, sample
 from cs231n_gen.viz.moving import MovingFigure, half
+from cs231n_gen.viz.nets import Net
 
 SETTING = ("t", "z", "steps", "method", "arrows", "ghost", "pairs")
 METHODS = ["euler", "heun"]

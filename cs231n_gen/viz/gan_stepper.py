@@ -1,6 +1,6 @@
 """GanStepper: a generator and a discriminator on the line, one step at a time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 import matplotlib.pyplot as plt
@@ -12,6 +12,7 @@ from traitlets import Bool, Bytes, Int, List, Unicode
 from traitlets import Float as Number
 
 from cs231n_gen.viz.moving import MovingFigure, short
+from cs231n_gen.viz.nets import Net, layers_of
 from cs231n_gen.viz.style import DATA, NOISE
 
 ALT = "On a line: densities of data and samples, the discriminator's curve, and its pull on samples"
@@ -55,8 +56,8 @@ class GanStepper(MovingFigure):
 
     def __init__(
         self,
-        generator: Mapping[str, ArrayLike],
-        discriminator: Mapping[str, ArrayLike],
+        generator: Net,
+        discriminator: Net,
         data: Float[ArrayLike, "n"],
         noise: Float[ArrayLike, "m"],
         *,
@@ -100,18 +101,11 @@ class GanStepper(MovingFigure):
         return figure
 
 
-def _net(state: Mapping[str, ArrayLike], who: str) -> tuple[list[int], np.ndarray]:
-    count = sum(key.startswith("hidden.") for key in state) // 2
-    layers = [*(f"hidden.{i}" for i in range(count)), "out"]
-    parts = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
-    if {*state} != {*parts}:
-        raise ValueError(f"{who} is the state_dict() of an MLP: {', '.join(state)} came")
-    arrays = {k: np.asarray(v.cpu() if hasattr(v, "cpu") else v) for k, v in state.items()}
-    weights = [arrays[f"{layer}.weight"] for layer in layers]
-    widths = [weights[0].shape[1], *(w.shape[0] for w in weights)]
+def _net(state: Net, who: str) -> tuple[list[int], np.ndarray]:
+    widths, numbers, _ = layers_of(state, who, "MLP")
     if (widths[0], widths[-1]) != (1, 1):
         raise ValueError(f"{who} takes a number to a number: {widths[0]} to {widths[-1]} came")
-    return widths, np.concatenate([arrays[part].ravel() for part in parts])
+    return widths, numbers
 
 
 def _line(numbers: ArrayLike, name: str) -> np.ndarray:

@@ -15,6 +15,7 @@ export function mixtureField({ weights, means, covs }) {
   const C = Float64Array.from(covs.flatMap(([[p, q], [, r]]) => [p, q, r]));
   const logW = Float64Array.from(weights, Math.log);
   const score = new Float64Array(K);
+  const S = new Float64Array(2 * K); // S^-1 u of each component
   return (x, y, t, out) => {
     const a = 1 - t;
     let most = -Infinity;
@@ -25,7 +26,9 @@ export function mixtureField({ weights, means, covs }) {
       const det = p * r - q * q;
       const ux = x - a * m[2 * k];
       const uy = y - a * m[2 * k + 1];
-      score[k] = logW[k] - 0.5 * (Math.log(det) + (r * ux * ux - 2 * q * ux * uy + p * uy * uy) / det);
+      S[2 * k] = (r * ux - q * uy) / det;
+      S[2 * k + 1] = (p * uy - q * ux) / det;
+      score[k] = logW[k] - 0.5 * (Math.log(det) + ux * S[2 * k] + uy * S[2 * k + 1]);
       if (score[k] > most) most = score[k];
     }
     let total = 0;
@@ -33,15 +36,7 @@ export function mixtureField({ weights, means, covs }) {
     let vy = 0;
     for (let k = 0; k < K; k++) {
       const weight = Math.exp(score[k] - most);
-      if (weight < 1e-17) continue;
-      const p = a * a * C[3 * k] + t * t;
-      const q = a * a * C[3 * k + 1];
-      const r = a * a * C[3 * k + 2] + t * t;
-      const det = p * r - q * q;
-      const ux = x - a * m[2 * k];
-      const uy = y - a * m[2 * k + 1];
-      const sx = (r * ux - q * uy) / det; // S^-1 u
-      const sy = (p * uy - q * ux) / det;
+      const [sx, sy] = [S[2 * k], S[2 * k + 1]];
       total += weight;
       vx += weight * (t * sx - m[2 * k] - a * (C[3 * k] * sx + C[3 * k + 1] * sy));
       vy += weight * (t * sy - m[2 * k + 1] - a * (C[3 * k + 1] * sx + C[3 * k + 2] * sy));

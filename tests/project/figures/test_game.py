@@ -126,7 +126,7 @@ def test_samples_become_a_density(node):
         ({"lr": (0.1, -1)}, "two positive rates"),
         ({"data": [[1.0]]}, r"data is finite numbers, \(n,\): \(1, 1\) came"),
         ({"noise": []}, "noise is finite numbers"),
-        ({"generator": {"W": 1}}, "G is the state_dict"),
+        ({"generator": {"W": 1}}, "G is not the state_dict"),
         ({"discriminator": MLP(2, 1, 7, 2).state_dict()}, "D takes a number to a number: 2 to 1"),
         ({"discriminator": MLP(1, 1, 8, 2).state_dict()}, "both nets are of one size"),
     ],
