@@ -8,7 +8,9 @@ import signal
 import subprocess
 import time
 import urllib.request
+from pathlib import Path
 
+import axe_playwright_python
 import pytest
 from playwright.sync_api import Error, sync_playwright
 
@@ -16,6 +18,8 @@ from cs231n_gen.grading.built import files_in
 from cs231n_gen.grading.release import READ, SHIPPED
 from cs231n_gen.grading.source import ROOT
 
+AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
+OF_PAGES = ("page-has-heading-one", "bypass")  # a figure in a frame has no heading of its own
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -55,6 +59,48 @@ def chromium():
             pytest.fail(f"{said}: apt install chromium, or python -m playwright install chromium")
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def offline(chromium):
+    """`offline(**options)`: a tab that reaches no network; by the end nothing may have failed."""
+    contexts, wrong = [], []
+
+    def new_tab(**options):
+        contexts.append(chromium.new_context(**options))
+        tab = contexts[-1].new_page()
+        tab.set_default_timeout(15_000)
+        tab.on("pageerror", lambda error: wrong.append(str(error)))
+        tab.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        tab.on("request", lambda r: wrong.append(r.url) if r.url.startswith("http") else None)
+        tab.route("http*://**", lambda route: route.abort())
+        return tab
+
+    yield new_tab
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+@pytest.fixture(scope="session")
+def shut_out():
+    """`shut_out(tab)`: whom axe-core finds shut out of a page, and of the figures in its frames."""
+    code = AXE.read_text(encoding="utf-8")
+
+    def look(tab):
+        found = []
+        for part in tab.frames:
+            part.add_script_tag(content=code)
+            said = part.evaluate("axe.run(document, { iframes: false, preload: false })")
+            of_pages = () if part == tab.main_frame else OF_PAGES
+            found += [
+                f"{v['id']}: {v['nodes'][0]['html'][:200]}"
+                for v in said["violations"]
+                if v["id"] not in of_pages
+            ]
+        return found
+
+    return look
 
 
 @pytest.fixture(scope="session")
