@@ -368,8 +368,11 @@ def fill(course, module, function, *lines):
 
 
 def test_at_first_no_exercise_is_written(course, own_copy):
-    reports = checks(own_copy)
-    assert sorted(reports) == sorted(e.id for e in EXERCISES)
+    """Of kernels one is asked: kernels/test_exercises.py asks them all."""
+    ids = [e.id for e in EXERCISES]
+    asked = [e for e in ids if not e.startswith("kernels.") or e == "kernels.axpy.kernel"]
+    reports = checks(own_copy, *asked)
+    assert sorted(reports) == sorted(asked)
     assert not [r for r in reports.values() if "not written yet" not in r.splitlines()[0]]
 
 
