@@ -6,14 +6,14 @@ A discriminator answers with a logit ℓ for each example; D = sigmoid(ℓ) is i
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from cs231n_gen.training import History, Run
+from cs231n_gen.training import History, Players, Run
 
 Logits = Float[Tensor, "*shape"]
 
@@ -94,37 +94,6 @@ def generator_logit_gradient(logits: Logits, saturating: bool = False) -> Logits
     ### BEGIN SOLUTION
     return -torch.sigmoid(logits) if saturating else -torch.sigmoid(-logits)
     ### END SOLUTION
-
-
-class Players:
-    """A generator and a discriminator, with an optimiser for each. Given.
-
-    Args:
-        generator: G, called as `generator(z)`.
-        discriminator: D, called as `discriminator(x)`; answers with logits.
-        lr: learning rate of both; `lr_d` that of the discriminator if it is another.
-        betas: of Adam. A game needs less momentum than a descent: what was downhill a moment ago is
-            uphill now.
-    """
-
-    def __init__(
-        self,
-        generator: nn.Module,
-        discriminator: nn.Module,
-        lr: float = 2e-3,
-        lr_d: float | None = None,
-        betas: tuple[float, float] = (0.0, 0.9),
-    ):
-        self.generator, self.discriminator = generator, discriminator
-        self.generator_optimizer = torch.optim.Adam(generator.parameters(), lr, betas)
-        self.discriminator_optimizer = torch.optim.Adam(
-            discriminator.parameters(), lr if lr_d is None else lr_d, betas
-        )
-
-    def __iter__(self) -> Iterator[object]:
-        """`G, D, G_optimizer, D_optimizer = players`"""
-        yield from (self.generator, self.discriminator)
-        yield from (self.generator_optimizer, self.discriminator_optimizer)
 
 
 def train_step(

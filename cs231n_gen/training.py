@@ -155,3 +155,34 @@ class Run:
         recent = self.history.losses[-100:]
         text = f"loss {sum(recent) / max(1, len(recent)):.4f}"
         return text if self.history.floor is None else f"{text}, floor {self.history.floor:.4f}"
+
+
+class Players:
+    """A generator and a discriminator, with an optimiser for each (chapter 01).
+
+    Args:
+        generator: G, called as `generator(z)`.
+        discriminator: D, called as `discriminator(x)`; answers with logits.
+        lr: learning rate of both; `lr_d` that of the discriminator if it is another.
+        betas: of Adam. A game needs less momentum than a descent: what was downhill a moment ago is
+            uphill now.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        lr: float = 2e-3,
+        lr_d: float | None = None,
+        betas: tuple[float, float] = (0.0, 0.9),
+    ):
+        self.generator, self.discriminator = generator, discriminator
+        self.generator_optimizer = torch.optim.Adam(generator.parameters(), lr, betas)
+        self.discriminator_optimizer = torch.optim.Adam(
+            discriminator.parameters(), lr if lr_d is None else lr_d, betas
+        )
+
+    def __iter__(self) -> Iterator[object]:
+        """`G, D, G_optimizer, D_optimizer = players`"""
+        yield from (self.generator, self.discriminator)
+        yield from (self.generator_optimizer, self.discriminator_optimizer)

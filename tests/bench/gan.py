@@ -9,6 +9,7 @@ import torch
 
 from cs231n_gen import data, gan, metrics
 from cs231n_gen.mlp import MLP
+from cs231n_gen.training import Players
 
 STEPS = 2000
 SAMPLES = 2000
@@ -31,7 +32,7 @@ def play(seed: int) -> tuple[int, float, object]:
     """The run of chapter 01 from another seed: modes found, energy distance, history."""
     torch.manual_seed(seed)
     g, ring = torch.Generator().manual_seed(seed), data.ring()
-    players = gan.Players(MLP(2, 2), MLP(2, 1), lr=1e-3)
+    players = Players(MLP(2, 2), MLP(2, 1), lr=1e-3)
     history = gan.train(players, ring.sample, STEPS, generator=g, progress=False)
     with torch.no_grad():
         x = players.generator(torch.randn(SAMPLES, 2, generator=g))

@@ -267,7 +267,7 @@ def game(student, generator, steps=3, saturating=False):
         player.load(twin.state_dict())
         players.append(player)
         twins.append(twin)
-    both = student.new("gan.Players", *players, lr=0.05, lr_d=0.02, betas=(0.3, 0.9))
+    both = student.new("training.Players", *players, lr=0.05, lr_d=0.02, betas=(0.3, 0.9))
     drawn = []
     for _ in range(steps):
         x = 1 + torch.randn(n + 8, dim, generator=generator, dtype=torch.float64)

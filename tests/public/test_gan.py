@@ -163,7 +163,7 @@ def game(student, steps=3, saturating=False):
     players = [student.new("checking.fields.Player", *sizes) for sizes in ((1, 2), (2, 1))]
     for player, weights in zip(players, WEIGHTS.values(), strict=True):
         player.load(weights)
-    both = student.new("gan.Players", *players, lr=0.1)
+    both = student.new("training.Players", *players, lr=0.1)
     u = torch.arange(steps * 24.0).reshape(steps, 8, 3)
     data = (7.3 * u).sin()  # anything, as long as it is the same everywhere
     came = [

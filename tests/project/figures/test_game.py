@@ -9,6 +9,7 @@ from torch.distributions import Normal
 
 from cs231n_gen import gan
 from cs231n_gen.mlp import MLP
+from cs231n_gen.training import Players
 from cs231n_gen.truth import GaussianMixture, jensen_shannon
 from cs231n_gen.viz import GanStepper
 
@@ -37,7 +38,7 @@ def by_torch(players, saturating):
     G, D = (MLP(1, 1, hidden=7, layers=2) for _ in "GD")
     for net, start in zip((G, D), players, strict=True):
         net.load_state_dict(start.state_dict())
-    both = gan.Players(G.double(), D.double(), lr=0.01, lr_d=0.02)
+    both = Players(G.double(), D.double(), lr=0.01, lr_d=0.02)
     x, z = (numbers[:, None] for numbers in batch())
     for _ in range(6):
         loss = gan.discriminator_loss(D(x), D(G(z).detach()))
