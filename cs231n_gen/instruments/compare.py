@@ -63,7 +63,9 @@ class Comparison:
         """The header, then a row for the bound and for each way."""
         timed = self.bound > 0
         gigabyte = 1e9 / H200 * 1e3  # ms for each GB of the least
-        table = [["way", "bytes", "times the least", "ms on this GPU" if timed else "ms a GB, H200"]]
+        table = [
+            ["way", "bytes", "times the least", "ms on this GPU" if timed else "ms a GB, H200"]
+        ]
         bound = self.bound if timed else gigabyte
         table.append(["least possible", f"{self.least:,}", "1.00", f"{bound:.3f}"])
         for row in self.rows:
