@@ -126,8 +126,12 @@ def _hints(exercise: str) -> tuple[str, ...]:
 
 
 def _where(exercise: str) -> str:
-    """The file and line at which an exercise is written."""
+    """The file and line, or the cell, in which an exercise is written."""
+    from cs231n_gen.checking import cells
+
     module, _, name = exercise.rpartition(".")
+    if number := cells.number_of(module):
+        return f"the answer cell of {name} in chapter {number}"
     module = module.replace(".", "/")
     path = PACKAGE / f"{module}.py"
     try:

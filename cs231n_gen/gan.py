@@ -1,5 +1,5 @@
-"""Generative adversarial networks (slides 11–25): a generator, a discriminator, and the value that
-one of them raises and the other lowers.
+"""Generative adversarial networks (slides 11–29): a generator, a discriminator, the value that
+one of them raises and the other lowers, and where that game ends.
 
 A discriminator answers with a logit ℓ for each example; D = sigmoid(ℓ) is its probability of
 "real".
@@ -185,6 +185,76 @@ def train(
 def _batch(draw, batch: int, latent: int, generator) -> tuple[Tensor, Tensor]:
     x = draw(batch, generator)
     return x, torch.randn(batch, latent, generator=generator, dtype=x.dtype, device=x.device)
+
+
+def optimal_discriminator(
+    p_data: Float[Tensor, "*shape"], p_g: Float[Tensor, "*shape"]
+) -> Float[Tensor, "*shape"]:
+    """The discriminator that no other beats, whatever the generator (slides 26–29).
+
+        D*(x) = p_data(x) / (p_data(x) + p_G(x))
+
+    Args:
+        p_data, p_g: both densities at the same places.
+    Returns:
+        D* there, from 0 to 1; ½ where both densities are 0 and every D is as good.
+    Raises:
+        ValueError: if a density is negative, or shapes differ.
+    """
+    _check_densities(p_data, p_g)
+    ### BEGIN SOLUTION
+    both = p_data + p_g
+    return torch.where(both > 0, p_data / both, 0.5)
+    ### END SOLUTION
+
+
+def jensen_shannon(
+    p: Float[Tensor, "*shape"], q: Float[Tensor, "*shape"], dx: float
+) -> Float[Tensor, ""]:
+    """The Jensen–Shannon divergence, how far apart two densities are (slides 26–29).
+
+        JSD(p ‖ q) = ½ KL(p ‖ m) + ½ KL(q ‖ m),    m = (p + q) / 2,    KL(p ‖ m) = ∫ p log(p/m) dx
+
+    Args:
+        p, q: the densities on a grid.
+        dx: the length, area or volume that belongs to each place of it.
+    Returns:
+        Nats, from 0 (p = q) to log 2 (never both). What is nowhere counts nothing: 0 log 0 = 0.
+    Raises:
+        ValueError: as for `optimal_discriminator`.
+    """
+    _check_densities(p, q)
+    ### BEGIN SOLUTION
+    m = (p + q) / 2
+    xlogy = torch.special.xlogy
+    terms = torch.where(m > 0, xlogy(p, p / m) + xlogy(q, q / m), 0.0)
+    return terms.sum() * dx / 2
+    ### END SOLUTION
+
+
+def value_at_optimum(
+    p_data: Float[Tensor, "*shape"], p_g: Float[Tensor, "*shape"], dx: float
+) -> Float[Tensor, ""]:
+    """What the best discriminator makes of the value, the generator's true objective (slide 29).
+
+        V(G, D*) = −log 4 + 2 JSD(p_data ‖ p_G)
+
+    Args:
+        p_data, p_g, dx: as for `jensen_shannon`.
+    Returns:
+        Nats, from −log 4 (p_G = p_data, and nowhere else) to 0.
+    """
+    ### BEGIN SOLUTION
+    return 2 * jensen_shannon(p_data, p_g, dx) - math.log(4)
+    ### END SOLUTION
+
+
+def _check_densities(p: Tensor, q: Tensor) -> None:
+    if p.shape != q.shape or bool((p < 0).any() | (q < 0).any()):
+        raise ValueError(
+            "two densities at the same places are never negative: their shapes are "
+            f"{tuple(p.shape)} and {tuple(q.shape)}, their least {p.min():.3g} and {q.min():.3g}"
+        )
 
 
 def _check(**logits: Tensor) -> None:

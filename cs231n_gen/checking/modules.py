@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import cs231n_gen
+from cs231n_gen.checking import cells
 
 PACKAGE = Path(cs231n_gen.__file__).parent
 
@@ -25,9 +26,13 @@ def package_modules() -> "FreshModules":
 
 
 class FreshModules(dict):
-    """Modules by name, each loaded from its file when it is first asked for."""
+    """Modules by name, each loaded from its file, or from the cells of a chapter, when it is first
+    asked for."""
 
     def __missing__(self, name: str) -> ModuleType:
+        if cells.number_of(name) and (made := cells.load(name)):
+            self[name] = made
+            return made
         path = PACKAGE / f"{name.replace('.', '/')}.py"
         if not path.is_file():
             raise KeyError(name)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 
+from cs231n_gen.checking import cells
 from cs231n_gen.grading import marking, record
 from cs231n_gen.grading.examiner import Examined, whole
 from cs231n_gen.grading.jail.limits import Limits
@@ -96,7 +97,8 @@ class Course:
         folder = self.root / "submitted" / student / self.chapter
         files = {}
         names = [f"{self.chapter}.ipynb", *KEPT]
-        names += dict.fromkeys(file_of(e.rpartition(".")[0]) for e in self.exercises)
+        modules = dict.fromkeys(e.rpartition(".")[0] for e in self.exercises)
+        names += [file_of(m) for m in modules if not cells.number_of(m)]
         for name in names:
             path = folder / name
             if path.is_file() and not path.is_symlink():

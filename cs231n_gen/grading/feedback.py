@@ -4,6 +4,7 @@ Neither hidden tests nor the reference are ever quoted: of an error only those l
 are in the student's own files. Whatever a submission says is cut to length and made visible first.
 """
 
+import contextlib
 import os
 import re
 import stat
@@ -13,11 +14,14 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+from cs231n_gen.checking import cells
 from cs231n_gen.checking.report import COLOUR, MARK
 from cs231n_gen.checking.run import LONGEST_OUTPUT, Result
 from cs231n_gen.checking.student import Frame
+from cs231n_gen.grading import answer_cells
 from cs231n_gen.grading.record import Graded
 from cs231n_gen.grading.source import ROOT
+from cs231n_gen.grading.written import NotANotebook
 
 LONGEST = 300  # characters of any sentence
 MOST_FRAMES = 3
@@ -93,7 +97,8 @@ def tell(results: Sequence[Result], points: float, submission: Path) -> list[Tol
         submission: the student's folder; only lines of its Python files are ever quoted.
     """
     total = sum(r.weight for r in results)
-    own = _lines_of(submission) if any(r.frames for r in results) else lambda frame: False
+    frames = [frame for r in results for frame in r.frames]
+    own = _lines_of(submission, frames) if frames else lambda frame: False
     return [_told(r, points * r.weight / total if total else 0.0, own, submission) for r in results]
 
 
@@ -141,18 +146,29 @@ def _told(r: Result, worth: float, own: Callable[[Frame], bool], submission: Pat
         clean(r.got),
         clean(r.expected),
         tuple(
-            Frame(visible(f.file), f.line, visible(f.function), visible(f.code.strip()))
+            Frame(
+                visible(f.file),
+                answer_cells.line_in_cell(f.file, f.line),
+                visible(f.function),
+                visible(f.code.strip()),
+            )
             for f in [f for f in r.frames if own(f)][-MOST_FRAMES:]
         ),
         _printed(_without_places(r.output, submission)),
     )
 
 
-def _lines_of(submission: Path) -> Callable[[Frame], bool]:
+def _lines_of(submission: Path, frames: Sequence[Frame]) -> Callable[[Frame], bool]:
     """Whether a frame is a line of the submission, not of a module or test that has such a name."""
     texts: dict[str, list[list[str]]] = {}
     for path in _python_files(submission):
         texts.setdefault(path.name, []).append(path.read_text("utf-8", "replace").split("\n"))
+    for module in {f.file.partition(".")[0] for f in frames}:
+        if cells.number_of(module) and cells.notebook_of(module):
+            with contextlib.suppress(NotANotebook):
+                for name, text in answer_cells.find(submission, module).items():
+                    lines = answer_cells.as_module(text).split("\n")
+                    texts.setdefault(Path(name).name, []).append(lines)
 
     def own(frame: Frame) -> bool:
         code = frame.code.strip()

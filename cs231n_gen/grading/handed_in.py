@@ -45,7 +45,8 @@ Placed = tuple[tuple[str, ...], File]  # a file and its path inside what one stu
 
 def modules_by_chapter(root: Path) -> dict[str, list[str]]:
     """The files of a chapter's exercises, `cs231n_gen/flow.py`, for every chapter of a course."""
-    files = {e.grade_id: f"cs231n_gen/{e.module.replace('.', '/')}.py" for e in exercises(root)}
+    own = [e for e in exercises(root) if not e.in_cell]
+    files = {e.grade_id: f"cs231n_gen/{e.module.replace('.', '/')}.py" for e in own}
     return {
         c.name: sorted({files[g.grade_id] for g in c.graded if g.grade_id in files})
         for c in chapters(root)

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cs231n_gen.grading.markers import find_gaps, make_gaps
-from cs231n_gen.grading.source import ROOT, Cell, Chapter, Exercise, chapters, modules, read_module
+from cs231n_gen.grading.source import (
+    ROOT,
+    Cell,
+    Chapter,
+    Exercise,
+    chapters,
+    modules,
+    read_cells,
+    read_module,
+)
 
 GRADE_ID = re.compile(r"[a-zA-Z0-9_-]+")
 HEADING = re.compile(r"^#+ Exercise: `([\w.]+)`$", re.MULTILINE)
@@ -61,7 +70,12 @@ def problems(root: Path = ROOT) -> list[Problem]:
     for path in modules(root):
         own, wrong = read_module(path, root)
         add(path, wrong)
-        add(path, _stubs(path, own))
+        add(path, _stubs(own))
+        exercises |= {e.id: e for e in own}
+    for chapter in chapters(root):
+        own, wrong = read_cells(chapter)
+        add(chapter.file, wrong)
+        add(chapter.file, _stubs(own))
         exercises |= {e.id: e for e in own}
     if found:  # an exercise that cannot be read would be missed in every other file
         return found
@@ -89,11 +103,10 @@ def problems(root: Path = ROOT) -> list[Problem]:
     return found
 
 
-def _stubs(path: Path, exercises: list[Exercise]) -> Iterator[tuple[int, str]]:
-    text = path.read_text(encoding="utf-8")
+def _stubs(exercises: list[Exercise]) -> Iterator[tuple[int, str]]:
     for e in exercises:
         try:
-            ast.parse(make_gaps(text, e.gaps))
+            ast.parse(make_gaps(e.text, e.gaps))
         except SyntaxError as error:
             yield e.line, f"{e.id} does not parse once its solution is cut out: {error.msg}"
 

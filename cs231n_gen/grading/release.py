@@ -126,7 +126,7 @@ def _copy(course: Path, root: Path) -> None:
 def _cut_modules(course: Path, root: Path, assigned: list[Chapter]) -> None:
     """Cut out the solutions of the assigned exercises, and the markers of the others."""
     graded = {c.grade_id for chapter in assigned for c in chapter.graded}
-    for file in {e.file for e in exercises(root)}:
+    for file in {e.file for e in exercises(root) if not e.in_cell}:
         own = [e for e in exercises(root) if e.file == file and e.grade_id in graded]
         text = make_gaps(file.read_text(encoding="utf-8"), [g for e in own for g in e.gaps])
         (course / file.relative_to(root)).write_text(text, encoding="utf-8")

@@ -1,13 +1,15 @@
-"""What the source tree holds: exercises in modules, chapters in notebooks, graded cells with their
-points."""
+"""What the source tree holds: exercises in modules and answer cells, chapters in notebooks, graded
+cells with their points."""
 
 import ast
 import json
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from cs231n_gen.grading.markers import Gap, find_gaps
+from cs231n_gen.checking import cells as answer_cells
+from cs231n_gen.grading.markers import Gap, find_gaps, make_gaps
 
 ROOT = Path(__file__).parents[2]
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -15,12 +17,21 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 @dataclass(frozen=True)
 class Exercise:
-    """A public top-level function or class with solution markers: `flow.interpolate`."""
+    """A public top-level function or class with solution markers: `flow.interpolate`.
+
+    `text` is what its gaps are in: a module, or the answer cell of a notebook.
+    """
 
     id: str
     file: Path
     line: int
     gaps: tuple[Gap, ...]
+    text: str
+
+    @property
+    def in_cell(self) -> bool:
+        """Whether it is written in a notebook."""
+        return self.file.suffix == ".ipynb"
 
     @property
     def module(self) -> str:
@@ -124,8 +135,9 @@ def modules(root: Path = ROOT) -> list[Path]:
 
 
 def exercises(root: Path = ROOT) -> list[Exercise]:
-    """The exercises of all modules, in the order they are written."""
-    return [e for path in modules(root) for e in read_module(path, root)[0]]
+    """The exercises of all modules, then of all notebooks, in the order they are written."""
+    found = [e for path in modules(root) for e in read_module(path, root)[0]]
+    return found + [e for chapter in chapters(root) for e in read_cells(chapter)[0]]
 
 
 def in_course_order(root: Path = ROOT) -> list[Exercise]:
@@ -138,13 +150,51 @@ def in_course_order(root: Path = ROOT) -> list[Exercise]:
 
 def read_module(path: Path, root: Path = ROOT) -> tuple[list[Exercise], list[tuple[int, str]]]:
     """The exercises of a module, and what is wrong with it as `(line, what)`."""
-    text = path.read_text(encoding="utf-8")
+    module = ".".join(path.relative_to(root / "cs231n_gen").with_suffix("").parts)
+    return _read(path.read_text(encoding="utf-8"), module, path)
+
+
+def read_cells(chapter: Chapter) -> tuple[list[Exercise], list[tuple[int, str]]]:
+    """The exercises in answer cells of a chapter, and what is wrong with these."""
+    module, found, wrong = f"chapter{chapter.number}", [], []
+    try:
+        cells = chapter.cells
+    except json.JSONDecodeError:
+        return [], []  # which is said elsewhere
+    for cell in cells:
+        if cell.kind != "code" or not cell.solution:
+            continue
+        own, said = _read(cell.text, module, chapter.file)
+        first = cell.text_line - 1
+        wrong += [(first + line, what) for line, what in said]
+        found += [replace(e, line=first + e.line) for e in own]
+        names = [e.name for e in own]
+        if names != [answer_cells.name_of(cell.grade_id, module)]:
+            called = f"{module}-{(names or ['name'])[0]}{answer_cells.ANSWER}"
+            wrong.append((cell.line, f"an answer cell holds one exercise and is called {called}"))
+    return found, wrong
+
+
+def text_without(module: str, left_out: Collection[str], root: Path = ROOT) -> str:
+    """A module of the source, or the answer cells of a chapter as one, with some exercises (their
+    ids) cut out."""
+    number = answer_cells.number_of(module)
+    if number is None:
+        path = root / "cs231n_gen" / f"{module.replace('.', '/')}.py"
+        own, text = read_module(path, root)[0], path.read_text(encoding="utf-8")
+        return make_gaps(text, [gap for e in own if e.id in left_out for gap in e.gaps])
+    (chapter,) = (c for c in chapters(root) if c.number == number)
+    own = read_cells(chapter)[0]
+    parts = [make_gaps(e.text, e.gaps if e.id in left_out else []) for e in own]
+    return "\n\n".join([answer_cells.HEAD, *parts])
+
+
+def _read(text: str, module: str, path: Path) -> tuple[list[Exercise], list[tuple[int, str]]]:
     gaps, wrong = find_gaps(text)
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
         return [], [*wrong, (error.lineno or 1, f"not Python: {error.msg}")]
-    module = ".".join(path.relative_to(root / "cs231n_gen").with_suffix("").parts)
     owners: dict[ast.stmt, list[Gap]] = {}
     for gap in gaps:
         owner = next((n for n in tree.body if _spans(n, gap.begin)), None)
@@ -167,7 +217,7 @@ def read_module(path: Path, root: Path = ROOT) -> tuple[list[Exercise], list[tup
         if names.count(node.name) > 1
     ]
     found = [
-        Exercise(f"{module}.{node.name}", path, node.lineno, tuple(own))
+        Exercise(f"{module}.{node.name}", path, node.lineno, tuple(own), text)
         for node, own in owners.items()
     ]
     return found, wrong

@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cs231n_gen.grading.markers import make_gaps
-from cs231n_gen.grading.source import ROOT, Exercise, in_course_order, read_module
+from cs231n_gen.checking import cells
+from cs231n_gen.grading import answer_cells
+from cs231n_gen.grading.source import Exercise, in_course_order, text_without
+from cs231n_gen.grading.written import NotANotebook
 
 LARGEST = 1 << 20  # bytes of a module
 
@@ -41,10 +43,14 @@ class Submission:
             folder: of the submission.
             exercises: their ids.
         Raises:
-            CannotRead: if one is too long, no text, or no file but a link.
+            CannotRead: if one is too long, no text, no notebook, or no file but a link.
         """
         found = {}
-        for name in dict.fromkeys(file_of(e.rpartition(".")[0]) for e in exercises):
+        names = dict.fromkeys(e.rpartition(".")[0] for e in exercises)
+        for module in names:
+            if cells.number_of(module):
+                found |= _answers(folder, module)
+        for name in [file_of(m) for m in names if not cells.number_of(m)]:
             path = folder / name
             if any((folder / p).is_symlink() for p in (name, *list(Path(name).parents)[:-1])):
                 raise CannotRead(f"{name} is a link; a file is expected")
@@ -66,27 +72,37 @@ def job(submission: Submission, exercise: Exercise) -> dict:
     Raises:
         NotSubmitted: if the exercise's module is not in the submission.
     """
-    own = file_of(exercise.module)
+    own = text_of(exercise)
     if own not in submission.files:
-        raise NotSubmitted(f"{own} is not in the submission")
+        what = f"the answer cell of {exercise.id}" if exercise.in_cell else own
+        raise NotSubmitted(f"{what} is not in the submission")
     every = in_order()
     before = {e.id for e in every[: [e.id for e in every].index(exercise.id)]}
     parts = {}
     for module in dict.fromkeys(e.module for e in every):
         here = [e for e in every if e.module == module]
         given = [e.name for e in here if e.id in before]
-        text = submission.files.get(file_of(module))
+        if cells.number_of(module):  # of which each cell stands by itself
+            text = submission.files[own] if module == exercise.module else None
+            text = text and answer_cells.as_module(text)
+        else:
+            text = submission.files.get(file_of(module))
         if len(given) == len(here):
             text = None  # nothing of the student's would be left in it
         if given or text is not None:
             code = reference(module, exercise.id) if given else ""
             parts[module] = {
-                "file": file_of(module),
+                "file": own if module == exercise.module else file_of(module),
                 "text": text,
                 "code": code,
                 "given": given,
             }
     return {"exercise": exercise.id, "files": submission.files, "modules": parts}
+
+
+def text_of(exercise: Exercise) -> str:
+    """What an exercise is written in, as it is called among the files of a submission."""
+    return answer_cells.key(exercise.id) if exercise.in_cell else file_of(exercise.module)
 
 
 @functools.cache
@@ -99,12 +115,18 @@ def in_order() -> tuple[Exercise, ...]:
 def reference(module: str, exercise: str) -> str:
     """The code of a module up to, not with, an exercise: compiled, in hexadecimal digits."""
     every = [e.id for e in in_order()]
-    later = set(every[every.index(exercise) :])
-    path = ROOT / file_of(module)
-    found, _ = read_module(path)
-    gaps = [gap for e in found if e.id in later for gap in e.gaps]
-    text = make_gaps(path.read_text(encoding="utf-8"), gaps)
+    text = text_without(module, every[every.index(exercise) :])
     return marshal.dumps(compile(text, "<given>", "exec", optimize=2)).hex()
+
+
+def _answers(folder: Path, module: str) -> dict[str, str]:
+    try:
+        found = answer_cells.find(folder, module)
+    except NotANotebook as error:
+        raise CannotRead(str(error)) from None
+    if long := [name for name, text in found.items() if len(text.encode()) > LARGEST]:
+        raise CannotRead(f"{long[0]} has more than {LARGEST} bytes")
+    return found
 
 
 def _text(path: Path, name: str) -> str:

@@ -3,6 +3,7 @@
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
+from cs231n_gen.grading.markers import find_gaps, make_gaps
 from cs231n_gen.grading.source import ROOT, exercises
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -41,7 +42,8 @@ def _cells(cell: NotebookNode, solutions: bool) -> list[NotebookNode]:
         return [_markdown(ANSWER.format(cell.source) if solutions else OPEN)]
     if cell.cell_type != "code":
         return []
-    code = nbformat.v4.new_code_cell(cell.source)
+    gaps = [] if solutions else find_gaps(cell.source)[0]
+    code = nbformat.v4.new_code_cell(make_gaps(cell.source, gaps))
     if LOCAL not in cell.metadata.get("tags", []):
         code.outputs = [out for out in map(_output, cell.outputs) if out]
     if "%load_ext" in cell.source:
@@ -63,7 +65,7 @@ def _solution(marks: dict) -> list[NotebookNode]:
     """The function that the source has between its markers."""
     for exercise in exercises(ROOT):
         if exercise.grade_id == marks.get("grade_id"):
-            text = exercise.file.read_text(encoding="utf-8").splitlines()
+            text = exercise.text.splitlines()
             parts = ["\n".join(text[gap.begin : gap.end - 1]) for gap in exercise.gaps]
             return [_markdown(SOLUTION.format(exercise.id, "\n…\n".join(parts)))]
     return []

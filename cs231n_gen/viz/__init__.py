@@ -1,5 +1,6 @@
 """Figures: one look for the whole course. Functions take arrays and numbers, never models."""
 
+from cs231n_gen.viz.best_discriminator import BestDiscriminator
 from cs231n_gen.viz.flow_field import FlowField
 from cs231n_gen.viz.gan_stepper import GanStepper
 from cs231n_gen.viz.moving import MovingFigure, show_static
@@ -25,6 +26,7 @@ __all__ = [
     "GREY",
     "LEARNED",
     "NOISE",
+    "BestDiscriminator",
     "FlowField",
     "GanStepper",
     "MovingFigure",

@@ -98,3 +98,45 @@ def data_and_samples_in_one_batch(players, x, z, saturating=False):
     L.backward(inputs=[*generator.parameters()])
     players.generator_optimizer.step()
     return V.detach()
+
+
+# --- gan.optimal_discriminator, gan.jensen_shannon, gan.value_at_optimum --------------------------
+
+
+@accepted("gan.optimal_discriminator")
+def share_without_nan(p_data, p_g):
+    return (p_data / (p_data + p_g)).nan_to_num(nan=0.5)
+
+
+@accepted("gan.optimal_discriminator")
+def filled_in(p_data, p_g):
+    D = torch.full_like(p_data, 0.5)
+    there = (p_data + p_g) > 0
+    D[there] = 1 - p_g[there] / (p_data + p_g)[there]
+    return D
+
+
+@accepted("gan.jensen_shannon")
+def entropy_of_the_middle(p, q, dx):
+    entr = torch.special.entr
+    return (entr((p + q) / 2) - (entr(p) + entr(q)) / 2).sum() * dx
+
+
+@accepted("gan.jensen_shannon")
+def by_kl_div(p, q, dx):
+    m = ((p + q) / 2).clamp(min=1e-300).log()
+    one, other = (F.kl_div(m, of, reduction="sum") for of in (p, q))
+    return (one + other) * dx / 2
+
+
+@accepted("gan.value_at_optimum")
+def by_the_best_answers(p_data, p_g, dx):
+    both = p_data + p_g
+    D = torch.where(both > 0, p_data / both, 0.5)
+    return dx * (torch.special.xlogy(p_data, D) + torch.special.xlogy(p_g, 1 - D)).sum()
+
+
+@accepted("gan.value_at_optimum")
+def by_entropies(p_data, p_g, dx):
+    entr = torch.special.entr
+    return (entr(p_data + p_g) - entr(p_data) - entr(p_g)).sum() * dx

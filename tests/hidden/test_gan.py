@@ -338,3 +338,118 @@ def test_gradients_are_left_alone(student, generator):
     for got, want in zip(D.call("gradients"), left[-1], strict=True):
         expect.close(expect.tensor(got, want.shape, "D's gradient"), want, says, atol=1e-7)
     expect.true(not D.call("frozen"), "D takes no gradients any more")
+
+
+# --- gan.optimal_discriminator, gan.jensen_shannon, gan.value_at_optimum --------------------------
+
+
+def optimal_discriminator(weight=1):
+    return pytest.mark.exercise("gan.optimal_discriminator", weight=weight)
+
+
+def jensen(weight=1):
+    return pytest.mark.exercise("gan.jensen_shannon", weight=weight)
+
+
+def value_at_optimum(weight=1):
+    return pytest.mark.exercise("gan.value_at_optimum", weight=weight)
+
+
+def two_mixtures(generator, dim):
+    """Two mixtures, a grid that covers both, and what belongs to a place of it."""
+    both = []
+    for _ in range(2):
+        means = 1.5 * torch.randn(3, dim, generator=generator, dtype=torch.float64)
+        std = 0.5 + 0.5 * torch.rand(3, generator=generator, dtype=torch.float64)
+        both.append(GaussianMixture.isotropic(means, std))
+    axis = torch.linspace(-13, 13, 2001 if dim == 1 else 201, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(*[axis] * dim, indexing="ij"), dim=-1)
+    return both, grid, float(axis[1] - axis[0]) ** dim
+
+
+@optimal_discriminator(3)
+@pytest.mark.parametrize("dim", [1, 2])
+def test_it_is_what_theory_says(student, generator, dim):
+    """D* of random mixtures, wherever one asks"""
+    (p, q), grid, _ = two_mixtures(generator, dim)
+    D = student.gan.optimal_discriminator(p.density(grid), q.density(grid))
+    want = jensen_free(p, q, grid)
+    expect.close(expect.tensor(D, want.shape, "D*"), want, "not p_data / (p_data + p_G)", atol=1e-6)
+
+
+def jensen_free(p, q, grid):
+    """D* from log-densities; ½ where a float holds neither density."""
+    D = torch.sigmoid(p.log_density(grid) - q.log_density(grid))
+    return torch.where(p.density(grid) + q.density(grid) > 0, D, 0.5)
+
+
+@optimal_discriminator()
+def test_two_answers_make_one(student, generator):
+    """with data and samples swapped, the two answers add up to 1, and only the ratio counts"""
+    p, q = torch.rand(2, 50, generator=generator, dtype=torch.float64)
+    small = 10.0 ** -torch.randint(0, 200, (50,), generator=generator).double()
+    one, other, same = (
+        expect.tensor(student.gan.optimal_discriminator(*given), (50,), "D*").double()
+        for given in ((p, q), (q, p), (p * small, q * small))
+    )
+    expect.close(one + other, torch.ones(50).double(), "D*(p, q) + D*(q, p) is not 1", atol=1e-6)
+    expect.close(one, same, "it changes when both densities get smaller", atol=1e-6)
+
+
+@optimal_discriminator()
+def test_where_one_or_none_is(student, generator):
+    """1, 0 and ½ where only data, only samples, or nothing come"""
+    p = torch.rand(3, generator=generator, dtype=torch.float64) + 0.1
+    D = student.gan.optimal_discriminator(p * torch.tensor([1, 0, 0]), p * torch.tensor([0, 1, 0]))
+    expect.close(D, torch.tensor([1, 0, 0.5]), "1, 0 and ½", atol=1e-9)
+
+
+@jensen(3)
+@pytest.mark.parametrize("dim", [1, 2])
+def test_divergences_of_mixtures(student, generator, dim):
+    """JSD of random mixtures"""
+    (p, q), grid, cell = two_mixtures(generator, dim)
+    JSD = number(student.gan.jensen_shannon(p.density(grid), q.density(grid), cell), "JSD")
+    want = jensen_shannon(p, q)
+    expect.close(JSD, want, "not the Jensen–Shannon divergence", atol=1e-4, rtol=0)
+
+
+@jensen(2)
+def test_from_0_to_log_2(student, generator):
+    """0 for equal densities, log 2 for those that never meet, the same either way round"""
+    p = torch.rand(12, generator=generator, dtype=torch.float64)
+    p[6:] = 0
+    p = p / (0.1 * p.sum())
+    q = torch.rand(12, generator=generator, dtype=torch.float64)
+    q = q / (0.1 * q.sum())
+    far, near, way, back = (
+        number(student.gan.jensen_shannon(*given, 0.1), "JSD")
+        for given in ((p, p.flip(0)), (p, p), (p, q), (q, p))
+    )
+    expect.close(far, math.log(2), "log 2 where they never meet", atol=1e-9)
+    expect.close(near, 0.0, "0 for equal densities", atol=1e-9)
+    expect.close(way, back, "JSD(p ‖ q) is not JSD(q ‖ p)", atol=1e-9)
+
+
+@value_at_optimum(2)
+def test_it_is_what_the_best_discriminator_reaches(student, generator):
+    """∫ p log D* + q log (1 − D*) of random mixtures"""
+    (p, q), grid, cell = two_mixtures(generator, 1)
+    a, b = p.density(grid), q.density(grid)
+    D = jensen_free(p, q, grid)
+    want = (torch.special.xlogy(a, D) + torch.special.xlogy(b, 1 - D)).sum() * cell
+    V = number(student.gan.value_at_optimum(a, b, cell), "V(G, D*)")
+    expect.close(V, want, "not what D* reaches", atol=1e-5)
+
+
+@value_at_optimum()
+def test_the_least_and_the_most(student, generator):
+    """−log 4 at p_G = p_data, 0 for densities that never meet"""
+    p = torch.rand(8, generator=generator, dtype=torch.float64)
+    p[4:] = 0
+    p = p / (0.25 * p.sum())
+    least, most = (
+        number(student.gan.value_at_optimum(p, q, 0.25), "V(G, D*)") for q in (p, p.flip(0))
+    )
+    expect.close(least, -math.log(4), "−log 4 at p_G = p_data", atol=1e-9)
+    expect.close(most, 0.0, "0 for densities that never meet", atol=1e-9)

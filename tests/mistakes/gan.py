@@ -1,5 +1,7 @@
 """Typical wrong answers to chapter 01, each with the sentence that explains it."""
 
+import math
+
 import torch
 from torch.nn import functional as F
 
@@ -395,3 +397,157 @@ def frozen_for_good(players, x, z, saturating=False):
     g_loss(D(G(z)), saturating).backward()
     G_optimizer.step()
     return -L.detach()
+
+
+# --- gan.optimal_discriminator ------------------------------------------------------------------
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "This is the share of samples. D says how probable it is that x is *real*: p_data on top.",
+)
+def probability_of_fake(p_data, p_g):
+    both = p_data + p_g
+    return torch.where(both > 0, p_g / both, 0.5)
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "This is the ratio p_data / p_G, which may be anything; a probability is p_data / "
+    "(p_data + p_G).",
+)
+def density_ratio(p_data, p_g):
+    return torch.where(p_data + p_g > 0, p_data / p_g.clamp(min=1e-300), 0.5)
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "Where both densities are 0 you divide 0 by 0, which is NaN. Answer ½ there.",
+)
+def nothing_by_nothing(p_data, p_g):
+    return p_data / (p_data + p_g)
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "A small number below the fraction keeps it from 0/0, and spoils every place where densities "
+    "are small. Ask whether their sum is 0 instead.",
+)
+def plus_epsilon(p_data, p_g, epsilon=1e-8):
+    both = p_data + p_g
+    return torch.where(both > 0, p_data / (both + epsilon), 0.5)
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "You let the larger density win. The best D is not that sure: it answers with the share.",
+)
+def the_larger_wins(p_data, p_g):
+    return torch.where(p_data == p_g, 0.5, (p_data > p_g).to(p_data.dtype))
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "Where both densities are 0 you answer 0, sure of a fake. Nothing is known there: ½.",
+)
+def sure_of_a_fake(p_data, p_g):
+    both = p_data + p_g
+    return torch.where(both > 0, p_data / both, 0.0)
+
+
+# --- gan.jensen_shannon -------------------------------------------------------------------------
+
+
+def _to(p, q):
+    """p log (p/q), 0 where p is."""
+    return torch.special.xlogy(p, torch.where(p > 0, p / q.clamp(min=1e-300), 1.0))
+
+
+@mistake(
+    "gan.jensen_shannon",
+    "This is KL(p ‖ q), which is infinite where q is 0. Both are compared with their middle m.",
+)
+def kullback_leibler(p, q, dx):
+    return _to(p, q).sum() * dx
+
+
+@mistake("gan.jensen_shannon", "The halves are missing: JSD is the *mean* of the two divergences.")
+def not_halved(p, q, dx):
+    m = (p + q) / 2
+    return (_to(p, m) + _to(q, m)).sum() * dx
+
+
+@mistake(
+    "gan.jensen_shannon",
+    "m is the mean of both densities, (p + q) / 2; with their sum you are off by log 2.",
+)
+def the_sum_for_the_middle(p, q, dx):
+    return (_to(p, p + q) + _to(q, p + q)).sum() * dx / 2
+
+
+@mistake(
+    "gan.jensen_shannon",
+    "Where a density is 0, 0 log 0 must count 0; yours is NaN: use `torch.special.xlogy`.",
+)
+def nan_where_nothing_is(p, q, dx):
+    m = (p + q) / 2
+    return (p * (p / m).log() + q * (q / m).log()).sum() * dx / 2
+
+
+@mistake(
+    "gan.jensen_shannon",
+    "dx is missing: a sum over a grid is an integral once it is times dx.",
+)
+def without_dx(p, q, dx):
+    m = (p + q) / 2
+    return (_to(p, m) + _to(q, m)).sum() / 2
+
+
+@mistake("gan.jensen_shannon", "You count in bits. Nats are asked for: the natural logarithm.")
+def in_bits(p, q, dx):
+    m = (p + q) / 2
+    return (_to(p, m) + _to(q, m)).sum() * dx / (2 * math.log(2))
+
+
+@mistake(
+    "gan.jensen_shannon",
+    "The divergences are taken from the middle, KL(m ‖ p). They are taken to it, KL(p ‖ m).",
+)
+def from_the_middle(p, q, dx):
+    m = (p + q) / 2
+    return (_to(m, p) + _to(m, q)).sum() * dx / 2
+
+
+# --- gan.value_at_optimum -----------------------------------------------------------------------
+
+
+def _jsd(p, q, dx):
+    m = (p + q) / 2
+    return (_to(p, m) + _to(q, m)).sum() * dx / 2
+
+
+@mistake("gan.value_at_optimum", "JSD counts twice: V(G, D*) = −log 4 + 2 JSD.")
+def once(p_data, p_g, dx):
+    return _jsd(p_data, p_g, dx) - math.log(4)
+
+
+@mistake(
+    "gan.value_at_optimum", "The constant is −log 4: log ½ for data, and once more for samples."
+)
+def minus_log_2(p_data, p_g, dx):
+    return 2 * _jsd(p_data, p_g, dx) - math.log(2)
+
+
+@mistake("gan.value_at_optimum", "The sign is turned: this is the loss of D*.")
+def loss_of_the_best(p_data, p_g, dx):
+    return math.log(4) - 2 * _jsd(p_data, p_g, dx)
+
+
+@mistake("gan.value_at_optimum", "log 4 is missing: even at p_G = p_data V is not 0 but −log 4.")
+def without_log_4(p_data, p_g, dx):
+    return 2 * _jsd(p_data, p_g, dx)
+
+
+@mistake("gan.value_at_optimum", "JSD is subtracted: the further apart, the *higher* can D get V.")
+def the_wrong_way(p_data, p_g, dx):
+    return -2 * _jsd(p_data, p_g, dx) - math.log(4)

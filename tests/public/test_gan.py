@@ -213,3 +213,87 @@ def test_what_is_left_in_the_gradients_of_the_discriminator(student):
         want = torch.tensor(want)
         got = expect.tensor(got, want.shape, "D's gradient")
         expect.close(got, want, says, atol=1e-4, what="D's gradient")
+
+
+# --- gan.optimal_discriminator ------------------------------------------------------------------
+
+optimal_discriminator = pytest.mark.exercise("gan.optimal_discriminator")
+jensen_shannon = pytest.mark.exercise("gan.jensen_shannon")
+value_at_optimum = pytest.mark.exercise("gan.value_at_optimum")
+
+
+def densities(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+@optimal_discriminator
+def test_the_share_of_data(student):
+    """the share of data among what comes to a place"""
+    D = student.gan.optimal_discriminator(
+        densities(3.0, 0.2, 0.0, 2.0), densities(1.0, 0.8, 5.0, 0.0)
+    )
+    expect.close(D, densities(0.75, 0.2, 0.0, 1.0), "p_data / (p_data + p_G)", what="D*")
+
+
+@optimal_discriminator
+def test_where_nothing_is(student):
+    """½ where neither data nor samples come"""
+    D = student.gan.optimal_discriminator(densities(0.0, 1.0), densities(0.0, 1.0))
+    expect.close(D, densities(0.5, 0.5), "½ where both are 0", what="D*")
+
+
+@optimal_discriminator
+def test_small_densities(student):
+    """densities of 1e-30 count like any others"""
+    D = student.gan.optimal_discriminator(densities(1e-30, 4e-30), densities(3e-30, 1e-30))
+    expect.close(D, densities(0.25, 0.8), "only the ratio of the two counts", what="D*")
+
+
+# --- gan.jensen_shannon -------------------------------------------------------------------------
+
+
+@jensen_shannon
+def test_equal_densities(student):
+    """0 where both are the same"""
+    p = densities(0.5, 1.0, 0.5, 0.0)
+    JSD = student.gan.jensen_shannon(p, p, 0.5)
+    expect.close(JSD, densities(0.0)[0], "JSD(p ‖ p) = 0", what="JSD")
+
+
+@jensen_shannon
+def test_densities_that_never_meet(student):
+    """log 2 where they never meet"""
+    JSD = student.gan.jensen_shannon(densities(0.0, 2.0), densities(2.0, 0.0), 0.5)
+    expect.close(JSD, densities(math.log(2))[0], "log 2, in nats", what="JSD")
+
+
+@jensen_shannon
+def test_between(student):
+    """½ KL(p ‖ m) + ½ KL(q ‖ m)"""
+    JSD = student.gan.jensen_shannon(densities(0.1, 0.4), densities(0.3, 0.2), 2.0)
+    terms = (
+        0.1 * math.log(0.5) + 0.4 * math.log(4 / 3) + 0.3 * math.log(1.5) + 0.2 * math.log(2 / 3)
+    )
+    expect.close(JSD, densities(terms)[0], "the mean of two divergences to the middle", what="JSD")
+
+
+# --- gan.value_at_optimum -----------------------------------------------------------------------
+
+
+@value_at_optimum
+def test_the_two_ends(student):
+    """−log 4 for equal densities, 0 for those that never meet"""
+    p = densities(0.0, 2.0)
+    ends = [student.gan.value_at_optimum(p, q, 0.5) for q in (p, p.flip(0))]
+    ends = torch.stack([expect.tensor(V, (), "V(G, D*)") for V in ends])
+    expect.close(ends, densities(-math.log(4), 0.0), "−log 4 + 2 JSD", what="V(G, D*)")
+
+
+@value_at_optimum
+def test_between_the_ends(student):
+    """−log 4 + 2 JSD"""
+    V = student.gan.value_at_optimum(densities(0.1, 0.4), densities(0.3, 0.2), 2.0)
+    want = (
+        0.2 * math.log(0.25) + 0.8 * math.log(2 / 3) + 0.6 * math.log(0.75) + 0.4 * math.log(1 / 3)
+    )
+    expect.close(V, densities(want)[0], "∫ p log D* + q log (1 − D*)", what="V(G, D*)")

@@ -120,7 +120,7 @@ class Box:
         self._cleanup.callback(self._kill)
         self._control.settimeout(START_LIMIT)
         compiled = "" if self.unsafe else calls.program().hex()
-        modules = sorted({e.module for e in exercises()})
+        modules = sorted({e.module for e in exercises() if not e.in_cell})
         settings = {"filter": compiled, "unsafe": self.unsafe, "modules": modules}
         with contextlib.suppress(OSError):
             self._control.send(json.dumps(settings).encode())

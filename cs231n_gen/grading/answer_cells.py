@@ -1,0 +1,66 @@
+"""The answer cells of a submitted notebook, found as its rebuilt copy will have them."""
+
+from pathlib import Path
+
+import nbformat
+
+from cs231n_gen.checking import cells
+from cs231n_gen.grading.markers import find_gaps, make_gaps
+from cs231n_gen.grading.matching import Matching, grade_id
+from cs231n_gen.grading.source import ROOT
+from cs231n_gen.grading.written import NotANotebook, Written, read_notebook
+
+LARGEST = 20_000_000  # bytes of a notebook
+MOST_CELLS = 1000  # as many as are kept of a submission
+BEFORE = f"{cells.HEAD}\n\n"  # what stands before a cell when it is run
+
+
+def find(folder: Path, module: str) -> dict[str, str]:
+    """The texts of a submission's answer cells, by name: `cs231n_gen/chapter02.slope`.
+
+    Args:
+        folder: of the submission, which holds the notebook where `submit` or the course has it.
+        module: `chapter02`.
+    Raises:
+        NotANotebook: if the notebook cannot be read.
+    """
+    source = cells.notebook_of(module, ROOT)
+    name = source.name
+    for path in (folder / name, folder / "notebooks" / source.stem / name):
+        steps = (path, *list(path.parents)[: len(path.relative_to(folder).parts) - 1])
+        if path.is_file() and not any(p.is_symlink() for p in steps):
+            if path.stat().st_size > LARGEST:
+                raise NotANotebook(f"{name} has more than {LARGEST} bytes")
+            return _answers(path.read_bytes(), source, module)
+    return {}
+
+
+def _answers(submitted: bytes, source: Path, module: str) -> dict[str, str]:
+    raw = [c for c in read_notebook(submitted)["cells"] if isinstance(c, dict)]
+    written = [Written.read(c) for c in raw[:MOST_CELLS]]
+    released = nbformat.read(source, as_version=4).cells
+    for cell in released:
+        cell.source = make_gaps(cell.source, find_gaps(cell.source)[0])
+    match, found = Matching(written, released), {}
+    for r, cell in enumerate(released):
+        name = cells.name_of(grade_id(cell), module)
+        own = match.at(r) if name else None
+        if own is not None and own.kind == "code":
+            found[key(f"{module}.{name}")] = own.text
+    return found
+
+
+def key(exercise: str) -> str:
+    """What the text of an answer cell is called among the files of a submission."""
+    return f"cs231n_gen/{exercise}"
+
+
+def as_module(text: str) -> str:
+    """An answer cell as the module that a child runs."""
+    return BEFORE + text
+
+
+def line_in_cell(file: str, line: int) -> int:
+    """The line of a cell that a child's traceback means; of another file the line itself."""
+    in_cell = cells.number_of(file.partition(".")[0]) and not file.endswith(".py")
+    return line - BEFORE.count("\n") if in_cell else line

@@ -1,0 +1,75 @@
+"""Right answers to the answer cells of chapter 02 written another way."""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from cs231n_gen.checking.catalogue import accepted
+
+
+@accepted("chapter02.pointwise")
+def by_log1p(y, a, b):
+    return a * torch.log(y) + b * torch.log1p(-y)
+
+
+@accepted("chapter02.pointwise")
+def by_logits(y, a, b):
+    l = torch.logit(y)
+    return a * F.logsigmoid(l) + b * F.logsigmoid(-l)
+
+
+@accepted("chapter02.slope")
+def one_fraction(y, a, b):
+    return (a - (a + b) * y) / (y * (1 - y))
+
+
+@accepted("chapter02.slope")
+def by_autograd(y, a, b):
+    y = y.clone().requires_grad_()
+    return torch.autograd.grad((a * y.log() + b * torch.log1p(-y)).sum(), y)[0]
+
+
+@accepted("chapter02.maximiser")
+def by_odds(a, b):
+    return 1 / (1 + b / a)
+
+
+@accepted("chapter02.maximiser")
+def by_sigmoid(a, b):
+    return torch.sigmoid(a.log() - b.log())
+
+
+@accepted("chapter02.curvature")
+def negative_sum(y, a, b):
+    return -(a * y**-2 + b * (1 - y) ** -2)
+
+
+@accepted("chapter02.curvature")
+def over_one_fraction(y, a, b):
+    return -(a * (1 - y).square() + b * y.square()) / (y * (1 - y)).square()
+
+
+@accepted("chapter02.value_of_best")
+def by_entropies(p_data, p_g, dx):
+    entr, both = torch.special.entr, p_data + p_g
+    return (entr(both) - entr(p_data) - entr(p_g)).sum() * dx
+
+
+@accepted("chapter02.value_of_best")
+def only_where_both_are(p_data, p_g, dx):
+    total = 0.0
+    for own, other in ((p_data, p_g), (p_g, p_data)):
+        there = own > 0
+        total = total + (own[there] * (own[there] / (own + other)[there]).log()).sum()
+    return total * dx
+
+
+@accepted("chapter02.best_generator")
+def a_copy_and_a_tensor(p_data):
+    return p_data.clone(), -torch.log(torch.tensor(4.0))
+
+
+@accepted("chapter02.best_generator")
+def twice_log_a_half(p_data):
+    return [1.0 * p_data, 2 * math.log(0.5)]

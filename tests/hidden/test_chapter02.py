@@ -1,0 +1,225 @@
+"""Hidden graders of chapter 02's answer cells: every step at many random places, the last ones
+against mixtures whose divergence is known."""
+
+import math
+
+import pytest
+import torch
+
+from cs231n_gen.checking import expect
+from cs231n_gen.truth import GaussianMixture, jensen_shannon
+
+N = 200  # places
+
+
+def pointwise(weight=1):
+    return pytest.mark.exercise("chapter02.pointwise", weight=weight)
+
+
+def slope(weight=1):
+    return pytest.mark.exercise("chapter02.slope", weight=weight)
+
+
+def maximiser(weight=1):
+    return pytest.mark.exercise("chapter02.maximiser", weight=weight)
+
+
+def curvature(weight=1):
+    return pytest.mark.exercise("chapter02.curvature", weight=weight)
+
+
+def value_of_best(weight=1):
+    return pytest.mark.exercise("chapter02.value_of_best", weight=weight)
+
+
+def best_generator(weight=1):
+    return pytest.mark.exercise("chapter02.best_generator", weight=weight)
+
+
+def places(generator, n=N):
+    """y between 0 and 1, and a and b over some orders of magnitude."""
+    y, a, b = torch.rand(3, n, generator=generator, dtype=torch.float64)
+    return 0.02 + 0.96 * y, (6 * a - 3).exp(), (6 * b - 3).exp()
+
+
+def numbers(got, like, what):
+    return expect.tensor(got, like.shape, what).double()
+
+
+def added(y, a, b):
+    return a * y.log() + b * torch.log1p(-y)
+
+
+def mixtures(generator):
+    """Two mixtures on the line, the densities of both on a fine grid, and the grid's step."""
+    both = []
+    for _ in range(2):
+        means = 1.5 * torch.randn(2, 1, generator=generator, dtype=torch.float64)
+        std = 0.4 + 0.6 * torch.rand(2, generator=generator, dtype=torch.float64)
+        weights = 0.2 + torch.rand(2, generator=generator, dtype=torch.float64)
+        both.append(GaussianMixture.isotropic(means, std, weights))
+    grid = torch.linspace(-16, 16, 4001, dtype=torch.float64)
+    p, q = (m.density(grid[:, None]) for m in both)
+    return both, p, q, float(grid[1] - grid[0])
+
+
+# --- chapter02.pointwise ------------------------------------------------------------------------
+
+
+@pointwise(2)
+def test_at_many_places(student, generator):
+    """a log y + b log (1 − y) at random y, a and b"""
+    y, a, b = places(generator)
+    got = numbers(student.chapter02.pointwise(y, a, b), y, "what a place adds")
+    expect.close(got, added(y, a, b), "not a log y + b log (1 − y)", atol=1e-9, rtol=1e-9)
+
+
+@pointwise()
+def test_roles_can_be_swapped(student, generator):
+    """y for 1 − y, and a for b: nothing changes"""
+    y, a, b = places(generator)
+    got, other = (
+        numbers(student.chapter02.pointwise(*given), y, "what a place adds")
+        for given in ((y, a, b), (1 - y, b, a))
+    )
+    expect.close(got, other, "data and samples do not play the same part", atol=1e-9, rtol=1e-9)
+
+
+# --- chapter02.slope ----------------------------------------------------------------------------
+
+
+@slope(2)
+def test_slopes_at_many_places(student, generator):
+    """the derivative at random y, a and b"""
+    y, a, b = places(generator)
+    y.requires_grad_()
+    (want,) = torch.autograd.grad(added(y, a, b).sum(), y)
+    got = numbers(student.chapter02.slope(y.detach(), a, b), want, "the slope")
+    expect.close(got, want, "not the derivative", atol=1e-8, rtol=1e-9)
+
+
+@slope()
+def test_uphill_before_and_downhill_after(student, generator):
+    """it leads up left of a/(a + b), and down right of it"""
+    _, a, b = places(generator)
+    best = a / (a + b)
+    left, right = (
+        numbers(student.chapter02.slope(y, a, b), best, "the slope")
+        for y in (0.9 * best, best + 0.1 * (1 - best))
+    )
+    expect.true(bool((left > 0).all() and (right < 0).all()), "its sign is wrong somewhere")
+
+
+# --- chapter02.maximiser ------------------------------------------------------------------------
+
+
+@maximiser(2)
+def test_no_other_y_adds_more(student, generator):
+    """nothing between 0 and 1 is better"""
+    y, a, b = places(generator)
+    best = numbers(student.chapter02.maximiser(a, b), y, "the best y")
+    expect.true(bool(((best > 0) & (best < 1)).all()), "it must lie between 0 and 1")
+    most = added(best, a, b)
+    for other in (y, best + 0.05 * (1 - best), 0.95 * best):
+        worse = bool((added(other, a, b) <= most + 1e-12).all())
+        expect.true(worse, "another y adds more at some places")
+
+
+@maximiser()
+def test_only_their_ratio_counts(student, generator):
+    """twice as much of both changes nothing; the two best answers add up to 1"""
+    y, a, b = places(generator)
+    one, twice, swapped = (
+        numbers(student.chapter02.maximiser(*given), y, "the best y")
+        for given in ((a, b), (2 * a, 2 * b), (b, a))
+    )
+    expect.close(one, twice, "it changes when both densities are doubled", atol=1e-9)
+    expect.close(one + swapped, torch.ones(N).double(), "y*(a, b) + y*(b, a) is not 1", atol=1e-9)
+
+
+# --- chapter02.curvature ------------------------------------------------------------------------
+
+
+@curvature(2)
+def test_second_derivatives_at_many_places(student, generator):
+    """the second derivative at random y, a and b"""
+    y, a, b = places(generator)
+    y.requires_grad_()
+    (first,) = torch.autograd.grad(added(y, a, b).sum(), y, create_graph=True)
+    (want,) = torch.autograd.grad(first.sum(), y)
+    got = numbers(student.chapter02.curvature(y.detach(), a, b), want, "the curvature")
+    expect.close(got, want, "not the second derivative", atol=1e-8, rtol=1e-9)
+
+
+@curvature()
+def test_bent_downwards_everywhere(student, generator):
+    """below 0 everywhere, and −(a + b)³/(a b) at the best y"""
+    _, a, b = places(generator)
+    got = numbers(student.chapter02.curvature(a / (a + b), a, b), a, "the curvature")
+    expect.true(bool((got < 0).all()), "it is not below 0 at some places")
+    expect.close(got, -((a + b) ** 3) / (a * b), "wrong at the best y", rtol=1e-9)
+
+
+# --- chapter02.value_of_best --------------------------------------------------------------------
+
+
+@value_of_best(3)
+def test_it_knows_the_divergence(student, generator):
+    """−log 4 + 2 JSD of random mixtures"""
+    both, p, q, dx = mixtures(generator)
+    V = numbers(student.chapter02.value_of_best(p, q, dx), torch.zeros(()), "V(G, D*)")
+    want = -math.log(4) + 2 * jensen_shannon(*both)
+    expect.close(V, want, "V(G, D*) is −log 4 + 2 JSD", atol=1e-4, rtol=0)
+
+
+@value_of_best(2)
+def test_another_discriminator_reaches_less(student, generator):
+    """no other discriminator reaches as much"""
+    _, p, q, dx = mixtures(generator)
+    V = numbers(student.chapter02.value_of_best(p, q, dx), torch.zeros(()), "V(G, D*)")
+    odds = (p / q).log()
+    for tilt, shift in ((0.8, 0.0), (1.0, 0.4), (1.2, -0.2)):
+        l = tilt * odds + shift
+        logsigmoid = torch.nn.functional.logsigmoid
+        other = ((p * logsigmoid(l) + q * logsigmoid(-l)) * dx).sum()
+        expect.true(bool(other < V), "a discriminator reaches more than your best one")
+    expect.true(bool(V < 0), "no discriminator reaches 0 while the densities overlap")
+
+
+@value_of_best()
+def test_the_two_ends(student, generator):
+    """0 where no place has both, −log 4 where both are the same"""
+    p = torch.rand(8, generator=generator, dtype=torch.float64)
+    p[4:] = 0
+    p = p / p.sum()
+    far, near = (
+        numbers(student.chapter02.value_of_best(p, q, 1.0), torch.zeros(()), "V(G, D*)")
+        for q in (p.flip(0), p)
+    )
+    expect.close(far, 0.0, "D* is never wrong: V = 0", atol=1e-9)
+    expect.close(near, -math.log(4), "D* is ½ everywhere: V = −log 4", atol=1e-9)
+
+
+# --- chapter02.best_generator -------------------------------------------------------------------
+
+
+@best_generator(2)
+def test_no_other_density_has_so_low_a_value(student, generator):
+    """p_G of the least value"""
+    _, p, _, dx = mixtures(generator)
+    p_g, _ = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
+    p_g = numbers(p_g, p, "p_G")
+    expect.true(bool((p_g >= 0).all()), "a density is never negative")
+    expect.close(p_g.sum() * dx, 1.0, "p_G does not add up to 1", atol=1e-6)
+    both = p + p_g
+    V = torch.special.xlogy(p, p / both) + torch.special.xlogy(p_g, p_g / both)
+    V = V.nan_to_num(0.0).sum() * dx
+    expect.close(V, -math.log(4), "another density has a lower value", atol=1e-6)
+
+
+@best_generator()
+def test_the_least_value(student, generator):
+    """the value there"""
+    _, p, _, _ = mixtures(generator)
+    _, V = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
+    expect.close(V, -math.log(4), "not the value at that p_G", atol=1e-6)
