@@ -25,8 +25,8 @@ class BestDiscriminator(MovingFigure):
 
         D*(x) = p_data(x) / (p_data(x) + p_G(x)),    V(G, D*) = −log 4 + 2 JSD(p_data, p_G)
 
-    At one place x, the curve y ↦ a log y + b log(1 − y) with a = p_data(x) and b = p_G(x) shows why:
-    it is highest at y = a / (a + b).
+    Beside them, why: with a = p_data(x) and b = p_G(x) at one place x, the curve
+    y ↦ a log y + b log(1 − y) is highest at y = a / (a + b).
 
     Args:
         data: a mixture of Gaussians on the line: weights, means and standard deviations.

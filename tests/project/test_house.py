@@ -16,7 +16,7 @@ from cs231n_gen.grading.source import ROOT, exercises, imports
 PACKAGE = ROOT / "cs231n_gen"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-SUBJECTS = sorted({e.module for e in exercises()})
+SUBJECTS = sorted({e.module for e in exercises() if not e.in_cell})
 LONGEST_MODULE = 280  # lines; past that it holds two ideas
 LARGEST = 2_000_000  # bytes, outside data/
 

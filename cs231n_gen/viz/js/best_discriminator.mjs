@@ -3,7 +3,7 @@
 
 import { drawChoice, drawDensities, rail } from "./best_pictures.mjs";
 import { Chart } from "./chart.mjs";
-import { best, divergence, logDensity, matched, onTheWay, STDS, three } from "./mixtures.mjs";
+import { best, chance, divergence, logDensity, matched, onTheWay, STDS, three } from "./mixtures.mjs";
 import { Clock, COLORS, make, quietly, signed, slider, Stage } from "./stage.mjs";
 
 const SECONDS = 1.4; // from p_G to p_data
@@ -67,19 +67,18 @@ function render({ model, el }) {
     if (!move) return false;
     move.part = Math.min(1, move.part + seconds / SECONDS);
     Object.assign(now, onTheWay(move.from, move.to, move.part ** 2 * (3 - 2 * move.part)));
-    if (move.part === 1) {
-      move = null;
-      told();
-    }
     show();
-    return Boolean(move);
+    if (move.part < 1) return true;
+    move = null;
+    told();
+    return false;
   });
 
   /** One message to Python at the end of a move, and one sentence to who listens. */
   function told() {
     if (!move) stage.tell(now);
-    aloud.textContent = `JSD ${three(Number(says.dataset.jsd))}, V = ${signed(Number(says.dataset.value), 3)}. `
-      + `At x = ${signed(now.x)} the best D ${three(best(pData, pG(), now.x))}.`;
+    aloud.textContent = `JSD = ${Number(says.dataset.jsd).toFixed(3)}, V = ${signed(Number(says.dataset.value), 3)}. `
+      + `At x = ${signed(now.x)} the best D ${chance(best(pData, pG(), now.x))}.`;
   }
 
   // --- what is on the page ------------------------------------------------------------------------
@@ -207,13 +206,13 @@ function render({ model, el }) {
     const V = 2 * jsd - Math.log(4);
     Object.assign(says.dataset, { jsd, value: V });
     says.replaceChildren(
-      make("b", {}, `JSD ${three(jsd)}`), " nats, of at most log 2 = 0.693. ",
+      make("b", {}, `JSD = ${jsd.toFixed(3)}`), " nats, of at most log 2 = 0.693. ",
       make("b", {}, `V(G, D*) = ${signed(V, 3)}`), " = −log 4 + 2 JSD, and −1.386 once ", ...p("G"), " is ", ...p("data"), ".",
     );
     const [a, b] = [pData, pG()].map((mixture) => Math.exp(logDensity(mixture, now.x)));
     here.replaceChildren(
       "a = ", ...p("data"), `(x) ${three(a)} and b = `, ...p("G"), `(x) ${three(b)}: highest at `,
-      make("b", {}, `y = a / (a + b) = D*(x) ${three(best(pData, pG(), now.x))}`),
+      make("b", {}, `y = a / (a + b) = D*(x) ${chance(best(pData, pG(), now.x))}`),
       a + b < 1e-3 ? ". Hardly any x falls here, so it hardly counts." : ".",
     );
     fill.style.width = `${(100 * jsd) / Math.log(2)}%`;

@@ -1,6 +1,6 @@
 // The two pictures of BestDiscriminator: densities and D* over x, and the curve over y at one x.
 
-import { best, gain, logDensity, three } from "./mixtures.mjs";
+import { best, chance, gain, logDensity } from "./mixtures.mjs";
 import { COLORS, signed } from "./stage.mjs";
 
 const POINTS = 300; // of each curve
@@ -33,8 +33,8 @@ export function drawDensities(chart, { pData, pG, x, chosen, extent }) {
   for (let v = -Math.floor(extent); v <= extent; v++) {
     if (v % 2 === 0 || extent < 4) chart.text(signed(v, 0), chart.x(v), floor + 15);
   }
-  for (const [values, color] of [[p, COLORS.data], [q, COLORS.noise]]) {
-    chart.stroke(values.map((v, i) => [chart.x(axis[i]), yP(v)]), color, { fill: floor });
+  for (const [values, color, width] of [[p, COLORS.data, 4.5], [q, COLORS.noise, 2]]) {
+    chart.stroke(values.map((v, i) => [chart.x(axis[i]), yP(v)]), color, { width, fill: floor }); // both seen where they match
   }
   const ys = axis.map((v) => [chart.x(v), yD(best(pData, pG, v))]);
   const rare = p.map((v, i) => v + q[i] < RARE * most); // there D* hardly counts
@@ -93,7 +93,7 @@ export function drawChoice(chart, { pData, pG, x }, height) {
   chart.stroke([[at, most], [at, floor]], COLORS.exact, { width: 2, dash: [2, 4] });
   chart.disc(at, most, 6, COLORS.exact, paper);
   const words = Math.min(chart.width - 46, Math.max(edges.left + 30, at));
-  chart.text(`y ${three(D)}`, words, floor + 30, "center", ink, BOLD);
-  const where = `At x = ${signed(x)}, a log y + b log(1 − y) is highest at y ${three(D)}`;
+  chart.text(`y ${chance(D)}`, words, floor + 30, "center", ink, BOLD);
+  const where = `At x = ${signed(x)}, a log y + b log(1 − y) is highest at y ${chance(D)}`;
   chart.canvas.setAttribute("aria-label", where);
 }

@@ -60,8 +60,8 @@ export function onTheWay(from, to, part) {
   return Object.fromEntries(["means", "stds", "share"].map((key) => [key, mix(from[key], to[key])]));
 }
 
-/** What a number that is not negative is, to three digits: = 0.158, or < 0.001, or > 0.999. */
-export function three(value) {
-  if (value > 0 && value < 0.0005) return "< 0.001";
-  return value < 1 && value > 0.9995 ? "> 0.999" : `= ${value.toFixed(3)}`;
-}
+/** What a density is, to three digits: = 0.158, or < 0.001, for it is never 0. */
+export const three = (value) => (value < 0.0005 ? "< 0.001" : `= ${value.toFixed(3)}`);
+
+/** The same of a probability, which is never 1 either. */
+export const chance = (value) => (value > 0.9995 ? "> 0.999" : three(value));

@@ -7,7 +7,7 @@ import torch
 
 from cs231n_gen import data
 from cs231n_gen.mlp import MLP, VelocityMLP
-from cs231n_gen.viz import FlowField, GanStepper, Trajectories
+from cs231n_gen.viz import BestDiscriminator, FlowField, GanStepper, Trajectories
 
 
 def halved(net):
@@ -58,5 +58,12 @@ def game():
     return GanStepper(*nets, np.linspace(0.5, 1.5, 16), np.linspace(-2, 2, 16), name="game")
 
 
+@cache
+def best():
+    """Two bumps of samples beside two of data."""
+    data = ([0.6, 0.4], [-1.5, 1.2], [0.5, 0.4])
+    return BestDiscriminator(data, ([0.5, 0.5], [-0.4, 2.6], [0.7, 0.5]), x=0.3, name="best")
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
-EVERY = {**FIGURES, "game": game}
+EVERY = {**FIGURES, "game": game, "best": best}
