@@ -16,7 +16,7 @@ BEFORE = f"{cells.HEAD}\n\n"  # what stands before a cell when it is run
 
 
 def find(folder: Path, module: str) -> dict[str, str]:
-    """The texts of a submission's answer cells, by name: `cs231n_gen/chapter02.slope`.
+    """A submission's answer cells as modules, by name: `cs231n_gen/chapter02.slope`.
 
     Args:
         folder: of the submission, which holds the notebook where `submit` or the course has it.
@@ -46,18 +46,13 @@ def _answers(submitted: bytes, source: Path, module: str) -> dict[str, str]:
         name = cells.name_of(grade_id(cell), module)
         own = match.at(r) if name else None
         if own is not None and own.kind == "code":
-            found[key(f"{module}.{name}")] = own.text
+            found[key(f"{module}.{name}")] = BEFORE + own.text
     return found
 
 
 def key(exercise: str) -> str:
-    """What the text of an answer cell is called among the files of a submission."""
+    """What an answer cell is called among the files of a submission."""
     return f"cs231n_gen/{exercise}"
-
-
-def as_module(text: str) -> str:
-    """An answer cell as the module that a child runs."""
-    return BEFORE + text
 
 
 def line_in_cell(file: str, line: int) -> int:

@@ -167,8 +167,7 @@ def _lines_of(submission: Path, frames: Sequence[Frame]) -> Callable[[Frame], bo
         if cells.number_of(module) and cells.notebook_of(module):
             with contextlib.suppress(NotANotebook):
                 for name, text in answer_cells.find(submission, module).items():
-                    lines = answer_cells.as_module(text).split("\n")
-                    texts.setdefault(Path(name).name, []).append(lines)
+                    texts.setdefault(Path(name).name, []).append(text.split("\n"))
 
     def own(frame: Frame) -> bool:
         code = frame.code.strip()

@@ -84,7 +84,6 @@ def job(submission: Submission, exercise: Exercise) -> dict:
         given = [e.name for e in here if e.id in before]
         if cells.number_of(module):  # of which each cell stands by itself
             text = submission.files[own] if module == exercise.module else None
-            text = text and answer_cells.as_module(text)
         else:
             text = submission.files.get(file_of(module))
         if len(given) == len(here):
