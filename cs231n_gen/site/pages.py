@@ -64,7 +64,7 @@ def _output(out: NotebookNode) -> NotebookNode | None:
 def _solution(marks: dict) -> list[NotebookNode]:
     """The function that the source has between its markers."""
     for exercise in exercises(ROOT):
-        if exercise.grade_id == marks.get("grade_id"):
+        if exercise.grade_id == marks.get("grade_id") and not exercise.in_cell:
             text = exercise.text.splitlines()
             parts = ["\n".join(text[gap.begin : gap.end - 1]) for gap in exercise.gaps]
             return [_markdown(SOLUTION.format(exercise.id, "\n…\n".join(parts)))]

@@ -3,6 +3,7 @@
 from cs231n_gen.viz.best_discriminator import BestDiscriminator
 from cs231n_gen.viz.flow_field import FlowField
 from cs231n_gen.viz.gan_stepper import GanStepper
+from cs231n_gen.viz.latent_walk import LatentWalk
 from cs231n_gen.viz.moving import MovingFigure, show_static
 from cs231n_gen.viz.stills import (
     arrows,
@@ -29,6 +30,7 @@ __all__ = [
     "BestDiscriminator",
     "FlowField",
     "GanStepper",
+    "LatentWalk",
     "MovingFigure",
     "Trajectories",
     "arrows",

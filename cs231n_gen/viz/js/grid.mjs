@@ -1,18 +1,20 @@
 // Pictures on a grid: unpacked, blended between four of its points, and a way round three corners.
 
-const GREYS = 64; // and the first of the letters that stand for them, as in latent_walk.py
-const FIRST = 35;
+const FIRST = 35; // of the letters that stand for numbers, as in latent_walk.py
 
-/** Greys, (rows, columns, height · width), of letters that say how they change over the grid. */
-export function unpacked(text, [rows, columns, height, width]) {
+/**
+ * Bytes of grey, (rows, columns, height · width), of letters that say how levels change from place
+ * to place of the grid.
+ */
+export function unpacked(text, [rows, columns, height, width], levels) {
   const size = height * width;
   const greys = new Uint8Array(rows * columns * size);
   for (let k = 0, at = 0; k < size; k++) {
     for (let i = 0, first = 0; i < rows; i++) {
-      for (let j = 0, grey = first; j < columns; j++, at++) {
-        grey = (grey + text.charCodeAt(at) - FIRST + GREYS / 2) % GREYS;
-        if (j === 0) first = grey;
-        greys[(i * columns + j) * size + k] = grey;
+      for (let j = 0, level = first; j < columns; j++, at++) {
+        level = (level + text.charCodeAt(at) - FIRST + levels / 2) % levels;
+        if (j === 0) first = level;
+        greys[(i * columns + j) * size + k] = Math.round((255 * level) / (levels - 1));
       }
     }
   }
@@ -34,13 +36,13 @@ export function around([row, column], [rows, columns]) {
   return [at(0, 0, (1 - a) * (1 - b)), at(0, 1, (1 - a) * b), at(1, 0, a * (1 - b)), at(1, 1, a * b)];
 }
 
-/** Grey pixels 0 … 255, the blend of four pictures. */
+/** The blend of pictures, each with its share. */
 export function blend(greys, size, shares) {
   const out = new Uint8ClampedArray(size);
   for (let k = 0; k < size; k++) {
     let sum = 0;
     for (const [at, share] of shares) sum += share * greys[at * size + k];
-    out[k] = Math.round((255 / (GREYS - 1)) * sum);
+    out[k] = Math.round(sum);
   }
   return out;
 }

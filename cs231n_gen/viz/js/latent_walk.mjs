@@ -41,7 +41,7 @@ function render({ model, el }) {
   const [corners, labels, extent] = ["corners", "labels", "extent"].map((key) => stage.get(key));
   const [norms, typical] = [stage.get("norms").flat(), stage.get("typical")];
   const size = height * width;
-  const greys = unpacked(stage.get("pictures"), stage.get("shape"));
+  const greys = unpacked(stage.get("pictures"), stage.get("shape"), stage.get("levels"));
   const step = [(extent[0][1] - extent[0][0]) / (columns - 1), (extent[1][1] - extent[1][0]) / (rows - 1)];
   const every = Math.max(1, Math.ceil((Math.max(rows, columns) - 1) / (ACROSS - 1)));
   const now = { u: stage.get("u"), v: stage.get("v") };
@@ -111,6 +111,11 @@ function render({ model, el }) {
     "aria-roledescription": "figure with a point to drag",
   });
   const picture = make("canvas", { width, height, role: "img" });
+  const panel = (title, ...inside) => {
+    const caption = make("figcaption", {}, title);
+    caption.style.setProperty("--of", COLORS.noise);
+    return make("figure", { class: "gen-panel" }, caption, ...inside);
+  };
   const thumbs = corners.map(() => make("canvas", { width, height, "aria-hidden": "true" }));
   const button = make("button", { type: "button", class: "gen-play", click: play }, stage.still ? "Step" : "Play");
   const says = make("p", { class: "gen-says" });
@@ -119,8 +124,8 @@ function render({ model, el }) {
     make(
       "div",
       { class: "gen-panels" },
-      make("figure", { class: "gen-panel" }, make("figcaption", {}, "The plane of three latents"), sheet.box),
-      make("figure", { class: "gen-panel" }, make("figcaption", {}, "The picture at the point"), make("div", { class: "gen-plane gen-pixels" }, picture)),
+      panel("The plane of three latents", sheet.box),
+      panel("The picture at the point", make("div", { class: "gen-plane gen-pixels" }, picture)),
     ),
     make(
       "div",

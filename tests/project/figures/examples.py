@@ -7,7 +7,7 @@ import torch
 
 from cs231n_gen import data
 from cs231n_gen.mlp import MLP, VelocityMLP
-from cs231n_gen.viz import BestDiscriminator, FlowField, GanStepper, Trajectories
+from cs231n_gen.viz import BestDiscriminator, FlowField, GanStepper, LatentWalk, Trajectories
 
 
 def halved(net):
@@ -65,5 +65,21 @@ def best():
     return BestDiscriminator(data, ([0.5, 0.5], [-0.4, 2.6], [0.7, 0.5]), x=0.3, name="best")
 
 
+@cache
+def walk():
+    """Three garments blended on a grid that reaches beyond them."""
+    x = data.fashion_mnist("test", 16).x[:3, 0].numpy()
+    v, u = np.meshgrid(np.linspace(-0.25, 1.25, 7), np.linspace(-0.5, 1.5, 9), indexing="ij")
+    images = np.einsum("kij,khw->ijhw", [1 - u - v, u, v], x).clip(-1, 1)
+    return LatentWalk(
+        images,
+        labels=("boot", "pullover", "trousers"),
+        extent=((-0.5, 1.5), (-0.25, 1.25)),
+        norms=4 + u + v,
+        typical=5.0,
+        name="walk",
+    )
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
-EVERY = {**FIGURES, "game": game, "best": best}
+EVERY = {**FIGURES, "game": game, "best": best, "walk": walk}
