@@ -127,16 +127,16 @@ def _hints(exercise: str) -> tuple[str, ...]:
 
 def _where(exercise: str) -> str:
     """The file and line, or the cell, in which an exercise is written."""
-    from cs231n_gen.checking import cells
+    from cs231n_gen.checking.cells import number_of
+    from cs231n_gen.checking.modules import file_of
 
     module, _, name = exercise.rpartition(".")
-    if number := cells.number_of(module):
+    if number := number_of(module):
         return f"the answer cell of {name} in chapter {number}"
-    module = module.replace(".", "/")
-    path = PACKAGE / f"{module}.py"
+    file = file_of(module)
     try:
-        body = ast.parse(path.read_text(encoding="utf-8")).body
+        body = ast.parse((PACKAGE.parent / file).read_text(encoding="utf-8")).body
     except (SyntaxError, FileNotFoundError):
-        return f"cs231n_gen/{module}.py"
+        return file
     lines = [n.lineno for n in body if getattr(n, "name", None) == name]
-    return f"cs231n_gen/{module}.py" + (f", line {lines[0]}" if lines else "")
+    return file + (f", line {lines[0]}" if lines else "")

@@ -8,7 +8,7 @@ import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cs231n_gen.checking import cells
+from cs231n_gen.checking.modules import files_of
 from cs231n_gen.course import ROOT
 
 COURSE = ".course.json"  # what the release says of itself
@@ -81,11 +81,7 @@ def _find(chapter: str, course: dict) -> str:
 def _files(name: str, contents: dict, root: Path) -> dict[str, bytes]:
     """What is handed in, by its name in the archive."""
     paths = {f"{name}.ipynb": root / "notebooks" / name / f"{name}.ipynb"}
-    for exercise in contents["exercises"]:
-        module, _, _ = exercise.rpartition(".")
-        if not cells.number_of(module):  # else it is in the notebook
-            file = f"cs231n_gen/{module.replace('.', '/')}.py"
-            paths[file] = root / file
+    paths |= {file: root / file for file in files_of(contents["exercises"])}
     for path in paths.values():
         if not path.is_file():
             raise SubmitError(

@@ -8,14 +8,14 @@ check takes it as it was run last in this notebook, else as it is in the noteboo
 import json
 import linecache
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 from cs231n_gen.course import ROOT
 
 CHAPTER = re.compile(r"chapter(\d\d)")
-HEAD = "import math\n\nimport torch\n"  # what a cell has at hand
+HEAD = "import math\n\nimport torch\n\n\n"  # what a cell has at hand
 ANSWER = "-answer"  # how the grade_id of an answer cell ends: `chapter02-slope-answer`
 
 
@@ -23,6 +23,17 @@ def number_of(module: str) -> str | None:
     """`02` of `chapter02`, None of a module that is a file of the package."""
     found = CHAPTER.fullmatch(module)
     return found[1] if found else None
+
+
+def line_in_cell(file: str, line: int) -> int:
+    """The line of a cell, where one under its head is meant; of another file the line itself.
+
+    Args:
+        file: the last part of its name, `chapter02.slope` or `flow.py`.
+        line: as a traceback says it.
+    """
+    module, _, name = file.partition(".")
+    return line - HEAD.count("\n") if number_of(module) and name != "py" else line
 
 
 def notebook_of(module: str, root: Path = ROOT) -> Path | None:
@@ -51,16 +62,6 @@ def load(module: str) -> ModuleType | None:
     return made
 
 
-def answers(notebook: Mapping, module: str) -> dict[str, str]:
-    """The answer cells of a notebook's JSON, by the names of their exercises, in order."""
-    found = {}
-    for cell in notebook["cells"]:
-        grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
-        if cell["cell_type"] == "code" and (name := name_of(grade_id, module)):
-            found[name] = "".join(cell["source"])
-    return found
-
-
 def name_of(grade_id: str, module: str) -> str:
     """`slope` of `chapter02-slope-answer`, the answer cell's name in the gradebook, or ""."""
     begins, ends = f"{module}-", ANSWER
@@ -69,7 +70,13 @@ def name_of(grade_id: str, module: str) -> str:
 
 
 def _saved(path: Path, module: str) -> dict[str, str]:
-    return answers(json.loads(path.read_text(encoding="utf-8")), module)
+    """The answer cells of a notebook's file, by the names of their exercises, in order."""
+    found = {}
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        grade_id = cell["metadata"].get("nbgrader", {}).get("grade_id", "")
+        if cell["cell_type"] == "code" and (name := name_of(grade_id, module)):
+            found[name] = "".join(cell["source"])
+    return found
 
 
 def _run(path: Path, module: str) -> dict[str, str]:

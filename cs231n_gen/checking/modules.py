@@ -1,7 +1,8 @@
-"""Modules as they are on disk now, whenever they were imported."""
+"""Where exercises are written, and modules as they are on disk now, whenever they were imported."""
 
 import importlib.util
 import linecache
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
@@ -9,6 +10,18 @@ import cs231n_gen
 from cs231n_gen.checking import cells
 
 PACKAGE = Path(cs231n_gen.__file__).parent
+
+
+def file_of(module: str) -> str:
+    """`cs231n_gen/flow.py` of `flow`."""
+    return f"cs231n_gen/{module.replace('.', '/')}.py"
+
+
+def files_of(exercises: Iterable[str]) -> list[str]:
+    """The files of the package in which exercises (their ids) are written, each once; what is
+    written in answer cells is in none of them."""
+    modules = dict.fromkeys(e.rpartition(".")[0] for e in exercises)
+    return [file_of(m) for m in modules if not cells.number_of(m)]
 
 
 def load_module(path: Path, name: str) -> ModuleType:
@@ -33,7 +46,7 @@ class FreshModules(dict):
         if cells.number_of(name) and (made := cells.load(name)):
             self[name] = made
             return made
-        path = PACKAGE / f"{name.replace('.', '/')}.py"
+        path = PACKAGE.parent / file_of(name)
         if not path.is_file():
             raise KeyError(name)
         self[name] = load_module(path, f"cs231n_gen.{name}")

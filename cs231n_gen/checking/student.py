@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking.expect import PropertyFailed, unfit
-from cs231n_gen.checking.modules import PACKAGE, load_module, package_modules
+from cs231n_gen.checking.modules import PACKAGE, file_of, load_module, package_modules
 
 __all__ = ["PACKAGE", "Frame", "NotWritten", "Object", "Student", "StudentError", "load_module"]
 
@@ -145,8 +145,7 @@ class Student:
         except KeyError:
             raise StudentError("ImportError", f"there is no module {module}", []) from None
         if not hasattr(found, attribute):
-            file = f"cs231n_gen/{module.replace('.', '/')}.py"
-            raise StudentError("AttributeError", f"{file} has no {attribute}", [])
+            raise StudentError("AttributeError", f"{file_of(module)} has no {attribute}", [])
         return getattr(found, attribute)
 
     def _run(self, compute: Callable[[], object]) -> object:

@@ -7,12 +7,9 @@ import nbformat
 from cs231n_gen.checking import cells
 from cs231n_gen.grading.markers import find_gaps, make_gaps
 from cs231n_gen.grading.matching import Matching, grade_id
+from cs231n_gen.grading.rebuild import written_cells
 from cs231n_gen.grading.source import ROOT
-from cs231n_gen.grading.written import NotANotebook, Written, read_notebook
-
-LARGEST = 20_000_000  # bytes of a notebook
-MOST_CELLS = 1000  # as many as are kept of a submission
-BEFORE = f"{cells.HEAD}\n\n"  # what stands before a cell when it is run
+from cs231n_gen.grading.written import LARGEST, NotANotebook, read_notebook
 
 
 def find(folder: Path, module: str) -> dict[str, str]:
@@ -36,26 +33,19 @@ def find(folder: Path, module: str) -> dict[str, str]:
 
 
 def _answers(submitted: bytes, source: Path, module: str) -> dict[str, str]:
-    raw = [c for c in read_notebook(submitted)["cells"] if isinstance(c, dict)]
-    written = [Written.read(c) for c in raw[:MOST_CELLS]]
     released = nbformat.read(source, as_version=4).cells
     for cell in released:
         cell.source = make_gaps(cell.source, find_gaps(cell.source)[0])
+    written = written_cells(read_notebook(submitted), released)
     match, found = Matching(written, released), {}
     for r, cell in enumerate(released):
         name = cells.name_of(grade_id(cell), module)
         own = match.at(r) if name else None
         if own is not None and own.kind == "code":
-            found[key(f"{module}.{name}")] = BEFORE + own.text
+            found[key(f"{module}.{name}")] = cells.HEAD + own.text
     return found
 
 
 def key(exercise: str) -> str:
     """What an answer cell is called among the files of a submission."""
     return f"cs231n_gen/{exercise}"
-
-
-def line_in_cell(file: str, line: int) -> int:
-    """The line of a cell that a child's traceback means; of another file the line itself."""
-    in_cell = cells.number_of(file.partition(".")[0]) and not file.endswith(".py")
-    return line - BEFORE.count("\n") if in_cell else line

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import nbformat
 
-from cs231n_gen.checking import cells
+from cs231n_gen.checking.modules import files_of
 from cs231n_gen.grading import marking, record
 from cs231n_gen.grading.examiner import Examined, whole
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.record import Graded, Grading
-from cs231n_gen.grading.submission import CannotRead, Submission, file_of
+from cs231n_gen.grading.submission import CannotRead, Submission
 
 KEPT = ("manifest.json", "timestamp.txt")
 
@@ -97,8 +97,7 @@ class Course:
         folder = self.root / "submitted" / student / self.chapter
         files = {}
         names = [f"{self.chapter}.ipynb", *KEPT]
-        modules = dict.fromkeys(e.rpartition(".")[0] for e in self.exercises)
-        names += [file_of(m) for m in modules if not cells.number_of(m)]
+        names += files_of(self.exercises)
         for name in names:
             path = folder / name
             if path.is_file() and not path.is_symlink():

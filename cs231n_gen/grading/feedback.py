@@ -148,7 +148,7 @@ def _told(r: Result, worth: float, own: Callable[[Frame], bool], submission: Pat
         tuple(
             Frame(
                 visible(f.file),
-                answer_cells.line_in_cell(f.file, f.line),
+                cells.line_in_cell(f.file, f.line),
                 visible(f.function),
                 visible(f.code.strip()),
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cs231n_gen.checking.modules import files_of
 from cs231n_gen.grading.foreign import File, Unsafe, shown
 from cs231n_gen.grading.source import chapters, exercises
 from cs231n_gen.grading.students import NUMBERED
@@ -45,10 +46,9 @@ Placed = tuple[tuple[str, ...], File]  # a file and its path inside what one stu
 
 def modules_by_chapter(root: Path) -> dict[str, list[str]]:
     """The files of a chapter's exercises, `cs231n_gen/flow.py`, for every chapter of a course."""
-    own = [e for e in exercises(root) if not e.in_cell]
-    files = {e.grade_id: f"cs231n_gen/{e.module.replace('.', '/')}.py" for e in own}
+    ids = {e.grade_id: e.id for e in exercises(root)}
     return {
-        c.name: sorted({files[g.grade_id] for g in c.graded if g.grade_id in files})
+        c.name: sorted(files_of(ids[g.grade_id] for g in c.graded if g.grade_id in ids))
         for c in chapters(root)
     }
 

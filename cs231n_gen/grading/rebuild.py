@@ -4,7 +4,7 @@ Whatever was deleted, copied, split, moved or edited, what nbgrader reads is the
 student wrote besides stays where it was, as ordinary cells that do nothing in a browser.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,10 +52,7 @@ def rebuild(submitted: bytes, release: NotebookNode) -> Rebuilt:
 
 def rebuild_cells(submitted: dict, release: NotebookNode) -> Rebuilt:
     """Put the answers of a notebook that was read into the release."""
-    cells = [Written.read(c) for c in submitted["cells"] if isinstance(c, dict)]
-    names = {grade_id(c) for c in release.cells} - {""}
-    later = [w for w in cells[MOST_CELLS:] if w.grade_id in names]
-    written = [*cells[:MOST_CELLS], *later[:MOST_CELLS]]
+    written = written_cells(submitted, release.cells)
     work = _Rebuilding(written, release)
     if lost := len(submitted["cells"]) - len(written):
         work.repairs.insert(
@@ -66,6 +63,14 @@ def rebuild_cells(submitted: dict, release: NotebookNode) -> Rebuilt:
         more = len(repairs) - MOST_REPAIRS
         repairs = [*repairs[:MOST_REPAIRS], f"{more} more repairs were made."]
     return Rebuilt(work.notebook, tuple(repairs))
+
+
+def written_cells(submitted: dict, release: Sequence[NotebookNode]) -> list[Written]:
+    """Those cells of a notebook that was read which count."""
+    cells = [Written.read(c) for c in submitted["cells"] if isinstance(c, dict)]
+    names = {grade_id(c) for c in release} - {""}
+    later = [w for w in cells[MOST_CELLS:] if w.grade_id in names]
+    return [*cells[:MOST_CELLS], *later[:MOST_CELLS]]
 
 
 class Rebuild(NbGraderPreprocessor):

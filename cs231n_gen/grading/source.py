@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cs231n_gen.checking import cells as answer_cells
+from cs231n_gen.checking.modules import file_of
 from cs231n_gen.grading.markers import Gap, find_gaps, make_gaps
 
 ROOT = Path(__file__).parents[2]
@@ -180,13 +181,13 @@ def text_without(module: str, left_out: Collection[str], root: Path = ROOT) -> s
     ids) cut out."""
     number = answer_cells.number_of(module)
     if number is None:
-        path = root / "cs231n_gen" / f"{module.replace('.', '/')}.py"
+        path = root / file_of(module)
         own, text = read_module(path, root)[0], path.read_text(encoding="utf-8")
         return make_gaps(text, [gap for e in own if e.id in left_out for gap in e.gaps])
     (chapter,) = (c for c in chapters(root) if c.number == number)
     own = read_cells(chapter)[0]
     parts = [make_gaps(e.text, e.gaps if e.id in left_out else []) for e in own]
-    return "\n\n".join([answer_cells.HEAD, *parts])
+    return answer_cells.HEAD + "\n\n".join(parts)
 
 
 def _read(text: str, module: str, path: Path) -> tuple[list[Exercise], list[tuple[int, str]]]:

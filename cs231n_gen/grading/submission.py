@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cs231n_gen.checking import cells
+from cs231n_gen.checking.modules import file_of, files_of
 from cs231n_gen.grading import answer_cells
 from cs231n_gen.grading.source import Exercise, in_course_order, text_without
 from cs231n_gen.grading.written import NotANotebook
@@ -46,22 +47,16 @@ class Submission:
             CannotRead: if one is too long, no text, no notebook, or no file but a link.
         """
         found = {}
-        names = dict.fromkeys(e.rpartition(".")[0] for e in exercises)
-        for module in names:
+        for module in dict.fromkeys(e.rpartition(".")[0] for e in exercises):
             if cells.number_of(module):
                 found |= _answers(folder, module)
-        for name in [file_of(m) for m in names if not cells.number_of(m)]:
+        for name in files_of(exercises):
             path = folder / name
             if any((folder / p).is_symlink() for p in (name, *list(Path(name).parents)[:-1])):
                 raise CannotRead(f"{name} is a link; a file is expected")
             if path.is_file():
                 found[name] = _text(path, name)
         return cls(found)
-
-
-def file_of(module: str) -> str:
-    """`cs231n_gen/flow.py` of `flow`."""
-    return f"cs231n_gen/{module.replace('.', '/')}.py"
 
 
 def job(submission: Submission, exercise: Exercise) -> dict:

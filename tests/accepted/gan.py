@@ -1,4 +1,4 @@
-"""Right answers to chapter 01 written another way."""
+"""Right answers to chapters 01 and 02 written another way."""
 
 import torch
 from torch.nn import functional as F

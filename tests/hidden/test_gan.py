@@ -1,5 +1,5 @@
-"""Hidden graders of chapter 01: quadrature of the value, closed forms of slopes, and a game whose
-gradients are taken one by one."""
+"""Hidden graders of chapters 01 and 02: quadrature of the value, closed forms of slopes, a game
+whose gradients are taken one by one, and mixtures whose divergence is known."""
 
 import math
 
@@ -367,20 +367,20 @@ def two_mixtures(generator, dim):
     return both, grid, float(axis[1] - axis[0]) ** dim
 
 
+def best_answers(p, q, grid):
+    """D* from log-densities; ½ where a float holds neither density."""
+    D = torch.sigmoid(p.log_density(grid) - q.log_density(grid))
+    return torch.where(p.density(grid) + q.density(grid) > 0, D, 0.5)
+
+
 @optimal_discriminator(3)
 @pytest.mark.parametrize("dim", [1, 2])
 def test_it_is_what_theory_says(student, generator, dim):
     """D* of random mixtures, wherever one asks"""
     (p, q), grid, _ = two_mixtures(generator, dim)
     D = student.gan.optimal_discriminator(p.density(grid), q.density(grid))
-    want = jensen_free(p, q, grid)
+    want = best_answers(p, q, grid)
     expect.close(expect.tensor(D, want.shape, "D*"), want, "not p_data / (p_data + p_G)", atol=1e-6)
-
-
-def jensen_free(p, q, grid):
-    """D* from log-densities; ½ where a float holds neither density."""
-    D = torch.sigmoid(p.log_density(grid) - q.log_density(grid))
-    return torch.where(p.density(grid) + q.density(grid) > 0, D, 0.5)
 
 
 @optimal_discriminator()
@@ -436,7 +436,7 @@ def test_it_is_what_the_best_discriminator_reaches(student, generator):
     """∫ p log D* + q log (1 − D*) of random mixtures"""
     (p, q), grid, cell = two_mixtures(generator, 1)
     a, b = p.density(grid), q.density(grid)
-    D = jensen_free(p, q, grid)
+    D = best_answers(p, q, grid)
     want = (torch.special.xlogy(a, D) + torch.special.xlogy(b, 1 - D)).sum() * cell
     V = number(student.gan.value_at_optimum(a, b, cell), "V(G, D*)")
     expect.close(V, want, "not what D* reaches", atol=1e-5)

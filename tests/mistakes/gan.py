@@ -1,4 +1,4 @@
-"""Typical wrong answers to chapter 01, each with the sentence that explains it."""
+"""Typical wrong answers to chapters 01 and 02, each with the sentence that explains it."""
 
 import math
 

@@ -134,7 +134,7 @@ def test_one_wrong_cell_costs_once(worker, handed_in):
     wrong = {e for e in IDS if not found[e].right}
     assert wrong == {"chapter02.slope", "chapter02.maximiser"}
     assert found["chapter02.slope"].mistake.startswith("The sign is turned")
-    assert "SyntaxError" in says(found, "chapter02.maximiser")
+    assert "chapter02.maximiser, line 1: SyntaxError" in says(found, "chapter02.maximiser")
 
 
 def test_a_cell_stands_by_itself(worker, handed_in):

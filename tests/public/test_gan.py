@@ -1,4 +1,4 @@
-"""Public checks of chapter 01, GANs."""
+"""Public checks of chapters 01 and 02, GANs."""
 
 import math
 
@@ -12,6 +12,9 @@ discriminator_loss = pytest.mark.exercise("gan.discriminator_loss")
 generator_loss = pytest.mark.exercise("gan.generator_loss")
 generator_logit_gradient = pytest.mark.exercise("gan.generator_logit_gradient")
 train_step = pytest.mark.exercise("gan.train_step")
+optimal_discriminator = pytest.mark.exercise("gan.optimal_discriminator")
+jensen_shannon = pytest.mark.exercise("gan.jensen_shannon")
+value_at_optimum = pytest.mark.exercise("gan.value_at_optimum")
 
 EACH = pytest.mark.parametrize("saturating", [True, False], ids=["saturating", "non-saturating"])
 
@@ -216,10 +219,6 @@ def test_what_is_left_in_the_gradients_of_the_discriminator(student):
 
 
 # --- gan.optimal_discriminator ------------------------------------------------------------------
-
-optimal_discriminator = pytest.mark.exercise("gan.optimal_discriminator")
-jensen_shannon = pytest.mark.exercise("gan.jensen_shannon")
-value_at_optimum = pytest.mark.exercise("gan.value_at_optimum")
 
 
 def densities(*values):

@@ -5,6 +5,7 @@ import stat
 import zipfile
 from pathlib import Path
 
+from cs231n_gen.checking.modules import file_of
 from cs231n_gen.grading.built import FIRST_DAY, files_in
 from cs231n_gen.grading.exports import write_whole
 from cs231n_gen.grading.release import UnknownChapter
@@ -82,7 +83,7 @@ def _reads_data(root: Path, chapter: Chapter) -> bool:
     graded = {c.grade_id for c in chapter.graded}
     modules = {e.module for e in exercises(root) if e.grade_id in graded}
     names = [f"tests/hidden/test_{m}.py" for m in modules]
-    names += [f"cs231n_gen/{m.replace('.', '/')}.py" for m in modules]
+    names += map(file_of, modules)
     return any(_imports(root / n) & READS_DATA for n in names if (root / n).is_file())
 
 

@@ -1,6 +1,7 @@
 """The life of one child: shut everything, load exercises of one submission, answer calls."""
 
 import io
+import os
 import random
 import sys
 import threading
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cs231n_gen.checking import cells
 from cs231n_gen.checking.student import Object, Student, StudentError
 from cs231n_gen.grading.jail import loader, locks, values, wire
 from cs231n_gen.grading.jail.generators import Generators
@@ -77,19 +79,18 @@ class Host:
         try:
             self.student._modules[module]
         except BaseException as error:
-            self._say_cannot_load(module, error)
+            self._say_cannot_load(job["modules"][module]["file"], error)
         else:
             self.channel.send({"op": "loaded"})
 
-    def _say_cannot_load(self, module: str, error: BaseException) -> None:
-        file = f"cs231n_gen/{module.replace('.', '/')}.py"
+    def _say_cannot_load(self, file: str, error: BaseException) -> None:
         own = str(SUBMISSION / file)
         line = None
         if isinstance(error, SyntaxError) and error.filename == own:
             line = error.lineno
         for entry in traceback.extract_tb(error.__traceback__):
             line = entry.lineno if entry.filename == own else line
-        at = f", line {line}" if line else ""
+        at = f", line {cells.line_in_cell(os.path.basename(file), line)}" if line else ""
         said = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
         self.channel.send({"op": "cannot load", "says": f"{file}{at}: {said}"[:1000]})
 

@@ -57,7 +57,7 @@ export function drawDensities(chart, { pData, pG, x, chosen, extent }) {
 
   const { means } = pG;
   chart.stroke([[edges.left, rail(chart)], [chart.width - edges.right, rail(chart)]], line, { width: 3 });
-  for (const k of [...means.keys()].sort((one) => (one === chosen ? 1 : -1))) {
+  for (const k of [...means.keys()].sort((i, j) => (i === chosen) - (j === chosen))) {
     const mean = chart.x(means[k]);
     chart.stroke([[mean, rail(chart)], [mean, floor]], COLORS.noise, { width: 1.5, dash: [2, 4] });
     chart.disc(mean, rail(chart), 12, COLORS.noise, k === chosen ? ink : paper, k === chosen ? 3 : 2);

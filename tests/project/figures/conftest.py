@@ -43,3 +43,18 @@ def node():
 def figure(request):
     """Each of the figures."""
     return EVERY[request.param]()
+
+
+@pytest.fixture
+def alone(offline, tmp_path):
+    """`alone(figure)`: a tab with nothing but its page."""
+
+    def open_it(figure, hash="", **options):
+        file = tmp_path / "page.html"
+        file.write_text(figure.page(), encoding="utf-8")
+        tab = offline(**options)
+        tab.goto(file.as_uri() + hash)
+        tab.locator("[data-ready]").wait_for()
+        return tab
+
+    return open_it

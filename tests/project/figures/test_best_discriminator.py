@@ -153,21 +153,6 @@ def test_it_weighs_less_than_30_kb():
 # --- in a browser -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def opened(offline, tmp_path):
-    """`opened(figure)`: a tab with its page."""
-
-    def open_it(figure, hash="", **options):
-        file = tmp_path / "page.html"
-        file.write_text(figure.page(), encoding="utf-8")
-        tab = offline(**options)
-        tab.goto(file.as_uri() + hash)
-        tab.locator("[data-ready]").wait_for()
-        return tab
-
-    return open_it
-
-
 def setting(tab):
     """The setting that the button puts into the address."""
     tab.get_by_role("button", name=re.compile("Link|Copied")).click()
@@ -187,8 +172,8 @@ def jsd(tab):
     return float(tab.locator("[data-jsd]").get_attribute("data-jsd"))
 
 
-def test_handles_are_dragged_and_the_numbers_follow(opened):
-    tab = opened(best(), viewport={"width": 900, "height": 640})
+def test_handles_are_dragged_and_the_numbers_follow(alone):
+    tab = alone(best(), viewport={"width": 900, "height": 640})
     box = tab.locator("canvas").first.bounding_box()
     inside = box["width"] - 34 - 12
 
@@ -210,8 +195,8 @@ def test_handles_are_dragged_and_the_numbers_follow(opened):
     assert f"D*(x) = {D:.3f}" in tab.locator(".gen-says").nth(1).inner_text()
 
 
-def test_keys_do_all_that_a_pointer_does(opened):
-    tab = opened(best())
+def test_keys_do_all_that_a_pointer_does(alone):
+    tab = alone(best())
     tab.locator("canvas").first.focus()
     keys = ("2", "ArrowLeft", "Shift+ArrowLeft", "ArrowUp", "1", "ArrowRight", "ArrowDown", "x")
     for key in (*keys, "ArrowRight"):
@@ -229,8 +214,8 @@ def test_keys_do_all_that_a_pointer_does(opened):
     assert setting(tab)["means"] == [-0.4, 2.6]
 
 
-def test_match_leads_to_the_data_and_again_back(opened):
-    tab = opened(best())
+def test_match_leads_to_the_data_and_again_back(alone):
+    tab = alone(best())
     tab.get_by_role("button", name="Match").click()
     tab.wait_for_function("document.querySelector('[data-jsd]').dataset.jsd < 1e-9")
     now = setting(tab)
@@ -240,9 +225,9 @@ def test_match_leads_to_the_data_and_again_back(opened):
     assert setting(tab)["share"] == [0.5]
 
 
-def test_one_component_jumps_as_near_as_it_can_without_motion(opened):
+def test_one_component_jumps_as_near_as_it_can_without_motion(alone):
     figure = BestDiscriminator(DATA, ([1], [3], [1]), name="one")
-    tab = opened(figure, hash="#figure=one&means=-2&stds=9&x=1", reduced_motion="reduce")
+    tab = alone(figure, hash="#figure=one&means=-2&stds=9&x=1", reduced_motion="reduce")
     assert tab.locator("output").inner_text() == "3.00", "a link's σ is kept within the slider's"
     assert tab.get_by_label("share").count() == 0
     tab.get_by_role("button", name="Match mean and σ").click()
@@ -251,8 +236,8 @@ def test_one_component_jumps_as_near_as_it_can_without_motion(opened):
     assert 0.05 < jsd(tab) < 0.3
 
 
-def test_a_finger_away_from_the_handles_scrolls(opened):
-    tab = opened(best(), has_touch=True, viewport={"width": 380, "height": 800})
+def test_a_finger_away_from_the_handles_scrolls(alone):
+    tab = alone(best(), has_touch=True, viewport={"width": 380, "height": 800})
     box = tab.locator("canvas").first.bounding_box()
     before = jsd(tab)
     tab.touchscreen.tap(box["x"] + 80, box["y"] + box["height"] - 20)

@@ -135,21 +135,6 @@ def test_a_page_weighs_less_than_60_kb():
 # --- in a browser -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def opened(offline, tmp_path):
-    """`opened(figure)`: a tab with its page."""
-
-    def open_it(figure, hash="", **options):
-        file = tmp_path / "page.html"
-        file.write_text(figure.page(), encoding="utf-8")
-        tab = offline(**options)
-        tab.goto(file.as_uri() + hash)
-        tab.locator("[data-ready]").wait_for()
-        return tab
-
-    return open_it
-
-
 def where(tab):
     """The place that is written under the pictures."""
     said = tab.locator(".gen-says").inner_text()
@@ -173,8 +158,8 @@ def screen(tab, u, v):
     return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
 
-def test_dragged_to_a_latent_its_picture_is_seen(opened):
-    tab = opened(walk(), viewport={"width": 900, "height": 700})
+def test_dragged_to_a_latent_its_picture_is_seen(alone):
+    tab = alone(walk(), viewport={"width": 900, "height": 700})
     tab.mouse.move(*screen(tab, *where(tab)[:2]))
     tab.mouse.down()
     tab.mouse.move(*screen(tab, 1, 0))
@@ -187,8 +172,8 @@ def test_dragged_to_a_latent_its_picture_is_seen(opened):
     assert tab.evaluate("location.hash") == "#figure=walk&u=1&v=0"
 
 
-def test_keys_do_all_that_a_pointer_does(opened):
-    tab = opened(walk(), hash="#figure=walk&u=0.5&v=9")
+def test_keys_do_all_that_a_pointer_does(alone):
+    tab = alone(walk(), hash="#figure=walk&u=0.5&v=9")
     assert where(tab)[:2] == [0.5, 1.25], "a link is kept within the grid"
     tab.locator("canvas[tabindex]").focus()
     tab.keyboard.press("3")
@@ -204,16 +189,16 @@ def test_keys_do_all_that_a_pointer_does(opened):
     assert where(tab)[:2] != [0.25, 0.69], "it walks on the triangle"
 
 
-def test_who_wants_less_motion_walks_in_steps(opened):
-    tab = opened(walk(), hash="#figure=walk&u=0&v=0", reduced_motion="reduce")
+def test_who_wants_less_motion_walks_in_steps(alone):
+    tab = alone(walk(), hash="#figure=walk&u=0&v=0", reduced_motion="reduce")
     for k in range(1, 10):
         tab.get_by_role("button", name="Step").click()
         place = (k / 8, 0) if k <= 8 else (7 / 8, 1 / 8)
         np.testing.assert_allclose(where(tab)[:2], place, atol=0.006)
 
 
-def test_a_finger_away_from_the_point_scrolls(opened):
-    tab = opened(walk(), has_touch=True, viewport={"width": 380, "height": 800})
+def test_a_finger_away_from_the_point_scrolls(alone):
+    tab = alone(walk(), has_touch=True, viewport={"width": 380, "height": 800})
     before = where(tab)
     tab.touchscreen.tap(*screen(tab, 1.2, 1.0))
     assert where(tab) == before
