@@ -57,6 +57,12 @@ def by_entropies(p_data, p_g, dx):
 
 
 @accepted("chapter02.value_of_best")
+def by_the_answer(p_data, p_g, dx):
+    D = torch.where(p_data + p_g > 0, p_data / (p_data + p_g), 0.5)
+    return (torch.special.xlogy(p_data, D) + torch.special.xlogy(p_g, 1 - D)).sum() * dx
+
+
+@accepted("chapter02.value_of_best")
 def only_where_both_are(p_data, p_g, dx):
     total = 0.0
     for own, other in ((p_data, p_g), (p_g, p_data)):

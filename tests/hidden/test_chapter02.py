@@ -51,16 +51,20 @@ def added(y, a, b):
 
 
 def mixtures(generator):
-    """Two mixtures on the line, the densities of both on a fine grid, and the grid's step."""
+    """Two mixtures on the line, a fine grid with the densities of both on it, and its step.
+
+    Each has a wide component, so that neither is rounded away beside the other.
+    """
     both = []
     for _ in range(2):
-        means = 1.5 * torch.randn(2, 1, generator=generator, dtype=torch.float64)
-        std = 0.4 + 0.6 * torch.rand(2, generator=generator, dtype=torch.float64)
-        weights = 0.2 + torch.rand(2, generator=generator, dtype=torch.float64)
+        means = 1.5 * torch.randn(3, 1, generator=generator, dtype=torch.float64)
+        std = 0.4 + 0.6 * torch.rand(3, generator=generator, dtype=torch.float64)
+        std[0] = 3
+        weights = 0.2 + torch.rand(3, generator=generator, dtype=torch.float64)
         both.append(GaussianMixture.isotropic(means, std, weights))
-    grid = torch.linspace(-16, 16, 4001, dtype=torch.float64)
+    grid = torch.linspace(-22, 22, 4401, dtype=torch.float64)
     p, q = (m.density(grid[:, None]) for m in both)
-    return both, p, q, float(grid[1] - grid[0])
+    return both, grid[:, None], p, q, float(grid[1] - grid[0])
 
 
 # --- chapter02.pointwise ------------------------------------------------------------------------
@@ -166,7 +170,7 @@ def test_bent_downwards_everywhere(student, generator):
 @value_of_best(3)
 def test_it_knows_the_divergence(student, generator):
     """−log 4 + 2 JSD of random mixtures"""
-    both, p, q, dx = mixtures(generator)
+    both, _, p, q, dx = mixtures(generator)
     V = numbers(student.chapter02.value_of_best(p, q, dx), torch.zeros(()), "V(G, D*)")
     want = -math.log(4) + 2 * jensen_shannon(*both)
     expect.close(V, want, "V(G, D*) is −log 4 + 2 JSD", atol=1e-4, rtol=0)
@@ -175,9 +179,9 @@ def test_it_knows_the_divergence(student, generator):
 @value_of_best(2)
 def test_another_discriminator_reaches_less(student, generator):
     """no other discriminator reaches as much"""
-    _, p, q, dx = mixtures(generator)
+    (data, samples), grid, p, q, dx = mixtures(generator)
     V = numbers(student.chapter02.value_of_best(p, q, dx), torch.zeros(()), "V(G, D*)")
-    odds = (p / q).log()
+    odds = data.log_density(grid) - samples.log_density(grid)
     for tilt, shift in ((0.8, 0.0), (1.0, 0.4), (1.2, -0.2)):
         l = tilt * odds + shift
         logsigmoid = torch.nn.functional.logsigmoid
@@ -206,7 +210,7 @@ def test_the_two_ends(student, generator):
 @best_generator(2)
 def test_no_other_density_has_so_low_a_value(student, generator):
     """p_G of the least value"""
-    _, p, _, dx = mixtures(generator)
+    _, _, p, _, dx = mixtures(generator)
     p_g, _ = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
     p_g = numbers(p_g, p, "p_G")
     expect.true(bool((p_g >= 0).all()), "a density is never negative")
@@ -220,6 +224,6 @@ def test_no_other_density_has_so_low_a_value(student, generator):
 @best_generator()
 def test_the_least_value(student, generator):
     """the value there"""
-    _, p, _, _ = mixtures(generator)
+    _, _, p, _, _ = mixtures(generator)
     _, V = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
     expect.close(V, -math.log(4), "not the value at that p_G", atol=1e-6)

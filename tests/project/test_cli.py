@@ -49,7 +49,8 @@ def test_check_tells_by_its_exit_code(good, code, monkeypatch):
 def test_an_unknown_exercise_is_refused_and_the_known_ones_are_named():
     done = call("check", "flow.lose")
     assert done.exit_code == 2
-    assert "no exercise is called flow.lose; there are flow.interpolate" in done.stderr
+    assert "no exercise is called flow.lose; there are " in done.stderr
+    assert "flow.interpolate, flow.loss" in done.stderr
 
 
 def test_a_chapter_that_cannot_be_handed_in_is_one_line():
