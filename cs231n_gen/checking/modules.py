@@ -46,7 +46,7 @@ class FreshModules(dict):
         if cells.number_of(name) and (made := cells.load(name)):
             self[name] = made
             return made
-        path = PACKAGE.parent / file_of(name)
+        path = PACKAGE / f"{name.replace('.', '/')}.py"
         if not path.is_file():
             raise KeyError(name)
         self[name] = load_module(path, f"cs231n_gen.{name}")
