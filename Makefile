@@ -70,7 +70,7 @@ test:
 	$(call set_up,test site $(EXTRAS))
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
-	@$(TESTS) -n auto --maxprocesses 4 --dist loadfile $(if $(ARGS),$(ARGS),--ignore=$(ALONE))
+	@$(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ARGS),$(ARGS),--ignore=$(ALONE))
 	@$(if $(ARGS),,$(TESTS) $(ALONE))
 
 proof:

@@ -39,6 +39,7 @@ __all__ = [
     "check_alike",
     "check_shape",
     "interpreting",
+    "leaves_to_kernels",
     "tl",
     "triton",
     "uses_kernel",
@@ -93,6 +94,14 @@ def where() -> str:
         return f"Triton {triton.__version__} interprets kernels: {gpu}."
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "a GPU"
     return f"Triton {triton.__version__} compiles kernels for {device}; checks interpret them."
+
+
+def leaves_to_kernels(x: Tensor) -> bool:
+    """Whether a function of the package leaves such a tensor to the wrapper of its kernel.
+
+    On a GPU and inside `interpreting()`. Elsewhere it is the course's own lines that run.
+    """
+    return x.is_cuda or _interpreting
 
 
 def uses_kernel(*tensors: Tensor) -> bool:

@@ -20,6 +20,15 @@ from cs231n_gen.grading.source import ROOT
 
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 OF_PAGES = ("page-has-heading-one", "bypass")  # a figure in a frame has no heading of its own
+LONG = (  # files that take a minute and more of a process, the longest first
+    "test_grade.py",
+    "test_graders_grade.py",
+    "test_attacks.py",
+    "test_exercises.py",
+    "test_release.py",
+    "test_site.py",
+    "test_nbgrader.py",
+)
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,6 +38,12 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+def pytest_collection_modifyitems(items):
+    """Long files come first, so that in the end no process has to wait for another's."""
+    places = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")

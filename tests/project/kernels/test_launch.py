@@ -70,3 +70,28 @@ def test_the_u_net_takes_the_kernels_way(monkeypatch):
     monkeypatch.setattr(unet, "group_norm_silu", noted)
     unet.UNet(width=8)(torch.randn(1, 1, 8, 8), torch.rand(1))
     assert len(called) == 5  # one in each block
+
+
+@needs_triton
+def test_a_gan_takes_the_kernels_way():
+    """A step goes through the kernels of the losses and of AdaIN, and has the same gradients."""
+    from cs231n_gen import gan, gan_nets
+    from cs231n_gen.instruments import launches
+    from cs231n_gen.training import Players
+
+    def step():
+        torch.manual_seed(0)
+        players = Players(gan_nets.StyleGenerator(3, 2), gan_nets.Discriminator(2), lr_d=0.0)
+        V = gan.train_step(players, torch.randn(2, 1, 16, 16), torch.randn(2, 3))
+        return [V, *(p.grad for net in [*players][:2] for p in net.parameters())]
+
+    by_torch = step()
+    with launch.interpreting(), launches.record() as made:
+        by_kernels = step()
+    names = [(record.fn.__module__.rpartition(".")[2], record.fn.__name__) for record in made]
+    assert names.count(("adain", "kernel")) == 6  # three layers, for each player
+    assert names.count(("adain", "backward_kernel")) == 3  # G alone learns of them
+    assert names.count(("gan_losses", "kernel")) == 3  # data and samples for D, samples for G
+    assert names.count(("gan_losses", "backward_kernel")) == 3
+    for one, other in zip(by_torch, by_kernels, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,728 @@
+"""Typical wrong answers to chapter 03, each with the sentence that explains it.
+
+Nets are the reference's with a part exchanged, so that they go by the same name.
+"""
+
+import types
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cs231n_gen import gan_nets
+from cs231n_gen.checking.catalogue import mistake
+
+# --- gan_nets.adain -----------------------------------------------------------------------------
+
+
+def styled(normal, scale, bias):
+    return scale[:, :, None, None] * normal + bias[:, :, None, None]
+
+
+def over(x, axes, eps=1e-5, correction=0):
+    mu = x.mean(axes, keepdim=True)
+    return (x - mu) / (x.var(axes, correction=correction, keepdim=True) + eps).sqrt()
+
+
+@mistake(
+    "gan_nets.adain",
+    "Your statistics are those of the whole batch: this is batch norm. Each example has its own.",
+)
+def batch_norm(x, scale, bias, eps=1e-5):
+    return styled(over(x, (0, 2, 3), eps), scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "Your statistics are those of all channels together: this is layer norm. Each channel has its "
+    "own.",
+)
+def layer_norm(x, scale, bias, eps=1e-5):
+    return styled(over(x, (1, 2, 3), eps), scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "Your variance divides by n − 1, which is what torch does by default: correction=0 divides by "
+    "n.",
+)
+def unbiased(x, scale, bias, eps=1e-5):
+    return styled(over(x, (2, 3), eps, correction=1), scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "scale and bias are exchanged: w multiplies the normalised features, b is added.",
+)
+def exchanged(x, scale, bias, eps=1e-5):
+    return styled(over(x, (2, 3), eps), bias, scale)
+
+
+@mistake("gan_nets.adain", "You divide by the variance: σ is its square root.")
+def by_the_variance(x, scale, bias, eps=1e-5):
+    off = x - x.mean((2, 3), keepdim=True)
+    return styled(off / (x.var((2, 3), correction=0, keepdim=True) + eps), scale, bias)
+
+
+@mistake("gan_nets.adain", "ε is added to the standard deviation: it belongs under the root.")
+def epsilon_outside(x, scale, bias, eps=1e-5):
+    off = x - x.mean((2, 3), keepdim=True)
+    return styled(off / (x.std((2, 3), correction=0, keepdim=True) + eps), scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "You multiply by 1 + w. Some codes call that the scale; on slide 32 w itself multiplies.",
+)
+def one_more(x, scale, bias, eps=1e-5):
+    return styled(over(x, (2, 3), eps), 1 + scale, bias)
+
+
+@mistake("gan_nets.adain", "The mean is still there: subtract μ before you divide by σ.")
+def with_the_mean(x, scale, bias, eps=1e-5):
+    return styled(x / (x.var((2, 3), correction=0, keepdim=True) + eps).sqrt(), scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "μ and σ are cut out of the graph. They are functions of x, so gradients flow through them.",
+)
+def cut_out(x, scale, bias, eps=1e-5):
+    with torch.no_grad():
+        mu = x.mean((2, 3), keepdim=True)
+        sigma = (x.var((2, 3), correction=0, keepdim=True) + eps).sqrt()
+    return styled((x - mu) / sigma, scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "The ε that is passed in is not used: yours is always 1e-5.",
+    public=False,
+)
+def another_epsilon(x, scale, bias, eps=1e-5):
+    return styled(over(x, (2, 3)), scale, bias)
+
+
+# --- gan_nets.Generator -------------------------------------------------------------------------
+
+
+class Always(nn.BatchNorm2d):
+    """A batch norm that never leaves training."""
+
+    def forward(self, h):
+        return F.batch_norm(h, None, None, self.weight, self.bias, training=True)
+
+
+def generator(latent, width, layers):
+    """A generator of other layers."""
+    G = gan_nets.Generator(latent, width)
+    G.layers = nn.Sequential(*layers)
+    return G
+
+
+def transposed(inputs, outputs, kernel=4, bias=False, **options):
+    return nn.ConvTranspose2d(inputs, outputs, kernel, bias=bias, **options)
+
+
+def usual(latent, w, norm=nn.BatchNorm2d, act=nn.ReLU, bias=False, end=nn.Tanh):
+    double = {"stride": 2, "padding": 1}
+    return [
+        transposed(latent, 2 * w, bias=bias), norm(2 * w), act(),
+        transposed(2 * w, w, bias=bias, **double), norm(w), act(),
+        transposed(w, 1, bias=True, **double), end(),
+    ]  # fmt: skip
+
+
+@mistake(
+    "gan_nets.Generator",
+    "There is no tanh at the end: your pixels have no bounds, data lie in [−1, 1].",
+)
+def without_tanh(latent=32, width=32):
+    return generator(latent, width, usual(latent, width, end=nn.Identity))
+
+
+@mistake(
+    "gan_nets.Generator",
+    "The last layer is a sigmoid, from 0 to 1. Data lie in [−1, 1], their background at −1: tanh.",
+)
+def sigmoid_at_the_end(latent=32, width=32):
+    return generator(latent, width, usual(latent, width, end=nn.Sigmoid))
+
+
+@mistake(
+    "gan_nets.Generator",
+    "The image itself goes through a batch norm. The paper leaves it out there: it would force the "
+    "mean brightness of every batch.",
+)
+def image_normed(latent=32, width=32):
+    layers = usual(latent, width)
+    return generator(latent, width, [*layers[:7], nn.BatchNorm2d(1), layers[7]])
+
+
+@mistake("gan_nets.Generator", "There are no batch norms: one follows each hidden layer.")
+def not_normed(latent=32, width=32):
+    return generator(latent, width, usual(latent, width, norm=lambda channels: nn.Identity()))
+
+
+@mistake(
+    "gan_nets.Generator",
+    "Layers before a batch norm have a bias, which the norm takes away at once: bias=False.",
+)
+def useless_biases(latent=32, width=32):
+    return generator(latent, width, usual(latent, width, bias=True))
+
+
+@mistake("gan_nets.Generator", "LeakyReLU is the discriminator's; the generator has ReLU.")
+def leaky(latent=32, width=32):
+    return generator(latent, width, usual(latent, width, act=lambda: nn.LeakyReLU(0.2)))
+
+
+@mistake(
+    "gan_nets.Generator",
+    "ReLU comes before the batch norm. The order is convolution, batch norm, ReLU.",
+)
+def relu_before_norm(latent=32, width=32):
+    a, b, c, d, e, f, *end = usual(latent, width)
+    return generator(latent, width, [a, c, b, d, f, e, *end])
+
+
+@mistake(
+    "gan_nets.Generator",
+    "Your channels go up towards the image, w and then 2w. They halve as the image doubles: 2w, "
+    "then w.",
+)
+def channels_go_up(latent=32, width=32):
+    w, double = width, {"stride": 2, "padding": 1}
+    layers = [
+        transposed(latent, w), nn.BatchNorm2d(w), nn.ReLU(),
+        transposed(w, 2 * w, **double), nn.BatchNorm2d(2 * w), nn.ReLU(),
+        transposed(2 * w, 1, bias=True, **double), nn.Tanh(),
+    ]  # fmt: skip
+    return generator(latent, width, layers)
+
+
+@mistake(
+    "gan_nets.Generator",
+    "You repeat pixels and convolve them 3×3. DC-GAN grows by transposed convolutions, 4×4 of "
+    "stride 2.",
+)
+def repeats_pixels(latent=32, width=32):
+    layers = usual(latent, width)
+    for n in (3, 6):
+        old = layers[n]
+        conv = nn.Conv2d(old.in_channels, old.out_channels, 3, padding=1, bias=n == 6)
+        layers[n] = nn.Sequential(nn.Upsample(scale_factor=2), conv)
+    return generator(latent, width, layers)
+
+
+@mistake(
+    "gan_nets.Generator",
+    "The batch norms use the batch's statistics after training too, so an image depends on the "
+    "others: leave that to nn.BatchNorm2d and G.eval().",
+)
+def always_training(latent=32, width=32):
+    return generator(latent, width, usual(latent, width, norm=Always))
+
+
+@mistake(
+    "gan_nets.Generator",
+    "The images are cut off from the graph: G would never learn.",
+    public=False,
+)
+def cut_off(latent=32, width=32):
+    G = gan_nets.Generator(latent, width)
+
+    def forward(self, z):
+        return self.layers(z[:, :, None, None]).detach().requires_grad_()
+
+    G.forward = types.MethodType(forward, G)
+    return G
+
+
+# --- gan_nets.Discriminator -----------------------------------------------------------------------
+
+
+def discriminator(width, layers):
+    """A discriminator of other layers."""
+    D = gan_nets.Discriminator(width)
+    D.layers = nn.Sequential(*layers)
+    return D
+
+
+def slope_of_a_fifth():
+    return nn.LeakyReLU(0.2)
+
+
+def mirrored(w, norm=nn.BatchNorm2d, act=slope_of_a_fifth, bias=False, outputs=2):
+    half = {"stride": 2, "padding": 1}
+    return [
+        nn.Conv2d(1, w, 4, **half), act(),
+        nn.Conv2d(w, outputs * w, 4, bias=bias, **half), norm(outputs * w), act(),
+        nn.Conv2d(outputs * w, 1, 4),
+    ]  # fmt: skip
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "D ends with a sigmoid. It answers with logits: `gan.value` takes the sigmoid, exactly.",
+)
+def probabilities(width=32):
+    return discriminator(width, [*mirrored(width), nn.Sigmoid()])
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "The first layer has a batch norm. What comes in keeps its statistics: they tell real from "
+    "fake.",
+)
+def first_normed(width=32):
+    first, *rest = mirrored(width)
+    return discriminator(width, [first, nn.BatchNorm2d(width), *rest])
+
+
+@mistake("gan_nets.Discriminator", "There is no batch norm: one follows the second convolution.")
+def no_norm(width=32):
+    return discriminator(width, mirrored(width, norm=lambda channels: nn.Identity()))
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "ReLU passes no gradient on where it is 0, and G learns from nothing else: LeakyReLU(0.2).",
+)
+def relu(width=32):
+    return discriminator(width, mirrored(width, act=nn.ReLU))
+
+
+@mistake("gan_nets.Discriminator", "The slope of your LeakyReLU is torch's 0.01; here it is 0.2.")
+def slope_of_a_hundredth(width=32):
+    return discriminator(width, mirrored(width, act=nn.LeakyReLU))
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "You pool. DC-GAN's convolutions have a stride of 2 instead, and learn what to keep.",
+)
+def pools(width=32):
+    layers = mirrored(width)
+    for n, (inputs, outputs) in ((0, (1, width)), (2, (width, 2 * width))):
+        conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=n == 0)
+        layers[n] = nn.Sequential(conv, nn.MaxPool2d(2))
+    return discriminator(width, layers)
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "The logits have axes too many, (batch, 1, 1, 1): one number for each image is (batch,).",
+)
+def four_axes(width=32):
+    D = gan_nets.Discriminator(width)
+    D.forward = D.layers.forward
+    return D
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "One logit comes for the whole batch. Each image has its own.",
+)
+def one_for_all(width=32):
+    D = gan_nets.Discriminator(width)
+    D.forward = lambda x: D.layers(x).mean()
+    return D
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "The convolution before the batch norm has a bias, which the norm takes away: bias=False.",
+)
+def useless_bias(width=32):
+    return discriminator(width, mirrored(width, bias=True))
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "The channels stay at w: they double as the image halves.",
+)
+def channels_stay(width=32):
+    return discriminator(width, mirrored(width, outputs=1))
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "The batch norm uses the batch's statistics after training too: leave that to nn.BatchNorm2d "
+    "and D.eval().",
+)
+def ever_training(width=32):
+    return discriminator(width, mirrored(width, norm=Always))
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "Logits are clamped: where they are, nobody gets a gradient.",
+    public=False,
+)
+def clamped(width=32):
+    D = gan_nets.Discriminator(width)
+    D.forward = lambda x: D.layers(x).flatten().clamp(-1, 1)
+    return D
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "D's hidden layers are cut off from the graph: their weights would never learn.",
+    public=False,
+)
+def learns_at_the_end_alone(width=32):
+    D = gan_nets.Discriminator(width)
+    D.forward = lambda x: D.layers[-1](D.layers[:-1](x).detach()).flatten()
+    return D
+
+
+# --- gan_nets.lerp ------------------------------------------------------------------------------
+
+
+def along(t, z):
+    return torch.as_tensor(t, dtype=z.dtype)[..., None]
+
+
+def straight(z_0, z_1, t):
+    return t * z_0 + (1 - t) * z_1
+
+
+@mistake(
+    "gan_nets.lerp",
+    "The ends are exchanged: on slide 33 t = 1 gives z_0. (torch.lerp and most code have it the "
+    "other way round.)",
+)
+def other_end(z_0, z_1, t):
+    return straight(z_1, z_0, along(t, z_0))
+
+
+@mistake(
+    "gan_nets.lerp",
+    "t is broadcast along the latent's numbers. It belongs to whole latents: t[..., None].",
+)
+def along_the_numbers(z_0, z_1, t):
+    return straight(z_0, z_1, torch.as_tensor(t, dtype=z_0.dtype))
+
+
+@mistake("gan_nets.lerp", "All latents get the mean of t: each has its own.")
+def mean_of_t(z_0, z_1, t):
+    t = along(t, z_0)
+    return straight(z_0, z_1, t.mean().expand(t.shape))
+
+
+@mistake(
+    "gan_nets.lerp",
+    "Your weights are √t and √(1 − t), which keep the variance but are no straight line. Here they "
+    "are t and 1 − t.",
+)
+def roots(z_0, z_1, t):
+    t = along(t, z_0)
+    return t.abs().sqrt() * z_0 + (1 - t).abs().sqrt() * z_1
+
+
+@mistake(
+    "gan_nets.lerp",
+    "You give z_t another length. On the straight way it gets shorter; keeping it is slerp's job.",
+)
+def stretched(z_0, z_1, t):
+    t = along(t, z_0)
+    z_t = straight(z_0, z_1, t)
+    length = straight(z_0.norm(dim=-1, keepdim=True), z_1.norm(dim=-1, keepdim=True), t)
+    return z_t * length / z_t.norm(dim=-1, keepdim=True)
+
+
+@mistake(
+    "gan_nets.lerp", "You start slowly and end slowly: t itself is the share, not t² (3 − 2t)."
+)
+def eased(z_0, z_1, t):
+    t = along(t, z_0)
+    return straight(z_0, z_1, t * t * (3 - 2 * t))
+
+
+@mistake(
+    "gan_nets.lerp",
+    "You keep t between 0 and 1. The line goes on beyond its ends.",
+    public=False,
+)
+def kept_between(z_0, z_1, t):
+    return straight(z_0, z_1, along(t, z_0).clamp(0, 1))
+
+
+# --- gan_nets.slerp -----------------------------------------------------------------------------
+
+
+def cosine(z_0, z_1):
+    return F.cosine_similarity(z_0, z_1, dim=-1)[..., None].clamp(-1, 1)
+
+
+def arc(z_0, z_1, t, omega):
+    sin = torch.sin(omega)
+    z_t = (torch.sin(t * omega) * z_0 + torch.sin((1 - t) * omega) * z_1) / sin
+    return torch.where(sin.abs() < 1e-3, straight(z_0, z_1, t), z_t)
+
+
+@mistake("gan_nets.slerp", "The ends are exchanged: t = 1 gives z_0, as for lerp.")
+def other_end_of_the_arc(z_0, z_1, t):
+    return arc(z_1, z_0, along(t, z_0), torch.acos(cosine(z_0, z_1)))
+
+
+@mistake("gan_nets.slerp", "This is the straight way: z_t leaves the sphere between its ends.")
+def no_arc(z_0, z_1, t):
+    return straight(z_0, z_1, along(t, z_0))
+
+
+@mistake(
+    "gan_nets.slerp",
+    "You go straight and stretch z_t afterwards. The length is right then, but it turns faster in "
+    "the middle than at the ends.",
+)
+def straight_and_stretched(z_0, z_1, t):
+    t = along(t, z_0)
+    z_t = straight(z_0, z_1, t)
+    length = straight(z_0.norm(dim=-1, keepdim=True), z_1.norm(dim=-1, keepdim=True), t)
+    return z_t * length / z_t.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+
+
+@mistake(
+    "gan_nets.slerp",
+    "You divide by nothing: without 1/sin Ω the ends are not the latents, unless Ω is 90°.",
+)
+def not_divided(z_0, z_1, t):
+    t, omega = along(t, z_0), torch.acos(cosine(z_0, z_1))
+    z_t = torch.sin(t * omega) * z_0 + torch.sin((1 - t) * omega) * z_1
+    return torch.where(torch.sin(omega) < 1e-3, straight(z_0, z_1, t), z_t)
+
+
+@mistake(
+    "gan_nets.slerp",
+    "The inner product is not divided by both lengths, so it is no cosine: acos gets another "
+    "angle.",
+)
+def no_cosine(z_0, z_1, t):
+    product = (z_0 * z_1).sum(-1, keepdim=True)
+    return arc(z_0, z_1, along(t, z_0), torch.acos(product.clamp(-1, 1)))
+
+
+@mistake(
+    "gan_nets.slerp",
+    "For latents of one direction sin Ω is 0 and you divide 0 by 0, which is NaN: lerp there.",
+)
+def nothing_by_nothing(z_0, z_1, t):
+    t, omega = along(t, z_0), torch.acos(cosine(z_0, z_1))
+    return (torch.sin(t * omega) * z_0 + torch.sin((1 - t) * omega) * z_1) / torch.sin(omega)
+
+
+@mistake(
+    "gan_nets.slerp",
+    "The lengths are lost: your z_t lies on the unit sphere. Only the angle is measured between "
+    "directions; z_0 and z_1 enter as they are.",
+)
+def unit_sphere(z_0, z_1, t):
+    omega = torch.acos(cosine(z_0, z_1))
+    u, v = F.normalize(z_0, dim=-1), F.normalize(z_1, dim=-1)
+    return arc(u, v, along(t, z_0), omega)
+
+
+@mistake(
+    "gan_nets.slerp",
+    "There is one angle for the whole batch. Each pair of latents has its own.",
+)
+def one_angle(z_0, z_1, t):
+    cos = (z_0 * z_1).sum() / (z_0.norm() * z_1.norm()).clamp(min=1e-12)
+    return arc(z_0, z_1, along(t, z_0), torch.acos(cos.clamp(-1, 1)))
+
+
+@mistake(
+    "gan_nets.slerp",
+    "You turn a latent round where the angle is obtuse. That is right for quaternions, where q and "
+    "−q are one rotation; z and −z are two images.",
+)
+def like_quaternions(z_0, z_1, t):
+    cos = cosine(z_0, z_1)
+    turned = torch.where(cos < 0, -1.0, 1.0)
+    return arc(z_0, turned * z_1, along(t, z_0), torch.acos(cos.abs()))
+
+
+# --- gan_nets.StyleGenerator ----------------------------------------------------------------------
+
+
+def style_generator(args, kwargs, layer_of, end=torch.tanh, pick=lambda n: n):
+    """A generator whose layers are `layer_of(adain, layer, h, w, noise)`, the n-th of which gets
+    style `pick(n)`."""
+    G = gan_nets.StyleGenerator(*args, **kwargs)
+
+    def synthesis(self, styles, noise):
+        h = self.constant.expand(len(styles[0]), -1, -1, -1)
+        for n, (layer, fresh) in enumerate(zip(self.layers, noise, strict=True)):
+            h = layer_of(self.adain, layer, h, styles[pick(n)], fresh)
+        return end(self.out(h))
+
+    G.synthesis = types.MethodType(synthesis, G)
+    return G
+
+
+def grown(layer, h):
+    return layer.conv(F.interpolate(h, scale_factor=layer.grow))
+
+
+def with_noise(layer, h, fresh):
+    return h + layer.strength[:, None, None] * fresh
+
+
+def bent(h):
+    return F.leaky_relu(h, 0.2)
+
+
+def right(adain, layer, h, w, fresh):
+    s, b = layer.style(w).chunk(2, dim=1)
+    return adain(bent(with_noise(layer, grown(layer, h), fresh)), 1 + s, b)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "The scale is s itself. It is 1 + s, so that a style that says nothing changes nothing.",
+)
+def scale_without_1(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        s, b = layer.style(w).chunk(2, dim=1)
+        return adain(bent(with_noise(layer, grown(layer, h), fresh)), s, b)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "s and b are exchanged: the first half of style(w) belongs to the scale, the second is the "
+    "bias.",
+)
+def halves_exchanged(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        b, s = layer.style(w).chunk(2, dim=1)
+        return adain(bent(with_noise(layer, grown(layer, h), fresh)), 1 + s, b)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "Every layer gets the first style: layer n has styles[n], or nothing can be mixed.",
+)
+def one_style(*args, **kwargs):
+    return style_generator(args, kwargs, right, pick=lambda n: 0)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "The styles come in the wrong order: the first belongs to the coarse layer, 4×4.",
+)
+def fine_first(*args, **kwargs):
+    return style_generator(args, kwargs, right, pick=lambda n: -1 - n)
+
+
+@mistake("gan_nets.StyleGenerator", "The noise is missing: each layer adds strength · noise.")
+def without_noise(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        return right(adain, layer, h, w, 0 * fresh)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "The noise is added as it is. Each channel has learned how much it wants: strength · noise.",
+)
+def full_strength(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        s, b = layer.style(w).chunk(2, dim=1)
+        return adain(bent(grown(layer, h) + fresh), 1 + s, b)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "The noise comes after AdaIN. It belongs before LeakyReLU, and the style has the last word.",
+)
+def noise_at_the_end(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        s, b = layer.style(w).chunk(2, dim=1)
+        return with_noise(layer, adain(bent(grown(layer, h)), 1 + s, b), fresh)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "LeakyReLU comes after AdaIN, and spoils the statistics that the style asked for: first "
+    "LeakyReLU, then AdaIN.",
+)
+def bent_at_the_end(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        s, b = layer.style(w).chunk(2, dim=1)
+        return bent(adain(with_noise(layer, grown(layer, h), fresh), 1 + s, b))
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake("gan_nets.StyleGenerator", "There is no LeakyReLU: without it the layers are linear.")
+def straight_layers(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        s, b = layer.style(w).chunk(2, dim=1)
+        return adain(with_noise(layer, grown(layer, h), fresh), 1 + s, b)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake("gan_nets.StyleGenerator", "There is no tanh at the end: pixels lie in [−1, 1].")
+def no_tanh(*args, **kwargs):
+    return style_generator(args, kwargs, right, end=lambda h: h)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "You always use this module's adain: the one that the generator was made with is not called.",
+)
+def own_adain(*args, **kwargs):
+    def layer_of(_, layer, h, w, fresh):
+        return right(gan_nets.adain, layer, h, w, fresh)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "The image grows after the convolution: grow it first, so that the convolution draws at the "
+    "new size.",
+)
+def grown_afterwards(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        s, b = layer.style(w).chunk(2, dim=1)
+        h = F.interpolate(layer.conv(h), scale_factor=layer.grow)
+        return adain(bent(with_noise(layer, h, fresh)), 1 + s, b)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "You draw noise of your own: the noise that is given is not used, and nothing can be repeated.",
+    public=False,
+)
+def noise_of_its_own(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        return right(adain, layer, h, w, torch.randn_like(fresh))
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "The style is cut out of the graph, so the mapping never learns.",
+    public=False,
+)
+def mapping_cut_off(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        return right(adain, layer, h, w.detach(), fresh)
+
+    return style_generator(args, kwargs, layer_of)
