@@ -68,8 +68,9 @@ def test_figures_live_on_every_page(opened, site):
         tab = opened(name)
         ready(tab)
         for frame in tab.locator("iframe").all():
-            button = frame.content_frame.get_by_role("button", name=re.compile("Play|Pause"))
-            assert button.is_visible()
+            # Play, or something to move by keys: not every figure goes by itself
+            controls = frame.content_frame.locator("button, input[type=range]")
+            assert any(one.is_visible() for one in controls.all()), name
             alive += 1
     assert alive >= len(articles(site)) - ("SITE" in os.environ)  # chapter 14 has none yet
 
