@@ -396,3 +396,23 @@ def test_two_exercises_cannot_live_off_each_others_reference():
         assert not any(r.passed for r in results["flow.sample"].results)
 
     with_tests([HIDDEN], use)
+
+
+def test_nets_are_graded_in_the_jail_too():
+    """Chapter 03's exercises are classes: with the reference, and with one line of it wrong."""
+    text = (ROOT / "cs231n_gen" / "gan_nets.py").read_text("utf-8")
+    wrong = text.replace("nn.LeakyReLU(0.2)", "nn.LeakyReLU()", 1)
+    ids = [e.id for e in in_order() if e.module == "gan_nets"]
+    lost = {}
+
+    def use(suite):
+        examiner = Examiner(suite, LIMITS)
+        for kind, one in (("right", text), ("wrong", wrong)):
+            own = Submission({"cs231n_gen/gan_nets.py": one})
+            for exercise, examined in examiner.examine(own, ids, SEED):
+                lost[kind, exercise] = [t for t, s in verdicts(examined.results) if s != "passed"]
+        examiner.close()
+
+    with_tests([HIDDEN], use)
+    assert len(ids) == 6
+    assert [k for k, tests in lost.items() if tests] == [("wrong", "gan_nets.Discriminator")]
