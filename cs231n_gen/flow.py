@@ -5,7 +5,8 @@ Data `x` sits at t = 0 and noise `z` at t = 1; between them runs the straight li
 velocity like `x_t`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -89,27 +90,34 @@ def sample(
     z: Float[Tensor, "batch *shape"],
     steps: int,
     y: Int[Tensor, "batch"] | None = None,
+    times: Sequence[float] | Float[Tensor, "levels"] | None = None,
 ) -> Float[Tensor, "batch *shape"]:
     """Walk from noise to data in T Euler steps (slides 47–56, with T updates: see the errata).
 
         x ← z;   for t = 1, 1 − 1/T, …, 1/T:   x ← x − f_θ(x, t) / T
+
+    On levels t_0 > t_1 > … > t_T of one's own a step is as long as the way to the next level
+    (chapter 06):
+
+        x ← z;   for i = 0, …, T − 1:   x ← x − (t_i − t_{i+1}) f_θ(x, t_i)
 
     Args:
         model: called with x and a `(batch,)` tensor of t (and y, when given), T times in all.
         z: noise to start from. It is not changed.
         steps: T, at least 1.
         y: conditions, one for each example, or None.
+        times: the T + 1 levels, falling within [0, 1]; 1, 1 − 1/T, …, 1/T, 0 if None.
     Returns:
         The samples, shaped like z.
     Raises:
-        ValueError: if steps is not a whole number of at least 1.
+        ValueError: if steps is not a whole number of at least 1, or times are not such levels.
     """
-    _check_steps(steps)
+    times = levels_of(steps, times)
     ### BEGIN SOLUTION
     x = z
-    for i in range(steps, 0, -1):
-        t = torch.full((len(x),), i / steps, dtype=x.dtype, device=x.device)
-        x = x - _velocity(model, x, t, y) / steps
+    for t, t_next in pairwise(times):
+        level = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+        x = x - (t - t_next) * _velocity(model, x, level, y)
     return x
     ### END SOLUTION
 
@@ -234,6 +242,24 @@ def train(
             run.record(L)
             ### END SOLUTION
     return run.history
+
+
+def levels_of(
+    steps: int, times: Sequence[float] | Float[Tensor, "levels"] | None = None
+) -> list[float]:
+    """The T + 1 levels of a walk of T steps, evenly spaced from 1 to 0 unless others come. Given.
+
+    Raises:
+        ValueError: if steps is no whole number of at least 1, or times do not fit.
+    """
+    _check_steps(steps)
+    if times is None:
+        return [i / steps for i in range(steps, -1, -1)]
+    times = [float(t) for t in times]
+    falling = all(a > b for a, b in pairwise(times))
+    if len(times) != steps + 1 or not falling or not 0 <= times[-1] < times[0] <= 1:
+        raise ValueError(f"times must be {steps + 1} levels that fall within [0, 1]: {times} came")
+    return times
 
 
 def _velocity(model: Model, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:

@@ -44,10 +44,10 @@ def means_of_means(model, x, z, t, y=None):
 
 @accepted("flow.sample")
 @torch.no_grad()
-def by_linspace(model, z, steps, y=None):
+def by_linspace(model, z, steps, y=None, times=None):
     x = z.clone()
-    ends = torch.linspace(1, 0, steps + 1, dtype=z.dtype)
-    for t, t_next in itertools.pairwise(ends):
+    ends = torch.linspace(1, 0, steps + 1) if times is None else torch.as_tensor(times)
+    for t, t_next in itertools.pairwise(ends.to(z.dtype)):
         level = t.expand(len(x))
         x = x + (t_next - t) * (model(x, level) if y is None else model(x, level, y))
     return x
@@ -55,11 +55,12 @@ def by_linspace(model, z, steps, y=None):
 
 @accepted("flow.sample")
 @torch.no_grad()
-def in_place(model, z, steps, y=None):
-    x, t = z.clone(), torch.ones(len(z), dtype=z.dtype)
+def in_place(model, z, steps, y=None, times=None):
+    ends = [1 - k / steps for k in range(steps + 1)] if times is None else list(times)
+    x, t = z.clone(), torch.empty(len(z), dtype=z.dtype)
     for k in range(steps):
-        x -= (model(x, t) if y is None else model(x, t, y)) / steps
-        t = 1 - torch.full_like(t, (k + 1) / steps)
+        t.fill_(float(ends[k]))
+        x -= float(ends[k] - ends[k + 1]) * (model(x, t) if y is None else model(x, t, y))
     return x
 
 

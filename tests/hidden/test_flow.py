@@ -320,6 +320,34 @@ def test_images_and_precision(student, generator, dtype):
     expect.true(kept, "the model was asked in another precision than the noise has")
 
 
+@sample(2)
+def test_uneven_levels(student, generator):
+    """on falling levels t_0, …, t_T each step along v = a x multiplies by 1 − a (t_i − t_{i+1})"""
+    steps = random_size(generator, 3, 12)
+    times = torch.rand(steps + 1, generator=generator, dtype=torch.float64).sort().values.flip(0)
+    a = float(0.5 + torch.rand(1, generator=generator))
+    z = torch.randn(4, 2, generator=generator, dtype=torch.float64)
+    model = fields.linear(a)
+    x = student.flow.sample(model, z, steps, times=times)
+    expect.close(x, z * (1 - a * (times[:-1] - times[1:])).prod(), "the product", atol=1e-7)
+    expect.true(len(model.times) == steps, "T + 1 levels are T calls", len(model.times), steps)
+    expect.close(model.levels(), times[:-1], "the levels asked for", atol=1e-6)
+
+
+@sample()
+def test_even_levels_are_what_is_usual(student, generator):
+    """even levels from 1 to 0, given as `times`, give the samples that come without them"""
+    steps = random_size(generator, 3, 12)
+    z = torch.randn(6, 2, generator=generator, dtype=torch.float64)
+    model, exact = gaussian_flow(1.5, torch.tensor(0.6, dtype=torch.float64))
+    levels = [i / steps for i in range(steps, -1, -1)]
+    one = expect.tensor(student.flow.sample(model, z, steps), z.shape)
+    two = student.flow.sample(model, z, steps, times=levels)
+    expect.close(two, one, "the same levels lead elsewhere", atol=1e-7)
+    off = float((one - exact(z)).abs().mean() / (z - exact(z)).abs().mean())
+    expect.true(off < 0.5, "the walk does not go toward the data")
+
+
 # --- flow.trajectory ----------------------------------------------------------------------------
 
 

@@ -1,5 +1,7 @@
 """Typical wrong answers to chapter 04, each with the sentence that explains it."""
 
+from itertools import pairwise
+
 import torch
 
 from cs231n_gen.checking.catalogue import mistake
@@ -260,11 +262,19 @@ def weighted_by_level(model, x, z, t, y=None):
 # --- flow.sample --------------------------------------------------------------------------------
 
 
-def euler(model, z, levels, h, y=None, sign=-1):
+def even(steps, times):
+    return [i / steps for i in range(steps, -1, -1)] if times is None else [float(t) for t in times]
+
+
+def euler(model, z, levels, lengths, y=None):
     x = z
-    for t in levels:
-        x = x + sign * h * ask(model, x, level(x, t), y)
+    for t, h in zip(levels, lengths, strict=True):
+        x = x - h * ask(model, x, level(x, t), y)
     return x
+
+
+def lengths_of(ends):
+    return [a - b for a, b in pairwise(ends)]
 
 
 @mistake(
@@ -273,8 +283,9 @@ def euler(model, z, levels, h, y=None, sign=-1):
     "overshoots the data by one step (see the errata): stop after t = 1/T.",
 )
 @torch.no_grad()
-def one_update_too_many(model, z, steps, y=None):
-    return euler(model, z, [i / steps for i in range(steps, -1, -1)], 1 / steps, y)
+def one_update_too_many(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z, ends, [*lengths_of(ends), lengths_of(ends)[-1]], y)
 
 
 @mistake(
@@ -283,8 +294,9 @@ def one_update_too_many(model, z, steps, y=None):
     "x ← x − v/T.",
 )
 @torch.no_grad()
-def walks_along_v(model, z, steps, y=None):
-    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1 / steps, y, sign=1)
+def walks_along_v(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z, ends[:-1], [-h for h in lengths_of(ends)], y)
 
 
 @mistake(
@@ -292,8 +304,9 @@ def walks_along_v(model, z, steps, y=None):
     "Your levels run from 0 to 1. Sampling starts at the noise: t = 1, then 1 − 1/T, down to 1/T.",
 )
 @torch.no_grad()
-def levels_from_0_to_1(model, z, steps, y=None):
-    return euler(model, z, [i / steps for i in range(steps)], 1 / steps, y)
+def levels_from_0_to_1(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z, ends[:0:-1], lengths_of(ends)[::-1], y)
 
 
 @mistake(
@@ -302,8 +315,9 @@ def levels_from_0_to_1(model, z, steps, y=None):
     "the step begins, first at t = 1.",
 )
 @torch.no_grad()
-def levels_one_step_late(model, z, steps, y=None):
-    return euler(model, z, [(i - 1) / steps for i in range(steps, 0, -1)], 1 / steps, y)
+def levels_one_step_late(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z, ends[1:], lengths_of(ends), y)
 
 
 @mistake(
@@ -312,17 +326,20 @@ def levels_one_step_late(model, z, steps, y=None):
     "is 1/T. T steps have T + 1 ends: linspace(1, 0, T + 1) without its last.",
 )
 @torch.no_grad()
-def linspace_with_both_ends(model, z, steps, y=None):
-    return euler(model, z, torch.linspace(1, 0, steps).tolist(), 1 / steps, y)
+def linspace_with_both_ends(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    levels = ends[:-1] if times is not None else torch.linspace(1, 0, steps).tolist()
+    return euler(model, z, levels, lengths_of(ends), y)
 
 
 @mistake(
     "flow.sample",
-    "Each step has length 1: divide the velocity by T, or T steps go T times too far.",
+    "Each step has length 1: multiply the velocity by the way to the next level, 1/T, or T steps "
+    "go T times too far.",
 )
 @torch.no_grad()
-def steps_of_length_1(model, z, steps, y=None):
-    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1.0, y)
+def steps_of_length_1(model, z, steps, y=None, times=None):
+    return euler(model, z, even(steps, times)[:-1], [1.0] * steps, y)
 
 
 @mistake(
@@ -331,8 +348,8 @@ def steps_of_length_1(model, z, steps, y=None):
     "step.",
 )
 @torch.no_grad()
-def always_at_t_1(model, z, steps, y=None):
-    return euler(model, z, [1.0] * steps, 1 / steps, y)
+def always_at_t_1(model, z, steps, y=None, times=None):
+    return euler(model, z, [1.0] * steps, lengths_of(even(steps, times)), y)
 
 
 @mistake(
@@ -341,17 +358,18 @@ def always_at_t_1(model, z, steps, y=None):
     "torch.full((len(x),), t).",
 )
 @torch.no_grad()
-def level_is_a_number(model, z, steps, y=None):
+def level_is_a_number(model, z, steps, y=None, times=None):
     x = z
-    for i in range(steps, 0, -1):
-        x = x - ask(model, x, torch.tensor(i / steps), y) / steps
+    for t, t_next in pairwise(even(steps, times)):
+        x = x - (t - t_next) * ask(model, x, torch.tensor(t), y)
     return x
 
 
 @mistake("flow.sample", "The condition is dropped: when y is given, every call is model(x, t, y).")
 @torch.no_grad()
-def samples_without_condition(model, z, steps, y=None):
-    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1 / steps)
+def samples_without_condition(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z, ends[:-1], lengths_of(ends))
 
 
 @mistake(
@@ -359,10 +377,10 @@ def samples_without_condition(model, z, steps, y=None):
     "Every velocity is taken at z. Each step must ask the model about the x it has reached.",
 )
 @torch.no_grad()
-def always_at_z(model, z, steps, y=None):
+def always_at_z(model, z, steps, y=None, times=None):
     x = z
-    for i in range(steps, 0, -1):
-        x = x - ask(model, z, level(x, i / steps), y) / steps
+    for t, t_next in pairwise(even(steps, times)):
+        x = x - (t - t_next) * ask(model, z, level(x, t), y)
     return x
 
 
@@ -371,25 +389,55 @@ def always_at_z(model, z, steps, y=None):
     "The model is told timesteps up to 1000, as in diffusers and SD3. Here t stays in [0, 1].",
 )
 @torch.no_grad()
-def samples_with_timesteps_of_1000(model, z, steps, y=None):
+def samples_with_timesteps_of_1000(model, z, steps, y=None, times=None):
     x = z
-    for i in range(steps, 0, -1):
-        x = x - ask(model, x, level(x, 1000 * i / steps), y) / steps
+    for t, t_next in pairwise(even(steps, times)):
+        x = x - (t - t_next) * ask(model, x, level(x, 1000 * t), y)
     return x
+
+
+@mistake(
+    "flow.sample",
+    "`times` are not looked at: when they are given, walk from one to the next of them.",
+)
+@torch.no_grad()
+def always_even_levels(model, z, steps, y=None, times=None):
+    ends = even(steps, None)
+    return euler(model, z, ends[:-1], lengths_of(ends), y)
+
+
+@mistake(
+    "flow.sample",
+    "The model is asked at the levels of `times`, but each step has length 1/T all the same. It "
+    "is as long as the way to the next level, t_i − t_{i+1}.",
+)
+@torch.no_grad()
+def even_steps_at_other_levels(model, z, steps, y=None, times=None):
+    return euler(model, z, even(steps, times)[:-1], [1 / steps] * steps, y)
+
+
+@mistake(
+    "flow.sample",
+    "Your last step goes to t = 0, wherever `times` end. It ends at the last of them.",
+)
+@torch.no_grad()
+def always_down_to_0(model, z, steps, y=None, times=None):
+    ends = [*even(steps, times)[:-1], 0.0]
+    return euler(model, z, ends[:-1], lengths_of(ends), y)
 
 
 @mistake("flow.sample", "Fewer steps than asked for.", public=False)
 @torch.no_grad()
-def at_most_50_steps(model, z, steps, y=None):
-    steps = min(steps, 50)
-    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1 / steps, y)
+def at_most_50_steps(model, z, steps, y=None, times=None):
+    ends = even(min(steps, 50), times)
+    return euler(model, z, ends[:-1], lengths_of(ends), y)
 
 
 @mistake("flow.sample", "The result always has 32 bits.", public=False)
 @torch.no_grad()
-def always_single_precision(model, z, steps, y=None):
-    levels = [i / steps for i in range(steps, 0, -1)]
-    return euler(model, z.float(), levels, 1 / steps, y).to(z.dtype)
+def always_single_precision(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z.float(), ends[:-1], lengths_of(ends), y).to(z.dtype)
 
 
 # --- flow.trajectory ----------------------------------------------------------------------------

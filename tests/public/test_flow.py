@@ -220,6 +220,19 @@ def test_sample_images(student, generator):
     expect.close(x, z / 4, "two steps along v = x halve x twice", what="x")
 
 
+@sample
+def test_levels_of_ones_own(student, generator):
+    """with `times` it walks from each of these levels to the next"""
+    times, model = [1.0, 0.9, 0.5, 0.25], fields.ramp(4.0)
+    z = torch.randn(5, 2, generator=generator)
+    x = student.flow.sample(model, z, 3, times=times)
+    says = "at these levels, 1.0, 0.9 and 0.5, the model must be asked"
+    expect.true(len(model.times) == 3, "4 levels are 3 steps", len(model.times), 3)
+    expect.close(model.levels(), torch.tensor(times[:-1]), says, what="the levels asked for")
+    says = "along v = 4 t: z − (0.1 · 4 + 0.4 · 3.6 + 0.25 · 2) = z − 2.34"
+    expect.close(x, z - 2.34, says, what="x")
+
+
 @trajectory
 def test_frames_begin_with_the_noise(student, generator):
     """there are T + 1 frames, the first is the noise"""
