@@ -101,3 +101,31 @@ class Player(nn.Module):
     def frozen(self) -> bool:
         """Whether a weight takes no gradient any more."""
         return not all(p.requires_grad for p in self.parameters())
+
+
+class NoisyClassifier(nn.Module):
+    """The exact classifier of x_t = (1 − t) x + t z, where class y is N(mean_y, std² I) and each is
+    as likely, made by `student.new`. Answers with logits that have a constant added."""
+
+    def __init__(self, means: list[list[float]], std: float):
+        super().__init__()
+        self.means = nn.Buffer(torch.tensor(means, dtype=torch.float64))
+        self.std = std
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        a = (1 - t)[:, None, None]
+        variance = ((1 - t) * self.std) ** 2 + t**2
+        squares = (x_t[:, None] - a * self.means.to(x_t.dtype)).square().sum(-1)
+        return 3 - squares / (2 * variance[:, None])
+
+
+class WithoutGradients:
+    """A function called as a sampler calls it, under `torch.no_grad()`, made by `student.new` of
+    `student.the(…)`."""
+
+    def __init__(self, function: Callable):
+        self.function = function
+
+    def __call__(self, *args):
+        with torch.no_grad():
+            return self.function(*args)

@@ -3,8 +3,10 @@
 from cs231n_gen.viz.best_discriminator import BestDiscriminator
 from cs231n_gen.viz.flow_field import FlowField
 from cs231n_gen.viz.gan_stepper import GanStepper
+from cs231n_gen.viz.guidance_vectors import GuidanceVectors
 from cs231n_gen.viz.latent_walk import LatentWalk
 from cs231n_gen.viz.moving import MovingFigure, show_static
+from cs231n_gen.viz.schedule_lab import ScheduleLab
 from cs231n_gen.viz.stills import (
     arrows,
     image_grid,
@@ -30,8 +32,10 @@ __all__ = [
     "BestDiscriminator",
     "FlowField",
     "GanStepper",
+    "GuidanceVectors",
     "LatentWalk",
     "MovingFigure",
+    "ScheduleLab",
     "Trajectories",
     "arrows",
     "image_grid",

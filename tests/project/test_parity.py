@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from cs231n_gen import flow
+from cs231n_gen import flow, guidance
 
 # All compute a handful of float32 operations on numbers of size 1, in another order.
 ROUNDING = {"rtol": 0, "atol": 16 * torch.finfo(torch.float32).eps}
@@ -123,3 +123,19 @@ def test_euler_samples_are_those_of_diffusers(scheduler, net, z):
             v = net(theirs, timestep.expand(len(z)) / 1000)
             theirs = scheduler.step(v, timestep, theirs, return_dict=False)[0]
     torch.testing.assert_close(flow.sample(net, z, 50), theirs, **ROUNDING_OF_A_WALK)
+
+
+@pytest.mark.parametrize("w", [-1.0, 0.0, 0.5, 1.0, 6.0])
+def test_guided_velocities_are_those_of_diffusers_at_scale_1_plus_w(w):
+    guider = library("diffusers").ClassifierFreeGuidance(guidance_scale=1 + w)
+    v_y, v_null = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    ours = guidance.guided_velocity(v_y, v_null, w)
+    rounding = {"rtol": 0, "atol": (1 + abs(w)) * ROUNDING["atol"]}
+    torch.testing.assert_close(ours, guider.forward(v_y, v_null).pred, **rounding)
+
+
+def test_the_original_formula_has_the_scale_w():
+    guider = library("diffusers").ClassifierFreeGuidance(2.5, use_original_formulation=True)
+    v_y, v_null = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    ours = guidance.guided_velocity(v_y, v_null, 2.5)
+    torch.testing.assert_close(ours, guider.forward(v_y, v_null).pred, rtol=0, atol=1e-5)

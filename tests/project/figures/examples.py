@@ -7,7 +7,16 @@ import torch
 
 from cs231n_gen import data
 from cs231n_gen.mlp import MLP, VelocityMLP
-from cs231n_gen.viz import BestDiscriminator, FlowField, GanStepper, LatentWalk, Trajectories
+from cs231n_gen.truth import GaussianMixture
+from cs231n_gen.viz import (
+    BestDiscriminator,
+    FlowField,
+    GanStepper,
+    GuidanceVectors,
+    LatentWalk,
+    ScheduleLab,
+    Trajectories,
+)
 
 
 def halved(net):
@@ -81,5 +90,25 @@ def walk():
     )
 
 
+@cache
+def lab():
+    """Schedules over the losses of a narrow ring, two garments, and steps along its field."""
+    ring, levels = data.ring().mixture, np.linspace(0, 1, 41)
+    garments = data.fashion_mnist("test", 32).x[:2, 0].numpy()
+    loss = ring.irreducible_loss(torch.from_numpy(levels))
+    return ScheduleLab(levels, loss, ring, garments, labels=("boot", "pullover"), name="lab")
+
+
+@cache
+def guidance():
+    """Three classes that reach into each other, two of them of two components."""
+    means = torch.tensor([[-0.8, 0.4], [0.1, 1.0], [1.2, 0.1], [-1.5, -0.6], [0.0, -1.2]])
+    std, labels = torch.tensor([0.4, 0.4, 0.45, 0.45, 0.45]), torch.tensor([0, 0, 1, 2, 2])
+    animals = GaussianMixture.isotropic(means, std, labels=labels)
+    names = ("cats", "dogs", "birds")
+    return GuidanceVectors(animals, t=0.7, z=(1.9, 0.5), names=names, name="guidance")
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
-EVERY = {**FIGURES, "game": game, "best": best, "walk": walk}
+OTHERS = {"game": game, "best": best, "walk": walk, "lab": lab, "guidance": guidance}
+EVERY = {**FIGURES, **OTHERS}

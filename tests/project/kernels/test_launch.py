@@ -95,3 +95,22 @@ def test_a_gan_takes_the_kernels_way():
     assert names.count(("gan_losses", "backward_kernel")) == 3
     for one, other in zip(by_torch, by_kernels, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+@needs_triton
+def test_guidance_takes_the_kernels_way():
+    """A guided step goes through its kernel, and ends where torch's does."""
+    from cs231n_gen import guidance
+    from cs231n_gen.instruments import launches
+
+    z, y = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(3)
+
+    def model(x, t, y):
+        return x.sin() + (t + y)[:, None, None, None]
+
+    by_torch = guidance.sample(model, z, 3, y, 3, 1.5)
+    with launch.interpreting(), launches.record() as made:
+        by_kernels = guidance.sample(model, z, 3, y, 3, 1.5)
+    names = [record.fn.__module__.rpartition(".")[2] for record in made]
+    assert names == ["guided_step"] * 3  # one a step, and nothing else
+    torch.testing.assert_close(by_kernels, by_torch, atol=1e-5, rtol=1e-4)

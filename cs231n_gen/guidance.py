@@ -1,0 +1,213 @@
+"""Guidance (slides 61–72): one net, asked with its condition and without, and a step beyond.
+
+A model is called as `model(x_t, t, y)`. It knows a null condition ∅ beside the real ones: with it
+the velocity points toward p(x), with y toward p(x | y). On a GPU, a guided step is chapter 14's
+kernel.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from cs231n_gen.flow import Model, levels_of
+from cs231n_gen.kernels.launch import leaves_to_kernels
+
+Condition = Shaped[Tensor, "batch *condition"]  # a label each, or text as (batch, length, dim)
+Classifier = Callable[[Tensor, Tensor], Tensor]
+Weight = float | Float[Tensor, "batch"]
+
+
+def drop_condition(
+    y: Condition,
+    p: float,
+    null: int | Shaped[Tensor, "*condition"],
+    generator: torch.Generator | None = None,
+) -> Condition:
+    """Forget the condition of some examples, so that one net learns both fields (slide 62).
+
+        y_i ← ∅ with probability p, by one coin for each example
+
+    Args:
+        y: conditions: labels, or several numbers each, such as (batch, length, dim) of a text.
+        p: how often a condition is forgotten, from 0 (never) to 1 (always). Often 0.1.
+        null: ∅, a condition like the others: the label of its own that it has, or what a text
+            without words becomes.
+        generator: for the coins.
+    Returns:
+        A new tensor like y, in which a condition is either whole or ∅.
+    Raises:
+        ValueError: if p is no probability.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must be a probability, from 0 to 1: {p} came")
+    ### BEGIN SOLUTION
+    forgotten = torch.rand(len(y), generator=generator).to(y.device) < p
+    forgotten = forgotten.reshape(-1, *[1] * (y.dim() - 1))  # (batch, 1, ..., 1)
+    return torch.where(forgotten, torch.as_tensor(null, dtype=y.dtype, device=y.device), y)
+    ### END SOLUTION
+
+
+def guided_velocity(
+    v_y: Float[Tensor, "batch *shape"], v_null: Float[Tensor, "batch *shape"], w: Weight
+) -> Float[Tensor, "batch *shape"]:
+    """Beyond what the condition changes (slide 66; Ho and Salimans 2022).
+
+        v_cfg = (1 + w) v_y − w v_∅
+
+    w = 0 is the conditional velocity, w = −1 the unconditional one.
+
+    Args:
+        v_y, v_null: velocities with the condition and without.
+        w: the guidance weight, one for all examples or one for each.
+    Returns:
+        v_cfg, shaped like v_y.
+    Raises:
+        ValueError: if the velocities differ in shape, or w is neither.
+    """
+    if v_y.shape != v_null.shape:
+        shapes = f"v_y is {tuple(v_y.shape)}, v_null {tuple(v_null.shape)}"
+        raise ValueError(f"both velocities must be of one shape: {shapes}")
+    if isinstance(w, Tensor) and w.shape not in (torch.Size(), v_y.shape[:1]):
+        shape = tuple(w.shape)
+        raise ValueError(f"w must be one number, or one for each of {len(v_y)} examples: {shape}")
+    ### BEGIN SOLUTION
+    if isinstance(w, Tensor) and w.dim() == 1:
+        w = w.reshape(-1, *[1] * (v_y.dim() - 1))  # (batch, 1, ..., 1)
+    return (1 + w) * v_y - w * v_null
+    ### END SOLUTION
+
+
+def velocities(
+    model: Model,
+    x_t: Float[Tensor, "batch *shape"],
+    t: Float[Tensor, "batch"],
+    y: Condition,
+    null: int | Shaped[Tensor, "*condition"],
+) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch *shape"]]:
+    """Both velocities at x_t by one call of the model, on a batch twice as large (slides 63–65).
+
+        v_y = f_θ(x_t, t, y),    v_∅ = f_θ(x_t, t, ∅)
+
+    One large call keeps a machine busier than two small ones.
+
+    Args:
+        model: called once, as `model(x_t, t, y)`, with every example twice.
+        x_t, t: noisy examples and their levels.
+        y: their conditions.
+        null: ∅, as in `drop_condition`.
+    Returns:
+        `(v_y, v_null)`, both shaped like x_t.
+    """
+    ### BEGIN SOLUTION
+    nothing = torch.as_tensor(null, dtype=y.dtype, device=y.device).expand_as(y)
+    v = model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, nothing]))
+    v_y, v_null = v.chunk(2)
+    return v_y, v_null
+    ### END SOLUTION
+
+
+@torch.no_grad()
+def sample(
+    model: Model,
+    z: Float[Tensor, "batch *shape"],
+    steps: int,
+    y: Condition,
+    null: int | Shaped[Tensor, "*condition"],
+    w: Weight,
+    interval: tuple[float, float] = (0.0, 1.0),
+    times: Sequence[float] | Float[Tensor, "levels"] | None = None,
+) -> Float[Tensor, "batch *shape"]:
+    """Walk from noise to data along the guided velocity (slides 67–72).
+
+        x ← z;   for t = 1, 1 − 1/T, …, 1/T:   x ← x − v_cfg(x, t) / T
+
+    Guidance doubles the cost of a step. Outside an interval of t it may be left out: there the
+    step is x ← x − f_θ(x, t, y) / T, with a call on z's own batch (Kynkäänniemi et al. 2024).
+
+    Args:
+        model, y, null: as in `velocities`; called once a step.
+        z: noise to start from.
+        steps: T, at least 1.
+        w: as in `guided_velocity`.
+        interval: the lowest and the highest t of a step that is guided, both included.
+        times: T + 1 levels as in `flow.sample`, on which the steps go from one to the next.
+    Returns:
+        The samples, shaped like z.
+    Raises:
+        ValueError: if steps or times are not those of `flow.sample`, or the interval is none.
+    """
+    times = levels_of(steps, times)
+    low, high = interval
+    if not low <= high:
+        raise ValueError(f"interval must be (lowest t, highest t): {interval} came")
+    ### BEGIN SOLUTION
+    x = z
+    for t, t_next in pairwise(times):
+        level = torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+        if low <= t <= high:
+            v_y, v_null = velocities(model, x, level, y, null)
+            x = step(x, v_y, v_null, w, t - t_next)
+        else:
+            x = x - (t - t_next) * model(x, level, y)
+    return x
+    ### END SOLUTION
+
+
+def step(
+    x: Float[Tensor, "batch *shape"],
+    v_y: Float[Tensor, "batch *shape"],
+    v_null: Float[Tensor, "batch *shape"],
+    w: Weight,
+    dt: float,
+) -> Float[Tensor, "batch *shape"]:
+    """One Euler step along the guided velocity, x − dt v_cfg. Given.
+
+    On a GPU it is one pass over memory, chapter 14's kernel.
+    """
+    if leaves_to_kernels(x) and not isinstance(w, Tensor):
+        from cs231n_gen.kernels import guided_step  # here: one half written is in nobody's way
+
+        return guided_step.guided_step(x, v_y, v_null, w, dt)
+    return x - dt * guided_velocity(v_y, v_null, w)
+
+
+def classifier_velocity(
+    v_null: Float[Tensor, "batch *shape"],
+    classifier: Classifier,
+    x_t: Float[Tensor, "batch *shape"],
+    t: Float[Tensor, "batch"],
+    y: Shaped[Tensor, "batch"],
+    w: Weight,
+) -> Float[Tensor, "batch *shape"]:
+    """The same by a classifier of noisy examples (slide 72; Dhariwal and Nichol 2021).
+
+        v = v_∅ − (1 + w) t / (1 − t) ∂/∂x_t log p(y | x_t)
+
+    By Bayes' rule ∂ log p(y | x_t) = ∂ log p(x_t | y) − ∂ log p(x_t), and the velocity of a flow
+    is v = −(x_t + t ∂ log p(x_t)) / (1 − t); so with the exact classifier this is v_cfg.
+
+    Args:
+        v_null: the unconditional velocity at x_t.
+        classifier: called as `classifier(x_t, t)`, answers with logits, (batch, classes); its
+            softmax is p(y | x_t). It must be differentiable in x_t.
+        x_t, t: noisy examples and their levels, below 1: at t = 1 there is nothing to classify.
+        y: the classes wanted.
+        w: as in `guided_velocity`.
+    Returns:
+        The guided velocity, shaped like x_t, without a graph; also under `torch.no_grad()`.
+    Raises:
+        ValueError: if a level is not in [0, 1).
+    """
+    if not bool(((t >= 0) & (t < 1)).all()):
+        raise ValueError(f"t must be from 0 to below 1: {t.tolist()} came")
+    ### BEGIN SOLUTION
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p = classifier(x, t).log_softmax(1).gather(1, y[:, None])  # log p(y | x_t)
+        (gradient,) = torch.autograd.grad(log_p.sum(), x)
+    factor = ((1 + w) * t / (1 - t)).reshape(-1, *[1] * (x_t.dim() - 1))
+    return v_null.detach() - factor * gradient
+    ### END SOLUTION

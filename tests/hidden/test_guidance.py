@@ -1,0 +1,428 @@
+"""Hidden graders of chapter 05: held to theory first (exact conditionals of Gaussian mixtures,
+Bayes' rule, closed forms)."""
+
+import math
+
+import pytest
+import torch
+
+from cs231n_gen.checking import expect, fields
+from cs231n_gen.truth import GaussianMixture
+
+
+def drop_condition(weight=1):
+    return pytest.mark.exercise("guidance.drop_condition", weight=weight)
+
+
+def guided_velocity(weight=1):
+    return pytest.mark.exercise("guidance.guided_velocity", weight=weight)
+
+
+def velocities(weight=1):
+    return pytest.mark.exercise("guidance.velocities", weight=weight)
+
+
+def sample(weight=1):
+    return pytest.mark.exercise("guidance.sample", weight=weight)
+
+
+def classifier_velocity(weight=1):
+    return pytest.mark.exercise("guidance.classifier_velocity", weight=weight)
+
+
+def whole(generator, low, high):
+    return int(torch.randint(low, high, (1,), generator=generator))
+
+
+def uniform(generator, low, high):
+    return low + (high - low) * float(torch.rand(1, generator=generator, dtype=torch.float64))
+
+
+def normal(generator, *shape):
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def three_classes(generator):
+    """Class y is N(mean_y, std² I), each as likely: the mixture, its means and its std."""
+    means = 1.5 * normal(generator, 3, 2)
+    std = uniform(generator, 0.4, 0.7)
+    return GaussianMixture.isotropic(means, std, labels=torch.arange(3)), means, std
+
+
+def exact(truth, null):
+    """The exact model of a mixture; of labels that it does not know it takes the first."""
+
+    def model(x_t, t, y):
+        known = torch.where(torch.isin(y, truth.classes), y, truth.classes[0])
+        v_y, v_null = truth.velocity(x_t, t, known), truth.velocity(x_t, t)
+        return torch.where((y == null)[:, None], v_null, v_y)
+
+    return fields.Recorder(lambda x, t, y: model(x.double(), t.flatten(), y).to(x.dtype))
+
+
+# --- guidance.drop_condition --------------------------------------------------------------------
+
+
+def dropped(student, generator, y, p, null):
+    kept = student.guidance.drop_condition(y, p, null, generator)
+    return expect.tensor(kept, y.shape, "the conditions")
+
+
+@drop_condition(2)
+def test_how_many_are_forgotten(student, generator):
+    """a share p of the labels becomes ∅, the others stay"""
+    p, null, n = uniform(generator, 0.05, 0.6), whole(generator, 10, 99), 20_000
+    y = torch.randint(0, 10, (n,), generator=generator)
+    kept = dropped(student, generator, y, p, null)
+    expect.true(bool(((kept == y) | (kept == null)).all()), "a label became neither it nor ∅")
+    share = float((kept == null).double().mean())
+    far = 6 * math.sqrt(p * (1 - p) / n)
+    expect.true(abs(share - p) < far, "another share than p is forgotten", share, f"{p:.3f}")
+
+
+@drop_condition(2)
+def test_coins_know_nothing_of_each_other(student, generator):
+    """each example has its own coin, whatever its label or its neighbours'"""
+    p, n = uniform(generator, 0.3, 0.6), 20_000
+    y = torch.randint(0, 4, (n,), generator=generator)
+    gone = (dropped(student, generator, y, p, 7) == 7).double()
+    expect.true(0 < float(gone.mean()) < 1, "all or none are forgotten at once")
+    for label in range(4):
+        mine = gone[y == label]
+        far = 6 * math.sqrt(p * (1 - p) / len(mine))
+        says = "some labels are forgotten more often than others"
+        expect.true(abs(float(mine.mean()) - p) < far, says)
+    both = float((gone[1:] * gone[:-1]).mean())
+    expect.true(abs(both - p * p) < 6 * p / math.sqrt(n), "neighbours share a coin")
+
+
+@drop_condition(2)
+def test_a_text_and_its_null(student, generator):
+    """a condition of several numbers is kept or forgotten as a whole, by one coin"""
+    n, p = 3000, uniform(generator, 0.2, 0.5)
+    y, null = 1 + normal(generator, n, 2, 3), normal(generator, 2, 3)
+    kept = dropped(student, generator, y, p, null)
+    gone = (kept == null).flatten(1).all(1)
+    whole_ones = (kept == y).flatten(1).all(1)
+    expect.true(bool((gone | whole_ones).all()), "some texts are forgotten in part")
+    far = 6 * math.sqrt(p * (1 - p) / n)
+    expect.true(abs(float(gone.double().mean()) - p) < far, "another share than p is forgotten")
+
+
+@drop_condition()
+def test_the_ends(student, generator):
+    """p = 0 and p = 1 leave nothing to chance"""
+    y = torch.randint(0, 10, (5000,), generator=generator)
+    null = whole(generator, 10, 99)
+    expect.close(dropped(student, generator, y, 0.0, null), y, "p = 0 forgot a label")
+    always = dropped(student, generator, y, 1.0, null)
+    expect.close(always, torch.full((5000,), null), "p = 1 kept a label")
+
+
+@drop_condition()
+def test_the_generator_decides(student, generator):
+    """the same generator forgets the same labels; its next coins are others"""
+    y, state = torch.randint(0, 10, (500,), generator=generator), generator.get_state()
+    one = dropped(student, generator, y, 0.5, 10)
+    torch.rand(3)
+    generator.set_state(state)
+    two = dropped(student, generator, y, 0.5, 10)
+    expect.close(two, one, "a seed does not repeat the coins")
+    expect.true(bool((one == 10).any()) and bool((one != 10).any()), "all or none forgotten")
+    generator.manual_seed(whole(generator, 0, 2**31))
+    other = dropped(student, generator, y, 0.5, 10)
+    expect.true(bool((other != one).any()), "another seed throws the same coins")
+
+
+# --- guidance.guided_velocity -------------------------------------------------------------------
+
+
+@guided_velocity(3)
+def test_the_guided_field_of_a_mixture(student, generator):
+    """on a mixture it is the exact (1 + w) v_y − w v_∅, to float64 rounding"""
+    truth, _, _ = three_classes(generator)
+    x, t = 2 * normal(generator, 40, 2), torch.rand(40, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 3, (40,), generator=generator)
+    w = uniform(generator, 0.5, 6)
+    v_y, v_null = truth.velocity(x, t, y), truth.velocity(x, t)
+    v = student.guidance.guided_velocity(v_y, v_null, w)
+    expect.close(v, v_y + w * (v_y - v_null), "the guided field", atol=1e-12, rtol=1e-12)
+
+
+@guided_velocity(2)
+def test_both_ends_of_the_line(student, generator):
+    """w = 0 is v_y, w = −1 is v_∅"""
+    v_y, v_null = normal(generator, 6, 3), normal(generator, 6, 3)
+    at_0 = student.guidance.guided_velocity(v_y, v_null, 0.0)
+    expect.close(at_0, v_y, "w = 0 must be conditional", atol=1e-12, rtol=1e-12)
+    at_1 = student.guidance.guided_velocity(v_y, v_null, -1.0)
+    expect.close(at_1, v_null, "w = −1 must be unconditional", atol=1e-12, rtol=1e-12)
+
+
+@guided_velocity(2)
+def test_it_is_a_line_in_w(student, generator):
+    """in w it is a straight line, between 0 and 1 too"""
+    v_y, v_null = normal(generator, 3, 4, 2, 2), normal(generator, 3, 4, 2, 2)
+
+    def at(w):
+        v = student.guidance.guided_velocity(v_y, v_null, w)
+        return expect.tensor(v, v_y.shape, "v_cfg")
+
+    low, high = at(0.25), at(4.25)
+    w = uniform(generator, 0.3, 4)
+    part = (w - 0.25) / 4
+    expect.close(at(w), (1 - part) * low + part * high, "not a line in w", atol=1e-9)
+    moved = float((high - low).square().mean().sqrt())
+    want = float((4 * (v_y - v_null)).square().mean().sqrt())
+    expect.close(moved, want, "guidance moves v too little or too much", rtol=1e-6)
+
+
+@guided_velocity()
+def test_every_channel_alike(student, generator):
+    """all channels are guided, of latents with more of them too"""
+    C = whole(generator, 5, 17)
+    v_y, v_null = normal(generator, 2, C, 3, 3), normal(generator, 2, C, 3, 3)
+    v = student.guidance.guided_velocity(v_y, v_null, 1.5)
+    v = expect.tensor(v, v_y.shape, "v_cfg")
+    for c in range(C):
+        says = f"channel {c + 1} of {C} is not guided"
+        expect.close(v[:, c], 2.5 * v_y[:, c] - 1.5 * v_null[:, c], says, atol=1e-9)
+
+
+@guided_velocity(2)
+def test_weights_one_by_one(student, generator):
+    """a weight for each example, also where there are as many as columns"""
+    n = 4
+    w = 5 * torch.rand(n, generator=generator, dtype=torch.float64)
+    for shape in ((n, n), (n, 3, n, n)):
+        v_y, v_null = normal(generator, *shape), normal(generator, *shape)
+        v = student.guidance.guided_velocity(v_y, v_null, w)
+        v = expect.tensor(v, shape, "v_cfg")
+        for i in range(n):
+            want = v_y[i] + w[i] * (v_y[i] - v_null[i])
+            expect.close(v[i], want, "w[i] is the weight of row i", atol=1e-9)
+
+
+# --- guidance.velocities ------------------------------------------------------------------------
+
+
+@velocities(3)
+def test_both_fields_of_a_mixture(student, generator):
+    """on a mixture they are the exact conditional and unconditional velocity"""
+    truth, _, _ = three_classes(generator)
+    null, n = whole(generator, 3, 99), 12
+    x, t = 2 * normal(generator, n, 2), torch.rand(n, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 3, (n,), generator=generator)
+    found = student.guidance.velocities(exact(truth, null), x, t, y, null)
+    v_y, v_null = expect.unpack(found, ["v_y", "v_null"])
+    expect.close(v_y, truth.velocity(x, t, y), "v_y is not E[v | x_t, y]", atol=1e-9)
+    expect.close(v_null, truth.velocity(x, t), "v_∅ is not E[v | x_t]", atol=1e-9)
+
+
+@velocities(2)
+def test_a_single_call(student, generator):
+    """one call with every example twice, its level and its condition with it"""
+    n, null = whole(generator, 3, 9), whole(generator, 5, 99)
+    x, t = normal(generator, n, 1, 2, 2), torch.rand(n, generator=generator)
+    y = torch.randint(0, 5, (n,), generator=generator)
+    model = fields.by_label()
+    student.guidance.velocities(model, x, t, y, null)
+    calls = len(model.inputs)
+    expect.true(calls == 1, "the model must be called once", calls, 1)
+    expect.tensor(model.inputs[0], (2 * n, 1, 2, 2), "x_t")
+    expect.tensor(model.times[0], (2 * n,), "t")
+    levels = torch.as_tensor(model.times[0]).double()
+    conditions = expect.tensor(torch.as_tensor(model.conditions[0]), (2 * n,), "y").double()
+    seen = torch.cat([model.inputs[0].flatten(1), levels[:, None], conditions[:, None]], 1)
+    want = [
+        torch.cat([x.flatten(1), t.double()[:, None], k.double()[:, None]], 1)
+        for k in (y, torch.full((n,), null))
+    ]
+    off = torch.cdist(torch.cat(want), seen).amin(1)  # in any order
+    expect.close(off, torch.zeros(2 * n), "an example is not asked both ways", atol=1e-5)
+
+
+@velocities(2)
+def test_texts(student, generator):
+    """conditions of several numbers, and a null of several numbers"""
+    n = whole(generator, 3, 7)
+    x, y, null = normal(generator, n, 2), normal(generator, n, 3, 2), normal(generator, 3, 2)
+    model = fields.Recorder(lambda x, t, y: x * t + (y * y).sum(1))
+    t = torch.rand(n, generator=generator, dtype=torch.float64)
+    found = student.guidance.velocities(model, x, t, y, null)
+    v_y, v_null = expect.unpack(found, ["v_y", "v_null"])
+    at = x * t[:, None]
+    expect.close(v_y, at + (y * y).sum(1), "the texts went astray", atol=1e-9)
+    expect.close(v_null, at + (null * null).sum(0), "the null text went astray", atol=1e-9)
+
+
+# --- guidance.sample ----------------------------------------------------------------------------
+
+
+def walked(truth, z, y, times, weights):
+    """Guided Euler steps on a mixture: from times[i] to the next with weights[i]."""
+    x = z
+    for i, w in enumerate(weights):
+        t = times[i]
+        v_y, v_null = truth.velocity(x, t, y), truth.velocity(x, t)
+        x = x - (times[i] - times[i + 1]) * ((1 + w) * v_y - w * v_null)
+    return x
+
+
+@sample(3)
+def test_guided_steps_on_a_mixture(student, generator):
+    """the samples are those of Euler's steps along the exact guided field"""
+    truth, _, _ = three_classes(generator)
+    null, steps, w = whole(generator, 3, 99), whole(generator, 4, 9), uniform(generator, 0.5, 4)
+    z, y = normal(generator, 15, 2), torch.randint(0, 3, (15,), generator=generator)
+    x = student.guidance.sample(exact(truth, null), z, steps, y, null, w)
+    want = walked(truth, z, y, [i / steps for i in range(steps, -1, -1)], [w] * steps)
+    expect.close(x, want, "another path than along the guided field", atol=1e-6, rtol=1e-5)
+
+
+@sample(2)
+def test_ends_of_guidance(student, generator):
+    """w = 0 ends in p(x | y), w = −1 in p(x)"""
+    means = torch.tensor([[-3.0, 0.0], [3.0, 1.0]], dtype=torch.float64)
+    truth = GaussianMixture.isotropic(means, 0.4, labels=torch.tensor([0, 1]))
+    n, null = 400, whole(generator, 2, 99)
+    z, y = normal(generator, n, 2), torch.ones(n, dtype=torch.long)
+    x = student.guidance.sample(exact(truth, null), z, 12, y, null, 0.0)
+    x = expect.tensor(x, z.shape).double()
+    says = "with w = 0 samples must be of the class asked for"
+    expect.close(x.mean(0), means[1], says, atol=0.2, rtol=0)
+    expect.close(x.std(0).mean(), 0.4, says, atol=0.1, rtol=0)
+    x = student.guidance.sample(exact(truth, null), z, 12, y, null, -1.0)
+    share = float((expect.tensor(x, z.shape)[:, 0] > 0).double().mean())
+    says = "with w = −1 samples must be of all classes, half of them of each"
+    expect.true(0.3 < share < 0.7, says, share, 0.5)
+
+
+@sample(2)
+def test_the_interval_of_guidance(student, generator):
+    """guided at the levels within the interval, both ends included; elsewhere conditional"""
+    truth, _, _ = three_classes(generator)
+    null, w = whole(generator, 3, 99), uniform(generator, 1, 4)
+    z, y = normal(generator, 8, 2), torch.randint(0, 3, (8,), generator=generator)
+    steps, low, high = 8, whole(generator, 2, 4) / 8, whole(generator, 5, 7) / 8
+    model = exact(truth, null)
+    x = student.guidance.sample(model, z, steps, y, null, w, interval=(low, high))
+    times = [i / steps for i in range(steps, -1, -1)]
+    weights = [w if low <= t <= high else 0.0 for t in times[:-1]]
+    want = walked(truth, z, y, times, weights)
+    expect.close(x, want, "guided elsewhere than in the interval", atol=1e-6, rtol=1e-5)
+    rows, cost = sum(len(x) for x in model.inputs), 8 * sum(1 + (k > 0) for k in weights)
+    expect.true(rows == cost, "examples that the model was asked about", rows, cost)
+
+
+@sample(2)
+def test_levels_and_calls(student, generator):
+    """one call a step, at t = 1, …, 1/T, with every example twice"""
+    steps, n = whole(generator, 3, 12), whole(generator, 2, 6)
+    model, y = fields.by_label(), torch.randint(0, 5, (n,), generator=generator)
+    student.guidance.sample(model, normal(generator, n, 1, 2, 2), steps, y, 5, 1.5)
+    calls = len(model.times)
+    expect.true(calls == steps, "T steps take T calls of the model", calls, steps)
+    want = torch.arange(steps, 0, -1).double() / steps
+    expect.close(model.levels(), want, "the levels asked for", atol=1e-5)
+    for t in model.times:
+        expect.tensor(t, (2 * n,), "t")
+
+
+@sample()
+def test_uneven_levels(student, generator):
+    """on levels of its own each step is as long as the way to the next"""
+    truth, _, _ = three_classes(generator)
+    null, w = whole(generator, 3, 99), uniform(generator, 0.5, 3)
+    z, y = normal(generator, 6, 2), torch.randint(0, 3, (6,), generator=generator)
+    times = torch.rand(6, generator=generator, dtype=torch.float64).sort().values.flip(0)
+    x = student.guidance.sample(exact(truth, null), z, 5, y, null, w, times=times)
+    want = walked(truth, z, y, times.tolist(), [w] * 5)
+    expect.close(x, want, "steps of another length", atol=1e-6, rtol=1e-5)
+
+
+@sample()
+def test_a_weight_for_each_example(student, generator):
+    """examples may have weights of their own, and images their channels and precision"""
+    w = 3 * torch.rand(3, generator=generator, dtype=torch.float64)
+    z, y = normal(generator, 3, 4, 2, 2), torch.tensor([0, 1, 3])
+    model = fields.Recorder(lambda x, t, y: (1.0 + y.to(x.dtype))[:, None, None, None] + 0 * x)
+    x = student.guidance.sample(model, z, 3, y, 4, w)
+    want = z - ((1 + w) * (1 + y) - w * 5)[:, None, None, None]
+    expect.close(x, want, "constant velocities 1 + y and 5", atol=1e-6)
+    expect.true(x.dtype == z.dtype, "the precision changed on the way", x.dtype, z.dtype)
+
+
+# --- guidance.classifier_velocity ---------------------------------------------------------------
+
+
+def by_classifier(student, generator, n):
+    """A mixture, its exact classifier on the student's side, and where to ask."""
+    truth, means, std = three_classes(generator)
+    classifier = student.new("checking.fields.NoisyClassifier", means=means.tolist(), std=std)
+    t = 0.05 + 0.9 * torch.rand(n, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 3, (n,), generator=generator)
+    x_t = (1 - t)[:, None] * truth.sample(n, generator) + t[:, None] * normal(generator, n, 2)
+    return truth, classifier, x_t, t, y
+
+
+@classifier_velocity(4)
+def test_the_exact_classifier_gives_the_guided_field(student, generator):
+    """with the exact classifier of a mixture it is (1 + w) v_y − w v_∅"""
+    truth, classifier, x_t, t, y = by_classifier(student, generator, 25)
+    w = uniform(generator, 0.5, 4)
+    v_y, v_null = truth.velocity(x_t, t, y), truth.velocity(x_t, t)
+    v = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, w)
+    expect.close(v, (1 + w) * v_y - w * v_null, "Bayes' rule does not hold", atol=1e-6)
+
+
+@classifier_velocity(2)
+def test_w_0_is_conditional(student, generator):
+    """w = 0 gives E[v | x_t, y], w = −1 leaves E[v | x_t]"""
+    truth, classifier, x_t, t, y = by_classifier(student, generator, 10)
+    v_null = truth.velocity(x_t, t)
+    v = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, 0.0)
+    expect.close(v, truth.velocity(x_t, t, y), "w = 0 must be conditional", atol=1e-6)
+    v = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, -1.0)
+    expect.close(v, v_null, "w = −1 must be unconditional", atol=1e-9)
+
+
+@classifier_velocity(2)
+def test_each_example_by_itself(student, generator):
+    """an example's velocity is the same in every batch"""
+    truth, classifier, x_t, t, y = by_classifier(student, generator, 9)
+    v_null = truth.velocity(x_t, t)
+    together = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, 1.0)
+    together = expect.tensor(together, x_t.shape, "v")
+    expect.true(float((together - v_null).abs().max()) > 1e-4, "the classifier has no say")
+    for i in (0, 4, 8):
+        one = slice(i, i + 1)
+        args = (v_null[one], classifier, x_t[one], t[one], y[one])
+        alone = student.guidance.classifier_velocity(*args, 1.0)
+        expect.close(alone, together[one], "the others in the batch change it", atol=1e-9)
+
+
+@classifier_velocity(2)
+def test_the_way_it_grows_with_t(student, generator):
+    """what the classifier adds grows as t / (1 − t) for the same slope"""
+    truth, classifier, x_t, t, y = by_classifier(student, generator, 6)
+    x, v_null = x_t[:1].expand(6, 2), torch.zeros(6, 2, dtype=torch.float64)
+    y = y[:1].expand(6)
+    v = student.guidance.classifier_velocity(v_null, classifier, x, t, y, 0.0)
+    v = expect.tensor(v, (6, 2), "v")
+    slope = (truth.velocity(x, t) - truth.velocity(x, t, y)) * ((1 - t) / t)[:, None]
+    says = "for t near 0 too much, or for t near 1 too little is added"
+    expect.close(v, -(t / (1 - t))[:, None] * slope, says, atol=1e-6)
+    at_0 = student.guidance.classifier_velocity(v_null, classifier, x, 0 * t, y, 2.0)
+    expect.close(at_0, v_null, "at t = 0 nothing may be added", atol=1e-9)
+
+
+@classifier_velocity()
+def test_inside_a_sampler(student, generator):
+    """it works where gradients are off, as in a sampler"""
+    truth, classifier, x_t, t, y = by_classifier(student, generator, 5)
+    function = student.the("guidance.classifier_velocity")
+    sampler = student.new("checking.fields.WithoutGradients", function)
+    v = sampler(truth.velocity(x_t, t), classifier, x_t, t, y, 0.0)
+    says = "not E[v | x_t, y] where gradients are off"
+    expect.close(v, truth.velocity(x_t, t, y), says, atol=1e-6)

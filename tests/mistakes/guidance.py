@@ -1,0 +1,589 @@
+"""Typical wrong answers to chapter 05, each with the sentence that explains it."""
+
+from itertools import pairwise
+
+import torch
+
+from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.flow import levels_of
+from cs231n_gen.guidance import guided_velocity, velocities
+
+
+def column(t, x):
+    return t.reshape(-1, *[1] * (x.dim() - 1)) if isinstance(t, torch.Tensor) and t.dim() else t
+
+
+def like(null, y):
+    return torch.as_tensor(null, dtype=y.dtype).expand_as(y)
+
+
+def coins(y, p, generator):
+    return torch.rand(len(y), generator=generator) < p
+
+
+# --- guidance.drop_condition --------------------------------------------------------------------
+
+
+@mistake(
+    "guidance.drop_condition",
+    "One coin decides for the whole batch: it is forgotten or kept as one. Each example has a coin "
+    "of its own.",
+)
+def one_coin_for_all(y, p, null, generator=None):
+    forgotten = torch.rand(1, generator=generator) < p
+    return torch.where(forgotten, like(null, y), y)
+
+
+@mistake(
+    "guidance.drop_condition",
+    "You keep conditions with probability p and forget the rest. p says how often one is "
+    "forgotten, usually rarely.",
+)
+def kept_with_p(y, p, null, generator=None):
+    gone = column(~coins(y, p, generator), y)
+    return torch.where(gone, like(null, y), y)
+
+
+@mistake(
+    "guidance.drop_condition",
+    "The null condition is written into your code, as label 0. It is an argument: ∅ must be a "
+    "label that no class has.",
+)
+def null_is_class_0(y, p, null, generator=None):
+    gone = column(coins(y, p, generator), y)
+    return torch.where(gone, torch.zeros_like(y), y)
+
+
+@mistake(
+    "guidance.drop_condition",
+    "The null condition is written into your code, as in DiT's 1000. It is an argument: which "
+    "label is free depends on the data.",
+)
+def null_is_1000(y, p, null, generator=None):
+    gone = column(coins(y, p, generator), y)
+    return torch.where(gone, torch.full_like(y, 1000), y)
+
+
+@mistake(
+    "guidance.drop_condition",
+    "Each number of a condition has its own coin, so a text is forgotten in parts. One coin for "
+    "each example.",
+)
+def numbers_dropped_independently(y, p, null, generator=None):
+    return torch.where(torch.rand(y.shape, generator=generator) < p, like(null, y), y)
+
+
+@mistake(
+    "guidance.drop_condition",
+    "The first p · batch examples are forgotten, always the same. Throw a coin for each example.",
+)
+def the_first_ones(y, p, null, generator=None):
+    gone = column(torch.arange(len(y)) < p * len(y), y)
+    return torch.where(gone, like(null, y), y)
+
+
+@mistake(
+    "guidance.drop_condition",
+    "Your coins do not come from `generator`: a run cannot be repeated. Pass it on to torch.rand.",
+)
+def own_coins(y, p, null, generator=None):
+    gone = column(torch.rand(len(y)) < p, y)
+    return torch.where(gone, like(null, y), y)
+
+
+@mistake("guidance.drop_condition", "Some labels are never forgotten.", public=False)
+def never_class_3(y, p, null, generator=None):
+    gone = column(coins(y, p, generator), y) & (y != 3)
+    return torch.where(gone, like(null, y), y)
+
+
+@mistake("guidance.drop_condition", "Neighbours share a coin.", public=False)
+def in_pairs(y, p, null, generator=None):
+    n = (len(y) + 1) // 2
+    gone = (torch.rand(n, generator=generator) < p).repeat_interleave(2)[: len(y)]
+    return torch.where(column(gone, y), like(null, y), y)
+
+
+@mistake("guidance.drop_condition", "With p = 1 the last example is kept.", public=False)
+def exactly_so_many(y, p, null, generator=None):
+    order = torch.randperm(len(y), generator=generator)
+    gone = torch.zeros(len(y), dtype=torch.bool)
+    gone[order[: min(int(p * len(y)), len(y) - 1)]] = True
+    return torch.where(column(gone, y), like(null, y), y)
+
+
+# --- guidance.guided_velocity -------------------------------------------------------------------
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "This is v_∅ + w (v_y − v_∅), diffusers' scale s in place of w. The lecture's w = 0 is "
+    "conditional: s = 1 + w.",
+)
+def scale_of_diffusers(v_y, v_null, w):
+    return v_null + column(w, v_y) * (v_y - v_null)
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "Guidance is switched off unless w > 1, as pipelines with the other scale do. Here any w but 0 "
+    "guides.",
+)
+def gate_at_1(v_y, v_null, w):
+    w = column(torch.as_tensor(w, dtype=v_y.dtype), v_y)
+    return torch.where(w > 1, (1 + w) * v_y - w * v_null, v_y)
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "The two velocities are exchanged: this goes away from the condition. v_y has 1 + w, v_∅ has "
+    "−w.",
+)
+def the_wrong_way(v_y, v_null, w):
+    w = column(w, v_y)
+    return (1 + w) * v_null - w * v_y
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "Your weights (1 + w) and +w sum to 1 + 2 w. Where y changes nothing, guidance must change "
+    "nothing: subtract w v_∅.",
+)
+def sum_of_both(v_y, v_null, w):
+    w = column(w, v_y)
+    return (1 + w) * v_y + w * v_null
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "v_y has the weight w instead of 1 + w. With w = 0 all that is left is nothing.",
+)
+def without_the_1(v_y, v_null, w):
+    w = column(w, v_y)
+    return w * v_y - w * v_null
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "Only the first three channels are guided, as for RGB. A latent has four and more: guide every "
+    "channel.",
+)
+def three_channels(v_y, v_null, w):
+    w = column(w, v_y)
+    v = v_y.clone()
+    v[:, :3] = v_y[:, :3] + w * (v_y[:, :3] - v_null[:, :3])
+    return v
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "w is multiplied as it came: its (batch,) numbers line up with the last axis, not with the "
+    "examples. Reshape it to (batch, 1, …, 1).",
+)
+def weight_along_the_last_axis(v_y, v_null, w):
+    return (1 + w) * v_y - w * v_null
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "This is the mean of v_y and v_∅ with weights that stay between 0 and 1. Guidance goes beyond "
+    "v_y.",
+)
+def between_the_two(v_y, v_null, w):
+    w = column(torch.as_tensor(w, dtype=v_y.dtype), v_y)
+    return ((1 + w) * v_y + w * v_null) / (1 + 2 * w)
+
+
+@mistake("guidance.guided_velocity", "The velocity is rounded to 16 bits.", public=False)
+def in_half_precision(v_y, v_null, w):
+    w = column(w, v_y)
+    return ((1 + w) * v_y - w * v_null).half().to(v_y.dtype)
+
+
+@mistake("guidance.guided_velocity", "At most so much guidance.", public=False)
+def clamped(v_y, v_null, w):
+    w = column(torch.as_tensor(w, dtype=v_y.dtype).clamp(max=4), v_y)
+    return (1 + w) * v_y - w * v_null
+
+
+@mistake("guidance.guided_velocity", "Channels beyond the fourth are left out.", public=False)
+def four_channels(v_y, v_null, w):
+    w = column(w, v_y)
+    v = v_y.clone()
+    v[:, :4] = v_y[:, :4] + w * (v_y[:, :4] - v_null[:, :4])
+    return v
+
+
+# --- guidance.velocities ------------------------------------------------------------------------
+
+
+@mistake(
+    "guidance.velocities",
+    "Two calls of the model, one after the other: right, but slow. Put both into one batch with "
+    "torch.cat.",
+)
+def two_calls(model, x_t, t, y, null):
+    return model(x_t, t, y), model(x_t, t, like(null, y))
+
+
+@mistake(
+    "guidance.velocities",
+    "The halves come back in the other order: first v_y, then v_∅.",
+)
+def halves_exchanged(model, x_t, t, y, null):
+    both = torch.cat([like(null, y), y])
+    v = model(torch.cat([x_t, x_t]), torch.cat([t, t]), both)
+    return v.chunk(2)
+
+
+@mistake(
+    "guidance.velocities",
+    "Examples and conditions are out of step: repeat_interleave puts an example's copies side by "
+    "side, while chunk cuts the batch in halves.",
+)
+def interleaved(model, x_t, t, y, null):
+    twice = x_t.repeat_interleave(2, 0), t.repeat_interleave(2)
+    return model(*twice, torch.cat([y, like(null, y)])).chunk(2)
+
+
+@mistake(
+    "guidance.velocities",
+    "Both halves are asked with y: then guidance changes nothing. The second half has the null "
+    "condition.",
+)
+def condition_in_both(model, x_t, t, y, null):
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, y])).chunk(2)
+
+
+@mistake(
+    "guidance.velocities",
+    "The null condition is written into your code, as 0: ask with the one that was given.",
+)
+def null_of_zeros(model, x_t, t, y, null):
+    both = torch.cat([y, torch.zeros_like(y)])
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+
+
+@mistake(
+    "guidance.velocities",
+    "The batch is split into pairs of rows: v[::2] and v[1::2] belong to copies side by side. "
+    "torch.cat puts one batch after the other: v.chunk(2).",
+)
+def every_other_row(model, x_t, t, y, null):
+    v = model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, like(null, y)]))
+    return v[::2], v[1::2]
+
+
+@mistake(
+    "guidance.velocities",
+    "The second half is asked at the first example's level. Each example keeps its own t, twice.",
+)
+def one_level_for_the_second_half(model, x_t, t, y, null):
+    levels = torch.cat([t, t[:1].expand_as(t)])
+    return model(torch.cat([x_t, x_t]), levels, torch.cat([y, like(null, y)])).chunk(2)
+
+
+@mistake("guidance.velocities", "Only the first number of a null text is used.", public=False)
+def first_number_of_null(model, x_t, t, y, null):
+    null = torch.as_tensor(null, dtype=y.dtype).flatten()[0]
+    both = torch.cat([y, like(null, y)])
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+
+
+# --- guidance.sample ----------------------------------------------------------------------------
+
+
+def walk(model, z, steps, y, null, w, interval, times, change=None):
+    """The reference, but for what `change` says of a step: (x, level, t, t_next, guided) → x."""
+    x = z
+    for t, t_next in pairwise(levels_of(steps, times)):
+        level = torch.full((len(x),), t, dtype=x.dtype)
+        guided = interval[0] <= t <= interval[1]
+        x = change(x, level, t, t_next, guided)
+    return x
+
+
+def guide(model, x, level, y, null, w):
+    return guided_velocity(*velocities(model, x, level, y, null), w)
+
+
+@mistake(
+    "guidance.sample",
+    "You add the velocity. It points toward the noise: x ← x − v_cfg / T.",
+)
+@torch.no_grad()
+def along_v(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return x + (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake(
+    "guidance.sample",
+    "The interval is not looked at: every step is guided. Outside it take a step along "
+    "model(x, t, y).",
+)
+@torch.no_grad()
+def always_guided(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        return x - (t - t_next) * guide(model, x, level, y, null, w)
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake(
+    "guidance.sample",
+    "Inside the interval you leave guidance out, and outside you guide: the other way round.",
+)
+@torch.no_grad()
+def guided_outside(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = model(x, level, y) if guided else guide(model, x, level, y, null, w)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake(
+    "guidance.sample",
+    "Outside the interval your step is unconditional, along v_∅. Without guidance it is along v_y.",
+)
+@torch.no_grad()
+def unconditional_outside(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, like(null, y))
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake(
+    "guidance.sample",
+    "Outside the interval the model is still asked both ways, with w = 0. The result is right, but "
+    "the cost is what the interval was to save: one call on the batch itself.",
+)
+@torch.no_grad()
+def nothing_saved(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        return x - (t - t_next) * guide(model, x, level, y, null, w if guided else 0.0)
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake(
+    "guidance.sample",
+    "Both velocities are taken at z. Each step asks about the x that it has reached.",
+)
+@torch.no_grad()
+def always_at_z(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, z, level, y, null, w) if guided else model(z, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake(
+    "guidance.sample",
+    "Two samplers side by side, one with y and one without, whose ends are mixed at last. Guidance "
+    "mixes the velocities in every step, at the same x.",
+)
+@torch.no_grad()
+def samples_mixed_at_the_end(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    x_y, x_null = z, z
+    for t, t_next in pairwise(levels_of(steps, times)):
+        level = torch.full((len(z),), t, dtype=z.dtype)
+        both = torch.cat([y, like(null, y)])
+        v = model(torch.cat([x_y, x_null]), torch.cat([level, level]), both)
+        v_y, v_null = v.chunk(2)
+        x_y, x_null = x_y - (t - t_next) * v_y, x_null - (t - t_next) * v_null
+    return guided_velocity(x_y, x_null, w)
+
+
+@mistake(
+    "guidance.sample",
+    "`times` are not looked at: when they are given, walk from one to the next of them.",
+)
+@torch.no_grad()
+def even_levels_only(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, None, change)
+
+
+@mistake(
+    "guidance.sample",
+    "T + 1 updates: the one at t = 0 overshoots the data by a step. Stop after t = 1/T.",
+)
+@torch.no_grad()
+def one_update_too_many(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    levels = levels_of(steps, times)
+    x = z
+    for t, t_next in pairwise([*levels, 2 * levels[-1] - levels[-2]]):
+        level = torch.full((len(x),), t, dtype=x.dtype)
+        x = x - (t - t_next) * guide(model, x, level, y, null, w)
+    return x
+
+
+@mistake(
+    "guidance.sample",
+    "w = 0 everywhere: v_cfg is never taken. Use guided_velocity with the weight that was given.",
+)
+@torch.no_grad()
+def only_conditional(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, 0.0) if guided else model(x, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake("guidance.sample", "The ends of the interval are left out.", public=False)
+@torch.no_grad()
+def ends_left_out(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        inside = interval[0] < t < interval[1] or interval == (0.0, 1.0)
+        v = guide(model, x, level, y, null, w) if inside else model(x, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake("guidance.sample", "Samples always have 32 bits.", public=False)
+@torch.no_grad()
+def always_single_precision(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return (x - (t - t_next) * v).float()
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake("guidance.sample", "All examples get the weight of the first.", public=False)
+@torch.no_grad()
+def weight_of_the_first(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    w = w[0] if isinstance(w, torch.Tensor) and w.dim() else w
+
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+# --- guidance.classifier_velocity ---------------------------------------------------------------
+
+
+def slope(score, classifier, x_t, t, y):
+    """The gradient in x_t of what `score` makes of the logits and y."""
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(score(classifier(x, t), y), x)
+    return gradient
+
+
+def log_p(logits, y):
+    return logits.log_softmax(1).gather(1, y[:, None]).sum()
+
+
+def added(v_null, factor, gradient):
+    return v_null.detach() - column(factor, v_null) * gradient
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "This is the gradient of the logit of y. log p(y | x_t) is the logit less the logsumexp of "
+    "all: log_softmax first.",
+)
+def gradient_of_the_logit(v_null, classifier, x_t, t, y, w):
+    g = slope(lambda l, y: l.gather(1, y[:, None]).sum(), classifier, x_t, t, y)
+    return added(v_null, (1 + w) * t / (1 - t), g)
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "This is the gradient of p(y | x_t). Bayes' rule has that of its logarithm: log_softmax "
+    "instead of softmax.",
+)
+def gradient_of_p(v_null, classifier, x_t, t, y, w):
+    g = slope(lambda l, y: l.softmax(1).gather(1, y[:, None]).sum(), classifier, x_t, t, y)
+    return added(v_null, (1 + w) * t / (1 - t), g)
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "The gradient is added. The velocity points toward the noise, log p(y | x_t) rises toward the "
+    "class: subtract it.",
+)
+def gradient_added(v_null, classifier, x_t, t, y, w):
+    return added(v_null, -(1 + w) * t / (1 - t), slope(log_p, classifier, x_t, t, y))
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "The gradient enters as it is. The score of x_t counts t / (1 − t) times in a velocity.",
+)
+def factor_left_out(v_null, classifier, x_t, t, y, w):
+    return added(v_null, (1 + w) * torch.ones_like(t), slope(log_p, classifier, x_t, t, y))
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "Your factor is (1 − t) / t. It is t / (1 − t): nothing at the data, much at the noise.",
+)
+def factor_inverted(v_null, classifier, x_t, t, y, w):
+    factor = (1 + w) * (1 - t) / t.clamp_min(1e-3)
+    return added(v_null, factor, slope(log_p, classifier, x_t, t, y))
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "The gradient has the weight w. From v_∅ it takes 1 + w: with w = 0 the result is conditional.",
+)
+def weight_w(v_null, classifier, x_t, t, y, w):
+    return added(v_null, w * t / (1 - t), slope(log_p, classifier, x_t, t, y))
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "You take the gradient of the batch's mean, so each example's is divided by the batch. Sum "
+    "instead: then every row has its own gradient.",
+)
+def gradient_of_the_mean(v_null, classifier, x_t, t, y, w):
+    g = slope(lambda l, y: log_p(l, y) / len(y), classifier, x_t, t, y)
+    return added(v_null, (1 + w) * t / (1 - t), g)
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "The factor is t, without the 1 / (1 − t).",
+)
+def factor_t(v_null, classifier, x_t, t, y, w):
+    return added(v_null, (1 + w) * t, slope(log_p, classifier, x_t, t, y))
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "There is no graph inside a sampler, which runs under torch.no_grad(): put the gradient under "
+    "torch.enable_grad().",
+)
+def without_enable_grad(v_null, classifier, x_t, t, y, w):
+    x = x_t.detach().requires_grad_()
+    (g,) = torch.autograd.grad(log_p(classifier(x, t), y), x)
+    return added(v_null, (1 + w) * t / (1 - t), g)
+
+
+@mistake("guidance.classifier_velocity", "The first example's class for all.", public=False)
+def class_of_the_first(v_null, classifier, x_t, t, y, w):
+    g = slope(log_p, classifier, x_t, t, y[:1].expand_as(y))
+    return added(v_null, (1 + w) * t / (1 - t), g)
+
+
+@mistake("guidance.classifier_velocity", "The slope is cut where it is steep.", public=False)
+def slope_clipped(v_null, classifier, x_t, t, y, w):
+    g = slope(log_p, classifier, x_t, t, y).clamp(-0.3, 0.3)
+    return added(v_null, (1 + w) * t / (1 - t), g)
