@@ -398,21 +398,31 @@ def test_two_exercises_cannot_live_off_each_others_reference():
     with_tests([HIDDEN], use)
 
 
-def test_nets_are_graded_in_the_jail_too():
-    """Chapter 03's exercises are classes: with the reference, and with one line of it wrong."""
-    text = (ROOT / "cs231n_gen" / "gan_nets.py").read_text("utf-8")
-    wrong = text.replace("nn.LeakyReLU(0.2)", "nn.LeakyReLU()", 1)
-    ids = [e.id for e in in_order() if e.module == "gan_nets"]
+ONE_LINE_WRONG = {  # of a chapter's module: the exercise that loses points, and none after it
+    "gan_nets": ("nn.LeakyReLU(0.2)", "nn.LeakyReLU()", "gan_nets.Discriminator"),
+    "guidance": ("x_t.detach()", "x_t.abs().detach()", "guidance.classifier_velocity"),
+    "schedules": ("math.sqrt(m / n)", "m / n", "schedules.resolution_alpha"),
+}
+
+
+@pytest.mark.parametrize("module", ONE_LINE_WRONG)
+def test_chapters_are_graded_in_the_jail_too(module):
+    """Classes, a student's own classifier, callbacks: the reference, and one line of it wrong."""
+    right, changed, exercise = ONE_LINE_WRONG[module]
+    text = (ROOT / "cs231n_gen" / f"{module}.py").read_text("utf-8")
+    assert right in text
+    wrong = text.replace(right, changed, 1)
+    ids = [e.id for e in in_order() if e.module == module]
     lost = {}
 
     def use(suite):
         examiner = Examiner(suite, LIMITS)
         for kind, one in (("right", text), ("wrong", wrong)):
-            own = Submission({"cs231n_gen/gan_nets.py": one})
-            for exercise, examined in examiner.examine(own, ids, SEED):
-                lost[kind, exercise] = [t for t, s in verdicts(examined.results) if s != "passed"]
+            own = Submission({f"cs231n_gen/{module}.py": one})
+            for name, examined in examiner.examine(own, ids, SEED):
+                lost[kind, name] = [t for t, s in verdicts(examined.results) if s != "passed"]
         examiner.close()
 
     with_tests([HIDDEN], use)
-    assert len(ids) == 6
-    assert [k for k, tests in lost.items() if tests] == [("wrong", "gan_nets.Discriminator")]
+    assert len(ids) >= 5
+    assert [k for k, tests in lost.items() if tests] == [("wrong", exercise)]
