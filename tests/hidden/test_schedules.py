@@ -1,0 +1,490 @@
+"""Hidden graders of chapter 06: held to theory first (posteriors of finite data and of mixtures,
+identities of densities and shifts, what averaging pixels does to noise)."""
+
+import math
+
+import pytest
+import torch
+
+from cs231n_gen.checking import expect
+from cs231n_gen.truth import FiniteData, GaussianMixture
+
+
+def optimal_velocity(weight=1):
+    return pytest.mark.exercise("schedules.optimal_velocity", weight=weight)
+
+
+def loss_floor(weight=1):
+    return pytest.mark.exercise("schedules.loss_floor", weight=weight)
+
+
+def logit_normal(weight=1):
+    return pytest.mark.exercise("schedules.logit_normal", weight=weight)
+
+
+def logit_normal_density(weight=1):
+    return pytest.mark.exercise("schedules.logit_normal_density", weight=weight)
+
+
+def shift(weight=1):
+    return pytest.mark.exercise("schedules.shift", weight=weight)
+
+
+def resolution_alpha(weight=1):
+    return pytest.mark.exercise("schedules.resolution_alpha", weight=weight)
+
+
+def whole(generator, low, high):
+    return int(torch.randint(low, high + 1, (), generator=generator))
+
+
+def number(generator, low, high):
+    return float(low + (high - low) * torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def uniform(generator, n, low, high):
+    return low + (high - low) * torch.rand(n, generator=generator, dtype=torch.float64)
+
+
+def normal(generator, *shape, dtype=torch.float64):
+    return torch.randn(shape, generator=generator, dtype=dtype)
+
+
+def noisy(x, z, t):
+    """x_t for a level an example."""
+    t = t.reshape(-1, *[1] * (x.dim() - 1))
+    return x + t * (z - x)
+
+
+def chosen(generator, data, n):
+    """n members of the data."""
+    return data[torch.randint(len(data), (n,), generator=generator)]
+
+
+def mixture(generator):
+    """Two overlapping Gaussians in the plane."""
+    means = 1.5 * normal(generator, 2, 2)
+    root = 0.6 * normal(generator, 2, 2, 2)
+    covs = root @ root.mT + 0.3 * torch.eye(2, dtype=torch.float64)
+    return GaussianMixture(torch.ones(2), means, covs)
+
+
+# --- schedules.optimal_velocity -----------------------------------------------------------------
+
+
+@optimal_velocity(3)
+@pytest.mark.parametrize("shape", [(3,), (1, 4, 5)], ids=["points", "images"])
+def test_it_is_the_mean_over_all_pairs(student, generator, shape):
+    """it is E[z − x | x_t] of a finite data set, for points and images"""
+    data = 1 + normal(generator, whole(generator, 9, 20), *shape)
+    n = whole(generator, 5, 8)
+    t = uniform(generator, n, 0.3, 0.95)
+    x_t = noisy(chosen(generator, data, n), normal(generator, n, *shape), t)
+    v = student.schedules.optimal_velocity(x_t, t, data)
+    want = FiniteData(data).velocity(x_t, t)
+    says = "not Σ_i p(x_i | x_t) (z_i − x_i) with z_i = (x_t − (1 − t) x_i) / t"
+    expect.close(v, want, says, atol=1e-7, rtol=1e-7)
+
+
+@optimal_velocity(2)
+def test_two_data_give_a_hyperbolic_tangent(student, generator):
+    """two data μ ± h are weighed by tanh((1 − t) h·(x_t − (1 − t) μ) / t²)"""
+    d, n = whole(generator, 1, 5), 6
+    mu, h = normal(generator, d), normal(generator, d)
+    t = uniform(generator, n, 0.5, 0.95)
+    x_t = 2 * normal(generator, n, d)
+    a = (1 - t)[:, None]
+    x = mu + h * torch.tanh((a * (x_t - a * mu)) @ h / t**2)[:, None]
+    v = student.schedules.optimal_velocity(x_t, t, torch.stack([mu + h, mu - h]))
+    says = "the weights of two data are wrong"
+    expect.close(v, (x_t - x) / t[:, None], says, atol=1e-7, rtol=1e-7)  # (x_t − x) / t = z − x
+
+
+@optimal_velocity(2)
+def test_draws_of_a_mixture_stand_for_the_mixture(student, generator):
+    """for many draws of a mixture it is near the mixture's own velocity"""
+    truth, n = mixture(generator), 12
+    data = truth.sample(4000, generator)
+    t = uniform(generator, n, 0.6, 0.95)
+    x_t = noisy(truth.sample(n, generator), normal(generator, n, 2), t)
+    v = expect.tensor(student.schedules.optimal_velocity(x_t, t, data), (n, 2), "v")
+    known = FiniteData(data).posterior(x_t, 1 - t, t)
+    p = known.responsibilities[:, :, None]
+    off = (data - known.x[:, None]) / t[:, None, None]
+    error = (p * off).square().sum(1).sqrt()  # standard error of a mean with these weights
+    gap = (v - truth.velocity(x_t, t)) / error
+    gap = gap[1 / known.responsibilities.square().sum(1) > 200]  # where many draws have a say
+    says = "many draws of a density must answer nearly as the density does"
+    expect.true(bool((gap.abs() < 7).all()), says, f"{float(gap.abs().max()):.3g} standard errors")
+
+
+@optimal_velocity(3)
+def test_both_ends(student, generator):
+    """at t = 1 it is z − E[x], at t = 0 it is E[z] − x, and beside other levels too"""
+    data = 2 + normal(generator, 8, 3)
+    x_t, t = normal(generator, 5, 3), uniform(generator, 5, 0.5, 0.9)
+    t[0], t[3] = 1.0, 0.0
+    x_t[3] = data[2]
+    v = expect.tensor(student.schedules.optimal_velocity(x_t, t, data), (5, 3), "v")
+    says = "slide 75 with its errata: x_t less the mean of the data"
+    expect.close(v[0], x_t[0] - data.mean(0), says, atol=1e-9)
+    expect.close(v[3], -data[2], "slide 76 with its errata: the mean of noise less x", atol=1e-9)
+
+
+@optimal_velocity(2)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_with_little_noise_the_datum_is_recognised(student, generator, dtype):
+    """for small t it is z − x of the datum, without overflow and in the precision of x_t"""
+    data = 3 * normal(generator, 12, 1, 16, 16, dtype=dtype)
+    x, z = data[:6], normal(generator, 6, 1, 16, 16, dtype=dtype)
+    t = torch.tensor([0.003, 0.01, 0.03, 0.1, 0.2, 0.3], dtype=dtype)
+    v = student.schedules.optimal_velocity(noisy(x, z, t), t, data)
+    # in float32 x_t is rounded to 1e-6, which z = (x_t − (1 − t) x) / t makes 3e-4
+    expect.close(v, z - x, "the nearest datum has nearly all of the weight", atol=5e-3)
+    expect.true(v.dtype == dtype, "the precision changed on the way", v.dtype, dtype)
+
+
+@optimal_velocity()
+def test_moving_the_data_moves_the_answer(student, generator):
+    """with data moved by c and x_t by (1 − t) c, the answer moves by −c"""
+    data, c = normal(generator, 10, 2), 3 * normal(generator, 2)
+    t = uniform(generator, 6, 0.4, 0.9)
+    x_t = noisy(data[:6], normal(generator, 6, 2), t)
+    one = expect.tensor(student.schedules.optimal_velocity(x_t, t, data), (6, 2), "v")
+    moved = x_t + (1 - t)[:, None] * c
+    two = student.schedules.optimal_velocity(moved, t, data + c)
+    expect.close(two, one - c, "every z stays and every x moves by c", atol=1e-6)
+
+
+@optimal_velocity()
+def test_following_it_brings_members_of_the_data_back(student, generator):
+    """Euler steps from noise end at the data, and nowhere else"""
+    angle = torch.arange(6, dtype=torch.float64) * math.pi / 3 + number(generator, 0, 1)
+    data = 2 * torch.stack([angle.cos(), angle.sin()], dim=1)
+    x, T = normal(generator, 60, 2), 25
+    for k in range(T, 0, -1):
+        t = torch.full((60,), k / T, dtype=torch.float64)
+        x = x - expect.tensor(student.schedules.optimal_velocity(x, t, data), (60, 2), "v") / T
+    nearest = torch.cdist(x.double(), data)
+    arrived = (nearest.amin(1) < 0.05).double().mean()
+    says = "the best net for a finite set can bring back nothing but its members"
+    expect.true(bool(arrived > 0.8), says, f"{float(arrived):.0%} arrive", "nearly all")
+    found = len(nearest.argmin(1).unique())
+    expect.true(found >= 4, "from 60 noises, more than three of the six are reached", found, 6)
+
+
+# --- schedules.loss_floor -----------------------------------------------------------------------
+
+
+def definition(x, z, levels, data):
+    """Mean over pairs and dimensions of (v − E[v | x_t])²."""
+    known = FiniteData(data)
+    errors = [(z - x - known.velocity(x + t * (z - x), float(t))).square().mean() for t in levels]
+    return torch.stack(errors)
+
+
+@loss_floor(3)
+@pytest.mark.parametrize("shape", [(3,), (1, 3, 4)], ids=["points", "images"])
+def test_it_is_the_mean_square_of_what_is_missed(student, generator, shape):
+    """it is the mean of (v − E[v | x_t])², one number a level, in the order of the levels"""
+    data = 1 + normal(generator, whole(generator, 9, 20), *shape)
+    n = whole(generator, 5, 8)
+    x, z = chosen(generator, data, n), normal(generator, n, *shape)
+    levels = uniform(generator, whole(generator, 4, 6), 0.4, 1.0)
+    floor = student.schedules.loss_floor(x, z, levels, data)
+    want = definition(x, z, levels, data)
+    expect.close(floor, want, "not the mean over pairs and dimensions", atol=1e-7, rtol=1e-7)
+
+
+@loss_floor(2)
+def test_it_estimates_what_x_t_leaves_open(student, generator):
+    """on average it is tr Cov[x | x_t] / t², per dimension"""
+    data, n = normal(generator, 12, 3), 4000
+    x, z = chosen(generator, data, n), normal(generator, n, 3)
+    levels = uniform(generator, 2, 0.5, 0.9)
+    floor = expect.tensor(student.schedules.loss_floor(x, z, levels, data), (2,), "the floor")
+    known = FiniteData(data)
+    for value, t in zip(floor.tolist(), levels.tolist(), strict=True):
+        seen = known.posterior(x + t * (z - x), 1 - t, t)
+        left = seen.variance / t**2 / 3
+        missed = ((x - seen.x) / t).square().mean(1)
+        error = float((missed - left).std()) / n**0.5
+        says = "the variance that x_t leaves to x, over t², is what the best net misses"
+        expect.close(value, left.mean(), says, atol=6 * error, rtol=0)
+
+
+@loss_floor(2)
+def test_it_is_near_the_floor_of_a_mixture(student, generator):
+    """for many draws of a mixture it is near the mixture's irreducible loss"""
+    truth, n = mixture(generator), 2000
+    data, z = truth.sample(n, generator), normal(generator, n, 2)
+    levels = torch.tensor([0.95, 0.6], dtype=torch.float64)
+    floor = student.schedules.loss_floor(data, z, levels, data)
+    spread = ((z - data).square().mean(1).std() / n**0.5).item()
+    # a set that is known by heart leaves less than its density: seen, up to 3 % at t = 0.6
+    says = "draws of a density must leave nearly what the density leaves"
+    want = truth.irreducible_loss(levels)
+    expect.close(floor, want, says, atol=6 * spread, rtol=0.08)
+
+
+@loss_floor(2)
+def test_the_ends_of_the_floor(student, generator):
+    """at t = 1 the data's variance, at t = 0 that of noise, in between nothing of what is told
+    apart"""
+    data = 5 * normal(generator, 6, 8)
+    x, z = chosen(generator, data, 9), normal(generator, 9, 8)
+    levels = torch.tensor([1.0, 0.01, 0.0], dtype=torch.float64)
+    floor = student.schedules.loss_floor(x, z, levels, data)
+    want = [(x - data.mean(0)).square().mean(), torch.tensor(0.0), z.square().mean()]
+    says = "the floor at t = 1, t = 0.01 and t = 0 of data far apart"
+    expect.close(floor, torch.stack([w.double() for w in want]), says, atol=1e-6)
+
+
+@loss_floor()
+def test_larger_data_are_data_at_another_level(student, generator):
+    """data times c at t have the floor of the data at s, times (c s/t)², for s/(1 − s) =
+    t/((1 − t) c)"""
+    data, c = normal(generator, 15, 2), number(generator, 1.5, 3)
+    x, z = chosen(generator, data, 10), normal(generator, 10, 2)
+    t = uniform(generator, 3, 0.5, 0.9)
+    odds = t / ((1 - t) * c)
+    s = odds / (1 + odds)
+    large = student.schedules.loss_floor(c * x, z, t, c * data)
+    small = expect.tensor(student.schedules.loss_floor(x, z, s, data), (3,), "the floor")
+    expect.true(bool((small > 0).all()), "the floor of data that overlap is above 0", small)
+    expect.close(large, small * (c * s / t) ** 2, "scale and level do not fit", rtol=1e-6)
+
+
+# --- schedules.logit_normal ---------------------------------------------------------------------
+
+
+def drawn(student, generator, n, *args):
+    """n levels in float64."""
+    t = student.schedules.logit_normal(n, *args, generator=generator)
+    t = expect.tensor(t, (n,), "t").double()
+    expect.true(bool(((t > 0) & (t < 1)).all()), "levels lie strictly between 0 and 1")
+    return t
+
+
+def gap(t, m, s):
+    """Kolmogorov's √n max |F_n(t) − Φ((logit t − m) / s)|; above 2.8 once in three millions."""
+    n = len(t)
+    below = torch.special.ndtr((torch.logit(t.sort().values) - m) / s)
+    rank = torch.arange(n, dtype=torch.float64) / n
+    return float(torch.maximum(below - rank, rank + 1 / n - below).max()) * n**0.5
+
+
+@logit_normal(3)
+@pytest.mark.parametrize("side", [-1, 1], ids=["toward the data", "toward the noise"])
+def test_levels_follow_their_distribution(student, generator, side):
+    """levels pass Kolmogorov's and Smirnov's test against Φ((logit t − m) / s)"""
+    m, s = side * number(generator, 0.5, 1.5), number(generator, 0.4, 0.8)
+    t = drawn(student, generator, 20_000, m, s)
+    says = f"the levels are not those of m = {m:.2f}, s = {s:.2f}"
+    expect.true(gap(t, m, s) < 2.8, says, f"a gap of {gap(t, m, s):.3g}", "less than 2.8")
+
+
+@logit_normal(2)
+def test_the_spread_is_a_standard_deviation(student, generator):
+    """the logits have mean m, standard deviation s and the tails of a Gaussian, for s > 1 too"""
+    n, m, s = 20_000, number(generator, -0.5, 0.5), number(generator, 1.3, 1.8)
+    u = (torch.logit(drawn(student, generator, n, m, s)) - m) / s
+    expect.close(u.mean(), 0.0, "the mean of the logits is not m", atol=6 / n**0.5)
+    expect.close(u.var(), 1.0, "their deviation is not s", atol=6 * (2 / n) ** 0.5, rtol=0)
+    says = "the logits are not Gaussian"
+    expect.close(u.pow(4).mean(), 3.0, says, atol=6 * (96 / n) ** 0.5, rtol=0)
+
+
+@logit_normal()
+def test_without_m_and_s(student, generator):
+    """m is 0 and s is 1 by default"""
+    t = drawn(student, generator, 20_000)
+    expect.true(gap(t, 0.0, 1.0) < 2.8, "the levels are not those of m = 0, s = 1")
+
+
+@logit_normal(2)
+def test_levels_are_drawn_anew_and_with_the_generator(student, generator):
+    """a seed repeats the levels, the next draw is another, and each level has its own"""
+    seed = whole(generator, 0, 10**6)
+    one, two = (torch.Generator().manual_seed(seed) for _ in range(2))
+    first = drawn(student, one, 2000, 0.3, 0.9)
+    again = drawn(student, two, 2000, 0.3, 0.9)
+    after = drawn(student, one, 2000, 0.3, 0.9)
+    expect.close(again, first, "the same generator gave other levels")
+    expect.true(not torch.equal(after, first), "the same levels come in every draw")
+    expect.true(len(first.unique()) > 1950, "levels repeat: each is drawn for itself")
+    u, w = ((torch.logit(t) - 0.3) / 0.9 for t in (first, after))
+    pairs = [u[1:] * u[:-1], u * w, u * u.flip(0), u * u.roll(1000)]
+    link = max(abs(float(p.mean())) for p in pairs)
+    expect.true(link < 0.2, "levels depend on each other", f"{link:.2f}", "near 0")  # 6 sigma
+
+
+# --- schedules.logit_normal_density -------------------------------------------------------------
+
+
+@logit_normal_density(3)
+def test_what_lies_between_two_levels(student, generator):
+    """∫ p(t) dt between two levels is Φ of one less Φ of the other"""
+    m, s = number(generator, -1, 1), number(generator, 0.4, 1.5)
+    a, b = uniform(generator, 2, 0.1, 0.9).sort().values.tolist()
+    a, b = a / 2, (b + 1) / 2
+    t = a + (b - a) * (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
+    p = expect.tensor(student.schedules.logit_normal_density(t, m, s), t.shape, "p")
+    share = [torch.special.ndtr((math.log(u / (1 - u)) - m) / s * torch.ones(())) for u in (a, b)]
+    says = f"the share of levels from {a:.3f} to {b:.3f}"
+    expect.close(p.mean() * (b - a), share[1] - share[0], says, atol=1e-5)
+
+
+@logit_normal_density(2)
+def test_it_integrates_to_1_however_wide(student, generator):
+    """it integrates to 1 for any m and s, wide ones too, where nearly all levels are at the ends"""
+    for s in (number(generator, 0.2, 0.5), number(generator, 2.5, 4)):
+        m = number(generator, -2, 2)
+        u = m + s * torch.linspace(-9, 9, 3001, dtype=torch.float64)  # the logit
+        t = torch.sigmoid(u)
+        p = expect.tensor(student.schedules.logit_normal_density(t, m, s), t.shape, "p")
+        total = torch.trapezoid(p.double() * t * (1 - t), u)  # dt = t (1 − t) du
+        expect.close(total, 1.0, f"the integral for m = {m:.2f}, s = {s:.2f}", atol=1e-5)
+
+
+@logit_normal_density()
+def test_the_ends_are_0(student, generator):
+    """it is 0 at both ends, and finite beside them, in float32 and float64"""
+    m, s = number(generator, -1, 1), number(generator, 0.5, 3)
+    for dtype, tiny in ((torch.float32, 1e-30), (torch.float64, 1e-200)):
+        t = torch.tensor([[0.0, tiny, 0.5], [1.0, 0.0, 0.5]], dtype=dtype)
+        p = student.schedules.logit_normal_density(t, m, s)
+        middle = 4 * math.exp(-((m / s) ** 2) / 2) / (s * math.sqrt(2 * math.pi))
+        want = torch.tensor([[0.0, 0.0, middle], [0.0, 0.0, middle]])
+        expect.close(p, want, "the density at 0, beside it, at ½ and at 1")
+
+
+@logit_normal_density(2)
+def test_mirrored_and_scaled(student, generator):
+    """p(1 − t) for −m is p(t) for m, and at sigmoid(m + c s) it is φ(c) / (s t (1 − t))"""
+    m, s = number(generator, 0.3, 1.5), number(generator, 0.4, 2)
+    c = uniform(generator, 7, -2, 2)
+    t = torch.sigmoid(m + c * s)
+    want = torch.exp(-c.square() / 2) / math.sqrt(2 * math.pi) / (s * t * (1 - t))
+    one = student.schedules.logit_normal_density(t, m, s)
+    expect.close(one, want, "the density where the logit is c deviations above m", rtol=1e-6)
+    two = student.schedules.logit_normal_density(1 - t, -m, s)
+    expect.close(two, want, "the mirror image of the density", rtol=1e-6)
+
+
+@logit_normal_density()
+def test_the_density_that_sampling_has(student, generator):
+    """a histogram of levels that are logit-normal has this shape, by default m = 0, s = 1"""
+    n, edges = 100_000, torch.linspace(0, 1, 21, dtype=torch.float64)
+    t = torch.sigmoid(normal(generator, n))
+    counts = torch.histogram(t, edges).hist
+    fine = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000
+    p = expect.tensor(student.schedules.logit_normal_density(fine), fine.shape, "p")
+    share = p.double().reshape(20, 200).mean(1) / 20
+    off = (counts - n * share) / (n * share * (1 - share)).clamp_min(1e-12).sqrt()
+    says = "the histogram of levels has another shape"
+    expect.true(bool((off.abs() < 6).all()), says, f"{float(off.abs().max()):.3g} deviations")
+
+
+# --- schedules.shift ----------------------------------------------------------------------------
+
+
+def moved(student, t, alpha):
+    return expect.tensor(student.schedules.shift(t, alpha), t.shape, "t'").double()
+
+
+@shift(3)
+@pytest.mark.parametrize("high", [False, True], ids=["toward the data", "toward the noise"])
+def test_noise_against_data(student, generator, high):
+    """t' / (1 − t') is α t / (1 − t), for levels of any shape"""
+    alpha = number(generator, 1.5, 6) if high else number(generator, 0.1, 0.7)
+    t = uniform(generator, 12, 0.02, 0.98).reshape(3, 4)
+    new = moved(student, t, alpha)
+    says = "noise against data is not α times as much"
+    expect.close(new, alpha * t / (1 - t) / (1 + alpha * t / (1 - t)), says, atol=1e-9)
+
+
+@shift(2)
+def test_shifts_compose(student, generator):
+    """α after β is α β, and 1/α leads back"""
+    alpha, beta = number(generator, 1.5, 4), number(generator, 0.2, 0.7)
+    t = uniform(generator, 9, 0.05, 0.95)
+    one = moved(student, t, alpha)
+    expect.true(bool((one - t).abs().max() > 1e-3), "nothing moves", one, "other levels")
+    expect.close(moved(student, one, 1 / alpha), t, "1/α does not undo α", atol=1e-9)
+    two = moved(student, moved(student, t, beta), alpha)
+    expect.close(two, moved(student, t, alpha * beta), "α after β is not α β", atol=1e-9)
+
+
+@shift()
+def test_ends_stay_and_order_too(student, generator):
+    """0 and 1 stay, larger levels stay larger, and α above 1 is toward the noise"""
+    alpha = number(generator, 1.5, 6)
+    t = torch.linspace(0, 1, 21, dtype=torch.float64)
+    new = moved(student, t, alpha)
+    expect.close(new[[0, -1]], torch.tensor([0.0, 1.0]), "the ends moved", atol=1e-12)
+    expect.true(bool((new.diff() > 0).all()), "the order of levels changed")
+    expect.true(bool((new[1:-1] > t[1:-1]).all()), "α above 1 must lead toward the noise, t = 1")
+
+
+@shift(2)
+def test_a_shifted_logit_normal_is_one(student, generator):
+    """shifted logit-normal levels are logit-normal with m + log α"""
+    alpha = math.exp(number(generator, 0.4, 1.5))
+    m, s = number(generator, -0.5, 0.5), number(generator, 0.5, 1.2)
+    u = m + s * normal(generator, 500)
+    new = moved(student, torch.sigmoid(u), alpha)
+    inside = bool(((new > 0) & (new < 1)).all())
+    expect.true(inside, "a level left (0, 1)", f"{new.min():.3g} to {new.max():.3g}", "0 to 1")
+    expect.close(torch.logit(new), u + math.log(alpha), "logits move by log α", atol=1e-6)
+
+
+@shift(2)
+def test_pixels_that_are_averaged(student, generator):
+    """x_t shifted by √(m/n) is, once m pixels are averaged to n, x_t at the old level"""
+    k = whole(generator, 2, 4)  # blocks of k × k pixels
+    t = uniform(generator, 8, 0.1, 0.9)
+    new = moved(student, t, float(k))
+    signal, noise = 1 - new, new / k  # of a mean of k² pixels that look alike
+    expect.close(signal / (signal + noise), 1 - t, "the share of the picture differs", atol=1e-9)
+
+
+# --- schedules.resolution_alpha -----------------------------------------------------------------
+
+
+def alpha_of(student, m, n):
+    value = student.schedules.resolution_alpha(m, n)
+    one = isinstance(value, int | float | torch.Tensor) and torch.as_tensor(value).numel() == 1
+    expect.true(one, "α is one number", value, "a number")
+    return float(value)
+
+
+@resolution_alpha(3)
+def test_it_is_the_root_of_the_ratio(student, generator):
+    """it is √(m/n), for sizes that are no multiples of each other too"""
+    for _ in range(4):
+        m, n = whole(generator, 20, 3000), whole(generator, 20, 3000)
+        value = alpha_of(student, m, n)
+        expect.close(value, math.sqrt(m / n), f"α for {m} pixels against {n}", rtol=1e-6)
+
+
+@resolution_alpha(2)
+def test_it_is_what_averaging_takes_from_noise(student, generator):
+    """the mean of blocks of pixels has noise α times as small"""
+    k, side = whole(generator, 2, 4), 60
+    noise = normal(generator, side, k, side, k)
+    left = float(noise.mean((1, 3)).std())
+    value = alpha_of(student, (side * k) ** 2, side**2)
+    # 3600 means: 6 standard errors of a deviation are 7 %
+    says = f"noise of {side * k}² pixels, averaged to {side}², times α is unit noise again"
+    expect.close(left * value, 1.0, says, atol=0.07, rtol=0)
+
+
+@resolution_alpha()
+def test_sizes_chain(student, generator):
+    """from one size to a second and a third is from the first to the third, and back is 1/α"""
+    m, n, k = (whole(generator, low, 2 * low) for low in (50, 170, 600))
+    one, two, both = (alpha_of(student, *pair) for pair in ((n, m), (k, n), (k, m)))
+    expect.close(one * two, both, "α from size to size does not multiply", rtol=1e-6)
+    expect.true(both > 1, "more pixels need α above 1", both, "above 1")
+    expect.close(alpha_of(student, m, k) * both, 1.0, "there and back is no shift", rtol=1e-6)

@@ -1,0 +1,614 @@
+"""Typical wrong answers to chapter 06, each with the sentence that explains it."""
+
+import math
+
+import torch
+
+from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.schedules import optimal_velocity
+
+BEST = "schedules.optimal_velocity"
+FLOOR = "schedules.loss_floor"
+DRAW = "schedules.logit_normal"
+DENSITY = "schedules.logit_normal_density"
+SHIFT = "schedules.shift"
+ALPHA = "schedules.resolution_alpha"
+
+
+# --- schedules.optimal_velocity -----------------------------------------------------------------
+
+
+def squares(x_t, t, data, share=None):
+    """‖x_t − share · x_i‖², (batch, examples); share is 1 − t unless another is given."""
+    share = 1 - t if share is None else share
+    apart = x_t.flatten(1)[:, None] - share[:, None, None] * data.flatten(1)
+    return apart.square().sum(-1)
+
+
+def answer(x_t, t, data, p):
+    """E[v | x_t] for these weights, at the ends as it should be."""
+    x = (p @ data.flatten(1)).reshape(x_t.shape)
+    t = t.reshape(-1, *[1] * (x_t.dim() - 1))
+    return torch.where(t > 0, (x_t - x) / t.clamp_min(1e-12), -x_t)
+
+
+def width(t):
+    return t.clamp_min(1e-6)[:, None]
+
+
+def weights(x_t, t, data):
+    return (-squares(x_t, t, data) / (2 * width(t) ** 2)).softmax(1)
+
+
+@mistake(
+    BEST,
+    "At t = 1 you answer E[x], as slide 75 says. The velocity there is z − E[x]: it points away "
+    "from the mean of the data, through z (see the errata).",
+)
+def mean_of_data_at_t_1(x_t, t, data):
+    v = answer(x_t, t, data, weights(x_t, t, data))
+    ends = t.reshape(-1, *[1] * (x_t.dim() - 1)) == 1
+    return torch.where(ends, data.mean(0), v)
+
+
+@mistake(
+    BEST,
+    "At t = 0 you answer E[z] = 0, as slide 76 says. The velocity there is E[z] − x = −x_t (see "
+    "the errata).",
+)
+def mean_of_noise_at_t_0(x_t, t, data):
+    v = answer(x_t, t, data, weights(x_t, t, data))
+    ends = t.reshape(-1, *[1] * (x_t.dim() - 1)) == 0
+    return torch.where(ends, 0.0, v)
+
+
+@mistake(
+    BEST,
+    "At t = 0 you divide by t. There x_t is the datum and z may be anything: answer −x_t, the "
+    "mean of z less x.",
+)
+def divided_by_0(x_t, t, data):
+    p = (-squares(x_t, t, data) / (2 * t[:, None] ** 2)).softmax(1)
+    x = (p @ data.flatten(1)).reshape(x_t.shape)
+    return (x_t - x) / t.reshape(-1, *[1] * (x_t.dim() - 1))
+
+
+@mistake(
+    BEST,
+    "Your weights fall with the distance. A Gaussian falls with its square: "
+    "−‖x_t − (1 − t) x_i‖² / 2t².",
+)
+def distance_without_square(x_t, t, data):
+    apart = squares(x_t, t, data).sqrt()
+    return answer(x_t, t, data, (-apart / (2 * width(t) ** 2)).softmax(1))
+
+
+@mistake(
+    BEST,
+    "You divide the squared distance by 2t. The noise t z has variance t², so it is 2t².",
+)
+def t_for_its_square(x_t, t, data):
+    return answer(x_t, t, data, (-squares(x_t, t, data) / (2 * width(t))).softmax(1))
+
+
+@mistake(BEST, "The ½ is missing: a Gaussian of variance t² is exp(−‖…‖² / 2t²).")
+def without_the_half(x_t, t, data):
+    return answer(x_t, t, data, (-squares(x_t, t, data) / width(t) ** 2).softmax(1))
+
+
+@mistake(
+    BEST,
+    "You compare x_t with the data themselves. In x_t a datum has shrunk to (1 − t) x_i: take the "
+    "distance to that.",
+)
+def compared_with_x_itself(x_t, t, data):
+    far = squares(x_t, t, data, torch.ones_like(t))
+    return answer(x_t, t, data, (-far / (2 * width(t) ** 2)).softmax(1))
+
+
+@mistake(
+    BEST,
+    "All data count the same. x_t makes those more likely that are near it: weigh them by "
+    "p(x_i | x_t).",
+)
+def unweighted(x_t, t, data):
+    p = torch.full((len(x_t), len(data)), 1 / len(data), dtype=x_t.dtype)
+    return answer(x_t, t, data, p)
+
+
+@mistake(
+    BEST,
+    "You answer with the nearest datum alone. Others are possible too: the best answer to a "
+    "squared error is the mean over all, weighed by p(x_i | x_t).",
+)
+def nearest_alone(x_t, t, data):
+    nearest = squares(x_t, t, data).argmin(1)
+    p = torch.nn.functional.one_hot(nearest, len(data)).to(x_t.dtype)
+    return torch.where(
+        t.reshape(-1, *[1] * (x_t.dim() - 1)) < 1,
+        answer(x_t, t, data, p),
+        answer(x_t, t, data, weights(x_t, t, data)),
+    )
+
+
+@mistake(
+    BEST,
+    "Your answer is E[x − z | x_t]: it points from noise to data. Here v = z − x.",
+)
+def toward_the_data(x_t, t, data):
+    return -optimal_velocity(x_t, t, data)
+
+
+@mistake(
+    BEST,
+    "This is E[x | x_t], what a net that predicts x would answer. The velocity is "
+    "E[z | x_t] − E[x | x_t].",
+)
+def clean_picture(x_t, t, data):
+    return (weights(x_t, t, data) @ data.flatten(1)).reshape(x_t.shape)
+
+
+@mistake(
+    BEST,
+    "You take the mean of the squares over the dimensions. ‖…‖² is their sum: every pixel tells "
+    "of x, and together they tell more.",
+)
+def mean_over_dimensions(x_t, t, data):
+    far = squares(x_t, t, data) / data[0].numel()
+    return answer(x_t, t, data, (-far / (2 * width(t) ** 2)).softmax(1))
+
+
+@mistake(
+    BEST,
+    "Your softmax runs over the batch. For each x_t the weights of all the data sum to 1: "
+    "dimension 1 of (batch, examples).",
+)
+def softmax_over_the_batch(x_t, t, data):
+    return answer(x_t, t, data, (-squares(x_t, t, data) / (2 * width(t) ** 2)).softmax(0))
+
+
+@mistake(
+    BEST,
+    "exp(−‖…‖² / 2t²) is rounded to 0 for every datum when t is small or there are many pixels, "
+    "and 0 / 0 is NaN. softmax takes off the largest exponent first.",
+)
+def exponentials_that_vanish(x_t, t, data):
+    w = torch.exp(-squares(x_t, t, data) / (2 * width(t) ** 2))
+    return answer(x_t, t, data, w / w.sum(1, keepdim=True))
+
+
+@mistake(BEST, "The level of the first example is used for all.")
+def one_level_for_all(x_t, t, data):
+    return optimal_velocity(x_t, t[:1].expand(len(t)), data)
+
+
+@mistake(BEST, "Right while no number is large beside its square's rounding.", public=False)
+def expanded_in_single_precision(x_t, t, data):
+    rows, members = x_t.flatten(1).float(), data.flatten(1).float()
+    share = (1 - t.float())[:, None]
+    far = rows.square().sum(1, keepdim=True) - 2 * share * (rows @ members.T)
+    far = far + share**2 * members.square().sum(1)
+    p = (-far.clamp_min(0) / (2 * width(t).float() ** 2)).softmax(1)
+    return answer(x_t, t, data, p.to(x_t.dtype))
+
+
+@mistake(BEST, "Levels near 0 are moved.", public=False)
+def level_clamped(x_t, t, data):
+    return optimal_velocity(x_t, torch.where(t > 0, t.clamp_min(0.04), t), data)
+
+
+# --- schedules.loss_floor -----------------------------------------------------------------------
+
+
+def levels_of(x, z, levels, data):
+    """For each level: t, x_t, v and E[v | x_t]."""
+    for t in levels:
+        x_t = x + t * (z - x)
+        yield t, x_t, z - x, optimal_velocity(x_t, t.expand(len(x)), data)
+
+
+@mistake(
+    FLOOR, "You sum over the dimensions. The course counts losses per dimension: take the mean."
+)
+def summed_over_dimensions(x, z, levels, data):
+    errors = [
+        (v - best).square().flatten(1).sum(1) for _, _, v, best in levels_of(x, z, levels, data)
+    ]
+    return torch.stack([e.mean() for e in errors])
+
+
+@mistake(FLOOR, "You sum over the pairs. The floor is a mean: more pairs must not raise it.")
+def summed_over_pairs(x, z, levels, data):
+    errors = [(v - best).square() for _, _, v, best in levels_of(x, z, levels, data)]
+    return torch.stack([e.flatten(1).mean(1).sum() for e in errors])
+
+
+@mistake(
+    FLOOR,
+    "You take the mean over all levels. How much is left depends on the level, and this is what "
+    "the chapter is about: one number for each.",
+)
+def one_number_for_all_levels(x, z, levels, data):
+    errors = [(v - best).square().mean() for _, _, v, best in levels_of(x, z, levels, data)]
+    return torch.stack(errors).mean()
+
+
+@mistake(
+    FLOOR,
+    "This is the variance of v itself, as if the net never saw x_t. Subtract E[v | x_t], which is "
+    "another for every pair.",
+)
+def blind(x, z, levels, data):
+    left = (z - x - (z - x).mean(0)).square().mean()
+    return left.expand(len(levels)).clone()
+
+
+@mistake(
+    FLOOR,
+    "This is what is missed of x. v = z − x is missed by 1/t times as much, so its square by 1/t²: "
+    "z comes from x_t and x, and is wrong when x is.",
+)
+def missed_of_x(x, z, levels, data):
+    errors = [
+        (x - (x_t - t * best)).square().mean() for t, x_t, _, best in levels_of(x, z, levels, data)
+    ]
+    return torch.stack(errors)
+
+
+@mistake(
+    FLOOR,
+    "This is what is missed of z, the loss of a net that predicts noise. The target is v = z − x.",
+)
+def missed_of_z(x, z, levels, data):
+    errors = [
+        (z - (x_t + (1 - t) * best)).square().mean()
+        for t, x_t, _, best in levels_of(x, z, levels, data)
+    ]
+    return torch.stack(errors)
+
+
+@mistake(
+    FLOOR,
+    "You compare with x − z. The velocity is v = z − x, and E[v | x_t] follows it.",
+)
+def target_reversed(x, z, levels, data):
+    errors = [(v + best).square().mean() for _, _, v, best in levels_of(x, z, levels, data)]
+    return torch.stack(errors)
+
+
+@mistake(
+    FLOOR,
+    "Your x_t is t x + (1 − t) z. Data are at t = 0 and noise at t = 1: x_t = (1 − t) x + t z.",
+)
+def data_at_t_1(x, z, levels, data):
+    errors = []
+    for t in levels:
+        best = optimal_velocity(t * x + (1 - t) * z, t.expand(len(x)), data)
+        errors.append((z - x - best).square().mean())
+    return torch.stack(errors)
+
+
+@mistake(
+    FLOOR,
+    "You take the root. The floor stands beside the loss, which is a mean square.",
+)
+def root_mean_square(x, z, levels, data):
+    errors = [(v - best).square().mean() for _, _, v, best in levels_of(x, z, levels, data)]
+    return torch.stack(errors).sqrt()
+
+
+@mistake(FLOOR, "The levels come back sorted.", public=False)
+def in_rising_order(x, z, levels, data):
+    errors = [
+        (v - best).square().mean() for _, _, v, best in levels_of(x, z, levels.sort()[0], data)
+    ]
+    return torch.stack(errors)
+
+
+@mistake(FLOOR, "The pairs are taken for all the data there are.", public=False)
+def pairs_for_the_data(x, z, levels, data):
+    errors = [(v - best).square().mean() for _, _, v, best in levels_of(x, z, levels, x)]
+    return torch.stack(errors)
+
+
+# --- schedules.logit_normal ---------------------------------------------------------------------
+
+
+@mistake(
+    DRAW,
+    "These are Gaussian numbers, cut off at 0 and 1. A logit-normal level is the sigmoid of one.",
+)
+def without_sigmoid(n, m=0.0, s=1.0, generator=None):
+    return (m + s * torch.randn(n, generator=generator)).clamp(1e-6, 1 - 1e-6)
+
+
+@mistake(DRAW, "You take s for a variance. It is a standard deviation: m + s ε.")
+def s_for_a_variance(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(m + math.sqrt(s) * torch.randn(n, generator=generator))
+
+
+@mistake(DRAW, "Your ε has deviation s²: multiply by s once.")
+def s_squared(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(m + s * s * torch.randn(n, generator=generator))
+
+
+@mistake(DRAW, "Your ε is uniform (torch.rand). The logit is Gaussian: torch.randn.")
+def uniform_inside(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(m + s * torch.rand(n, generator=generator))
+
+
+@mistake(
+    DRAW,
+    "You take the sigmoid first and stretch it then, so that levels leave [0, 1]. Inside the "
+    "sigmoid belongs m + s ε.",
+)
+def stretched_outside(n, m=0.0, s=1.0, generator=None):
+    return m + s * torch.sigmoid(torch.randn(n, generator=generator))
+
+
+@mistake(
+    DRAW,
+    "Your levels are 1 − t: m above 0 gives levels near the data. In this course t = 1 is noise.",
+)
+def the_other_direction(n, m=0.0, s=1.0, generator=None):
+    return 1 - torch.sigmoid(m + s * torch.randn(n, generator=generator))
+
+
+@mistake(DRAW, "You multiply m by s too: it is m + s ε, not s (m + ε).")
+def m_scaled_by_s(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(s * (m + torch.randn(n, generator=generator)))
+
+
+@mistake(DRAW, "m and s are left out: this is the logit-normal of m = 0, s = 1 alone.")
+def m_and_s_left_out(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(torch.randn(n, generator=generator))
+
+
+@mistake(
+    DRAW,
+    "This is Φ of a Gaussian instead of its sigmoid: for m = 0, s = 1 that is uniform.",
+)
+def normal_distribution_function(n, m=0.0, s=1.0, generator=None):
+    return torch.special.ndtr(m + s * torch.randn(n, generator=generator))
+
+
+@mistake(DRAW, "All levels of a batch are the same: draw n of them.")
+def one_for_all(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(m + s * torch.randn(1, generator=generator)).expand(n).clone()
+
+
+@mistake(DRAW, "The generator is not used.", public=False)
+def generator_ignored(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(m + s * torch.randn(n))
+
+
+@mistake(DRAW, "Each level comes with its mirror image.", public=False)
+def antithetic(n, m=0.0, s=1.0, generator=None):
+    half = torch.randn((n + 1) // 2, generator=generator)
+    return torch.sigmoid(m + s * torch.cat([half, -half])[:n])
+
+
+@mistake(DRAW, "By default it is another distribution.", public=False)
+def narrower_by_default(n, m=0.0, s=0.9, generator=None):
+    return torch.sigmoid(m + s * torch.randn(n, generator=generator))
+
+
+# --- schedules.logit_normal_density -------------------------------------------------------------
+
+
+def inner(t):
+    """t, with ½ in place of both ends, and where they are not."""
+    inside = (t > 0) & (t < 1)
+    return torch.where(inside, t, 0.5), inside
+
+
+def gaussian(u, m, s):
+    return torch.exp(-((u - m) ** 2) / (2 * s**2)) / (s * math.sqrt(2 * math.pi))
+
+
+@mistake(
+    DENSITY,
+    "1 / (t (1 − t)) is missing: this is the density of the logit at logit t, the height of a "
+    "Gaussian. Where the logit moves fast, levels are spread thin.",
+)
+def without_jacobian(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    return torch.where(inside, gaussian(torch.logit(u), m, s), 0.0)
+
+
+@mistake(
+    DENSITY,
+    "You multiply by t (1 − t), the slope of the sigmoid. A density is divided by it: "
+    "p(t) dt = φ(u) du, and du/dt = 1 / (t (1 − t)).",
+)
+def jacobian_upside_down(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    return torch.where(inside, gaussian(torch.logit(u), m, s) * u * (1 - u), 0.0)
+
+
+@mistake(
+    DENSITY,
+    "This is the Gaussian of t itself. Its argument is the logit, log (t / (1 − t)).",
+)
+def gaussian_of_t(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    return torch.where(inside, gaussian(u, m, s), 0.0)
+
+
+@mistake(DENSITY, "You take s for a variance: s² belongs into the exponent, and s before it.")
+def s_is_a_variance(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    return torch.where(inside, gaussian(torch.logit(u), m, math.sqrt(s)) / (u * (1 - u)), 0.0)
+
+
+@mistake(DENSITY, "1/s is missing before the exponential: without it the integral is s.")
+def without_one_over_s(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    return torch.where(inside, s * gaussian(torch.logit(u), m, s) / (u * (1 - u)), 0.0)
+
+
+@mistake(DENSITY, "1 / √(2π) is missing: without it the integral is 2.5.")
+def without_root_of_two_pi(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    p = math.sqrt(2 * math.pi) * gaussian(torch.logit(u), m, s)
+    return torch.where(inside, p / (u * (1 - u)), 0.0)
+
+
+@mistake(DENSITY, "This is log p(t). Take its exponential.")
+def log_density(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    p = gaussian(torch.logit(u), m, s) / (u * (1 - u))
+    return torch.where(inside, p.log(), 0.0)
+
+
+@mistake(
+    DENSITY,
+    "At t = 0 and t = 1 the logit is infinite and 1 / (t (1 − t)) too, and 0 · ∞ is NaN. The limit "
+    "is 0.",
+)
+def not_a_number_at_the_ends(t, m=0.0, s=1.0):
+    return gaussian(torch.logit(t), m, s) / (t * (1 - t))
+
+
+@mistake(DENSITY, "Your logit is log ((1 − t) / t): m has the wrong sign.")
+def logit_reversed(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    return torch.where(inside, gaussian(-torch.logit(u), m, s) / (u * (1 - u)), 0.0)
+
+
+@mistake(DENSITY, "Levels near both ends are moved.", public=False)
+def cut_at_the_ends(t, m=0.0, s=1.0):
+    u, inside = inner(t)
+    u = u.clamp(1e-2, 1 - 1e-2)
+    return torch.where(inside, gaussian(torch.logit(u), m, s) / (u * (1 - u)), 0.0)
+
+
+@mistake(DENSITY, "By default it is another distribution.", public=False)
+def wider_by_default(t, m=0.0, s=1.2):
+    u, inside = inner(t)
+    return torch.where(inside, gaussian(torch.logit(u), m, s) / (u * (1 - u)), 0.0)
+
+
+# --- schedules.shift ----------------------------------------------------------------------------
+
+
+def once(t, alpha):
+    return alpha * t / (1 + (alpha - 1) * t)
+
+
+@mistake(
+    SHIFT,
+    "The shift is applied twice, so that noise against data is α² times as much. (This happens "
+    "when both the levels and the sampler are shifted.)",
+)
+def twice(t, alpha):
+    return once(once(t, alpha), alpha)
+
+
+@mistake(
+    SHIFT,
+    "You shift toward the data, by 1/α. α above 1 is toward more noise: check that t' > t.",
+)
+def toward_data(t, alpha):
+    return once(t, 1 / alpha)
+
+
+@mistake(SHIFT, "This is α t, cut off at 1: many levels become the same. Divide by 1 + (α − 1) t.")
+def multiplied(t, alpha):
+    return (alpha * t).clamp(max=1.0)
+
+
+@mistake(SHIFT, "The t in the denominator is missing: 1 + (α − 1) t.")
+def denominator_without_t(t, alpha):
+    return alpha * t / (1 + (alpha - 1))
+
+
+@mistake(
+    SHIFT,
+    "Your denominator is 1 + α t, so that 1 moves to α / (1 + α). It is 1 + (α − 1) t.",
+)
+def denominator_with_alpha(t, alpha):
+    return alpha * t / (1 + alpha * t)
+
+
+@mistake(
+    SHIFT,
+    "You take another root, √α. The root of the pixels is in α already (resolution_alpha).",
+)
+def another_root(t, alpha):
+    return once(t, math.sqrt(alpha))
+
+
+@mistake(
+    SHIFT,
+    "You take α for its logarithm (FLUX's μ): e^α in place of α.",
+)
+def exponential(t, alpha):
+    return once(t, math.exp(alpha))
+
+
+@mistake(SHIFT, "You divide by α: that leads toward the data, and 1 does not stay where it is.")
+def divided(t, alpha):
+    return t / alpha
+
+
+@mistake(SHIFT, "The power t^(1/α) keeps both ends, but it is no multiple of noise against data.")
+def power(t, alpha):
+    return t ** (1 / alpha)
+
+
+@mistake(SHIFT, "Only right up to a large α.", public=False)
+def limited(t, alpha):
+    return once(t, min(alpha, 1.4)) if alpha > 3.2 else once(t, alpha)
+
+
+# --- schedules.resolution_alpha -----------------------------------------------------------------
+
+
+@mistake(
+    ALPHA,
+    "This is m / n. The noise of a mean of m/n pixels falls with the root of their number.",
+)
+def without_root(m, n):
+    return m / n
+
+
+@mistake(
+    ALPHA,
+    "This is √(n / m): it shifts larger images toward less noise. They need more: m stands above.",
+)
+def upside_down(m, n):
+    return math.sqrt(n / m)
+
+
+@mistake(ALPHA, "This is n / m: upside down, and without the root.")
+def upside_down_without_root(m, n):
+    return n / m
+
+
+@mistake(
+    ALPHA,
+    "This is the fourth root of m / n, right if m and n were squares of the numbers of pixels.",
+)
+def fourth_root(m, n):
+    return (m / n) ** 0.25
+
+
+@mistake(ALPHA, "You take the root of m only: √m / n.")
+def root_of_m_only(m, n):
+    return math.sqrt(m) / n
+
+
+@mistake(ALPHA, "You divide whole numbers (//): the fraction is lost before the root.")
+def whole_division(m, n):
+    return math.sqrt(m // n)
+
+
+@mistake(ALPHA, "This is log α (FLUX's μ). Take its exponential.")
+def logarithm(m, n):
+    return 0.5 * math.log(m / n)
+
+
+@mistake(ALPHA, "Only right for sizes whose ratio is simple.", public=False)
+def rounded(m, n):
+    return round(2 * math.sqrt(m / n)) / 2
