@@ -2,7 +2,7 @@
 
 Prints the table of chapter 06: one net on the ring at one cost under four schedules, the same
 seeds, the same numbers. With `--garments` the same trial with the `UNet` of chapter 04 on
-Fashion-MNIST, 16×16: about a minute for each of 4 schedules and each seed on 2 cores.
+Fashion-MNIST, 16×16: a minute and a half for each of 4 schedules and each seed on one core.
 """
 
 import argparse
