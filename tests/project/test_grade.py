@@ -182,7 +182,7 @@ def test_feedback_overview_and_exports(afternoon):
     assert all(rows[s] == ALL for s in right)
 
 
-@pytest.mark.parametrize("moment", range(int(os.environ.get("KILLS", "3"))))
+@pytest.mark.parametrize("moment", range(int(os.environ.get("KILLS", "2"))))
 def test_a_grader_that_is_killed_goes_on_where_it_was(afternoon, moment):
     """At a random moment, before, between and after its first submissions; what is in the gradebook
     in the end is as if nothing had happened. KILLS=20 in the environment tries 20 moments."""
