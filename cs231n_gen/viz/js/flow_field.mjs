@@ -3,11 +3,10 @@
 
 import { Crowd, follow, mixtureField, mlpField, onPath, pairsThrough, walk } from "./field.mjs";
 import { halves } from "./numbers.mjs";
-import { between, checkbox, Clock, COLORS, level, make, Plane, quietly, signed, slider, Stage } from "./stage.mjs";
+import { between, byArrows, checkbox, Clock, COLORS, draggable, level, make, Plane, signed, slider, Stage } from "./stage.mjs";
 
 const SECONDS = 4; // from noise to data
 const BUDGET = 8; // milliseconds of a frame for the crowd
-const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const SETTING = ["t", "z", "steps", "method", "arrows", "ghost", "pairs"];
 
 /** The fields that the model describes, each with its title and colour. */
@@ -70,34 +69,14 @@ function render({ model, el }) {
   const here = (one) => onPath(now.t < 1 ? one.ghost : one.path, now.t);
 
   function listen(one) {
-    const { canvas } = one.plane;
-    let held = false;
-    canvas.addEventListener("pointerdown", (event) => {
-      const [x, y] = here(one);
-      const [px, py] = one.plane.under(event);
-      const near = Math.hypot(px - x, py - y) * one.plane.scale < 36;
-      if (event.pointerType === "touch" && !near) return;
-      held = true;
-      quietly(() => canvas.setPointerCapture(event.pointerId));
-      put(one, [px, py]);
+    draggable(one.plane.canvas, {
+      near: (touch) => one.plane.near(touch, here(one)),
+      put: (event) => put(one, one.plane.under(event)),
+      done: told,
     });
-    canvas.addEventListener("pointermove", (event) => held && put(one, one.plane.under(event)));
-    for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, () => {
-        if (held) told();
-        held = false;
-      });
-    }
-    const grip = (event) => {
-      const [x, y] = here(one);
-      const [px, py] = one.plane.under(event.touches[0]);
-      if (Math.hypot(px - x, py - y) * one.plane.scale < 36) event.preventDefault();
-    };
-    canvas.addEventListener("touchstart", grip, { passive: false }); // else the page would scroll
-    canvas.addEventListener("keydown", (event) => {
-      const way = KEYS[event.key];
-      const size = event.shiftKey ? 0.5 : 0.1;
-      if (way) put(one, here(one).map((v, d) => v + size * way[d]));
+    one.plane.canvas.addEventListener("keydown", (event) => {
+      const next = byArrows(event, here(one));
+      if (next) put(one, next);
       else if (event.key === " ") play();
       else if (event.key === ",") to(now.t + 1 / now.steps);
       else if (event.key === ".") to(now.t - 1 / now.steps);

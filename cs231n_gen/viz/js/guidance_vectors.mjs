@@ -5,11 +5,10 @@ import { Crowd } from "./field.mjs";
 import { chanceOf, noiseOf, ofClass, passes, pathFrom, pointsAt, spreadOf, spreadOfPoints, velocitiesOf } from "./guidance.mjs";
 import { drawData, drawSight, drawSpreads, shade } from "./guidance_pictures.mjs";
 import { halves } from "./numbers.mjs";
-import { checkbox, Clock, COLORS, level, make, Plane, quietly, signed, slider, Stage } from "./stage.mjs";
+import { byArrows, checkbox, Clock, COLORS, draggable, level, make, Plane, signed, slider, Stage } from "./stage.mjs";
 
 const SECONDS = 4; // from noise to data
 const BUDGET = 10; // milliseconds of a frame for the crowd
-const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const SETTING = ["t", "z", "begin", "y", "w", "steps", "crowd", "chances"];
 
 function render({ model, el }) {
@@ -205,32 +204,15 @@ function render({ model, el }) {
   }
 
   function listen(canvas) {
-    let held = false;
-    const near = (event) => {
-      const [x, y] = here();
-      const [px, py] = sight.under(event);
-      return Math.hypot(px - x, py - y) * sight.scale < 36;
-    };
-    canvas.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "touch" && !near(event)) return;
-      held = true;
-      quietly(() => canvas.setPointerCapture(event.pointerId));
-      put(sight.under(event));
+    draggable(canvas, {
+      near: (touch) => sight.near(touch, here()),
+      put: (event) => put(sight.under(event)),
+      done: told,
     });
-    canvas.addEventListener("pointermove", (event) => held && put(sight.under(event)));
-    for (const end of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(end, () => {
-        if (held) told();
-        held = false;
-      });
-    }
-    const grip = (event) => near(event.touches[0]) && event.preventDefault();
-    canvas.addEventListener("touchstart", grip, { passive: false }); // else the page would scroll
     canvas.addEventListener("keydown", (event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
-      const way = KEYS[event.key];
-      const size = event.shiftKey ? 0.5 : 0.1;
-      if (way) put(here().map((value, d) => value + size * way[d]));
+      const next = byArrows(event, here());
+      if (next) put(next);
       else if (event.key === " ") play();
       else if (event.key === ",") to(now.t + 1 / now.steps);
       else if (event.key === ".") to(now.t - 1 / now.steps);

@@ -1,11 +1,10 @@
 // LatentWalk: a plane of three latents to walk in; its pictures were decoded beforehand on a grid.
 
 import { around, blend, nearest, onGrid, onTriangle, unpacked } from "./grid.mjs";
-import { Clock, COLORS, make, Plane, quietly, signed, Stage } from "./stage.mjs";
+import { Clock, COLORS, draggable, make, Plane, signed, Stage } from "./stage.mjs";
 
 const SECONDS = 3; // from corner to corner
 const STEPS = 8; // on that way, for who wants less motion
-const NEAR = 36; // pixels at which a finger catches the point
 const ACROSS = 9; // thumbnails in a row, about
 const KEYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 const SETTING = ["u", "v"];
@@ -147,27 +146,14 @@ function render({ model, el }) {
   );
   corners.forEach(([u, v], k) => paint(thumbs[k], blend(greys, size, around(onGrid(extent, [rows, columns], u, v), [rows, columns]))));
 
-  let held = false;
-  const near = (at) => {
-    const [u, v] = sheet.under(at);
-    return Math.hypot(sheet.px(u) - sheet.px(now.u), sheet.py(v) - sheet.py(now.v)) < NEAR;
-  };
-  sheet.canvas.addEventListener("pointerdown", (event) => {
-    if (event.pointerType === "touch" && !near(event)) return;
-    held = true;
-    stop();
-    quietly(() => sheet.canvas.setPointerCapture(event.pointerId));
-    put(sheet.under(event));
+  draggable(sheet.canvas, {
+    near: (touch) => sheet.near(touch, [now.u, now.v]),
+    put: (event) => {
+      stop();
+      put(sheet.under(event));
+    },
+    done: told,
   });
-  sheet.canvas.addEventListener("pointermove", (event) => held && put(sheet.under(event)));
-  for (const end of ["pointerup", "pointercancel"]) {
-    sheet.canvas.addEventListener(end, () => {
-      if (held) told();
-      held = false;
-    });
-  }
-  const grip = (event) => near(event.touches[0]) && event.preventDefault();
-  sheet.canvas.addEventListener("touchstart", grip, { passive: false }); // else the page would scroll
   sheet.canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const way = KEYS[event.key];

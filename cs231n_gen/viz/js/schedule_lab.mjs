@@ -7,7 +7,7 @@ import {
   average, clamp, deviation, Errors, HARD, hardest, interpolated, logit, median, pooled, SCHEDULES, share, SIZES, spreadFor, SPREADS,
   times,
 } from "./schedules.mjs";
-import { checkbox, Clock, COLORS, make, quietly, signed, slider, Stage } from "./stage.mjs";
+import { checkbox, Clock, COLORS, draggable, GRASP, make, signed, slider, Stage } from "./stage.mjs";
 
 const SETTING = ["schedule", "m", "s", "alpha", "steps", "picture", "shifted"];
 const SIDE = 32; // pixels of a picture
@@ -15,7 +15,6 @@ const USUAL = { "logit-normal": 1, "mode-weighted": 1.29 }; // s, as in SD3
 const MEANS = [-2, 2]; // of m
 const OCTAVES = 3; // of alpha, from 1 to 8
 const PER = 8; // steps of its slider in an octave
-const NEAR = 36; // pixels at which a finger catches the handle
 const BUDGET = 6; // milliseconds of a frame for the curves of errors
 const UNIFORM = { schedule: "uniform", alpha: 1 };
 
@@ -160,28 +159,13 @@ function render({ model, el }) {
   const near = (event) => {
     const [t, y] = main.under(event);
     const [x, top] = handle(main, now);
-    return Math.hypot(main.x(t) - x, y - top) < NEAR;
+    return Math.hypot(main.x(t) - x, y - top) < GRASP;
   };
   const under = (event) => {
     const [t, y] = main.under(event);
     return [t, ((main.floor - y) / (main.floor - edges.top)) * TOP];
   };
-  let held = false;
-  main.canvas.addEventListener("pointerdown", (event) => {
-    if (event.pointerType === "touch" && !near(event)) return;
-    held = true;
-    quietly(() => main.canvas.setPointerCapture(event.pointerId));
-    put(under(event));
-  });
-  main.canvas.addEventListener("pointermove", (event) => held && put(under(event)));
-  for (const end of ["pointerup", "pointercancel"]) {
-    main.canvas.addEventListener(end, () => {
-      if (held) told();
-      held = false;
-    });
-  }
-  const grip = (event) => near(event.touches[0]) && event.preventDefault();
-  main.canvas.addEventListener("touchstart", grip, { passive: false }); // else the page would scroll
+  draggable(main.canvas, { near, put: (event) => put(under(event)), done: told });
   main.canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const [along, up] = [{ ArrowLeft: -1, ArrowRight: 1 }, { ArrowDown: -1, ArrowUp: 1 }].map((ways) => ways[event.key]);

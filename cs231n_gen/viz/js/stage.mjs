@@ -2,6 +2,9 @@
 
 import { fromLink, toLink } from "./numbers.mjs";
 
+/** Pixels within which a finger takes hold of what can be dragged. */
+export const GRASP = 36;
+
 export const COLORS = { data: "#0072B2", noise: "#E69F00", learned: "#D55E00", exact: "#009E73" };
 
 const MANY = 8000; // coordinates from which points are drawn as pixels
@@ -238,6 +241,12 @@ export class Plane {
     return [(event.clientX - box.left) * per - this.extent, this.extent - (event.clientY - box.top) * per];
   }
 
+  /** Whether a pointer or a finger is so near to a point that it takes hold of it. */
+  near(event, [x, y]) {
+    const [px, py] = this.under(event);
+    return Math.hypot(this.px(px) - this.px(x), this.py(py) - this.py(y)) < GRASP;
+  }
+
   /** A cleared layer to draw on, in units of the screen. */
   layer(canvas) {
     const pen = canvas.getContext("2d");
@@ -346,6 +355,41 @@ export class Plane {
 
 /** Red, green and blue of #rrggbb. */
 const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+
+const WAYS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+/**
+ * Let something on a canvas be dragged. A pointer takes it from anywhere, a finger only where `near`
+ * says so: else the page could not be scrolled.
+ *
+ * @param {{near: (touch) => boolean, put: (event) => void, done: () => void}} what `put` moves it under
+ *   the pointer, `done` ends a move
+ */
+export function draggable(canvas, { near, put, done }) {
+  let held = false;
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.pointerType === "touch" && !near(event)) return;
+    held = true;
+    quietly(() => canvas.setPointerCapture(event.pointerId));
+    put(event);
+  });
+  canvas.addEventListener("pointermove", (event) => held && put(event));
+  for (const end of ["pointerup", "pointercancel"]) {
+    canvas.addEventListener(end, () => {
+      if (held) done();
+      held = false;
+    });
+  }
+  const grip = (event) => near(event.touches[0]) && event.preventDefault();
+  canvas.addEventListener("touchstart", grip, { passive: false }); // else the page would scroll
+}
+
+/** Where an arrow key moves a point, with shift further; null for every other key. */
+export function byArrows(event, xy) {
+  const way = WAYS[event.key];
+  const size = event.shiftKey ? 0.5 : 0.1;
+  return way ? xy.map((v, d) => v + size * way[d]) : null;
+}
 
 /** A colour between noise (t = 1) and data (t = 0), over grey as in the still figures. */
 export function between(t) {

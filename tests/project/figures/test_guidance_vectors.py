@@ -15,6 +15,7 @@ from cs231n_gen.truth import GaussianMixture
 from cs231n_gen.viz import GuidanceVectors, page
 
 guidance = load_module(Path(__file__).parent / "examples.py", "examples").guidance
+hands = load_module(Path(__file__).parent / "hands.py", "hands")
 TILTED = GaussianMixture(
     weights=torch.tensor([0.4, 0.1, 0.3, 0.2]),
     means=torch.tensor([[1.5, 0.5], [-1.0, 1.0], [0.0, -1.5], [-0.5, 0.2]]),
@@ -345,17 +346,6 @@ def drag(tab, start, end):
     tab.mouse.up()
 
 
-def slide(control, value):
-    """Move a slider as a pointer does: it says input, then change."""
-    control.evaluate(
-        """(input, value) => {
-            input.value = value;
-            for (const type of ["input", "change"]) input.dispatchEvent(new Event(type));
-        }""",
-        value,
-    )
-
-
 def agrees(now, mixture, t, y, w, steps):
     """Tips, p(y | x_t) and the ends of paths are what Python computes from x_t and z."""
     x_t = torch.tensor(now.at)
@@ -402,7 +392,7 @@ def test_the_weight_moves_one_tip_along_a_line(alone):
     before = state(tab)
     all_data, of_class, _ = before.tips
     for w in (-1, 0, 0.7, 3, 8):
-        slide(slider, w)
+        hands.slide(slider, w)
         now = state(tab)
         np.testing.assert_allclose(now.at, before.at, atol=1e-6)
         np.testing.assert_allclose(now.tips[:2], before.tips[:2], atol=1e-5)
@@ -423,7 +413,7 @@ def test_samples_narrow_and_leave_the_data(alone):
     exact = (cov.trace() / 2).sqrt().item()
     spreads = {}
     for w in (2, 0, 8):
-        slide(tab.get_by_role("slider", name="guidance"), w)
+        hands.slide(tab.get_by_role("slider", name="guidance"), w)
         came = crowd(tab, 0, w, 30)
         x = flow.sample(guided(mixture, 0, w), noise, 30)
         assert abs(came["spread"] - x.var(0, unbiased=False).mean().sqrt()) < 1e-5
@@ -444,7 +434,7 @@ def test_another_class_and_other_steps(alone):
     np.testing.assert_allclose(now.at, before.at, atol=1e-6)
     np.testing.assert_allclose(now.tips[0], before.tips[0], atol=1e-6)
     agrees(now, of(guidance()), 0.7, 1, 2, 30)
-    slide(tab.get_by_label("steps"), 4)
+    hands.slide(tab.get_by_label("steps"), 4)
     few = state(tab)
     np.testing.assert_allclose(few.z, now.z, atol=1e-9)
     agrees(few, of(guidance()), 0.7, 1, 2, 4)
@@ -484,26 +474,26 @@ def test_a_level_is_reached_along_the_path(alone):
     mixture = of(guidance())
     path = flow.trajectory(guided(mixture, 0, 2), torch.tensor([[1.9, 0.5]]).double(), 30)[:, 0]
     for t, k in [(0.5, 15), (0, 30), (0.2, 24), (1, 0)]:
-        slide(tab.get_by_label("noise → data"), -t)
+        hands.slide(tab.get_by_label("noise → data"), -t)
         np.testing.assert_allclose(state(tab).at, path[k], atol=1e-6)
         if t == 0:
             np.testing.assert_allclose(state(tab).tips, path[[30, 30, 30]], atol=1e-6)
             assert "no velocity points anywhere else" in tab.locator("[data-tips]").inner_text()
-            slide(tab.get_by_role("slider", name="guidance"), 3)
+            hands.slide(tab.get_by_role("slider", name="guidance"), 3)
             np.testing.assert_allclose(state(tab).z, [1.9, 0.5], atol=1e-9)
-            slide(tab.get_by_role("slider", name="guidance"), 2)
+            hands.slide(tab.get_by_role("slider", name="guidance"), 2)
 
 
 def test_where_no_noise_leads_the_level_may_change_too(alone):
     """Towards data along the path from the point, towards noise with the point held."""
     tab = alone(guidance(), hash="#figure=guidance&t=0.3&begin=0.3&z=2.9,-2.9&w=6")
     assert (state(tab).begin, crowd(tab, 0, 6, 30)["data"] > 0) == (0.3, True)
-    slide(tab.get_by_label("noise → data"), -0.1)
+    hands.slide(tab.get_by_label("noise → data"), -0.1)
     x = torch.tensor([2.9, -2.9]).double()
     for k in range(6):
         x = x - 0.3 / 9 * guided(of(guidance()), 0, 6)(x, 0.3 * (1 - k / 9))
     np.testing.assert_allclose(state(tab).at, x, atol=1e-6)
-    slide(tab.get_by_label("noise → data"), -0.5)
+    hands.slide(tab.get_by_label("noise → data"), -0.5)
     now = state(tab)
     np.testing.assert_allclose([*now.at, now.begin], [2.9, -2.9, 0.5])
 
@@ -592,46 +582,10 @@ def test_a_finger_far_from_the_point_scrolls(alone):
     assert state(tab).at[0] - before.at[0] > 0.05
 
 
-def test_a_host_may_lack_nearly_everything(chromium):
-    """It throws on on, off and save_changes, and after the figure is gone nothing moves."""
-    figure = guidance()
-    given = {k: getattr(figure, k) for k in figure.trait_names(sync=True) if k[0] != "_"}
-    given = {k: [*v] if isinstance(v, bytes) else v for k, v in given.items()}
-    given = {k: v for k, v in given.items() if k not in ("layout", "tabbable", "tooltip", "comm")}
-    tab = chromium.new_page()
-    wrong = []
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.set_content("<div id=el style='width:700px'></div>")
-    tab.evaluate(
-        """async ([code, given]) => {
-            const bytes = (v) => Array.isArray(v) && v.length > 200 ? Uint8Array.from(v) : v;
-            const no = () => { throw new Error("not here"); };
-            const model = { get: (name) => bytes(given[name]), on: no, off: no, save_changes: no };
-            const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-            const { default: figure } = await import(url);
-            const frame = requestAnimationFrame;
-            window.asked = 0;
-            window.requestAnimationFrame = (f) => { window.asked++; return frame(f); };
-            window.gone = figure.render({ model, el: document.getElementById("el") });
-        }""",
-        [page.module("guidance_vectors"), given],
-    )
-    tab.get_by_role("button", name="Play").click()
-    tab.wait_for_timeout(200)
-    asked = tab.evaluate("window.gone(), window.asked")
-    assert asked > 1
-    tab.wait_for_timeout(200)
-    assert tab.evaluate("window.asked") == asked
-    assert not wrong
-    tab.close()
-
-
 def test_python_hears_of_a_move_and_says_its_own(chromium):
     """One message at the end of a drag; what Python sets is shown."""
     figure = guidance()
-    given = {k: getattr(figure, k) for k in figure.trait_names(sync=True) if k[0] != "_"}
-    given = {k: [*v] if isinstance(v, bytes) else v for k, v in given.items()}
-    given = {k: v for k, v in given.items() if k not in ("layout", "tabbable", "tooltip", "comm")}
+    given = hands.state_of(figure)
     tab = chromium.new_page(viewport={"width": 1000, "height": 900})
     tab.set_content(f"<style>{page.css()}</style><div id=el></div>")
     tab.evaluate(

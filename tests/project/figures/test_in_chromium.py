@@ -9,9 +9,10 @@ import torch
 
 from cs231n_gen import data, flow, truth
 from cs231n_gen.checking.student import load_module
-from cs231n_gen.viz import FlowField, page
+from cs231n_gen.viz import FlowField
 
 examples = load_module(Path(__file__).parent / "examples.py", "examples")
+hands = load_module(Path(__file__).parent / "hands.py", "hands")
 FIGURES, EVERY = examples.FIGURES, examples.EVERY
 flow_field, garments, game = examples.flow_field, examples.garments, examples.game
 RING = data.ring().mixture
@@ -60,17 +61,6 @@ def drag(tab, start, end):
     tab.mouse.move(*np.add(start, end) / 2)
     tab.mouse.move(*end)
     tab.mouse.up()
-
-
-def slide(control, value):
-    """Move a slider as a pointer does: it says input, then change."""
-    control.evaluate(
-        """(input, value) => {
-            input.value = value;
-            for (const type of ["input", "change"]) input.dispatchEvent(new Event(type));
-        }""",
-        value,
-    )
 
 
 # --- what is seen -------------------------------------------------------------------------------
@@ -191,12 +181,12 @@ def test_keys_do_all_that_a_pointer_does(opened):
 def test_controls_change_the_path(opened):
     frame, _ = opened(flow_field())
     z = torch.tensor([[-1.2, 0.4]], dtype=torch.float64)
-    slide(frame.get_by_label("steps"), 3)
+    hands.slide(frame.get_by_label("steps"), 3)
     np.testing.assert_allclose(samples(frame)[:1], flow.sample(RING.velocity, z, 3), atol=1e-6)
     frame.get_by_label("rule").select_option("heun")
     want = flow.sample_heun(RING.velocity, z, 3)
     np.testing.assert_allclose(samples(frame)[:1], want, atol=1e-6)
-    slide(frame.get_by_label("noise → data"), -0.4)
+    hands.slide(frame.get_by_label("noise → data"), -0.4)
     front = frame.locator("canvas[tabindex]").first
     ink = front.evaluate(INK)
     frame.get_by_label("straight pairs").check()
@@ -245,7 +235,7 @@ def test_a_film_strip(opened):
     def shown(i):
         return frame.locator("canvas").nth(i).evaluate(RGBA)[::4]
 
-    slide(frame.get_by_label("noise → data"), -0.31)
+    hands.slide(frame.get_by_label("noise → data"), -0.31)
     for i in range(3):
         np.testing.assert_array_equal(shown(i), numbers[7, i].ravel())
     frame.get_by_role("button", name="two").click()
@@ -317,31 +307,13 @@ def test_a_link_opens_its_setting(opened):
     assert not frame.get_by_role("checkbox", name="velocities").is_checked()
 
 
-@pytest.mark.parametrize("name", ["flow_field", "film"])
-def test_a_host_may_lack_nearly_everything(chromium, name):
+@pytest.mark.parametrize("kind", ["flow_field", "garments", "guidance", "game"])
+def test_a_host_may_lack_nearly_everything(chromium, kind):
     """It throws on on, off, send and save_changes; after the figure is gone nothing moves."""
-    figure = flow_field() if name == "flow_field" else garments()
-    state = {k: getattr(figure, k) for k in figure.trait_names(sync=True) if k[0] != "_"}
-    state = {k: [*v] if isinstance(v, bytes) else v for k, v in state.items()}
-    state = {k: v for k, v in state.items() if k not in ("layout", "tabbable", "tooltip", "comm")}
     tab = chromium.new_page()
     wrong = []
     tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.set_content("<div id=el style='width:700px'></div>")
-    tab.evaluate(
-        """async ([code, state]) => {
-            const bytes = (v) => Array.isArray(v) && v.length > 200 ? Uint8Array.from(v) : v;
-            const no = () => { throw new Error("not here"); };
-            const model = { get: (name) => bytes(state[name]), on: no, off: no, save_changes: no };
-            const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-            const { default: figure } = await import(url);
-            const frame = requestAnimationFrame;
-            window.frames_asked = 0;
-            window.requestAnimationFrame = (f) => { window.frames_asked++; return frame(f); };
-            window.gone = figure.render({ model, el: document.getElementById("el") });
-        }""",
-        [page.module(name), state],
-    )
+    hands.in_a_poor_host(tab, EVERY[kind]())
     tab.get_by_role("button", name="Play").click()
     tab.wait_for_timeout(200)
     asked = tab.evaluate("window.gone(), window.frames_asked")

@@ -19,6 +19,7 @@ from cs231n_gen.mlp import VelocityMLP
 from cs231n_gen.viz import ScheduleLab, fields, page
 
 lab = load_module(Path(__file__).parent / "examples.py", "examples").lab
+hands = load_module(Path(__file__).parent / "hands.py", "hands")
 RING = data.ring().mixture
 LEVELS = [0.0, 0.2, 0.5, 0.6, 1.0]
 LOSSES = [1.0, 1.5, 2.5, 3.0, 0.5]
@@ -396,17 +397,6 @@ def p_of(tab):
     return [now[key] for key in ("schedule", "m", "s", "alpha")]
 
 
-def slide(control, value):
-    """Move a slider as a pointer does: it says input, then change."""
-    control.evaluate(
-        """(input, value) => {
-            input.value = value;
-            for (const type of ["input", "change"]) input.dispatchEvent(new Event(type));
-        }""",
-        value,
-    )
-
-
 def screen(tab, t, p):
     """Where a level and a density are on the screen."""
     tab.locator("canvas[tabindex]").scroll_into_view_if_needed()
@@ -477,9 +467,9 @@ def test_keys_do_all_that_a_pointer_does(alone):
 
 def test_controls_set_what_they_say(alone):
     tab = alone(lab())
-    slide(tab.get_by_role("slider", name=re.compile("^m")), 0.6)
-    slide(tab.get_by_role("slider", name=re.compile("^s(?![ht])")), 1.4)
-    slide(tab.get_by_label("shift α"), 2)
+    hands.slide(tab.get_by_role("slider", name=re.compile("^m")), 0.6)
+    hands.slide(tab.get_by_role("slider", name=re.compile("^s(?![ht])")), 1.4)
+    hands.slide(tab.get_by_label("shift α"), 2)
     assert p_of(tab) == ["logit-normal", 0.6, 1.4, 4]
     np.testing.assert_allclose(numbers(tab, "loss"), expected(tab), atol=2e-3)
     shifted = 0.6 + math.log(4)
@@ -487,7 +477,7 @@ def test_controls_set_what_they_say(alone):
     tab.get_by_role("combobox", name="p(t)").select_option("uniform")
     np.testing.assert_allclose(numbers(tab, "mean"), 0.7173, atol=2e-3)  # E[shift(u, 4)]
     assert tab.locator("input:disabled").count() == 2, "uniform has neither m nor s"
-    slide(tab.get_by_label("shift α"), 0)
+    hands.slide(tab.get_by_label("shift α"), 0)
     assert abs(numbers(tab, "hard") - 1 / 3) < 1e-9
     tab.get_by_role("combobox", name="p(t)").select_option("mode-weighted")
     assert p_of(tab) == ["mode-weighted", 0.6, 1.29, 1]
@@ -533,9 +523,9 @@ def test_errors_of_even_and_shifted_steps(alone):
     assert numbers(tab, "least") == pytest.approx(min(grid, key=lambda a: error(10, a)))
     said = tab.locator("[data-least]").inner_text()
     assert f"8 × 8: {even[0]:.3f} → {late[0]:.3f}" in said.replace("\xa0", " ")
-    slide(tab.get_by_label("steps T"), 3)
+    hands.slide(tab.get_by_label("steps T"), 3)
     np.testing.assert_allclose(numbers(tab, "shifted")[2], error(3, 0.75), atol=1e-4)
-    slide(tab.get_by_label("steps T"), 1)
+    hands.slide(tab.get_by_label("steps T"), 1)
     assert "the same for every α" in tab.locator("[data-least]").inner_text()
 
 
@@ -570,7 +560,7 @@ def test_nothing_moves_by_itself(alone, motion):
     before = [canvas.evaluate(INK) for canvas in tab.locator("canvas").all()]
     tab.evaluate("() => { requestAnimationFrame = () => { throw new Error('a frame'); }; }")
     tab.wait_for_timeout(200)
-    slide(tab.get_by_label("shift α"), 0)
+    hands.slide(tab.get_by_label("shift α"), 0)
     assert before == [canvas.evaluate(INK) for canvas in tab.locator("canvas").all()]
 
 
@@ -612,9 +602,9 @@ def test_python_changes_it_and_a_host_may_lack_the_rest(chromium):
     )
     tab.evaluate("state.m = 1.25; heard['change:m']()")
     assert tab.locator("output").first.inner_text() == "1.25"
-    slide(tab.get_by_label("steps T"), 50)
+    hands.slide(tab.get_by_label("steps T"), 50)
     tab.get_by_label("shift t for resolution").check()
-    slide(tab.get_by_label("steps T"), 49)  # its curves want many frames
+    hands.slide(tab.get_by_label("steps T"), 49)  # its curves want many frames
     asked = tab.evaluate("gone(), asked")
     assert asked > 1
     tab.wait_for_timeout(200)
