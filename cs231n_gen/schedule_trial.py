@@ -117,7 +117,7 @@ class Trial:
         wide = 1 + max(map(len, self.names))
 
         def line(name, cells):
-            return f"{name:{wide}}" + "".join(f"{cell:>23}" for cell in cells)
+            return f"{name:{wide}}" + "".join(f"{cell:>20}" for cell in cells)
 
         def several(mean, off, sign=""):
             return [f"{m:{sign}.2f} ± {o:.2f}" for m, o in zip(mean, off, strict=True)]
