@@ -27,7 +27,7 @@ command -v $$python >/dev/null \
 	|| { echo "the course needs Python 3.11 or newer; found no $$python" >&2; exit 2; }; \
 $$python -c 'import sys; assert sys.version_info >= (3, 6)' 2>/dev/null \
 	|| { echo "the course needs Python 3.11 or newer; $$python is older" >&2; exit 2; }; \
-$$python cs231n_gen/bootstrap.py --extras "$(1)"
+$$python cs231n_gen/cli/bootstrap.py --extras "$(1)"
 endef
 
 # Of the system: bubblewrap makes the jail in which submissions are graded; tests of figures need

@@ -12,9 +12,9 @@ from nbgrader.preprocessors import (
     SaveAutoGrades,
 )
 
-from cs231n_gen.grading.execute import GradeSubmission
-from cs231n_gen.grading.markers import STUB
-from cs231n_gen.grading.rebuild import Rebuild
+from cs231n_gen.grading.notebook.rebuild import Rebuild
+from cs231n_gen.grading.run.nbgrader_preprocessor import GradeSubmission
+from cs231n_gen.grading.source.markers import STUB
 
 c = get_config()
 

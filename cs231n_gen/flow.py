@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from cs231n_gen.mlp import VelocityMLP
-from cs231n_gen.training import History, Run
+from cs231n_gen.given.mlp import VelocityMLP
+from cs231n_gen.given.training import History, Run
 
 __all__ = [
     "VelocityMLP",

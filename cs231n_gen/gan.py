@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from cs231n_gen.given.training import History, Players, Run
 from cs231n_gen.kernels.launch import leaves_to_kernels
-from cs231n_gen.training import History, Players, Run
 
 Logits = Float[Tensor, "*shape"]
 

@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from cs231n_gen import data, flow, viz  # noqa: E402
-from cs231n_gen.unet import UNet  # noqa: E402
+from cs231n_gen.given.unet import UNet  # noqa: E402
 
 TIMES = [1, 0.7, 0.5, 0.3, 0.15, 0]
 GARMENTS = [0, 1, 3, 5, 7, 8, 9]

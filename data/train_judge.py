@@ -19,9 +19,9 @@ from tqdm.auto import trange
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from cs231n_gen.data import fashion_mnist  # noqa: E402
-from cs231n_gen.judge import Judge  # noqa: E402
-from cs231n_gen.metrics import frechet_distance  # noqa: E402
+from cs231n_gen.given.data import fashion_mnist  # noqa: E402
+from cs231n_gen.given.judge import Judge  # noqa: E402
+from cs231n_gen.given.metrics import frechet_distance  # noqa: E402
 
 EPOCHS, BATCH, LR = 16, 128, 4e-3
 

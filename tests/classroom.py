@@ -12,8 +12,8 @@ from pathlib import Path
 
 import nbformat
 
-from cs231n_gen.grading.markers import STUB, make_gaps
-from cs231n_gen.grading.source import ROOT, exercises
+from cs231n_gen.grading.source.markers import STUB, make_gaps
+from cs231n_gen.grading.source.tree import ROOT, exercises
 
 CHAPTER = "04_rectified_flow"
 MODULE = "cs231n_gen/flow.py"

@@ -21,8 +21,8 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
-from cs231n_gen.checking import catalogue
-from cs231n_gen.checking.run import Result, run
+from cs231n_gen.checking import variants
+from cs231n_gen.checking.runner import Result, run
 from cs231n_gen.checking.student import PACKAGE, Object, Student, StudentError
 
 ROOT = PACKAGE.parent
@@ -71,7 +71,7 @@ def write(path: Path = FILE, only: Sequence[str] | None = None) -> None:
         path: of the file.
         only: the exercises that the course asks for, all if None.
     """
-    exercises = dict.fromkeys(m.exercise for m in catalogue.load(MISTAKES) if m.public)
+    exercises = dict.fromkeys(m.exercise for m in variants.load(MISTAKES) if m.public)
     exercises = [e for e in exercises if only is None or e in only]
     if importlib.util.find_spec("triton") is None:
         exercises = [e for e in exercises if not e.startswith("kernels.")]
@@ -89,7 +89,7 @@ def _observed(exercise: str) -> list[Known]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{kept}.lock"):
         if not kept.is_file():
-            mistakes = [m for m in catalogue.load(MISTAKES) if m.public and m.exercise == exercise]
+            mistakes = [m for m in variants.load(MISTAKES) if m.public and m.exercise == exercise]
             found = [vars(k) for k in _observe(mistakes)]
             _write_whole(kept, json.dumps(found, ensure_ascii=False))
     return [Known(**k) for k in json.loads(kept.read_text(encoding="utf-8"))]
@@ -143,7 +143,7 @@ def _from_file() -> list[Known]:
     return [Known(**k) for k in json.loads(FILE.read_text(encoding="utf-8"))]
 
 
-def _observe(mistakes: list[catalogue.Variant]) -> list[Known]:
+def _observe(mistakes: list[variants.Variant]) -> list[Known]:
     return [
         Known(
             m.exercise,

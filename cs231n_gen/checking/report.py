@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from html import escape
 
-from cs231n_gen.checking.run import Result
+from cs231n_gen.checking.runner import Result
 
 GREEN, RED, ORANGE = "#009E73", "#D55E00", "#E69F00"
 MARK = {"passed": "✓", "failed": "✗", "error": "✗", "missing": "○"}

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking.expect import PropertyFailed, unfit
-from cs231n_gen.checking.modules import PACKAGE, file_of, load_module, package_modules
+from cs231n_gen.checking.fresh_modules import PACKAGE, file_of, load_module, package_modules
 
 __all__ = ["PACKAGE", "Frame", "NotWritten", "Object", "Student", "StudentError", "load_module"]
 
@@ -127,9 +127,9 @@ class Student:
         Returns:
             Sentences of what is wrong, for each launch of a kernel that is the student's.
         """
-        from cs231n_gen.checking import compiled  # which few exercises need
+        from cs231n_gen.checking import compiled_launches  # which few exercises need
 
-        return compiled.problems(launches, compiled.compile_here, wide)
+        return compiled_launches.problems(launches, compiled_launches.compile_here, wide)
 
     def begin(self, seed: int) -> None:
         """Begin a property: its random numbers depend on nothing that came before."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from cs231n_gen.checking.run import Result
+from cs231n_gen.checking.runner import Result
 
 NAME = "grading.json"
 FORMAT = 1

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from cs231n_gen.instruments.calls import leaves
-from cs231n_gen.instruments.clock import Clock
-from cs231n_gen.instruments.only_kernels import OnlyKernels
+from cs231n_gen.instruments.gpu_timer import Clock
+from cs231n_gen.instruments.honesty.torch_watch import OnlyKernels
 from cs231n_gen.instruments.report import inspect
+from cs231n_gen.instruments.tensors.arguments import leaves
 from cs231n_gen.kernels.launch import INTERPRETED
 
 H200 = 4.3e12  # bytes a second of a copy, as measured

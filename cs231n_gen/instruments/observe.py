@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from cs231n_gen.instruments.audit import Audit
-from cs231n_gen.instruments.calls import file_of
-from cs231n_gen.instruments.guard import honest
-from cs231n_gen.instruments.launches import launches_of, record
-from cs231n_gen.instruments.layouts import laid_out
-from cs231n_gen.instruments.memory import Finding
-from cs231n_gen.instruments.shuffle import shuffled
+from cs231n_gen.instruments.access.audit import Audit
+from cs231n_gen.instruments.access.findings import Finding
+from cs231n_gen.instruments.access.program_order import shuffled
+from cs231n_gen.instruments.compiler.launches import launches_of, record
+from cs231n_gen.instruments.honesty.guard import honest
+from cs231n_gen.instruments.tensors.arguments import file_of
+from cs231n_gen.instruments.tensors.layouts import laid_out
 from cs231n_gen.kernels.launch import interpreting
 
 INSTALLED = tuple(os.path.realpath(sysconfig.get_path(k)) for k in ("purelib", "platlib", "stdlib"))

@@ -11,14 +11,14 @@ from types import ModuleType
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from cs231n_gen.checking.precision import budget, in_float64
-from cs231n_gen.instruments import elsewhere
-from cs231n_gen.instruments.audit import Launched
-from cs231n_gen.instruments.compile import Compiled, compile_launches
-from cs231n_gen.instruments.guard import Watched, watch
-from cs231n_gen.instruments.launches import launches_of, record
-from cs231n_gen.instruments.memory import Finding
-from cs231n_gen.instruments.picture import Touched, draw
+from cs231n_gen.checking.kernels.precision import budget, in_float64
+from cs231n_gen.instruments.access.audit import Launched
+from cs231n_gen.instruments.access.findings import Finding
+from cs231n_gen.instruments.access.plot import Touched, draw
+from cs231n_gen.instruments.compiler.compile import Compiled, compile_launches
+from cs231n_gen.instruments.compiler.launches import launches_of, record
+from cs231n_gen.instruments.honesty.guard import Watched, watch
+from cs231n_gen.instruments.interpreter import process
 from cs231n_gen.kernels.launch import HAVE_TRITON, where
 
 
@@ -163,11 +163,11 @@ def inspect(
         if not hasattr(wrapper, name):
             raise ValueError(f"{wrapper.__name__} has no function {name}: pass the function itself")
         wrapper = getattr(wrapper, name)
-    if elsewhere.needed():
+    if process.needed():
         how = {"least": least, "gradient": gradient, "ones": ones, "compiled": compiled}
-        return elsewhere.inspect(wrapper, args, options, **how)
+        return process.inspect(wrapper, args, options, **how)
     if any(isinstance(a, Tensor) and a.is_cuda for a in tree_leaves((args, options))):
-        args, options = elsewhere.copied((args, options))
+        args, options = process.copied((args, options))
     tensors = [a for a in tree_leaves((args, options)) if isinstance(a, Tensor)]
     gaps = any(not t.is_contiguous() for t in tensors)
     with record() as launched:

@@ -29,8 +29,8 @@ try:
     import triton
     import triton.language as tl
 except ImportError:
-    from cs231n_gen.kernels import without_triton as triton
-    from cs231n_gen.kernels.without_triton import tl
+    from cs231n_gen.triton_compat import available as triton
+    from cs231n_gen.triton_compat.available import tl
 
 __all__ = [
     "DTYPES",
@@ -72,9 +72,9 @@ def interpreting() -> Iterator[None]:
     if _interpreting:
         yield
         return
-    from cs231n_gen.instruments import compat  # which asks this module for Triton
+    from cs231n_gen.triton_compat import patches  # which asks this module for Triton
 
-    with compat.mended(), np.errstate(all="ignore"):  # a GPU does not warn of a NaN either
+    with patches.mended(), np.errstate(all="ignore"):  # a GPU does not warn of a NaN either
         _interpreting = True
         try:
             yield

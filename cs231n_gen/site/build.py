@@ -11,9 +11,9 @@ from pathlib import Path
 
 import nbformat
 
-from cs231n_gen.grading import run_chapters
-from cs231n_gen.grading.release import chosen
-from cs231n_gen.grading.source import ROOT, Chapter
+from cs231n_gen.grading.release import run_chapters
+from cs231n_gen.grading.release.build import chosen
+from cs231n_gen.grading.source.tree import ROOT, Chapter
 from cs231n_gen.site import landing, pages
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -3,8 +3,8 @@
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
-from cs231n_gen.grading.markers import find_gaps, make_gaps
-from cs231n_gen.grading.source import ROOT, exercises
+from cs231n_gen.grading.source.markers import find_gaps, make_gaps
+from cs231n_gen.grading.source.tree import ROOT, exercises
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LOCAL = "local"  # a cell whose output is about the machine it ran on

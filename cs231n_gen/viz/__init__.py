@@ -1,13 +1,13 @@
 """Figures: one look for the whole course. Functions take arrays and numbers, never models."""
 
-from cs231n_gen.viz.best_discriminator import BestDiscriminator
-from cs231n_gen.viz.flow_field import FlowField
-from cs231n_gen.viz.gan_stepper import GanStepper
-from cs231n_gen.viz.guidance_vectors import GuidanceVectors
-from cs231n_gen.viz.latent_walk import LatentWalk
-from cs231n_gen.viz.moving import MovingFigure, show_static
-from cs231n_gen.viz.schedule_lab import ScheduleLab
-from cs231n_gen.viz.stills import (
+from cs231n_gen.viz.figures.best_discriminator import BestDiscriminator
+from cs231n_gen.viz.figures.flow_field import FlowField
+from cs231n_gen.viz.figures.gan_stepper import GanStepper
+from cs231n_gen.viz.figures.guidance_vectors import GuidanceVectors
+from cs231n_gen.viz.figures.latent_walk import LatentWalk
+from cs231n_gen.viz.figures.schedule_lab import ScheduleLab
+from cs231n_gen.viz.figures.trajectories import Trajectories
+from cs231n_gen.viz.plots import (
     arrows,
     image_grid,
     levels_of,
@@ -21,7 +21,7 @@ from cs231n_gen.viz.stills import (
     taxonomy,
 )
 from cs231n_gen.viz.style import DATA, EXACT, GREY, LEARNED, NOISE, use_style
-from cs231n_gen.viz.trajectories import Trajectories
+from cs231n_gen.viz.widget import MovingFigure, show_static
 
 __all__ = [
     "DATA",

@@ -5,9 +5,9 @@ import itertools
 import torch
 from torch.nn import functional as F
 
-from cs231n_gen.checking.catalogue import accepted
+from cs231n_gen.checking.variants import accepted
 from cs231n_gen.flow import interpolate, loss
-from cs231n_gen.training import Run
+from cs231n_gen.given.training import Run
 
 
 @accepted("flow.interpolate")

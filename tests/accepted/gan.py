@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from cs231n_gen.checking.catalogue import accepted
+from cs231n_gen.checking.variants import accepted
 
 # --- gan.value, gan.discriminator_loss, gan.generator_loss ----------------------------------------
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cs231n_gen import gan_nets
-from cs231n_gen.checking.catalogue import accepted
+from cs231n_gen.checking.variants import accepted
 
 # --- gan_nets.adain -----------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from cs231n_gen.checking.catalogue import accepted
+from cs231n_gen.checking.variants import accepted
 from cs231n_gen.guidance import guided_velocity, velocities
 
 

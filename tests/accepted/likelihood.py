@@ -4,7 +4,7 @@ import torch
 from torch.distributions import Categorical, Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
-from cs231n_gen.checking.catalogue import accepted
+from cs231n_gen.checking.variants import accepted
 
 
 @accepted("likelihood.autoregressive_log_likelihood")

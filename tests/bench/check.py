@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from cs231n_gen.check import known_exercises, run_check
+from cs231n_gen.checking.public_check import known_exercises, run_check
 
 REPEATS = 7
 

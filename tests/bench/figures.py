@@ -23,7 +23,7 @@ import torch
 from playwright.sync_api import sync_playwright
 
 from cs231n_gen import data
-from cs231n_gen.mlp import VelocityMLP
+from cs231n_gen.given.mlp import VelocityMLP
 from cs231n_gen.viz import FlowField, Trajectories
 
 RING = data.ring().mixture

@@ -37,8 +37,8 @@ from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 from torchdiffeq import odeint
 
 from cs231n_gen import flow, training
-from cs231n_gen.data import moons, ring
-from cs231n_gen.metrics import energy_distance
+from cs231n_gen.given.data import moons, ring
+from cs231n_gen.given.metrics import energy_distance
 
 POINTS, STEPS = 2000, 50  # samples made, Euler steps: what the targets of chapter 04 speak of
 LADDER = 6  # the budgets tried for "time to equal quality" are seconds / 2, / 4, …, / 64

@@ -12,8 +12,8 @@ import torch
 from torch.optim.swa_utils import update_bn
 
 from cs231n_gen import data, gan, gan_nets, judge, metrics
-from cs231n_gen.mlp import MLP
-from cs231n_gen.training import Players
+from cs231n_gen.given.mlp import MLP
+from cs231n_gen.given.training import Players
 
 STEPS = 2000
 SAMPLES = 2000

@@ -42,20 +42,20 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
 from tqdm import tqdm
 
-from cs231n_gen.checking.modules import FreshModules
-from cs231n_gen.checking.run import Suite, with_tests
+from cs231n_gen.checking.fresh_modules import FreshModules
+from cs231n_gen.checking.runner import Suite, with_tests
 from cs231n_gen.checking.student import Student, load_module
-from cs231n_gen.grading import grade as grading
-from cs231n_gen.grading import tables
-from cs231n_gen.grading.assign import assign, heard, load_config
-from cs231n_gen.grading.built import files_in
-from cs231n_gen.grading.course import Course
-from cs231n_gen.grading.examiner import HIDDEN, PUBLIC
-from cs231n_gen.grading.jail.box import NoJail
-from cs231n_gen.grading.pools import LocalPool
-from cs231n_gen.grading.release import READ, SHIPPED
-from cs231n_gen.grading.session import open_course
-from cs231n_gen.grading.source import ROOT
+from cs231n_gen.common import tables
+from cs231n_gen.grading.jail.sandbox import NoJail
+from cs231n_gen.grading.release.build import READ, SHIPPED
+from cs231n_gen.grading.release.manifest import files_in
+from cs231n_gen.grading.release.nbgrader_assign import assign, heard, load_config
+from cs231n_gen.grading.run import grade_class as grading
+from cs231n_gen.grading.run.assignment import Course
+from cs231n_gen.grading.run.examiner import HIDDEN, PUBLIC
+from cs231n_gen.grading.run.pools import LocalPool
+from cs231n_gen.grading.run.session import open_course
+from cs231n_gen.grading.source.tree import ROOT
 
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER, MODULE = classroom.CHAPTER, classroom.MODULE

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 from cs231n_gen import flow, guidance
-from cs231n_gen.data import fashion_mnist
-from cs231n_gen.judge import class_accuracy, frechet
-from cs231n_gen.unet import UNet
+from cs231n_gen.given.data import fashion_mnist
+from cs231n_gen.given.judge import class_accuracy, frechet
+from cs231n_gen.given.unet import UNet
 
 TRAIN = {"steps": 1000, "batch": 32, "lr": 3e-3, "warmup": 0.05}
 DROPPED, NULL, STEPS = 0.1, 10, 12

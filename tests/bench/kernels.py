@@ -21,8 +21,8 @@ import torch
 from kernel_cases import CASES, Draw, with_leaves
 from kernel_rivals import RANDOM, rivals
 
-from cs231n_gen.instruments.clock import Clock
-from cs231n_gen.instruments.compile import compile_each, launches_of, record
+from cs231n_gen.instruments.compiler.compile import compile_each, launches_of, record
+from cs231n_gen.instruments.gpu_timer import Clock
 from cs231n_gen.kernels.launch import HAVE_TRITON, INTERPRETED, interpreting, triton
 
 RESULTS = Path(__file__).parent / "results"

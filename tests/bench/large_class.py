@@ -17,12 +17,12 @@ from collections import Counter
 from pathlib import Path
 
 from cs231n_gen.checking.student import load_module
-from cs231n_gen.grading import grade as grading
-from cs231n_gen.grading import tables
-from cs231n_gen.grading.collect import collect
-from cs231n_gen.grading.pools import LocalPool
-from cs231n_gen.grading.session import open_course
-from cs231n_gen.grading.source import ROOT
+from cs231n_gen.common import tables
+from cs231n_gen.grading.collect.collect import collect
+from cs231n_gen.grading.run import grade_class as grading
+from cs231n_gen.grading.run.pools import LocalPool
+from cs231n_gen.grading.run.session import open_course
+from cs231n_gen.grading.source.tree import ROOT
 
 bench = load_module(ROOT / "tests" / "bench" / "grading.py", "bench")
 classroom, CHAPTER = bench.classroom, bench.CHAPTER

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from cs231n_gen import data, flow, judge, schedule_trial
-from cs231n_gen.training import Run
-from cs231n_gen.unet import UNet
+from cs231n_gen.given.training import Run
+from cs231n_gen.given.unet import UNet
 
 TRAIN = {"lr": 3e-3, "warmup": 0.05}
 BATCH, IMAGES = 32, 500

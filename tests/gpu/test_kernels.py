@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking.precision import precise
+from cs231n_gen.checking.kernels.precision import precise
 from cs231n_gen.checking.student import load_module
 from cs231n_gen.kernels import LADDER, launch
 

@@ -4,8 +4,8 @@ identities, orders of convergence)."""
 import pytest
 import torch
 
-from cs231n_gen.checking import expect, fields
-from cs231n_gen.training import Run
+from cs231n_gen.checking import expect, fakes
+from cs231n_gen.given.training import Run
 from cs231n_gen.truth import GaussianMixture
 
 
@@ -66,7 +66,7 @@ def gaussian_flow(mean, std):
         variance = ((1 - t) * std).square() + t**2
         return -mean + (t - (1 - t) * std**2) / variance * (x - (1 - t) * mean)
 
-    return fields.Recorder(velocity), lambda z: mean + std * z
+    return fakes.Recorder(velocity), lambda z: mean + std * z
 
 
 def left_by_subtraction(steps):
@@ -189,7 +189,7 @@ def test_the_model_is_asked_once_at_x_t_and_t(student, generator):
     """the model sees x_t and the levels as they came"""
     x, z = random_pair(generator, 6, 2)
     t = torch.rand(6, generator=generator, dtype=torch.float64)
-    model = fields.linear(0.5)
+    model = fakes.linear(0.5)
     student.flow.loss(model, x, z, t)
     expect.true(len(model.times) >= 1, "the model was not asked")
     expect.close(model.times[0], t, "the levels changed on the way to the model", atol=1e-9)
@@ -202,12 +202,12 @@ def test_conditions_reach_the_model(student, generator):
     x, z = random_pair(generator, 6, 2)
     t = torch.rand(6, generator=generator, dtype=torch.float64)
     y = torch.randint(0, 9, (6,), generator=generator)
-    model = fields.by_label()
+    model = fakes.by_label()
     value = student.flow.loss(model, x, z, t, y)
     x_t = x + t[:, None] * (z - x)
     error = y[:, None] + t[:, None] * x_t - (z - x)
     expect.close(value, error.square().mean(), "the conditional prediction is not used", rtol=1e-8)
-    plain = fields.linear(1.0)
+    plain = fakes.linear(1.0)
     student.flow.loss(plain, x, z, t)
     expect.true(plain.conditions[0] is None, "a condition was passed although none was given")
 
@@ -245,7 +245,7 @@ def test_euler_is_exact_for_one_linear_field(student, generator):
     a = float(0.5 + torch.rand(1, generator=generator))
     steps = random_size(generator, 3, 30)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
-    x = student.flow.sample(fields.linear(a), z, steps)
+    x = student.flow.sample(fakes.linear(a), z, steps)
     expect.close(
         x, z * (1 - a / steps) ** steps, "Euler's product for v = a x", atol=1e-9, rtol=1e-9
     )
@@ -255,7 +255,7 @@ def test_euler_is_exact_for_one_linear_field(student, generator):
 def test_the_levels_are_1_down_to_1_over_T(student, generator):
     """the model is asked T times, at t = 1, …, 1/T"""
     steps = NOT_BY_SUBTRACTION[random_size(generator, 0, len(NOT_BY_SUBTRACTION))]
-    model = fields.ramp(1.0)
+    model = fakes.ramp(1.0)
     student.flow.sample(model, torch.zeros(3, 2, dtype=torch.float64), steps)
     expect.true(
         len(model.times) == steps, "T steps take T calls of the model", len(model.times), steps
@@ -312,7 +312,7 @@ def test_each_label_gets_its_own_flow(student, generator):
 def test_images_and_precision(student, generator, dtype):
     """images keep their shape and precision"""
     z = torch.randn(2, 3, 4, 4, generator=generator, dtype=dtype)
-    model = fields.linear(1.0)
+    model = fakes.linear(1.0)
     x = student.flow.sample(model, z, 3)
     expect.close(x, z.double() * (2 / 3) ** 3, "three steps along v = x")
     expect.true(x.dtype == dtype, "the precision changed on the way", x.dtype, dtype)
@@ -327,7 +327,7 @@ def test_uneven_levels(student, generator):
     times = torch.rand(steps + 1, generator=generator, dtype=torch.float64).sort().values.flip(0)
     a = float(0.5 + torch.rand(1, generator=generator))
     z = torch.randn(4, 2, generator=generator, dtype=torch.float64)
-    model = fields.linear(a)
+    model = fakes.linear(a)
     x = student.flow.sample(model, z, steps, times=times)
     expect.close(x, z * (1 - a * (times[:-1] - times[1:])).prod(), "the product", atol=1e-7)
     expect.true(len(model.times) == steps, "T + 1 levels are T calls", len(model.times), steps)
@@ -356,7 +356,7 @@ def test_every_frame_of_a_linear_field(student, generator):
     """frame k of v = a x is z (1 − a/T)^k"""
     a, steps = 0.5 + float(torch.rand(1, generator=generator)), random_size(generator, 3, 16)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
-    path = student.flow.trajectory(fields.linear(a), z, steps)
+    path = student.flow.trajectory(fakes.linear(a), z, steps)
     want = torch.stack([z * (1 - a / steps) ** k for k in range(steps + 1)])
     expect.close(path, want, "the frames of v = a x", atol=1e-9, rtol=1e-9)
 
@@ -380,7 +380,7 @@ def test_each_step_is_the_velocity_where_it_begins(student, generator):
 def test_the_path_bends_where_the_field_does(student, generator):
     """between its ends the path follows the field, not the chord"""
     z = torch.randn(3, 2, generator=generator, dtype=torch.float64)
-    path = student.flow.trajectory(fields.ramp(0.2), z, 10)
+    path = student.flow.trajectory(fakes.ramp(0.2), z, 10)
     k = torch.arange(11.0, dtype=torch.float64)
     moved = 0.2 * (k - k * (k - 1) / 20) / 10
     expect.close(
@@ -391,7 +391,7 @@ def test_the_path_bends_where_the_field_does(student, generator):
 @trajectory()
 def test_labels_along_the_path(student, generator):
     """conditions reach every call"""
-    model, y = fields.by_label(), torch.tensor([4, 0, 2])
+    model, y = fakes.by_label(), torch.tensor([4, 0, 2])
     z = torch.randn(3, 1, 2, 2, generator=generator, dtype=torch.float64)
     path = expect.tensor(student.flow.trajectory(model, z, 3, y), (4, 3, 1, 2, 2), "the path")
     for condition in model.conditions:
@@ -404,7 +404,7 @@ def test_labels_along_the_path(student, generator):
 def test_the_path_keeps_its_precision(student, generator):
     """the path has the precision of the noise"""
     z = torch.randn(3, 2, generator=generator, dtype=torch.float64)
-    path = expect.tensor(student.flow.trajectory(fields.linear(0.3), z, 4), (5, 3, 2), "the path")
+    path = expect.tensor(student.flow.trajectory(fakes.linear(0.3), z, 4), (5, 3, 2), "the path")
     expect.true(path.dtype == z.dtype, "the precision changed on the way", path.dtype, z.dtype)
 
 
@@ -418,7 +418,7 @@ def test_heuns_factor_for_a_linear_field(student, generator):
     steps = random_size(generator, 2, 16)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     h = a / steps
-    x = student.flow.sample_heun(fields.linear(a), z, steps)
+    x = student.flow.sample_heun(fakes.linear(a), z, steps)
     want = z * (1 - h + h * h / 2) ** steps
     expect.close(x, want, "Heun's product for v = a x", atol=1e-9, rtol=1e-9)
 
@@ -442,7 +442,7 @@ def test_second_order_toward_the_exact_flow(student, generator):
 def test_both_calls_of_each_step(student, generator):
     """each step asks at (x, t) and at (x − v/T, t − 1/T)"""
     steps = random_size(generator, 3, 9)
-    model = fields.Recorder(lambda x, t, y: x.sin() + t)
+    model = fakes.Recorder(lambda x, t, y: x.sin() + t)
     z = torch.randn(5, 2, generator=generator, dtype=torch.float64)
     student.flow.sample_heun(model, z, steps)
     expect.true(
@@ -462,7 +462,7 @@ def test_both_calls_of_each_step(student, generator):
 @sample_heun()
 def test_labels_in_both_calls(student, generator):
     """conditions reach both calls of each step"""
-    model, y = fields.by_label(), torch.tensor([4, 0, 2])
+    model, y = fakes.by_label(), torch.tensor([4, 0, 2])
     student.flow.sample_heun(model, torch.zeros(3, 1, 2, 2, dtype=torch.float64), 2, y)
     calls = len(model.conditions)
     expect.true(calls == 4, "two steps take four calls", calls, 4)
@@ -617,7 +617,7 @@ def test_the_weights_are_those_of_this_many_gradient_steps(student, generator):
     field, drawn, _ = spied_run(student, generator, steps=7, lr=0.2)
     inputs, times = field.get("inputs"), field.get("times")
     expect.true(len(drawn) == len(inputs) == 7, "one draw and one call a step")
-    twin = fields.LinearField(dim=2)
+    twin = fakes.LinearField(dim=2)
     with Run(twin, 7, lr=0.2, progress=False) as run:
         for k, _ in enumerate(run):
             x_t, t, x = inputs[k], times[k], drawn[k][1]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Normal
 
-from cs231n_gen.checking import expect, fields
+from cs231n_gen.checking import expect, fakes
 from cs231n_gen.truth import GaussianMixture, jensen_shannon
 
 EACH = pytest.mark.parametrize("saturating", [True, False], ids=["saturating", "non-saturating"])
@@ -258,7 +258,7 @@ def game(student, generator, steps=3, saturating=False):
     latent, dim, n = (int(k) for k in torch.randint(2, 6, (3,), generator=generator))
     sizes, players, twins = ((latent, dim), (dim, 1)), [], []
     for size in sizes:
-        twin = fields.Player(*size).double()
+        twin = fakes.Player(*size).double()
         with torch.no_grad():
             for p in twin.parameters():
                 p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))

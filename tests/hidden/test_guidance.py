@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from cs231n_gen.checking import expect, fields
+from cs231n_gen.checking import expect, fakes
 from cs231n_gen.truth import GaussianMixture
 
 
@@ -57,7 +57,7 @@ def exact(truth, null):
         v_y, v_null = truth.velocity(x_t, t, known), truth.velocity(x_t, t)
         return torch.where((y == null)[:, None], v_null, v_y)
 
-    return fields.Recorder(lambda x, t, y: model(x.double(), t.flatten(), y).to(x.dtype))
+    return fakes.Recorder(lambda x, t, y: model(x.double(), t.flatten(), y).to(x.dtype))
 
 
 # --- guidance.drop_condition --------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_a_single_call(student, generator):
     n, null = whole(generator, 3, 9), whole(generator, 5, 99)
     x, t = normal(generator, n, 1, 2, 2), torch.rand(n, generator=generator)
     y = torch.randint(0, 5, (n,), generator=generator)
-    model = fields.by_label()
+    model = fakes.by_label()
     student.guidance.velocities(model, x, t, y, null)
     calls = len(model.inputs)
     expect.true(calls == 1, "the model must be called once", calls, 1)
@@ -247,7 +247,7 @@ def test_texts(student, generator):
     """conditions of several numbers, and a null of several numbers"""
     n = whole(generator, 3, 7)
     x, y, null = normal(generator, n, 2), normal(generator, n, 3, 2), normal(generator, 3, 2)
-    model = fields.Recorder(lambda x, t, y: x * t + (y * y).sum(1))
+    model = fakes.Recorder(lambda x, t, y: x * t + (y * y).sum(1))
     t = torch.rand(n, generator=generator, dtype=torch.float64)
     found = student.guidance.velocities(model, x, t, y, null)
     v_y, v_null = expect.unpack(found, ["v_y", "v_null"])
@@ -319,7 +319,7 @@ def test_the_interval_of_guidance(student, generator):
 def test_levels_and_calls(student, generator):
     """one call a step, at t = 1, …, 1/T, with every example twice"""
     steps, n = whole(generator, 3, 12), whole(generator, 2, 6)
-    model, y = fields.by_label(), torch.randint(0, 5, (n,), generator=generator)
+    model, y = fakes.by_label(), torch.randint(0, 5, (n,), generator=generator)
     student.guidance.sample(model, normal(generator, n, 1, 2, 2), steps, y, 5, 1.5)
     calls = len(model.times)
     expect.true(calls == steps, "T steps take T calls of the model", calls, steps)
@@ -346,7 +346,7 @@ def test_a_weight_for_each_example(student, generator):
     """examples may have weights of their own, and images their channels and precision"""
     w = 3 * torch.rand(3, generator=generator, dtype=torch.float64)
     z, y = normal(generator, 3, 4, 2, 2), torch.tensor([0, 1, 3])
-    model = fields.Recorder(lambda x, t, y: (1.0 + y.to(x.dtype))[:, None, None, None] + 0 * x)
+    model = fakes.Recorder(lambda x, t, y: (1.0 + y.to(x.dtype))[:, None, None, None] + 0 * x)
     x = student.guidance.sample(model, z, 3, y, 4, w)
     want = z - ((1 + w) * (1 + y) - w * 5)[:, None, None, None]
     expect.close(x, want, "constant velocities 1 + y and 5", atol=1e-6)

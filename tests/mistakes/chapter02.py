@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 
 POINTWISE, SLOPE = "chapter02.pointwise", "chapter02.slope"
 MAXIMISER, CURVATURE = "chapter02.maximiser", "chapter02.curvature"

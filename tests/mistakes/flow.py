@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import torch
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.flow import interpolate, loss
-from cs231n_gen.training import Run
+from cs231n_gen.given.training import Run
 
 
 def column(t, x):

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 
 # --- gan.value ----------------------------------------------------------------------------------
 

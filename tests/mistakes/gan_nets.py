@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cs231n_gen import gan_nets
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 
 # --- gan_nets.adain -----------------------------------------------------------------------------
 

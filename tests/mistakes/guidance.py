@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import torch
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.flow import levels_of
 from cs231n_gen.guidance import guided_velocity, velocities
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.schedules import optimal_velocity
 
 BEST = "schedules.optimal_velocity"

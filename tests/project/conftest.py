@@ -14,14 +14,14 @@ import axe_playwright_python
 import pytest
 from playwright.sync_api import Error, sync_playwright
 
-from cs231n_gen.grading.built import files_in
-from cs231n_gen.grading.release import READ, SHIPPED
-from cs231n_gen.grading.source import ROOT
+from cs231n_gen.grading.release.build import READ, SHIPPED
+from cs231n_gen.grading.release.manifest import files_in
+from cs231n_gen.grading.source.tree import ROOT
 
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 OF_PAGES = ("page-has-heading-one", "bypass")  # a figure in a frame has no heading of its own
 LONG = (  # files that take a minute and more of a process, the longest first
-    "test_grade.py",
+    "test_grade_class.py",
     "test_graders_grade.py",
     "test_attacks.py",
     "test_exercises.py",

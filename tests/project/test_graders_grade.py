@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cs231n_gen.checking import catalogue, diagnosis
-from cs231n_gen.checking.run import run
+from cs231n_gen.checking import diagnosis, variants
+from cs231n_gen.checking.runner import run
 from cs231n_gen.checking.student import Student
 
 TESTS = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def is_kernel(exercise):
 def chosen(folder):
     """All variants of a folder; of kernels a few, since all of them take half an hour."""
     counts, found = Counter(), []
-    for variant in catalogue.load(TESTS / folder):
+    for variant in variants.load(TESTS / folder):
         counts[variant.exercise] += 1
         few = is_kernel(variant.exercise) and not FULL
         if not few or counts[variant.exercise] <= FEW[folder]:

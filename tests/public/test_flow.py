@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking import expect, fields
+from cs231n_gen.checking import expect, fakes
 
 interpolate = pytest.mark.exercise("flow.interpolate")
 loss = pytest.mark.exercise("flow.loss")
@@ -108,7 +108,7 @@ def test_the_model_is_asked_at_x_t(student, generator):
     """the model is asked about the noisy x_t, at its own t"""
     x, z = pair(generator, 4, 2)
     t = torch.tensor([0.0, 0.25, 0.5, 1.0])
-    model = fields.linear(1.0)
+    model = fakes.linear(1.0)
     student.flow.loss(model, x, z, t)
     expect.true(len(model.times) == 1, "one call of the model is enough", len(model.times), 1)
     expect.close(model.times[0], t, "t must reach the model as it came, (batch,)", what="t")
@@ -121,7 +121,7 @@ def test_loss_with_a_condition(student, generator):
     """with a condition the model is called as model(x_t, t, y)"""
     x, z = pair(generator, 4, 2)
     y = torch.tensor([0, 3, 1, 2])
-    model = fields.by_label()
+    model = fakes.by_label()
     t = torch.full((4,), 0.5)
     value = student.flow.loss(model, x, z, t, y)
     expect.true(model.conditions[0] is not None, "y was given, but the model did not get it")
@@ -163,7 +163,7 @@ def asked(model, steps):
 def test_one_step_goes_along_the_velocity_at_the_noise(student, generator):
     """one step: x = z − f(z, 1)"""
     z = torch.randn(5, 2, generator=generator)
-    x = student.flow.sample(fields.linear(0.3), z, 1)
+    x = student.flow.sample(fakes.linear(0.3), z, 1)
     expect.close(
         x, 0.7 * z, "one step from t = 1 to t = 0 is a step of length 1 against v", what="x"
     )
@@ -173,14 +173,14 @@ def test_one_step_goes_along_the_velocity_at_the_noise(student, generator):
 def test_a_constant_velocity_is_followed_exactly(student, generator):
     """a constant velocity is followed exactly, whatever T is"""
     z = torch.randn(5, 2, generator=generator)
-    x = student.flow.sample(fields.constant(2.0), z, 7)
+    x = student.flow.sample(fakes.constant(2.0), z, 7)
     expect.close(x, z - 2, "7 steps of 1/7 along v = 2 lead from z to z − 2", what="x")
 
 
 @sample
 def test_the_levels_asked_for(student, generator):
     """T steps ask the model at t = 1, 1 − 1/T, …, 1/T"""
-    model = fields.linear(0.5)
+    model = fakes.linear(0.5)
     student.flow.sample(model, torch.randn(3, 2, generator=generator), 4)
     asked(model, 4)
 
@@ -188,7 +188,7 @@ def test_the_levels_asked_for(student, generator):
 @sample
 def test_t_is_one_level_an_example(student, generator):
     """the model gets t as a (batch,) tensor"""
-    model = fields.linear(0.5)
+    model = fakes.linear(0.5)
     student.flow.sample(model, torch.randn(3, 2, generator=generator), 2)
     for t in model.times:
         expect.tensor(t, (3,), "t")
@@ -198,14 +198,14 @@ def test_t_is_one_level_an_example(student, generator):
 def test_euler_on_a_field_that_depends_on_t(student, generator):
     """Euler's sum for v = 4 t"""
     z = torch.randn(5, 2, generator=generator)
-    x = student.flow.sample(fields.ramp(4.0), z, 4)
+    x = student.flow.sample(fakes.ramp(4.0), z, 4)
     expect.close(x, z - 2.5, "4 steps: z − (4 + 3 + 2 + 1) / 4 = z − 2.5", what="x")
 
 
 @sample
 def test_sample_with_a_condition(student, generator):
     """with a condition every call gets y"""
-    model, y = fields.by_label(), torch.tensor([2, 0, 1])
+    model, y = fakes.by_label(), torch.tensor([2, 0, 1])
     student.flow.sample(model, torch.randn(3, 2, generator=generator), 3, y)
     for condition in model.conditions:
         expect.true(condition is not None, "y was given, but a call of the model did not get it")
@@ -216,14 +216,14 @@ def test_sample_with_a_condition(student, generator):
 def test_sample_images(student, generator):
     """works for images as for points"""
     z = torch.randn(2, 1, 4, 4, generator=generator)
-    x = student.flow.sample(fields.linear(1.0), z, 2)
+    x = student.flow.sample(fakes.linear(1.0), z, 2)
     expect.close(x, z / 4, "two steps along v = x halve x twice", what="x")
 
 
 @sample
 def test_levels_of_ones_own(student, generator):
     """with `times` it walks from each of these levels to the next"""
-    times, model = [1.0, 0.9, 0.5, 0.25], fields.ramp(4.0)
+    times, model = [1.0, 0.9, 0.5, 0.25], fakes.ramp(4.0)
     z = torch.randn(5, 2, generator=generator)
     x = student.flow.sample(model, z, 3, times=times)
     says = "at these levels, 1.0, 0.9 and 0.5, the model must be asked"
@@ -237,7 +237,7 @@ def test_levels_of_ones_own(student, generator):
 def test_frames_begin_with_the_noise(student, generator):
     """there are T + 1 frames, the first is the noise"""
     z = torch.randn(5, 2, generator=generator)
-    path = expect.tensor(student.flow.trajectory(fields.linear(1.0), z, 4), (5, 5, 2), "the path")
+    path = expect.tensor(student.flow.trajectory(fakes.linear(1.0), z, 4), (5, 5, 2), "the path")
     expect.close(path[0], z, "the first frame is where the path starts: z", what="frame 0")
 
 
@@ -245,7 +245,7 @@ def test_frames_begin_with_the_noise(student, generator):
 def test_every_frame_is_one_step_further(student, generator):
     """every frame is one Euler step further"""
     z = torch.randn(3, 2, generator=generator)
-    path = expect.tensor(student.flow.trajectory(fields.linear(1.0), z, 4), (5, 3, 2), "the path")
+    path = expect.tensor(student.flow.trajectory(fakes.linear(1.0), z, 4), (5, 3, 2), "the path")
     want = torch.stack([z * 0.75**k for k in range(5)])
     expect.close(path, want, "along v = x, frame k is z · (3/4)^k for T = 4", what="the path")
 
@@ -253,7 +253,7 @@ def test_every_frame_is_one_step_further(student, generator):
 @trajectory
 def test_the_levels_asked_for_along_a_trajectory(student, generator):
     """T steps ask the model at t = 1, 1 − 1/T, …, 1/T"""
-    model = fields.ramp(1.0)
+    model = fakes.ramp(1.0)
     student.flow.trajectory(model, torch.randn(3, 2, generator=generator), 5)
     asked(model, 5)
 
@@ -262,7 +262,7 @@ def test_the_levels_asked_for_along_a_trajectory(student, generator):
 def test_the_last_frame_is_the_sample(student, generator):
     """the last frame is the sample, for images too"""
     z = torch.randn(2, 1, 3, 3, generator=generator)
-    path = student.flow.trajectory(fields.ramp(2.0), z, 2)
+    path = student.flow.trajectory(fakes.ramp(2.0), z, 2)
     expect.tensor(path, (3, 2, 1, 3, 3), "the path")
     expect.close(path[-1], z - 1.5, "2 steps along v = 2 t: z − (2 + 1) / 2", what="the last frame")
 
@@ -271,7 +271,7 @@ def test_the_last_frame_is_the_sample(student, generator):
 def test_trajectory_with_a_condition(student, generator):
     """with a condition every call gets y"""
     z, y = torch.zeros(3, 2), torch.tensor([2, 0, 1])
-    path = student.flow.trajectory(fields.by_label(), z, 1, y)
+    path = student.flow.trajectory(fakes.by_label(), z, 1, y)
     expect.tensor(path, (2, 3, 2), "the path")
     want = -y[:, None].float().expand(3, 2)
     expect.close(path[-1], want, "one step along v = y from 0 leads to −y", what="the last frame")
@@ -281,7 +281,7 @@ def test_trajectory_with_a_condition(student, generator):
 def test_one_heun_step(student, generator):
     """one step along v = x: both ends count half"""
     z = torch.randn(5, 2, generator=generator)
-    x = student.flow.sample_heun(fields.linear(1.0), z, 1)
+    x = student.flow.sample_heun(fakes.linear(1.0), z, 1)
     expect.close(x, z / 2, "v = z at the start, 0 at x' = z − z = 0; their mean is z/2", what="x")
 
 
@@ -289,7 +289,7 @@ def test_one_heun_step(student, generator):
 def test_heun_is_exact_when_v_is_linear_in_t(student, generator):
     """v = 4 t is followed exactly"""
     z = torch.randn(5, 2, generator=generator)
-    x = student.flow.sample_heun(fields.ramp(4.0), z, 3)
+    x = student.flow.sample_heun(fakes.ramp(4.0), z, 3)
     expect.close(
         x, z - 2, "the exact flow along v = 4 t moves by −2, and Heun's rule sees it", what="x"
     )
@@ -298,7 +298,7 @@ def test_heun_is_exact_when_v_is_linear_in_t(student, generator):
 @sample_heun
 def test_the_levels_heun_asks_for(student, generator):
     """each step asks at t and at t − 1/T"""
-    model = fields.linear(0.5)
+    model = fakes.linear(0.5)
     student.flow.sample_heun(model, torch.randn(3, 2, generator=generator), 2)
     want = torch.tensor([1.0, 0.5, 0.5, 0.0])
     expect.true(len(model.times) == 4, "2 steps take 4 calls of the model", len(model.times), 4)
@@ -309,14 +309,14 @@ def test_the_levels_heun_asks_for(student, generator):
 def test_heun_steps_of_a_curved_flow(student, generator):
     """T steps along v = 2 x multiply by (1 − h + h²/2)^T with h = 2/T"""
     z = torch.randn(5, 2, generator=generator)
-    x = student.flow.sample_heun(fields.linear(2.0), z, 4)
+    x = student.flow.sample_heun(fakes.linear(2.0), z, 4)
     expect.close(x, z * 0.625**4, "for T = 4 each step multiplies by 1 − ½ + ⅛", what="x")
 
 
 @sample_heun
 def test_heun_with_a_condition(student, generator):
     """with a condition both calls get y"""
-    model, y = fields.by_label(), torch.tensor([2, 0, 1])
+    model, y = fakes.by_label(), torch.tensor([2, 0, 1])
     z = torch.ones(3, 2)
     x = student.flow.sample_heun(model, z, 1, y)
     for condition in model.conditions:
@@ -444,9 +444,9 @@ def test_each_step_moves_the_weights_by_its_own_gradient(student, generator):
     """each step moves the weights by the gradient of its own batch"""
     field, drawn, _ = spied_run(student, generator, steps=6, lr=0.1)
     expect.true(len(drawn) == len(field.get("inputs")) == 6, "one draw and one call a step")
-    from cs231n_gen.training import Run
+    from cs231n_gen.given.training import Run
 
-    twin = fields.LinearField(dim=2)
+    twin = fakes.LinearField(dim=2)
     with Run(twin, 6, lr=0.1, progress=False) as run:
         for k, _ in enumerate(run):
             x_t, t, x = field.get("inputs")[k], field.get("times")[k], drawn[k][2]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking import expect, fields
+from cs231n_gen.checking import expect, fakes
 
 drop_condition = pytest.mark.exercise("guidance.drop_condition")
 guided_velocity = pytest.mark.exercise("guidance.guided_velocity")
@@ -152,7 +152,7 @@ def both(student, model, x_t, t, y, null):
 def test_with_the_condition_and_without(student, generator):
     """v_y is asked with y, v_∅ with the null condition"""
     x, t, y = normal(generator, 4, 2), torch.rand(4, generator=generator), labels(generator, 4)
-    v_y, v_null = both(student, fields.by_label(), x, t, y, NULL)
+    v_y, v_null = both(student, fakes.by_label(), x, t, y, NULL)
     expect.close(v_y, y[:, None] + t[:, None] * x, "the first result is that with y", what="v_y")
     says = f"the second is that with the null condition, {NULL}"
     expect.close(v_null, NULL + t[:, None] * x, says, what="v_null")
@@ -162,7 +162,7 @@ def test_with_the_condition_and_without(student, generator):
 def test_one_call_of_the_model(student, generator):
     """one call, on a batch twice as large"""
     x, t, y = normal(generator, 4, 2), torch.rand(4, generator=generator), labels(generator, 4)
-    model = fields.by_label()
+    model = fakes.by_label()
     both(student, model, x, t, y, NULL)
     calls = len(model.inputs)
     expect.true(calls == 1, "the model must be called once, with every example twice", calls, 1)
@@ -175,7 +175,7 @@ def test_each_half_is_at_its_own_level(student, generator):
     """both halves are asked at their own x_t and t"""
     x, y = normal(generator, 3, 1, 2, 2), labels(generator, 3)
     t = torch.tensor([0.2, 0.5, 0.9])
-    model = fields.by_label()
+    model = fakes.by_label()
     both(student, model, x, t, y, NULL)
     seen = expect.tensor(model.times[0], (6,), "t")
     expect.close(seen, torch.cat([t, t]), "t goes twice as well", what="t")
@@ -187,7 +187,7 @@ def test_each_half_is_at_its_own_level(student, generator):
 def test_a_text_as_condition(student, generator):
     """a text (batch, length, dim) has a null text (length, dim)"""
     x, y, null = normal(generator, 3, 2), normal(generator, 3, 4, 5), normal(generator, 4, 5)
-    model = fields.Recorder(lambda x, t, y: x + y.mean((1, 2))[:, None])
+    model = fakes.Recorder(lambda x, t, y: x + y.mean((1, 2))[:, None])
     v_y, v_null = both(student, model, x, torch.full((3,), 0.5), y, null)
     expect.close(v_y, x + y.mean((1, 2))[:, None], "the first half has its texts", what="v_y")
     says = "the second half has the null text, for every example"
@@ -201,7 +201,7 @@ def test_a_text_as_condition(student, generator):
 def test_constant_velocities(student, generator):
     """from z it comes to z − ((1 + w) v_y − w v_∅)"""
     z, y = normal(generator, 4, 2), torch.tensor([0, 1, 2, 3])
-    model = fields.Recorder(lambda x, t, y: y[:, None].to(x.dtype).expand_as(x))
+    model = fakes.Recorder(lambda x, t, y: y[:, None].to(x.dtype).expand_as(x))
     x = student.guidance.sample(model, z, 5, y, NULL, 2.0)
     says = f"velocities y and {NULL}: the whole way is 3 y − 2 · {NULL}, against the velocity"
     expect.close(x, z - (3.0 * y[:, None] - 2 * NULL), says, what="x")
@@ -211,7 +211,7 @@ def test_constant_velocities(student, generator):
 def test_w_0_is_the_conditional_sampler(student, generator):
     """w = 0 gives the samples of flow.sample with y"""
     z, y = normal(generator, 3, 2), labels(generator, 3)
-    x = student.guidance.sample(fields.by_label(), z, 4, y, NULL, 0.0)
+    x = student.guidance.sample(fakes.by_label(), z, 4, y, NULL, 0.0)
     want = z
     for t in (1.0, 0.75, 0.5, 0.25):
         want = want - (y[:, None] + t * want) / 4
@@ -221,7 +221,7 @@ def test_w_0_is_the_conditional_sampler(student, generator):
 @sample
 def test_the_levels_asked_for(student, generator):
     """T steps ask at t = 1, …, 1/T, for both velocities in one call"""
-    model, y = fields.by_label(), labels(generator, 3)
+    model, y = fakes.by_label(), labels(generator, 3)
     student.guidance.sample(model, normal(generator, 3, 2), 4, y, NULL, 1.0)
     calls = len(model.times)
     expect.true(calls == 4, "4 steps take 4 calls of the model", calls, 4)
@@ -234,7 +234,7 @@ def test_the_levels_asked_for(student, generator):
 @sample
 def test_both_are_asked_at_the_same_x(student, generator):
     """in every step both velocities are taken at the same x"""
-    model = fields.Recorder(lambda x, t, y: y[:, None] - x.sin())
+    model = fakes.Recorder(lambda x, t, y: y[:, None] - x.sin())
     y, z = labels(generator, 3), normal(generator, 3, 2)
     student.guidance.sample(model, z, 3, y, NULL, 1.0)
     for seen in model.inputs:
@@ -246,7 +246,7 @@ def test_both_are_asked_at_the_same_x(student, generator):
 @sample
 def test_guidance_only_in_an_interval(student, generator):
     """outside the interval of t the step is conditional, at half the cost"""
-    model, y = fields.by_label(), labels(generator, 3)
+    model, y = fakes.by_label(), labels(generator, 3)
     z = normal(generator, 3, 2)
     x = student.guidance.sample(model, z, 4, y, NULL, 2.0, interval=(0.4, 0.8))
     rows = [len(x) for x in model.inputs]
@@ -261,7 +261,7 @@ def test_guidance_only_in_an_interval(student, generator):
 @sample
 def test_levels_of_ones_own(student, generator):
     """with `times` it walks from each of these levels to the next"""
-    model, y, times = fields.by_label(), labels(generator, 3), [1.0, 0.7, 0.4, 0.1]
+    model, y, times = fakes.by_label(), labels(generator, 3), [1.0, 0.7, 0.4, 0.1]
     z = normal(generator, 3, 2)
     x = student.guidance.sample(model, z, 3, y, NULL, 1.0, times=times)
     want = z
@@ -274,7 +274,7 @@ def test_levels_of_ones_own(student, generator):
 def test_sample_images(student, generator):
     """works for images as for points"""
     z, y = normal(generator, 2, 4, 3, 3), torch.tensor([1, 4])
-    x = student.guidance.sample(fields.by_label(), z, 1, y, NULL, 1.0)
+    x = student.guidance.sample(fakes.by_label(), z, 1, y, NULL, 1.0)
     want = -(2.0 * y - NULL)[:, None, None, None].expand_as(z)
     expect.close(x, want, "one step along 2 (y + z) − (∅ + z) = 2 y − ∅ + z", what="x")
 

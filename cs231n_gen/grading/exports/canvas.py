@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cs231n_gen.grading.exports import ExportError, final_score, open_gradebook, write_whole
-from cs231n_gen.grading.exports.cells import Cell, Table, read_table
+from cs231n_gen.grading.exports.csv_cells import Cell, Table, read_table
 
 TEST_STUDENTS = {"Student, Test", "Test Student"}  # Canvas's own, for the student view
 SPOKEN_FOR = {"EX", "N/A"}  # excused, not assigned: a decision that a score would undo

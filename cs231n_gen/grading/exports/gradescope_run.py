@@ -4,12 +4,12 @@ import json
 import time
 from pathlib import Path
 
-from cs231n_gen.grading.examiner import GraderBroken
-from cs231n_gen.grading.exports.gradescope import write_results
+from cs231n_gen.grading.exports.gradescope_results import write_results
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.record import Graded, Grading
-from cs231n_gen.grading.source import chapters, exercises
-from cs231n_gen.grading.workers import Worker
+from cs231n_gen.grading.run.examiner import GraderBroken
+from cs231n_gen.grading.run.worker_client import Worker
+from cs231n_gen.grading.source.tree import chapters, exercises
 
 SUBMISSION, RESULTS = Path("/autograder/submission"), Path("/autograder/results/results.json")
 SEED = 2025

@@ -5,13 +5,13 @@ import stat
 import zipfile
 from pathlib import Path
 
-from cs231n_gen.checking.modules import file_of
-from cs231n_gen.grading.built import FIRST_DAY, files_in
+from cs231n_gen.checking.fresh_modules import file_of
 from cs231n_gen.grading.exports import write_whole
-from cs231n_gen.grading.release import UnknownChapter
-from cs231n_gen.grading.source import Chapter, chapters, exercises, imports
+from cs231n_gen.grading.release.build import UnknownChapter
+from cs231n_gen.grading.release.manifest import FIRST_DAY, files_in
+from cs231n_gen.grading.source.tree import Chapter, chapters, exercises, imports
 
-TEMPLATES = Path(__file__).parents[1] / "templates" / "gradescope"
+TEMPLATES = Path(__file__).parent / "templates" / "gradescope"
 SCRIPTS = ["setup.sh", "run_autograder"]  # Gradescope looks for them at the top of the zip
 CONTENTS = [
     "cs231n_gen",
@@ -88,5 +88,6 @@ def _reads_data(root: Path, chapter: Chapter) -> bool:
 
 
 def _imports(path: Path) -> set[str]:
-    """The modules of the package that a file imports: `data` of `from cs231n_gen.data import …`."""
-    return {n.split(".")[1] for n in imports(path) if n.startswith("cs231n_gen.")}
+    """The modules of the package that a file imports: `data` of `cs231n_gen.given.data`."""
+    own = [n for n in imports(path) if n.startswith("cs231n_gen.")]
+    return {part for n in own for part in n.split(".")[1:3]}

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking import cells
+from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.student import Object, Student, StudentError
-from cs231n_gen.grading.jail import loader, locks, values, wire
-from cs231n_gen.grading.jail.generators import Generators
-from cs231n_gen.grading.jail.lent import Lent, plain_call
+from cs231n_gen.grading.jail import lockdown, module_loader
+from cs231n_gen.grading.jail.callbacks import Lent, plain_call
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.jail.locks import SUBMISSION
+from cs231n_gen.grading.jail.lockdown import SUBMISSION
+from cs231n_gen.grading.jail.protocol import frames as wire
+from cs231n_gen.grading.jail.protocol import values
+from cs231n_gen.grading.jail.protocol.generators import Generators
 
 
 def live(channel: wire.Channel, uid: int | None, filter_program: bytes | None) -> None:
@@ -27,9 +29,9 @@ def live(channel: wire.Channel, uid: int | None, filter_program: bytes | None) -
         limits = Limits(**job["limits"])
         descriptor = channel.sock.fileno()
         if filter_program is None:
-            locks.limit_only(limits, descriptor)
+            lockdown.limit_only(limits, descriptor)
         else:
-            locks.lock_in(job["files"], limits, descriptor, uid, filter_program)
+            lockdown.lock_in(job["files"], limits, descriptor, uid, filter_program)
     except BaseException as error:
         channel.send({"op": "broken", "says": f"{type(error).__name__}: {error}"})
         return
@@ -53,7 +55,7 @@ class Host:
         self.lock = threading.RLock()
         self.student = Student({})
         self.printed = _Capped(output)
-        self.course = loader.Course({})
+        self.course = module_loader.Course({})
 
     def serve(self, job: dict) -> None:
         """Load, then answer until the grader hangs up."""
@@ -73,7 +75,7 @@ class Host:
         """Begin an exercise: nothing of the one before is imported or kept any more."""
         self.objects.clear()
         self.course.give(job["modules"])
-        self.student = Student(loader.Modules())
+        self.student = Student(module_loader.Modules())
         sys.stdout = sys.stderr = self.printed
         module = job["exercise"].rpartition(".")[0]
         try:
@@ -90,7 +92,7 @@ class Host:
             line = error.lineno
         for entry in traceback.extract_tb(error.__traceback__):
             line = entry.lineno if entry.filename == own else line
-        at = f", line {cells.line_in_cell(os.path.basename(file), line)}" if line else ""
+        at = f", line {answer_cells.line_in_cell(os.path.basename(file), line)}" if line else ""
         said = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
         self.channel.send({"op": "cannot load", "says": f"{file}{at}: {said}"[:1000]})
 

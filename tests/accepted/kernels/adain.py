@@ -1,6 +1,6 @@
 """Right kernels for AdaIN, written another way."""
 
-from cs231n_gen.checking.catalogue import accepted
+from cs231n_gen.checking.variants import accepted
 from cs231n_gen.kernels.launch import tl, triton
 
 FORWARD, BACKWARD = "kernels.adain.kernel", "kernels.adain.backward_kernel"

@@ -1,6 +1,6 @@
 """Right kernels for adaLN, written another way."""
 
-from cs231n_gen.checking.catalogue import accepted
+from cs231n_gen.checking.variants import accepted
 from cs231n_gen.kernels.launch import tl, triton
 
 FORWARD = "kernels.adaln.kernel"

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.exact import in_turn, ulps
-from cs231n_gen.checking.precision import precise
-from cs231n_gen.checking.stages import DTYPES, NORM, SIZES, Exact, Stages, checked, nbytes
+from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.reference import in_turn, ulps
+from cs231n_gen.checking.kernels.stages import DTYPES, NORM, SIZES, Exact, Stages, checked, nbytes
 
 EPS = 1e-6  # that of the wrapper
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import POINTWISE, Exact, Stages, checked
+from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 
 NAME = "kernels.attention.attention"
 ROWS = 64  # queries that a program does, in float32 and with D up to 64

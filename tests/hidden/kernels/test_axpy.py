@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking.stages import DTYPES, POINTWISE, SIZES, Exact, Stages
+from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages
 
 
 def axpy(weight=1):

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import (
+from cs231n_gen.checking.kernels.stages import (
     DTYPES,
     POINTWISE,
     SIZES,

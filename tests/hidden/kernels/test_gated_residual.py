@@ -5,9 +5,17 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.exact import in_turn
-from cs231n_gen.checking.precision import precise
-from cs231n_gen.checking.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked, nbytes
+from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.reference import in_turn
+from cs231n_gen.checking.kernels.stages import (
+    DTYPES,
+    POINTWISE,
+    SIZES,
+    Exact,
+    Stages,
+    checked,
+    nbytes,
+)
 
 WRAPPER = "kernels.gated_residual.gated_residual"
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import DTYPES, NORM, Exact, Stages
+from cs231n_gen.checking.kernels.stages import DTYPES, NORM, Exact, Stages
 
 ROUNDINGS = 2**6  # of μ, x − μ, 1/σ, products and the sigmoid: as good as six levels of additions
 SHAPES = (((1, 1, 1, 7), 1), ((2, 6, 3, 3), 3), ((1, 2, 31, 33), 2), ((1, 1, 25, 41), 1))

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import DTYPES, Exact, Stages, checked
+from cs231n_gen.checking.kernels.stages import DTYPES, Exact, Stages, checked
 
 NAME = "kernels.joint_attention.joint_attention"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import DTYPES, POINTWISE, Exact, Stages, checked
+from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, Exact, Stages, checked
 
 WRAPPER = "kernels.nearest_code.nearest_code"
 ROWS = 64  # of a program, as the wrapper launches it

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked
+from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked
 
 
 def column(k, x):

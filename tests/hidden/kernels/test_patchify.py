@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import DTYPES, POINTWISE, Exact, Stages, checked
+from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, Exact, Stages, checked
 
 SHAPES = (  # batch, channels, height, width, and the side of a patch
     (1, 1, 1, 1, 1),

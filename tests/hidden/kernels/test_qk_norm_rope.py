@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.exact import ulps
-from cs231n_gen.checking.stages import NORM, Exact, Stages, checked, nbytes
+from cs231n_gen.checking.kernels.reference import ulps
+from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, checked, nbytes
 
 
 def kernel(weight=1):

@@ -3,7 +3,7 @@
 What a mistake does right is left to three helpers: `tile_of`, `moments` and `finish`.
 """
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.kernels.launch import tl, triton
 
 FORWARD, BACKWARD = "kernels.adain.kernel", "kernels.adain.backward_kernel"

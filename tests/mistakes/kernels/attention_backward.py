@@ -1,6 +1,6 @@
 """Typical wrong gradients of attention, each with the sentence that explains it."""
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.kernels.attention_tiles import tile
 from cs231n_gen.kernels.launch import tl, triton
 

@@ -1,6 +1,6 @@
 """Typical wrong kernels for silu(GroupNorm(x)) and its gradient, each with its sentence."""
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.kernels.launch import tl, triton
 
 

@@ -1,6 +1,6 @@
 """Typical wrong kernels for a guided step, each with the sentence that explains it."""
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.kernels.launch import tl, triton
 
 EXERCISE = "kernels.guided_step.kernel"

@@ -1,6 +1,6 @@
 """Typical wrong kernels for joint attention, each with the sentence that explains it."""
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.kernels.attention import attend
 from cs231n_gen.kernels.attention_tiles import keep, tile
 from cs231n_gen.kernels.launch import tl, triton

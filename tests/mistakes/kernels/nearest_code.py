@@ -1,6 +1,6 @@
 """Typical wrong kernels for the nearest code, each with the sentence that explains it."""
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.kernels.launch import tl, triton
 
 EXERCISE = "kernels.nearest_code.kernel"

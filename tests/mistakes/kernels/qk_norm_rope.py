@@ -2,7 +2,7 @@
 explains it. What is right in nearly all of them stands in the functions at the top.
 """
 
-from cs231n_gen.checking.catalogue import mistake
+from cs231n_gen.checking.variants import mistake
 from cs231n_gen.kernels.launch import tl, triton
 
 KERNEL = "kernels.qk_norm_rope.kernel"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cs231n_gen.grading.jail import walls
+from cs231n_gen.grading.jail import bubblewrap
 
 sys.path.insert(0, str(Path(__file__).parent))  # tests are not a package
 
@@ -13,7 +13,7 @@ import arena
 
 
 def _jail_or_skip():
-    reason = walls.why_not()
+    reason = bubblewrap.why_not()
     if reason:
         pytest.skip(reason)
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import arena
 import pytest
 
-from cs231n_gen.checking.run import Result
-from cs231n_gen.grading.examiner import Examined
+from cs231n_gen.checking.runner import Result
+from cs231n_gen.grading.run.examiner import Examined
 
 ATTACKS = arena.attacks()
 

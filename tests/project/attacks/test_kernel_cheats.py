@@ -8,20 +8,20 @@ nowhere in the jail: it wants to start a C++ compiler.
 import pytest
 import torch
 
-from cs231n_gen.checking.exact import Exact
 from cs231n_gen.checking.expect import PropertyFailed
-from cs231n_gen.checking.stages import Stages
+from cs231n_gen.checking.kernels.reference import Exact
+from cs231n_gen.checking.kernels.stages import Stages
 from cs231n_gen.checking.student import StudentError
-from cs231n_gen.grading.jail import box, walls
+from cs231n_gen.grading.jail import bubblewrap, sandbox
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.remote import RemoteStudent
-from cs231n_gen.grading.source import ROOT
+from cs231n_gen.grading.run.remote_student import RemoteStudent
+from cs231n_gen.grading.source.tree import ROOT
 from cs231n_gen.kernels.launch import HAVE_TRITON
 
 if not HAVE_TRITON:
     pytest.skip("Triton is not installed", allow_module_level=True)
-if walls.why_not():
-    pytest.skip(walls.why_not(), allow_module_level=True)
+if bubblewrap.why_not():
+    pytest.skip(bubblewrap.why_not(), allow_module_level=True)
 
 FILE = "cs231n_gen/kernels/axpy.py"
 HONEST = (ROOT / FILE).read_text(encoding="utf-8")
@@ -101,7 +101,7 @@ HUNTERS = {
 
 @pytest.fixture(scope="module")
 def jail():
-    with box.Box() as made:
+    with sandbox.Box() as made:
         yield made
 
 
@@ -163,8 +163,8 @@ def test_a_store_without_a_mask_does_not_end_the_child(handed_in):
 
 
 def test_a_kernel_that_is_not_written_says_so(handed_in):
-    from cs231n_gen.grading.markers import make_gaps
-    from cs231n_gen.grading.source import read_module
+    from cs231n_gen.grading.source.markers import make_gaps
+    from cs231n_gen.grading.source.tree import read_module
 
     gaps = [gap for e in read_module(ROOT / FILE)[0] for gap in e.gaps]
     with pytest.raises(StudentError, match="NotImplementedError"):

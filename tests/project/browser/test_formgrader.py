@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from cs231n_gen.checking.student import load_module
-from cs231n_gen.grading.assign import assign
-from cs231n_gen.grading.source import ROOT
+from cs231n_gen.grading.release.nbgrader_assign import assign
+from cs231n_gen.grading.source.tree import ROOT
 
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER = classroom.CHAPTER

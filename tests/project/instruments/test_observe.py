@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from cs231n_gen.checking.student import Student
-from cs231n_gen.instruments import layouts, observe
+from cs231n_gen.instruments import observe
+from cs231n_gen.instruments.tensors import layouts
 from cs231n_gen.kernels import axpy, examples, velocity_mse
 from cs231n_gen.kernels.launch import HAVE_TRITON
 

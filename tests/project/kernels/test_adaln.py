@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking import trials
+from cs231n_gen.checking.kernels import sweeps
 from cs231n_gen.kernels import adaln, gated_residual
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
@@ -25,16 +25,16 @@ def gate_example(batch, tokens, dim, dtype=torch.float32):
 @pytest.mark.parametrize("dim", DIMS)
 def test_every_size(dim, dtype):
     args = example(3, 5, dim, dtype)
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("dim", DIMS)
 def test_every_size_gated(dim, dtype):
     args = gate_example(3, 5, dim, dtype)
-    trials.forward(gated, gate_reference, *args)
-    trials.backward(gated, gate_reference, args)
+    sweeps.forward(gated, gate_reference, *args)
+    sweeps.backward(gated, gate_reference, args)
 
 
 @pytest.mark.parametrize("tokens", [1, 3, 4, 63, 64, 65])
@@ -43,11 +43,11 @@ def test_every_number_of_tokens(tokens, monkeypatch):
     monkeypatch.setattr(adaln, "PROGRAMS", 1)
     monkeypatch.setattr(adaln, "TILE", 64)  # 4 tokens at hand, and 64 at most in all
     args = example(1, tokens, 12)
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
     args = gate_example(1, tokens, 12)
-    trials.forward(gated, gate_reference, *args)
-    trials.backward(gated, gate_reference, args)
+    sweeps.forward(gated, gate_reference, *args)
+    sweeps.backward(gated, gate_reference, args)
 
 
 def test_chunks_leave_no_gpu_idle_and_few_partial_sums():
@@ -57,23 +57,23 @@ def test_chunks_leave_no_gpu_idle_and_few_partial_sums():
     assert adaln.chunk_of(4096, 5, 4) == 8
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     args = [layout(a) for a in example(3, 5, 36)]
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
-    trials.backward(wrapper, reference, args, lambda like: layout(torch.randn(like.shape)))
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
+    sweeps.backward(wrapper, reference, args, lambda like: layout(torch.randn(like.shape)))
     args = [layout(a) for a in gate_example(3, 5, 36)]
-    trials.forward(gated, gate_reference, *args)
-    trials.backward(gated, gate_reference, args, lambda like: layout(torch.randn(like.shape)))
+    sweeps.forward(gated, gate_reference, *args)
+    sweeps.backward(gated, gate_reference, args, lambda like: layout(torch.randn(like.shape)))
 
 
 def test_expanded():
     x, scale, shift = example(3, 5, 36)
     args = x[:1].expand(3, 5, 36), scale[:, :1].expand(3, 36), shift[:1].expand(3, 36)
-    trials.backward(wrapper, reference, args, lambda like: torch.tensor(0.7).expand(like.shape))
+    sweeps.backward(wrapper, reference, args, lambda like: torch.tensor(0.7).expand(like.shape))
     args = *args[:2], x[:, :1].expand(3, 5, 36)
-    trials.backward(gated, gate_reference, args, lambda like: torch.randn(36).expand(like.shape))
+    sweeps.backward(gated, gate_reference, args, lambda like: torch.randn(36).expand(like.shape))
 
 
 def test_six_pieces_of_one_tensor():
@@ -84,7 +84,7 @@ def test_six_pieces_of_one_tensor():
         shift, scale, gate, *_ = condition.chunk(6, dim=1)
         return g(x, gate, f(x, scale, shift))
 
-    trials.backward(
+    sweeps.backward(
         lambda *args: block(wrapper, gated, *args),
         lambda *args: block(reference, gate_reference, *args),
         [x, condition],
@@ -94,10 +94,10 @@ def test_six_pieces_of_one_tensor():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gradients_have_the_dtype_of_what_they_belong_to(dtype):
     x, scale, shift = example(2, 5, 36)
-    trials.backward(wrapper, reference, [x.to(dtype), scale, shift.to(dtype)])
-    trials.backward(wrapper, reference, [x, scale.to(dtype), shift])
-    trials.backward(gated, gate_reference, [x.to(dtype), scale, x.to(dtype)])
-    trials.backward(gated, gate_reference, [x, scale.to(dtype), x])
+    sweeps.backward(wrapper, reference, [x.to(dtype), scale, shift.to(dtype)])
+    sweeps.backward(wrapper, reference, [x, scale.to(dtype), shift])
+    sweeps.backward(gated, gate_reference, [x.to(dtype), scale, x.to(dtype)])
+    sweeps.backward(gated, gate_reference, [x, scale.to(dtype), x])
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_gradients_are_slopes(f, exact, make):
     args, upstream, h = make(2, 3, 20), torch.randn(2, 3, 20), 1e-4
     along = [torch.randn_like(a) for a in args]
     with interpreting():
-        got, _ = trials.gradients(f, args, lambda _: upstream, None)
+        got, _ = sweeps.gradients(f, args, lambda _: upstream, None)
     ahead, back = (
         exact(*(a.double() + s * d for a, d in zip(args, along, strict=True))) for s in (h, -h)
     )
@@ -120,8 +120,8 @@ def test_a_large_mean_does_no_harm():
     """E[x²] − E[x]² would lose every digit of the variance."""
     x, scale, shift = example(2, 5, 1024)
     x = 1000 + 0.1 * x
-    trials.forward(wrapper, reference, x, scale, shift)
-    trials.backward(wrapper, reference, [x, scale, shift])
+    sweeps.forward(wrapper, reference, x, scale, shift)
+    sweeps.backward(wrapper, reference, [x, scale, shift])
 
 
 def test_equal_numbers_become_the_shift():
@@ -145,7 +145,7 @@ def test_the_same_gradients_bit_for_bit(monkeypatch):
     monkeypatch.setattr(adaln, "TILE", 64)
     args = example(2, 9, 20)
     with interpreting():
-        first, second = (trials.gradients(wrapper, args, torch.ones_like, None)[0] for _ in "12")
+        first, second = (sweeps.gradients(wrapper, args, torch.ones_like, None)[0] for _ in "12")
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -153,9 +153,9 @@ def test_the_same_gradients_bit_for_bit(monkeypatch):
 def test_nothing(shape):
     for f, exact, make in [(wrapper, reference, example), (gated, gate_reference, gate_example)]:
         args = make(*shape)
-        trials.forward(f, exact, *args)
+        sweeps.forward(f, exact, *args)
         with interpreting():
-            got, _ = trials.gradients(f, args, torch.ones_like, None)
+            got, _ = sweeps.gradients(f, args, torch.ones_like, None)
         assert all(not g.any() for g in got)
 
 

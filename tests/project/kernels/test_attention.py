@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import trials
-from cs231n_gen.checking.precision import budget
+from cs231n_gen.checking.kernels import sweeps
+from cs231n_gen.checking.kernels.precision import budget
 from cs231n_gen.kernels.attention import attention, reference
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
@@ -26,12 +26,12 @@ def tried(args, upstream=torch.randn_like, large=False, **options):
     And scores are computed twice, which may round them in two ways where they are large: weights
     are off by as much as the scores are, of the size of |q| |k|.
     """
-    trials.forward(attention, reference, *args, **options)
+    sweeps.forward(attention, reference, *args, **options)
     with interpreting():
-        got, (seed,) = trials.gradients(attention, args, upstream, None, **options)
-    plain, _ = trials.gradients(reference, args, upstream, [seed], **options)
+        got, (seed,) = sweeps.gradients(attention, args, upstream, None, **options)
+    plain, _ = sweeps.gradients(reference, args, upstream, [seed], **options)
     wide = [a.double() for a in args]
-    exact, _ = trials.gradients(reference, wide, upstream, [seed.double()], **options)
+    exact, _ = sweeps.gradients(reference, wide, upstream, [seed.double()], **options)
     scale = options.get("scale") or args[0].shape[-1] ** -0.5
     q, k, v, g = (float(x.double().norm(dim=-1).max()) for x in (*args, seed))
     eps = torch.finfo(torch.float32).eps * (1 + large * scale * q * k)
@@ -39,7 +39,7 @@ def tried(args, upstream=torch.randn_like, large=False, **options):
     for name, ours, truth, torchs, size in zip("qkv", got, exact, plain, sizes, strict=True):
         off, most = float((ours.double() - truth).abs().max()), budget(truth, torchs) + eps * size
         assert ours.dtype == torchs.dtype
-        assert off <= most, f"d_{name} of {trials.described(args)}: off by {off:.3g} > {most:.3g}"
+        assert off <= most, f"d_{name} of {sweeps.described(args)}: off by {off:.3g} > {most:.3g}"
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -68,7 +68,7 @@ def test_many_small_tiles(tokens, keys, causal, small_tiles):
     tried(example(tokens, keys, 20), causal=causal)
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     q, k, v = example(9, 20, 16, heads=2)
     tried([layout(q), layout(k), layout(v)])
@@ -108,7 +108,7 @@ def test_large_logits(causal, dtype):
     q, k, v = example(40, 70, 32, dtype)
     tried([LARGE * q, k, v], large=True, causal=causal)
     with interpreting():
-        many, _ = trials.gradients(attention, [LARGE * q, LARGE * k, v], torch.randn_like, None)
+        many, _ = sweeps.gradients(attention, [LARGE * q, LARGE * k, v], torch.randn_like, None)
     assert all(d.isfinite().all() for d in many)
 
 
@@ -139,7 +139,7 @@ def test_gradients_are_slopes():
     args = example(20, 33, 16)
     along, g, h = [torch.randn_like(x).double() for x in args], torch.randn(1, 1, 20, 16), 1e-4
     with interpreting():
-        got, _ = trials.gradients(attention, args, lambda like: g, None, causal=True)
+        got, _ = sweeps.gradients(attention, args, lambda like: g, None, causal=True)
 
     def loss(step):
         moved = [x.double() + step * a for x, a in zip(args, along, strict=True)]
@@ -197,8 +197,8 @@ def test_only_the_gradients_that_are_wanted():
 def test_the_same_gradients_bit_for_bit():
     args, g = example(40, 40, 16), torch.randn(1, 1, 40, 16)
     with interpreting():
-        one, _ = trials.gradients(attention, args, lambda like: g, None)
-        two, _ = trials.gradients(attention, args, lambda like: g, None)
+        one, _ = sweeps.gradients(attention, args, lambda like: g, None)
+        two, _ = sweeps.gradients(attention, args, lambda like: g, None)
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
@@ -207,8 +207,8 @@ def test_the_same_gradients_bit_for_bit():
 )
 def test_nothing(tokens, keys, batch, heads):
     args = example(tokens, keys, 16, batch=batch, heads=heads)
-    trials.forward(attention, reference, *args)
-    trials.backward(attention, reference, args)
+    sweeps.forward(attention, reference, *args)
+    sweeps.backward(attention, reference, args)
 
 
 @pytest.mark.parametrize("way", ["torch", "kernel"])

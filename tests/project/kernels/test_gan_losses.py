@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from cs231n_gen.checking import trials
+from cs231n_gen.checking.kernels import sweeps
 from cs231n_gen.kernels import gan_losses
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
@@ -24,51 +24,51 @@ def expanded(like):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", trials.SIZES)
+@pytest.mark.parametrize("n", sweeps.SIZES)
 def test_every_size(n, dtype):
     pair = logits(n, dtype=dtype), logits(n, dtype=dtype)
-    trials.forward(D, D_reference, *pair)
-    trials.backward(D, D_reference, pair)
+    sweeps.forward(D, D_reference, *pair)
+    sweeps.backward(D, D_reference, pair)
 
 
 @HOW
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", trials.SIZES)
+@pytest.mark.parametrize("n", sweeps.SIZES)
 def test_every_size_for_the_generator(n, dtype, saturating):
     one = logits(n, dtype=dtype)
-    trials.forward(G, G_reference, one, saturating=saturating)
-    trials.backward(G, G_reference, [one], saturating=saturating)
+    sweeps.forward(G, G_reference, one, saturating=saturating)
+    sweeps.backward(G, G_reference, [one], saturating=saturating)
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     pair = layout(logits(3, 5, 7)), layout(logits(3, 5, 7))
-    trials.forward(D, D_reference, *pair)
-    trials.backward(D, D_reference, pair, expanded)
-    trials.backward(G, G_reference, pair[1:], expanded)
+    sweeps.forward(D, D_reference, *pair)
+    sweeps.backward(D, D_reference, pair, expanded)
+    sweeps.backward(G, G_reference, pair[1:], expanded)
 
 
 def test_different_numbers_of_real_and_fake():
     pair = logits(40, 30), logits(3, 1)
-    trials.forward(D, D_reference, *pair)
-    trials.backward(D, D_reference, pair)
+    sweeps.forward(D, D_reference, *pair)
+    sweeps.backward(D, D_reference, pair)
 
 
 def test_expanded_and_a_single_logit():
     pair = logits(1).expand(600), logits()
-    trials.forward(D, D_reference, *pair)
-    trials.backward(D, D_reference, pair)
+    sweeps.forward(D, D_reference, *pair)
+    sweeps.backward(D, D_reference, pair)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("sure", [0.1, 10.0, 100.0])
 def test_stable_however_sure_the_discriminator(sure, dtype):
     pair = torch.linspace(-sure, sure, 99, dtype=dtype), torch.linspace(0, sure, 99, dtype=dtype)
-    trials.forward(D, D_reference, *pair)
-    trials.backward(D, D_reference, pair, torch.ones_like)
+    sweeps.forward(D, D_reference, *pair)
+    sweeps.backward(D, D_reference, pair, torch.ones_like)
     for saturating in (False, True):
-        trials.forward(G, G_reference, pair[0], saturating=saturating)
-        trials.backward(G, G_reference, pair[:1], torch.ones_like, saturating=saturating)
+        sweeps.forward(G, G_reference, pair[0], saturating=saturating)
+        sweeps.backward(G, G_reference, pair[:1], torch.ones_like, saturating=saturating)
 
 
 def test_small_losses_are_not_rounded_away():
@@ -96,7 +96,7 @@ def test_gradients_are_slopes():
     real, fake = logits(33), logits(20)
     along, h = [torch.randn(33), torch.randn(20)], 1e-4
     with interpreting():
-        got, _ = trials.gradients(D, [real, fake], torch.ones_like, None)
+        got, _ = sweeps.gradients(D, [real, fake], torch.ones_like, None)
     slope = sum(float((g * a).sum()) for g, a in zip(got, along, strict=True))
     ahead, back = (
         D_reference(real.double() + s * along[0], fake.double() + s * along[1]) for s in (h, -h)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import trials
+from cs231n_gen.checking.kernels import sweeps
 from cs231n_gen.kernels import group_norm_silu as family
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
@@ -21,8 +21,8 @@ def example(channels, groups, *positions, dtype=torch.float32):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_size(shape, dtype):
     args = example(*shape, dtype=dtype)
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -31,14 +31,14 @@ def test_groups_that_do_not_fit(shape, dtype, monkeypatch):
     """In blocks of 16, 8 or 2 positions, of which the last may not be full."""
     monkeypatch.setattr(family, "LONGEST", 64)
     args = example(*shape, dtype=dtype)
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
 
 
 def test_a_group_of_more_than_8192_numbers():
     args = example(6, 2, 60, 61)
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
 
 
 def test_a_group_of_one_number_is_known():
@@ -58,34 +58,34 @@ def test_it_is_what_torch_has():
 def test_eps_is_used():
     args = example(6, 2, 5, 7)
     args[0] *= 1e-2
-    trials.forward(wrapper, reference, *args, eps=1e-3)
-    trials.backward(wrapper, reference, args, eps=1e-3)
+    sweeps.forward(wrapper, reference, *args, eps=1e-3)
+    sweeps.backward(wrapper, reference, args, eps=1e-3)
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     x, groups, weight, bias = example(6, 2, 8, 9)
-    args = layout(x), groups, trials.strided(weight), trials.strided(bias)
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
-    trials.backward(wrapper, reference, args, lambda like: layout(torch.randn(like.shape)))
+    args = layout(x), groups, sweeps.strided(weight), sweeps.strided(bias)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
+    sweeps.backward(wrapper, reference, args, lambda like: layout(torch.randn(like.shape)))
 
 
 def test_expanded_and_channels_last():
     x, groups, weight, bias = example(6, 2, 8, 9)
     args = x[:1].expand(2, 6, 8, 9), groups, weight[:1].expand(6), bias
     upstream = torch.randn(8, 9)
-    trials.backward(wrapper, reference, args, lambda like: upstream.expand(like.shape))
+    sweeps.backward(wrapper, reference, args, lambda like: upstream.expand(like.shape))
     last = x.contiguous(memory_format=torch.channels_last)
-    trials.forward(wrapper, reference, last, groups, weight, bias)
-    trials.backward(wrapper, reference, [last, groups, weight, bias])
+    sweeps.forward(wrapper, reference, last, groups, weight, bias)
+    sweeps.backward(wrapper, reference, [last, groups, weight, bias])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_gradients_have_the_dtype_of_what_they_belong_to(dtype):
     x, groups, weight, bias = example(6, 2, 8, 9)
-    trials.backward(wrapper, reference, [x.to(dtype), groups, weight, bias])
-    trials.backward(wrapper, reference, [x, groups, weight.to(dtype), bias])
+    sweeps.backward(wrapper, reference, [x.to(dtype), groups, weight, bias])
+    sweeps.backward(wrapper, reference, [x, groups, weight.to(dtype), bias])
 
 
 @pytest.mark.parametrize("longest", [8192, 32])
@@ -95,7 +95,7 @@ def test_gradients_are_slopes(longest, monkeypatch):
     args, upstream, h = [x, *learned], torch.randn(2, 6, 5, 7), 1e-4
     along = [torch.randn_like(a) for a in args]
     with interpreting():
-        got, _ = trials.gradients(wrapper, [x, groups, *learned], lambda _: upstream, None)
+        got, _ = sweeps.gradients(wrapper, [x, groups, *learned], lambda _: upstream, None)
     ahead, back = (
         reference(x, groups, w, b)
         for x, w, b in (
@@ -113,8 +113,8 @@ def test_a_large_mean_does_no_harm(longest, monkeypatch):
     monkeypatch.setattr(family, "LONGEST", longest)
     args = example(6, 2, 20, 21)
     args[0] = 1000 + 0.1 * args[0]
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
 
 
 def test_blocks_with_different_means(monkeypatch):
@@ -122,22 +122,22 @@ def test_blocks_with_different_means(monkeypatch):
     monkeypatch.setattr(family, "LONGEST", 64)
     args = example(6, 3, 10, 10)
     args[0] = 0.01 * args[0] + 100 * torch.arange(10.0)[:, None]
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
 
 
 def test_silu_far_from_0():
     """exp(−y) overflows, and 1 / ∞ is the 0 that is meant."""
     x, groups, weight, bias = example(6, 2, 8, 9)
     args = x, groups, 300 * weight, bias
-    trials.forward(wrapper, reference, *args)
-    trials.backward(wrapper, reference, args)
+    sweeps.forward(wrapper, reference, *args)
+    sweeps.backward(wrapper, reference, args)
 
 
 def test_the_same_gradients_bit_for_bit():
     args = example(6, 2, 8, 9)
     with interpreting():
-        first, second = (trials.gradients(wrapper, args, torch.ones_like, None)[0] for _ in "12")
+        first, second = (sweeps.gradients(wrapper, args, torch.ones_like, None)[0] for _ in "12")
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -146,7 +146,7 @@ def test_nothing(shape):
     args = [torch.randn(shape), 2, torch.randn(6), torch.randn(6)]
     with interpreting():
         assert wrapper(*args).shape == shape
-        got, _ = trials.gradients(wrapper, args, torch.ones_like, None)
+        got, _ = sweeps.gradients(wrapper, args, torch.ones_like, None)
     assert all(not g.any() for g in got)
 
 

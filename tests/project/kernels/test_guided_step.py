@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking import trials
+from cs231n_gen.checking.kernels import sweeps
 from cs231n_gen.kernels import guided_step
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
@@ -15,14 +15,14 @@ def example(shape, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", trials.SIZES)
+@pytest.mark.parametrize("n", sweeps.SIZES)
 def test_every_size(n, dtype):
-    trials.forward(wrapper, reference, *example((2, n), dtype), 3.5, 1 / 50)
+    sweeps.forward(wrapper, reference, *example((2, n), dtype), 3.5, 1 / 50)
 
 
 @pytest.mark.parametrize("w", [-1, 0, 0.0, 7.5, 1])
 def test_any_guidance(w):
-    trials.forward(wrapper, reference, *example((5, 7)), w, 1)
+    sweeps.forward(wrapper, reference, *example((5, 7)), w, 1)
 
 
 def test_guidance_0_is_conditional_and_minus_1_unconditional():
@@ -32,20 +32,20 @@ def test_guidance_0_is_conditional_and_minus_1_unconditional():
         assert torch.equal(wrapper(x, v_y, v_null, 0, 0.5), x - 0.5 * v_y)
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
-    trials.forward(wrapper, reference, *map(layout, example((2, 3, 8, 9))), 2.0, 0.1)
+    sweeps.forward(wrapper, reference, *map(layout, example((2, 3, 8, 9))), 2.0, 0.1)
 
 
 def test_expanded():
     x, v_y, v_null = example((1, 3, 70))
     wide = [v.expand(4, 3, 70) for v in (x, v_y, v_null)]
-    trials.forward(wrapper, reference, *wide, 2.0, 0.1)
+    sweeps.forward(wrapper, reference, *wide, 2.0, 0.1)
 
 
 @pytest.mark.parametrize("shape", [(), (0,), (3, 0, 4)])
 def test_one_number_and_none(shape):
-    trials.forward(wrapper, reference, *example(shape), 2.0, 0.1)
+    sweeps.forward(wrapper, reference, *example(shape), 2.0, 0.1)
 
 
 def test_arguments_are_left_alone():

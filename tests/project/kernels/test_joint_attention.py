@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import trials
-from cs231n_gen.checking.precision import budget
+from cs231n_gen.checking.kernels import sweeps
+from cs231n_gen.checking.kernels.precision import budget
 from cs231n_gen.kernels.attention import reference as one_stream
 from cs231n_gen.kernels.joint_attention import joint_attention, reference
 from cs231n_gen.kernels.launch import DTYPES, interpreting
@@ -32,11 +32,11 @@ def flat(function, mask, scale=None):
 def tried(six, mask=None, upstream=torch.randn_like, large=False, scale=None):
     """Forward and backward, both held to float64, with what is allowed for in `test_attention`."""
     ours, torchs = flat(joint_attention, mask, scale), flat(reference, mask, scale)
-    trials.forward(ours, torchs, *six)
+    sweeps.forward(ours, torchs, *six)
     with interpreting():
-        got, seeds = trials.gradients(ours, six, upstream, None)
-    plain, _ = trials.gradients(torchs, six, None, seeds)
-    exact, _ = trials.gradients(
+        got, seeds = sweeps.gradients(ours, six, upstream, None)
+    plain, _ = sweeps.gradients(torchs, six, None, seeds)
+    exact, _ = sweeps.gradients(
         torchs, [x.double() for x in six], None, [s.double() for s in seeds]
     )
     scale = scale or six[0].shape[-1] ** -0.5
@@ -48,7 +48,7 @@ def tried(six, mask=None, upstream=torch.randn_like, large=False, scale=None):
     for i, (d, truth, torchs_d, size) in enumerate(zip(got, exact, plain, sizes, strict=True)):
         off, most = float((d.double() - truth).abs().max()), budget(truth, torchs_d) + eps * size
         name = f"{('image', 'text')[i // 3]} d_{'qkv'[i % 3]}"
-        assert off <= most, f"{name} of {trials.described(six)}: off by {off:.3g} > {most:.3g}"
+        assert off <= most, f"{name} of {sweeps.described(six)}: off by {off:.3g} > {most:.3g}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -72,7 +72,7 @@ def test_many_small_tiles(texts, small_tiles):
     tried(example(33, texts, 20), words(3, texts=texts))
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     six = example(9, 20, 16, heads=2)
     mask = torch.rand(20, 2).lt(0.5).T[:1]
@@ -124,7 +124,7 @@ def test_padding_gets_no_gradient():
     six, mask = example(20, 40, 16, batch=2), words(3, 0, texts=40)
     six[4][~mask[:, None].expand(six[4].shape[:3])] *= 1000  # whose weights would be ∞
     with interpreting():
-        got, _ = trials.gradients(flat(joint_attention, mask), six, torch.randn_like, None)
+        got, _ = sweeps.gradients(flat(joint_attention, mask), six, torch.randn_like, None)
     assert all(d.isfinite().all() for d in got)
     padding = ~mask[:, None].expand(2, 1, 40)
     assert not got[4][padding].any() and not got[5][padding].any()
@@ -171,7 +171,7 @@ def test_gradients_are_slopes():
     six, mask, h = example(9, 20, 16), words(11, texts=20), 1e-4
     along = [torch.randn_like(x).double() for x in six]
     with interpreting():
-        got, seeds = trials.gradients(flat(joint_attention, mask), six, torch.randn_like, None)
+        got, seeds = sweeps.gradients(flat(joint_attention, mask), six, torch.randn_like, None)
     for chosen in ([0], [1], [2], [3], [4], [5], range(6)):
         two = []
         for step in (h, -h):
@@ -204,8 +204,8 @@ def test_an_example_and_a_head_keep_to_themselves():
 @pytest.mark.parametrize(("images", "texts", "batch"), [(0, 3, 1), (3, 0, 1), (0, 0, 1), (3, 3, 0)])
 def test_nothing(images, texts, batch):
     six, mask = example(images, texts, 16, batch=batch), torch.ones(batch, texts, dtype=torch.bool)
-    trials.forward(flat(joint_attention, mask), flat(reference, mask), *six)
-    trials.backward(flat(joint_attention, mask), flat(reference, mask), six)
+    sweeps.forward(flat(joint_attention, mask), flat(reference, mask), *six)
+    sweeps.backward(flat(joint_attention, mask), flat(reference, mask), six)
 
 
 def test_in_torch_it_is_the_same():

@@ -7,9 +7,9 @@ import time
 import pytest
 import torch
 
-from cs231n_gen.checking.modules import load_module
-from cs231n_gen.grading.markers import make_gaps
-from cs231n_gen.grading.source import ROOT, read_module
+from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.grading.source.markers import make_gaps
+from cs231n_gen.grading.source.tree import ROOT, read_module
 from cs231n_gen.kernels import LADDER, launch
 
 KERNELS = ROOT / "cs231n_gen" / "kernels"
@@ -76,8 +76,8 @@ def test_the_u_net_takes_the_kernels_way(monkeypatch):
 def test_a_gan_takes_the_kernels_way():
     """A step goes through the kernels of the losses and of AdaIN, and has the same gradients."""
     from cs231n_gen import gan, gan_nets
-    from cs231n_gen.instruments import launches
-    from cs231n_gen.training import Players
+    from cs231n_gen.given.training import Players
+    from cs231n_gen.instruments.compiler import launches
 
     def step():
         torch.manual_seed(0)
@@ -101,7 +101,7 @@ def test_a_gan_takes_the_kernels_way():
 def test_guidance_takes_the_kernels_way():
     """A guided step goes through its kernel, and ends where torch's does."""
     from cs231n_gen import guidance
-    from cs231n_gen.instruments import launches
+    from cs231n_gen.instruments.compiler import launches
 
     z, y = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0)), torch.arange(3)
 

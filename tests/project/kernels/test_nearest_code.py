@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking.trials import strided, transposed
+from cs231n_gen.checking.kernels.sweeps import strided, transposed
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 from cs231n_gen.kernels.nearest_code import nearest_code, reference
 

@@ -4,7 +4,7 @@ import pytest
 import scipy.stats
 import torch
 
-from cs231n_gen.checking import trials
+from cs231n_gen.checking.kernels import sweeps
 from cs231n_gen.kernels import noising
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
@@ -34,22 +34,22 @@ def drawn(shape, seed=SEED):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", trials.SIZES)
+@pytest.mark.parametrize("n", sweeps.SIZES)
 def test_every_size(n, dtype):
-    trials.forward(wrapper, flow, *example((3, n), dtype))
+    sweeps.forward(wrapper, flow, *example((3, n), dtype))
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     x, z, t = example((2, 3, 8, 9), torch.float32)
-    trials.forward(wrapper, flow, layout(x), layout(z), t)
+    sweeps.forward(wrapper, flow, layout(x), layout(z), t)
 
 
 @pytest.mark.parametrize("shape", [(3,), (0, 4), (3, 0)])
 def test_one_number_and_none(shape):
     x, z, t = example(shape, torch.float32)
-    trials.forward(wrapper, flow, x, z, t)
-    trials.forward(noising.noising_with_noise, drawing, x, t, SEED)
+    sweeps.forward(wrapper, flow, x, z, t)
+    sweeps.forward(noising.noising_with_noise, drawing, x, t, SEED)
 
 
 def test_any_coefficients():
@@ -64,16 +64,16 @@ def test_any_coefficients():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", trials.SIZES)
+@pytest.mark.parametrize("n", sweeps.SIZES)
 def test_every_size_with_noise(n, dtype):
     x, _, t = example((2, n), dtype)
-    trials.forward(noising.noising_with_noise, drawing, x, t, SEED)
+    sweeps.forward(noising.noising_with_noise, drawing, x, t, SEED)
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides_with_noise(layout):
     x, _, t = example((2, 3, 8, 9), torch.float32)
-    trials.forward(noising.noising_with_noise, drawing, layout(x), t, SEED)
+    sweeps.forward(noising.noising_with_noise, drawing, layout(x), t, SEED)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 16, 2**31, 2**32 - 1, 2**63 - 1])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking import trials
+from cs231n_gen.checking.kernels import sweeps
 from cs231n_gen.kernels import patchify as module
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
@@ -37,52 +37,52 @@ def expanded(like):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_size(shape, patch, dtype):
     x = image(shape, dtype)
-    trials.forward(patchify, module.reference, x, patch)
+    sweeps.forward(patchify, module.reference, x, patch)
     with interpreting():
         tokens = patchify(x, patch)
         assert torch.equal(tokens, module.reference(x, patch))
         assert torch.equal(unpatchify(tokens, patch, *shape[1:]), x)
-    trials.forward(unpatchify, module.inverse_reference, tokens, patch, *shape[1:])
+    sweeps.forward(unpatchify, module.inverse_reference, tokens, patch, *shape[1:])
 
 
 @SIZES
 def test_gradients(shape, patch):
     x = image(shape)
-    trials.backward(patchify, module.reference, [x, patch])
+    sweeps.backward(patchify, module.reference, [x, patch])
     tokens = module.reference(x, patch)
-    trials.backward(unpatchify, module.inverse_reference, [tokens, patch, *shape[1:]])
+    sweeps.backward(unpatchify, module.inverse_reference, [tokens, patch, *shape[1:]])
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     x = image((2, 3, 8, 12))
     tokens = layout(module.reference(x, 4))
-    trials.forward(patchify, module.reference, layout(x), 4)
-    trials.forward(unpatchify, module.inverse_reference, tokens, 4, 3, 8, 12)
+    sweeps.forward(patchify, module.reference, layout(x), 4)
+    sweeps.forward(unpatchify, module.inverse_reference, tokens, 4, 3, 8, 12)
 
     def upstream(like):
         return layout(torch.randn_like(like))
 
-    trials.backward(patchify, module.reference, [x, 4], upstream)
-    trials.backward(unpatchify, module.inverse_reference, [tokens, 4, 3, 8, 12], upstream)
+    sweeps.backward(patchify, module.reference, [x, 4], upstream)
+    sweeps.backward(unpatchify, module.inverse_reference, [tokens, 4, 3, 8, 12], upstream)
 
 
 def test_expanded():
     x = image((1, 3, 8, 1)).expand(2, 3, 8, 12)
     tokens = module.reference(x, 4)
-    trials.forward(patchify, module.reference, x, 4)
-    trials.backward(patchify, module.reference, [x, 4], expanded)
-    trials.backward(unpatchify, module.inverse_reference, [tokens, 4, 3, 8, 12], expanded)
+    sweeps.forward(patchify, module.reference, x, 4)
+    sweeps.backward(patchify, module.reference, [x, 4], expanded)
+    sweeps.backward(unpatchify, module.inverse_reference, [tokens, 4, 3, 8, 12], expanded)
 
 
 def test_channels_last():
     x = image((2, 5, 8, 8)).contiguous(memory_format=torch.channels_last)
-    trials.forward(patchify, module.reference, x, 2)
+    sweeps.forward(patchify, module.reference, x, 2)
 
 
 def test_a_window_of_a_larger_image():
     x = image((3, 4, 20, 20))[1:, 1:, 3:11, 5:17]
-    trials.forward(patchify, module.reference, x, 4)
+    sweeps.forward(patchify, module.reference, x, 4)
 
 
 def test_features_are_row_column_channel():
@@ -108,7 +108,7 @@ def test_gradients_are_slopes():
     x, along = image((1, 2, 6, 4)), image((1, 2, 6, 4))
     weight = torch.randn(1, 6, 8)
     with interpreting():
-        got, _ = trials.gradients(patchify, [x, 2], lambda like: weight, None)
+        got, _ = sweeps.gradients(patchify, [x, 2], lambda like: weight, None)
     h = 1e-3
     ahead, back = ((module.reference(x.double() + s * along, 2) * weight).sum() for s in (h, -h))
     slope = float((got[0] * along).sum())
@@ -126,7 +126,7 @@ def test_a_gradient_of_the_gradient():
 @pytest.mark.parametrize("shape", [(0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 0, 4)])
 def test_nothing_to_do(shape):
     x = image(shape)
-    trials.forward(patchify, module.reference, x, 2)
+    sweeps.forward(patchify, module.reference, x, 2)
     with interpreting():
         assert unpatchify(patchify(x, 2), 2, *shape[1:]).shape == shape
     assert unpatchify(patchify(x, 2), 2, *shape[1:]).shape == shape

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import trials
+from cs231n_gen.checking.kernels import sweeps
 from cs231n_gen.kernels import qk_norm_rope as family
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 from cs231n_gen.kernels.qk_norm_rope import rope_angles
@@ -27,8 +27,8 @@ def at_angles(function, args):
 def tried(args, *upstream, **options):
     """Forward and backward, both held to float64."""
     ours, torchs = at_angles(wrapper, args), at_angles(reference, args)
-    trials.forward(ours, torchs, *args, **options)
-    trials.backward(ours, torchs, args, *upstream, **options)
+    sweeps.forward(ours, torchs, *args, **options)
+    sweeps.backward(ours, torchs, args, *upstream, **options)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -43,10 +43,10 @@ def test_every_number_of_tokens(tokens, monkeypatch):
     tried(example(1, 2, tokens, 12))
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     q, k, *weights = example(2, 2, 8, 12)
-    tried([layout(q), layout(k), *map(trials.strided, weights)])
+    tried([layout(q), layout(k), *map(sweeps.strided, weights)])
     tried([q, layout(k), *weights])
     tried([q, k, *weights], lambda like: layout(torch.randn(like.shape)))
 
@@ -87,7 +87,7 @@ def test_gradients_are_slopes():
     args, h = example(2, 3, 5, 12), 1e-4
     upstream, along = torch.randn(2, 3, 5, 12), [torch.randn_like(a) for a in args]
     with interpreting():
-        got, _ = trials.gradients(at_angles(wrapper, args), args, lambda _: upstream, None)
+        got, _ = sweeps.gradients(at_angles(wrapper, args), args, lambda _: upstream, None)
     exact = at_angles(reference, args)
     ahead, back = (
         sum(exact(*(a.double() + s * d for a, d in zip(args, along, strict=True)))) for s in (h, -h)
@@ -178,7 +178,7 @@ def test_the_same_gradients_bit_for_bit(monkeypatch):
     args = example(2, 1, 20, 12)
     ours = at_angles(wrapper, args)
     with interpreting():
-        first, second = (trials.gradients(ours, args, torch.ones_like, None)[0] for _ in "12")
+        first, second = (sweeps.gradients(ours, args, torch.ones_like, None)[0] for _ in "12")
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -188,7 +188,7 @@ def test_nothing(shape):
     ours = at_angles(wrapper, args)
     with interpreting():
         assert [x.shape for x in ours(*args)] == [shape, shape]
-        got, _ = trials.gradients(ours, args, torch.ones_like, None)
+        got, _ = sweeps.gradients(ours, args, torch.ones_like, None)
     assert all(not g.any() for g in got)
 
 

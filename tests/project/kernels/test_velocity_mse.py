@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking import trials
+from cs231n_gen.checking.kernels import sweeps
 from cs231n_gen.kernels import velocity_mse
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 
@@ -16,32 +16,32 @@ def example(*shape, dtype=torch.float32):
 
 @pytest.mark.parametrize("upstream", [torch.ones_like, torch.randn_like])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n", trials.SIZES)
+@pytest.mark.parametrize("n", sweeps.SIZES)
 def test_every_size(n, dtype, upstream):
     pair = example(n, dtype=dtype)
-    trials.forward(wrapper, reference, *pair)
-    trials.backward(wrapper, reference, pair, upstream)
+    sweeps.forward(wrapper, reference, *pair)
+    sweeps.backward(wrapper, reference, pair, upstream)
 
 
-@pytest.mark.parametrize("layout", [trials.strided, trials.transposed])
+@pytest.mark.parametrize("layout", [sweeps.strided, sweeps.transposed])
 def test_any_strides(layout):
     pair = [layout(x) for x in example(2, 3, 8, 9)]
-    trials.forward(wrapper, reference, *pair)
-    trials.backward(wrapper, reference, pair)
-    trials.backward(wrapper, reference, [pair[0], example(2, 3, 8, 9)[1]])
+    sweeps.forward(wrapper, reference, *pair)
+    sweeps.backward(wrapper, reference, pair)
+    sweeps.backward(wrapper, reference, [pair[0], example(2, 3, 8, 9)[1]])
 
 
 def test_expanded_and_a_single_number():
     prediction, v = example(3, 500)
-    trials.backward(wrapper, reference, [prediction, v[:1].expand(3, 500)])
-    trials.backward(wrapper, reference, example())
+    sweeps.backward(wrapper, reference, [prediction, v[:1].expand(3, 500)])
+    sweeps.backward(wrapper, reference, example())
 
 
 def test_gradients_are_slopes():
     prediction, v = example(4, 30)
     along, h = torch.randn(4, 30), 1e-4
     with interpreting():
-        got, _ = trials.gradients(wrapper, [prediction, v], torch.ones_like, None)
+        got, _ = sweeps.gradients(wrapper, [prediction, v], torch.ones_like, None)
     wide = prediction.double(), v.double()
     ahead, back = (reference(wide[0] + s * along, wide[1]) for s in (h, -h))
     slope = float((got[0] * along).sum())
@@ -77,7 +77,7 @@ def test_without_a_gradient_none_is_written(monkeypatch):
 def test_the_upstream_scale_is_applied(dtype):
     """Also where a gradient of 1/n alone would be too small for float16, and a scale rescues it."""
     prediction, v = (1e-3 * x for x in example(3000, dtype=dtype))
-    trials.backward(wrapper, reference, [prediction, v], lambda like: 1e5 * torch.ones_like(like))
+    sweeps.backward(wrapper, reference, [prediction, v], lambda like: 1e5 * torch.ones_like(like))
 
 
 def test_only_a_scale_moves_numbers():
@@ -112,7 +112,7 @@ def test_large_numbers_in_half_precision():
     """Squares beyond 65504 are no trouble in fp32."""
     pair = [(100 * x).half() for x in example(2000)]
     pair[1][:] = -400
-    trials.forward(wrapper, reference, *pair)
+    sweeps.forward(wrapper, reference, *pair)
 
 
 def test_in_torch_it_is_the_same():

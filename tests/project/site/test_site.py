@@ -13,8 +13,8 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 
-from cs231n_gen.grading.release import UnknownChapter
-from cs231n_gen.grading.source import ROOT, chapters, exercises
+from cs231n_gen.grading.release.build import UnknownChapter
+from cs231n_gen.grading.source.tree import ROOT, chapters, exercises
 from cs231n_gen.site import build, landing, pages
 
 VIEWS = {"desk": (1400, 950, "light"), "phone": (375, 812, "dark")}

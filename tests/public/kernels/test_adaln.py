@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.exact import in_turn, ulps
-from cs231n_gen.checking.precision import precise
-from cs231n_gen.checking.stages import NORM, Exact, Stages, nbytes
+from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.reference import in_turn, ulps
+from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, nbytes
 
 forward = pytest.mark.exercise("kernels.adaln.kernel")
 backward = pytest.mark.exercise("kernels.adaln.backward_kernel")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import POINTWISE, Exact, Stages, checked
+from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 
 attend = pytest.mark.exercise("kernels.attention.attend")
 NAME, D = "kernels.attention.attention", 16

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.precision import precise, wide
-from cs231n_gen.checking.stages import POINTWISE, Exact, Stages, checked
-from cs231n_gen.checking.trials import as_tuple
+from cs231n_gen.checking.kernels.precision import precise, wide
+from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
+from cs231n_gen.checking.kernels.sweeps import as_tuple
 
 keys = pytest.mark.exercise("kernels.attention_backward.keys_backward")
 queries = pytest.mark.exercise("kernels.attention_backward.queries_backward")

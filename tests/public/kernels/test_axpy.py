@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking.stages import POINTWISE, SIZES, Exact, Stages
+from cs231n_gen.checking.kernels.stages import POINTWISE, SIZES, Exact, Stages
 
 axpy = pytest.mark.exercise("kernels.axpy.kernel")
 

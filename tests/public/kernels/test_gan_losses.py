@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import POINTWISE, SIZES, Exact, Stages, nbytes
+from cs231n_gen.checking.kernels.stages import POINTWISE, SIZES, Exact, Stages, nbytes
 
 forward = pytest.mark.exercise("kernels.gan_losses.kernel")
 backward = pytest.mark.exercise("kernels.gan_losses.backward_kernel")

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.exact import in_turn
-from cs231n_gen.checking.precision import precise
-from cs231n_gen.checking.stages import POINTWISE, Exact, Stages, nbytes
+from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.reference import in_turn
+from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, nbytes
 
 forward = pytest.mark.exercise("kernels.gated_residual.kernel")
 backward = pytest.mark.exercise("kernels.gated_residual.backward_kernel")

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking.stages import NORM, Exact, Stages
+from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages
 
 forward = pytest.mark.exercise("kernels.group_norm_silu.kernel")
 backward = pytest.mark.exercise("kernels.group_norm_silu.backward_kernel")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking.stages import Exact, Stages
+from cs231n_gen.checking.kernels.stages import Exact, Stages
 
 joint = pytest.mark.exercise("kernels.joint_attention.kernel")
 

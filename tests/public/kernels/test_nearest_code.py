@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import POINTWISE, Exact, Stages
+from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages
 
 nearest_code = pytest.mark.exercise("kernels.nearest_code.kernel")
 ROWS = 64  # of a program, as the wrapper launches it

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import POINTWISE, SIZES, Exact, Stages, checked
+from cs231n_gen.checking.kernels.stages import POINTWISE, SIZES, Exact, Stages, checked
 
 noising = pytest.mark.exercise("kernels.noising.kernel")
 random = pytest.mark.exercise("kernels.noising.random_kernel")

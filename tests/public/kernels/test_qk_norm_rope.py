@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.stages import NORM, Exact, Stages, checked, nbytes
+from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, checked, nbytes
 
 kernel = pytest.mark.exercise("kernels.qk_norm_rope.kernel")
 backward_kernel = pytest.mark.exercise("kernels.qk_norm_rope.backward_kernel")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from cs231n_gen.checking.stages import POINTWISE, Exact, Stages
+from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages
 
 velocity_mse = pytest.mark.exercise("kernels.velocity_mse.kernel")
 

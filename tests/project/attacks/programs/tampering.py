@@ -108,7 +108,7 @@ def writes_outside(x, z, t):
 
     import torch
 
-    targets = [torch.__file__, os.__file__, "/course/cs231n_gen/mlp.py", "/etc/ld.so.preload"]
+    targets = [torch.__file__, os.__file__, "/course/cs231n_gen/given/mlp.py", "/etc/ld.so.preload"]
     targets += ["/submission/cs231n_gen/flow.py", "/usr/bin/python3", "/new", "/usr/new"]
     written = []
     for path in targets:

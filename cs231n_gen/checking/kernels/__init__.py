@@ -1,0 +1,1 @@
+"""How kernels are checked: stages, sweeps over sizes and layouts, references, precision."""

@@ -1,0 +1,144 @@
+"""The truth that a kernel is held to: its reference in float64, and that reference's gradients."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.precision import precise, wide
+from cs231n_gen.checking.kernels.sweeps import as_tuple
+
+STEP = 1e-4  # of finite differences in float64: off by about 1e-8
+
+
+class Exact:
+    """What a wrapper should give, and how far it may be off.
+
+    Args:
+        reference: the wrapper's formula in torch, for any floating-point dtype, float64 too.
+        wrt: the places of the arguments that get a gradient; of a tuple each of its tensors does.
+        sums: how many numbers each result, by its place, and each gradient, by its name, adds up:
+            such a one may be off by more (`ulps`).
+        floors: units of the last place by which one may be off, where they are more than that.
+    """
+
+    def __init__(
+        self,
+        reference: Callable,
+        wrt: Sequence[int] = (),
+        sums: Mapping[str | int, int] | None = None,
+        floors: Mapping[str | int, float] | None = None,
+    ):
+        self.reference, self.wrt, self.sums = reference, [*wrt], dict(sums or {})
+        self.floors = dict(floors or {})
+
+    def floor(self, which: str | int) -> float:
+        """The floor of the error budget of a result or a gradient, in units of the last place."""
+        return self.floors.get(which, ulps(self.sums.get(which, 1)))
+
+    def ends(self, args: Sequence, options: Mapping) -> list[Tensor]:
+        """The results that are floating-point."""
+        return [o for o in as_tuple(self.reference(*args, **options)) if is_float(o)]
+
+    def judge_results(self, got: Sequence, args: Sequence, options: Mapping, says: str) -> None:
+        """Raise PropertyFailed unless the results are as exact as torch's own."""
+        plain = as_tuple(self.reference(*args, **options))
+        exact = as_tuple(self.reference(*wide(list(args)), **options))
+        expect.true(len(got) == len(plain), "another number of results came", len(got), len(plain))
+        for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
+            which = f"{says} (result {k + 1})" if len(got) > 1 else says
+            precise(ours, truth, torchs, which, self.floor(k))
+
+    def judge_gradients(
+        self, got: Sequence, args: Sequence, seeds: Sequence[Tensor], options: Mapping, says: str
+    ) -> None:
+        """Raise PropertyFailed unless the gradients are as exact as torch's own.
+
+        Args:
+            got: one for each tensor of the arguments `wrt`.
+            seeds: the gradient of each floating-point result.
+        """
+        plain = self.gradients(args, seeds, options)
+        exact = self.gradients(wide(list(args)), wide(list(seeds)), options)
+        expect.true(len(got) == len(plain), "gradients are missing", len(got), len(plain))
+        for name, ours, torchs, truth in zip(self.names(args), got, plain, exact, strict=True):
+            which = f"{says}: that of {name}"
+            expect.true(isinstance(ours, Tensor), f"{which} does not arrive")
+            precise(ours, truth, torchs, which, self.floor(name))
+        self._check_slope(exact, args, seeds, options)
+
+    def gradients(
+        self, args: Sequence, seeds: Sequence[Tensor], options: Mapping
+    ) -> tuple[Tensor, ...]:
+        """The reference's gradients, by autograd."""
+        leaves: list[Tensor] = []
+
+        def leaf(x: Tensor) -> Tensor:
+            leaves.append(x.detach().requires_grad_())
+            return leaves[-1]
+
+        given = [over(leaf, a) if k in self.wrt else a for k, a in enumerate(args)]
+        return torch.autograd.grad(self.ends(given, options), leaves, [*seeds])
+
+    def names(self, args: Sequence) -> list[str]:
+        """What the tensors that get a gradient are called: `x`, or `image[0]` of a tuple."""
+        found = []
+        for k in self.wrt:
+            name, many = self.reference.__code__.co_varnames[k], isinstance(args[k], tuple | list)
+            found += [f"{name}[{i}]" for i in range(len(args[k]))] if many else [name]
+        return found
+
+    def _check_slope(
+        self, exact: Sequence[Tensor], args: Sequence, seeds: Sequence[Tensor], options: Mapping
+    ) -> None:
+        """Hold the truth itself to finite differences: its slope along a random direction."""
+        random = torch.Generator().manual_seed(0)
+        along = [torch.randn(g.shape, generator=random, dtype=torch.float64) for g in exact]
+        parts = [g * d for g, d in zip(exact, along, strict=True)]
+        slope = sum(float(p.sum()) for p in parts)
+
+        def total(step: float) -> float:
+            steps = iter(along)
+            moved = [
+                over(lambda x: x + step * next(steps), a) if k in self.wrt else a
+                for k, a in enumerate(wide(list(args)))
+            ]
+            ends = self.ends(moved, options)
+            return sum(float((e * s.double()).sum()) for e, s in zip(ends, seeds, strict=True))
+
+        measured = (total(STEP) - total(-STEP)) / (2 * STEP)
+        most = 1e-5 * (1 + sum(float(p.abs().sum()) for p in parts))
+        if not math.isclose(measured, slope, rel_tol=1e-5, abs_tol=most):
+            raise ValueError(f"the reference's gradient has slope {slope}, measured: {measured}")
+
+
+def ulps(added: int) -> float:
+    """The floor of the error budget of a sum, in units of its last place: one for storing it, and
+    half a one for each level of a tree of additions. torch may by luck be exact."""
+    return 1 + math.log2(max(added, 1)) / 2
+
+
+def in_turn(added: int) -> float:
+    """The floor of a sum whose numbers are added one after the other: half a unit of the last place
+    for each, and one for storing it."""
+    return 1 + added / 2
+
+
+def over(function: Callable[[Tensor], Tensor], value: object) -> object:
+    """A function of tensors, of a floating-point one or of each in a tuple."""
+    if isinstance(value, tuple | list):
+        return type(value)(over(function, v) for v in value)
+    return function(value) if is_float(value) else value
+
+
+def is_float(value: object) -> bool:
+    """Whether it is a tensor of floating-point numbers."""
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def nbytes(values: Sequence) -> int:
+    """The bytes of all tensors among these, and in tuples among these."""
+    flat = [t for v in values for t in (v if isinstance(v, tuple | list) else (v,))]
+    return sum(t.numel() * t.element_size() for t in flat if isinstance(t, Tensor))

@@ -1,0 +1,144 @@
+"""The public check: `check("flow.interpolate")` says what is right, and which mistake it is when
+it is not."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a command line that only prints its help need not wait for torch and pytest
+    from cs231n_gen.checking.report import Report
+
+PACKAGE = Path(__file__).parents[1]
+PUBLIC = PACKAGE.parent / "tests" / "public"
+KERNELS = "kernels."  # how the exercises begin that need Triton
+
+
+def check(exercise: str, hint: int = 0) -> Report:
+    """Check an exercise as it is on disk now, show the properties that hold and those that don't.
+
+    Args:
+        exercise: its id, `flow.interpolate`.
+        hint: how many of its hints to show in plain text (in a notebook they unfold one by one).
+    Returns:
+        The report, when every property holds.
+    Raises:
+        CheckFailed: when one does not, after the report is shown; it stops "Run All" at the
+            exercise to be done. Or when the exercise cannot be checked here, see `run_check`.
+        ValueError: if there is no such exercise.
+    """
+    from cs231n_gen.checking.report import CheckFailed, display
+
+    report = run_check(exercise, hint)
+    if not report.passed:
+        display(report)
+        raise CheckFailed(report.headline)
+    return report
+
+
+def check_all(exercises: Sequence[str] = ()) -> bool:
+    """Check exercises, print each report, and say whether all hold.
+
+    Args:
+        exercises: their ids. If none is named, all, but for those that need Triton where it is
+            missing: a line says so.
+    """
+    from cs231n_gen.checking.report import CheckFailed
+
+    chosen, left_out, good = list(exercises), "", 0
+    if not chosen:
+        chosen = known_exercises()
+        of_kernels = [e for e in chosen if e.startswith(KERNELS)]
+        if of_kernels and (missing := _triton_is_missing()):
+            chosen = [e for e in chosen if e not in of_kernels]
+            left_out = f"{len(of_kernels)} left out, {KERNELS}*: {missing}"
+    for exercise in chosen:
+        try:
+            report = run_check(exercise)
+        except CheckFailed as error:
+            print(f"{error}\n")
+            continue
+        print(report, end="\n\n")
+        good += report.passed
+    print(f"{good} of {len(chosen)} exercises hold")
+    if left_out:
+        print(left_out)
+    return good == len(chosen)
+
+
+def run_check(exercise: str, hint: int = 0) -> Report:
+    """The report of `check`, without showing it.
+
+    Kernels are interpreted, in another process where this one compiles them.
+
+    Raises:
+        CheckFailed: if there is no report: an exercise on kernels without Triton, or one on which
+            the other process crashes.
+        ValueError: if there is no such exercise.
+    """
+    from cs231n_gen.checking.diagnosis import diagnose
+    from cs231n_gen.checking.report import CheckFailed, Report
+    from cs231n_gen.checking.runner import run
+
+    known = known_exercises()
+    if exercise not in known:
+        raise ValueError(f"there is no exercise {exercise!r}; there are {', '.join(known)}")
+    if exercise.startswith(KERNELS):
+        from cs231n_gen.instruments.interpreter import (
+            process,  # which imports Triton, for kernels alone
+        )
+
+        if missing := _triton_is_missing():
+            raise CheckFailed(f"{exercise} cannot be checked here. {missing}")
+        if process.needed():
+            try:
+                return process.check(exercise, hint)
+            except process.Crashed as error:
+                raise CheckFailed(f"{exercise} has no report: {error}") from None
+    results = run(PUBLIC, [exercise])
+    return Report(
+        exercise, tuple(results), diagnose(results), _hints(exercise), _where(exercise), hint
+    )
+
+
+def known_exercises() -> list[str]:
+    """The ids of all exercises that have a public check, in the order of the tests; packages come
+    last."""
+    found = {}
+    for path in sorted(PUBLIC.rglob("test_*.py"), key=lambda path: (len(path.parts), path)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "exercise":
+                found[node.args[0].value] = None
+    return list(found)
+
+
+def _triton_is_missing() -> str:
+    """What to do where Triton is missing, in a line; empty where it is not."""
+    from cs231n_gen.kernels.launch import HAVE_TRITON, where
+
+    return "" if HAVE_TRITON else where()
+
+
+def _hints(exercise: str) -> tuple[str, ...]:
+    hints = tomllib.loads((PUBLIC / "hints.toml").read_text(encoding="utf-8"))
+    return tuple(hints.get(exercise, ()))
+
+
+def _where(exercise: str) -> str:
+    """The file and line, or the cell, in which an exercise is written."""
+    from cs231n_gen.checking.answer_cells import number_of
+    from cs231n_gen.checking.fresh_modules import file_of
+
+    module, _, name = exercise.rpartition(".")
+    if number := number_of(module):
+        return f"the answer cell of {name} in chapter {number}"
+    file = file_of(module)
+    try:
+        body = ast.parse((PACKAGE.parent / file).read_text(encoding="utf-8")).body
+    except (SyntaxError, FileNotFoundError):
+        return file
+    lines = [n.lineno for n in body if getattr(n, "name", None) == name]
+    return file + (f", line {lines[0]}" if lines else "")

@@ -1,0 +1,264 @@
+"""Run the tests of an exercise against a student, and say property by property what held."""
+
+import contextlib
+import io
+import itertools
+import re
+import sys
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cs231n_gen.checking.expect import PropertyFailed
+from cs231n_gen.checking.pytest_plugin import SEED, STUDENT
+from cs231n_gen.checking.student import Frame, NotWritten, Student, StudentError
+
+LONGEST_OUTPUT = 4000
+# What a check doesn't need and would wait for: two full garbage collections alone take 0.3 s.
+UNUSED = ["terminal", "cacheprovider", "unraisableexception", "threadexception", "faulthandler"]
+UNUSED += ["logging", "doctest", "junitxml", "pastebin", "xdist", "xdist.looponfail"]
+OPTIONS = ["--capture=no", "-W", "ignore", *(f"-pno:{plugin}" for plugin in UNUSED)]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one test of one exercise found.
+
+    status: `passed`, `failed` (the property does not hold), `error` (the student's code raised) or
+    `missing` (not written).
+    """
+
+    exercise: str
+    test: str
+    name: str
+    weight: float
+    status: str
+    says: str = ""
+    got: str = ""
+    expected: str = ""
+    frames: tuple[Frame, ...] = ()
+    output: str = ""
+    returned: tuple = field(default=(), repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the property holds."""
+        return self.status == "passed"
+
+    def to_json(self) -> dict:
+        """As plain values, without what the student's code returned."""
+        return {k: v for k, v in asdict(replace(self, returned=())).items() if k != "returned"}
+
+    @classmethod
+    def from_json(cls, values: dict) -> "Result":
+        """Back from `to_json`."""
+        frames = tuple(Frame(**f) for f in values.get("frames", ()))
+        return cls(**{**values, "frames": frames})
+
+
+def run(
+    folder: Path,
+    exercises: Sequence[str] | None = None,
+    student: Student | None = None,
+    seed: int = 0,
+    tests: Collection[str] | None = None,
+    first: bool = False,
+) -> list[Result]:
+    """Run the tests of a folder that are marked with these exercises (all, if None).
+
+    Args:
+        folder: `tests/public` or `tests/hidden`. The tests of `flow.loss` are in its
+            `test_flow.py`, those of `kernels.axpy.kernel` in its `kernels/test_axpy.py`.
+        exercises: ids, `flow.loss`.
+        student: whose code; by default the package's own.
+        seed: of all random inputs.
+        tests: the names of those to run; all, if None.
+        first: whether to end at the first that does not pass.
+    Returns:
+        One result a test, in the order of the files.
+    """
+    found: list[Result] = []
+    modules = sorted({e.rpartition(".")[0] for e in exercises or []})
+    paths = [_tests_of(m, folder) for m in modules] if exercises else [folder]
+
+    def once(suite: Suite) -> None:
+        found.extend(suite.run(student or Student(), seed, exercises, None, tests, first))
+
+    with_tests(paths, once)
+    return found
+
+
+def with_tests(paths: Sequence[Path], use: "Callable[[Suite], None]") -> None:
+    """Collect tests once, then let `use` run them as often as it likes.
+
+    Args:
+        paths: files or folders; those that are not there are left out.
+        use: gets the collected tests, which can be run until it returns.
+    Raises:
+        RuntimeError: if the tests cannot be collected. What `use` raises comes through.
+    """
+    names = [str(p) for p in paths if p.exists()]
+    if not names:
+        return
+    plugin = _Session(use)
+    quiet = io.StringIO()
+    with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet), _one_thread():
+        code = pytest.main([*names, *OPTIONS], plugins=[plugin])
+    if plugin.error:
+        raise plugin.error
+    if plugin.broken:
+        raise RuntimeError(f"tests could not be collected: {plugin.broken[0]}")
+    ended = pytest.ExitCode
+    if code not in (ended.OK, ended.TESTS_FAILED, ended.NO_TESTS_COLLECTED):
+        raise RuntimeError(f"pytest ended with {code!r}: {quiet.getvalue()[-500:]}")
+
+
+@contextlib.contextmanager
+def _one_thread():
+    """Tests compute on a handful of numbers: more threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class Suite:
+    """Collected tests, which can be run against one student after another."""
+
+    def __init__(self, session: pytest.Session):
+        self._session = session
+        self._items = [i for i in session.items if i.get_closest_marker("exercise")]
+        self._student, self._seed = Student({}), 0
+        self._results: list[Result] = []
+
+    def run(
+        self,
+        student: Student,
+        seed: int,
+        exercises: Sequence[str] | None = None,
+        folder: Path | None = None,
+        tests: Collection[str] | None = None,
+        first: bool = False,
+    ) -> list[Result]:
+        """Run the tests of these exercises (all, if None), of this folder (any, if None), of these
+        names (all, if None); to the first that does not pass, if `first` is set.
+
+        A student that is lost on the way is not asked any more: the tests that follow are missing.
+        """
+        self._student, self._seed, self._results = student, seed, []
+        self._session.config.stash[SEED] = seed
+        items = [i for i in self._items if _wanted(i, exercises, folder)]
+        items = [i for i in items if tests is None or i.name in tests]
+        for item, following in itertools.zip_longest(items, items[1:]):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if student.lost or (first and not all(r.passed for r in self._results)):
+                break
+        return self._results
+
+    def lend(self, item) -> None:
+        """Give a test that begins its student."""
+        self._returned: list = []
+        item.config.stash[STUDENT] = self._student.recording(self._returned.append)
+
+    @contextlib.contextmanager
+    def observe(self, item):
+        """Around the body of a test: its random numbers, its output, what comes of it.
+
+        Its failure ends here, in the results: pytest would take longer to write a traceback, which
+        nobody reads, than the test to run.
+        """
+        output = io.StringIO()
+        error = None
+        try:
+            with (
+                contextlib.redirect_stdout(output),
+                contextlib.redirect_stderr(output),
+                torch.random.fork_rng(devices=[]),
+            ):
+                item.config.stash[STUDENT].begin(self._seed)
+                yield
+        except Exception as raised:
+            error = raised
+        finally:
+            printed = output.getvalue() + self._student.output
+            self._results.append(self._result(item, error, printed))
+
+    def _result(self, item, error: Exception | None, output: str) -> Result:
+        mark = item.get_closest_marker("exercise")
+        common = {
+            "exercise": mark.args[0],
+            "test": item.name,
+            "name": sentence(item),
+            "weight": float(mark.kwargs.get("weight", 1)),
+            "output": output[:LONGEST_OUTPUT],
+            "returned": tuple(self._returned),
+        }
+        if error is None:
+            return Result(status="passed", **common)
+        if isinstance(error, PropertyFailed):
+            return Result(
+                status="failed", says=error.says, got=error.got, expected=error.expected, **common
+            )
+        if isinstance(error, StudentError):
+            status = "missing" if isinstance(error, NotWritten) else "error"
+            return Result(status=status, says=str(error), frames=tuple(error.frames), **common)
+        return Result(status="error", says=f"{type(error).__name__}: {error}", **common)
+
+
+class _Session:
+    """The pytest plugin behind `with_tests`."""
+
+    def __init__(self, use: "Callable[[Suite], None]"):
+        self.use = use
+        self.suite: Suite | None = None
+        self.broken: list[str] = []
+        self.error: BaseException | None = None
+        self.stdout, self.stderr = sys.stdout, sys.stderr
+
+    def pytest_collectreport(self, report):
+        if report.failed:
+            self.broken.append(report.longreprtext[-2000:])
+
+    def pytest_runtestloop(self, session):
+        if not self.broken:
+            self.suite = Suite(session)
+            shown = contextlib.redirect_stdout(self.stdout), contextlib.redirect_stderr(self.stderr)
+            try:
+                with shown[0], shown[1]:
+                    self.use(self.suite)
+            except BaseException as error:
+                self.error = error
+        return True
+
+    def pytest_runtest_setup(self, item):
+        self.suite.lend(item)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_pyfunc_call(self, pyfuncitem):
+        with self.suite.observe(pyfuncitem):
+            yield
+        return True
+
+
+def _wanted(item, exercises: Sequence[str] | None, folder: Path | None) -> bool:
+    exercise = item.get_closest_marker("exercise").args[0]
+    here = folder is None or item.path.is_relative_to(folder)
+    return here and (exercises is None or exercise in exercises)
+
+
+def _tests_of(module: str, folder: Path) -> Path:
+    package, _, name = module.rpartition(".")
+    return folder / package.replace(".", "/") / f"test_{name}.py"
+
+
+def sentence(item) -> str:
+    """A test as a sentence: the first line of its docstring, or its name with blanks."""
+    documented = (item.function.__doc__ or "").strip().split("\n")[0]
+    name = documented or item.originalname.removeprefix("test_").replace("_", " ")
+    case = re.search(r"\[(.*)\]$", item.name)
+    return f"{name} ({case[1]})" if case else name

@@ -1,0 +1,1 @@
+"""What every part of the course needs: paths, files, processes, tables."""

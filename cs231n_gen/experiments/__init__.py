@@ -1,0 +1,1 @@
+"""Trials that notebooks and benches share: many networks trained and compared at once."""

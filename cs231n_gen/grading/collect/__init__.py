@@ -1,0 +1,1 @@
+"""From downloads to `submitted/`: who handed in what, and what is refused."""

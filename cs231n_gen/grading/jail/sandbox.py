@@ -1,0 +1,211 @@
+"""The trusted side of the jail: builds the box, starts the nursery in it, asks it for children."""
+
+import contextlib
+import itertools
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cs231n_gen.grading.jail import bubblewrap, cgroups, seccomp
+from cs231n_gen.grading.jail.compile_sandbox import CompileBox
+from cs231n_gen.grading.jail.limits import Limits
+from cs231n_gen.grading.jail.protocol import frames
+from cs231n_gen.grading.source.tree import exercises
+from cs231n_gen.instruments.compiler.compile import Compiled
+from cs231n_gen.instruments.compiler.launches import Launch
+
+START_LIMIT = 180.0  # seconds for the nursery to import torch, on a machine with much else to do
+END_LIMIT = 20.0
+LONGEST = 1 << 16
+FIRST_UID = 1 << 20  # above any user of the machine; each child gets another one
+
+
+class NoJail(RuntimeError):
+    """The jail cannot be built here; its text says which part is missing and how to get it."""
+
+
+class JailBroken(RuntimeError):
+    """The jail did not do its work: nobody gets a grade from it."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a child ended.
+
+    code: None if it lived until it was told to end, else its exit code, negative for a signal.
+    """
+
+    code: int | None
+    cpu: float = 0.0
+    out_of_memory: bool = False
+
+    def __str__(self) -> str:
+        if self.code in (-signal.SIGKILL, -signal.SIGXCPU, None):
+            return "was stopped"
+        if self.code < 0:
+            return f"ended Python ({signal.Signals(-self.code).name})"
+        return f"ended Python (exit code {self.code})"
+
+
+@dataclass
+class Child:
+    """A child at the other end of a wire, before any student code runs in it."""
+
+    channel: frames.Channel
+    box: "Box" = field(repr=False)
+
+    def end(self) -> End:
+        """End it, and all that it started."""
+        self.channel.close()
+        return self.box.end_child()
+
+
+class Box:
+    """A nursery inside bubblewrap.
+
+    Args:
+        unsafe: leave out bubblewrap, namespaces, filter and user: only limits of time and memory
+            are left. Student code can then read and change everything that you can.
+    Raises:
+        NoJail: if it cannot be built here.
+    """
+
+    _numbers = itertools.count(secrets.randbelow(1 << 28))
+
+    def __init__(self, *, unsafe: bool = False):
+        self.unsafe = unsafe
+        if unsafe and not hasattr(os, "fork"):
+            raise NoJail("grading forks a warm process, which this system cannot: use WSL2")
+        if not unsafe and (reason := bubblewrap.why_not()):
+            raise NoJail(reason)
+        self._cleanup = contextlib.ExitStack()
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        view = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="jail-")))
+        bubblewrap.write_view(view)
+        self._view, self._compiling = view, None
+        self._cleanup.callback(self._end_compiling)
+        self._complaints = self._cleanup.enter_context(tempfile.TemporaryFile("w+b"))  # noqa: SIM115
+        self.cgroups = None if self.unsafe else cgroups.find()
+        if self.cgroups:
+            self._cleanup.callback(self.cgroups.remove)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = self._cleanup.enter_context(ours)
+        command = [] if self.unsafe else self._walls(view)
+        module = "cs231n_gen.grading.jail.forkserver"
+        with theirs:
+            self._process = subprocess.Popen(
+                [*command, sys.executable, "-m", module, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._complaints,
+                stderr=self._complaints,
+                cwd=view,
+                env=bubblewrap.environment("/course", "/scratch")
+                if command
+                else bubblewrap.environment(str(view), tempfile.gettempdir()),
+                start_new_session=True,
+            )
+        self._cleanup.callback(self._kill)
+        self._control.settimeout(START_LIMIT)
+        compiled = "" if self.unsafe else seccomp.program().hex()
+        modules = sorted({e.module for e in exercises() if not e.in_cell})
+        settings = {"filter": compiled, "unsafe": self.unsafe, "modules": modules}
+        with contextlib.suppress(OSError):
+            self._control.send(json.dumps(settings).encode())
+        self._hear("start")
+        if self.cgroups:
+            self.cgroups.settle()
+
+    def _walls(self, view: Path) -> list[str]:
+        command = bubblewrap.command({view: "/course"})
+        joining = self.cgroups.joining() if self.cgroups else []
+        return [*joining, *command, "--remount-ro", "/", "--chdir", "/"]
+
+    def child(self, limits: Limits) -> Child:
+        """A fresh child."""
+        number = next(self._numbers)
+        if self.cgroups:
+            self.cgroups.limit(limits.memory, limits.processes)
+        own_user = os.geteuid() == 0 and not self.unsafe
+        request = {
+            "uid": FIRST_UID + number % (1 << 30) if own_user else None,
+        }
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno()])
+            except OSError:
+                raise JailBroken(f"the nursery is gone: {self._complaint()}") from None
+        return Child(frames.Channel(ours, limits.answer, limits.answers), self)
+
+    def compile(self, files: dict[str, str], launch: Launch) -> Compiled | None:
+        """Compile a launch that a child tells of; one process serves a submission's exercises.
+
+        Args:
+            files: of the submission.
+            launch: of one of its kernels.
+        """
+        box = self._compiling
+        if box is None or box.dead or box.files != files:
+            self._end_compiling()
+            box = self._compiling = CompileBox(files, self._view, self.unsafe)
+        return box.compile(launch)
+
+    def _end_compiling(self) -> None:
+        if self._compiling is not None:
+            self._compiling.close()
+        self._compiling = None
+
+    def end_child(self) -> End:
+        """End the child that lives."""
+        with contextlib.suppress(OSError):
+            self._control.send(b'{"end": true}')
+        self._control.settimeout(END_LIMIT)
+        said = self._hear("end a child")
+        if said.get("survivors"):
+            raise JailBroken(f"{said['survivors']} processes of a submission would not end")
+        out_of_memory = bool(self.cgroups) and self.cgroups.killed()
+        return End(said["code"], said.get("cpu", 0.0), out_of_memory)
+
+    def _hear(self, doing: str) -> dict:
+        try:
+            said = self._control.recv(LONGEST)
+        except OSError as error:
+            raise JailBroken(f"the nursery did not {doing}: {error}") from None
+        if not said:
+            raise JailBroken(f"the nursery did not {doing}: {self._complaint()}")
+        return json.loads(said)
+
+    def _complaint(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(2)
+        self._complaints.seek(0)
+        lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else "it said nothing"
+
+    def _kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        """End the nursery and all in it."""
+        self._cleanup.close()
+
+    def __enter__(self) -> "Box":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()

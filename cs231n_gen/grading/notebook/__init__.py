@@ -1,0 +1,1 @@
+"""Submitted notebooks: rebuilt from the release, and sanitised."""

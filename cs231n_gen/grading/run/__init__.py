@@ -1,0 +1,1 @@
+"""Grading: a submission's job, its worker, the class, the gradebook."""

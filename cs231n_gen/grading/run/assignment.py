@@ -1,0 +1,140 @@
+"""A chapter as it is graded: release, submissions, settings, the jobs for workers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+from cs231n_gen.checking.fresh_modules import files_of
+from cs231n_gen.grading import record
+from cs231n_gen.grading.jail.limits import Limits
+from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.run import marking
+from cs231n_gen.grading.run.examiner import Examined, whole
+from cs231n_gen.grading.run.job import CannotRead, Submission
+
+KEPT = ("manifest.json", "timestamp.txt")
+
+
+class GradeError(ValueError):
+    """Nothing can be graded; one line for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """A submission on disk.
+
+    files: what is read of it, by name.
+    problem: why its modules cannot be read, or "".
+    """
+
+    student: str
+    folder: Path
+    files: dict[str, bytes]
+    submission: Submission
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One submission's work, plain enough for another machine.
+
+    files: texts by name; problem: why they cannot be read, or "".
+    """
+
+    files: dict[str, str]
+    problem: str
+    exercises: tuple[str, ...]
+    seed: int
+    limits: Limits
+    unsafe: bool
+
+    def run(self, grade: Callable[..., dict[str, Examined]]) -> dict[str, Examined]:
+        """Grade.
+
+        Args:
+            grade: takes the submission and its exercises, and `seed`, `limits`, `unsafe`.
+        """
+        if self.problem:
+            return {e: whole(e, self.problem) for e in self.exercises}
+        options = {"seed": self.seed, "limits": self.limits, "unsafe": self.unsafe}
+        return grade(Submission(self.files), self.exercises, **options)
+
+
+class Course:
+    """What grading a chapter needs of the course: the release, the folders, the settings.
+
+    Args:
+        root: the course's folder.
+        chapter: its name.
+        seed: of all random inputs.
+        limits: of each exercise.
+        unsafe: whether student code runs outside the jail.
+    Raises:
+        GradeError: if the chapter is not released.
+    """
+
+    def __init__(self, root: Path, chapter: str, seed: int, limits: Limits, unsafe: bool):
+        self.root, self.chapter = root, chapter
+        self.seed, self.limits, self.unsafe = seed, limits, unsafe
+        path = root / "build" / "release" / chapter / f"{chapter}.ipynb"
+        try:
+            self._released = path.read_bytes()
+        except FileNotFoundError:
+            raise GradeError(f"{chapter} is not released: run `cs231n-gen release` first") from None
+        self.settings = {"seed": seed, "unsafe": unsafe}
+        self.release = nbformat.reads(self._released.decode("utf-8"), as_version=4)
+        self.exercises = tuple(marking.graded_cells(self.release))
+        self.autograded = root / "autograded"
+
+    def students(self) -> list[str]:
+        """Who handed in something for this chapter."""
+        folders = sorted((self.root / "submitted").glob(f"*/{self.chapter}"))
+        return [f.parent.name for f in folders if f.is_dir() and f.parent.name[0] != "."]
+
+    def handed_in(self, student: str) -> HandedIn:
+        """Read a submission."""
+        folder = self.root / "submitted" / student / self.chapter
+        files = {}
+        names = [f"{self.chapter}.ipynb", *KEPT]
+        names += files_of(self.exercises)
+        for name in names:
+            path = folder / name
+            if path.is_file() and not path.is_symlink():
+                files[name] = path.read_bytes()
+        try:
+            submission, problem = Submission.read(folder, self.exercises), ""
+        except CannotRead as error:
+            submission, problem = Submission({}), str(error)
+        return HandedIn(student, folder, files, submission, problem)
+
+    def fingerprint(self, own: HandedIn) -> str:
+        """The hash of all that this submission's scores depend on."""
+        return marking.fingerprint(own.files, self.seed, self.limits, self.unsafe, self._released)
+
+    def done(self, own: HandedIn) -> Grading | None:
+        """The record of an earlier grading, if it would come out the same now."""
+        known = record.read(self.autograded / own.student / self.chapter)
+        return known if known and known.fingerprint == self.fingerprint(own) else None
+
+    def job(self, own: HandedIn, exercises: Sequence[str] | None = None) -> Job:
+        """The work on a submission: these exercises, or all."""
+        wanted = self.exercises if exercises is None else tuple(exercises)
+        files = own.submission.files
+        return Job(files, own.problem, wanted, self.seed, self.limits, self.unsafe)
+
+    def grading(
+        self, own: HandedIn, marked: tuple[Graded, ...], repairs: tuple[str, ...], seconds: float
+    ) -> Grading:
+        """The record of a graded submission."""
+        return Grading(
+            own.student,
+            self.chapter,
+            self.seed,
+            marked,
+            repairs,
+            self.unsafe,
+            self.fingerprint(own),
+            round(seconds, 3),
+        )

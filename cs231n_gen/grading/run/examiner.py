@@ -1,0 +1,221 @@
+"""Grades submission after submission: hidden tests collected once, children made as needed.
+
+A child answers the exercises of one submission in the order of the course, as long as it is right;
+after anything else the next exercise gets a fresh one.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from cs231n_gen.checking import diagnosis
+from cs231n_gen.checking.runner import Result, Suite, with_tests
+from cs231n_gen.grading.jail.limits import Limits
+from cs231n_gen.grading.jail.sandbox import Box, Child, End, JailBroken
+from cs231n_gen.grading.run.job import (
+    NotSubmitted,
+    Submission,
+    in_order,
+    job,
+)
+from cs231n_gen.grading.run.remote_student import CannotLoad, Lost, RemoteStudent
+from cs231n_gen.grading.source.tree import ROOT
+
+HIDDEN, PUBLIC = ROOT / "tests" / "hidden", ROOT / "tests" / "public"
+PUBLIC_SEED = 0  # the seed of public checks, with which mistakes are known
+HASTE = 0.25  # of the time limit: what an exercise gets in a child that has served before
+
+
+class GraderBroken(RuntimeError):
+    """The grader itself failed; nobody gets a grade from it."""
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What came of one exercise: the properties, and the mistake that was recognised, or ""."""
+
+    results: tuple[Result, ...]
+    mistake: str = ""
+
+    @property
+    def right(self) -> bool:
+        """Whether every property holds."""
+        return all(r.passed for r in self.results)
+
+
+class Examiner:
+    """Grades with the tests of a suite.
+
+    Args:
+        suite: hidden and public tests, collected.
+        limits: of each child.
+        open_box: makes the place where children live.
+    """
+
+    def __init__(self, suite: Suite, limits: Limits, open_box: Callable[[], Box] = Box):
+        self._suite, self._limits, self._open_box = suite, limits, open_box
+        self._box = open_box()
+
+    def close(self) -> None:
+        """Close the jail."""
+        self._box.close()
+
+    def examine(
+        self, submission: Submission, exercises: Iterable[str], seed: int
+    ) -> Iterator[tuple[str, Examined]]:
+        """Grade exercises of a submission, one after the other.
+
+        Args:
+            submission: its files.
+            exercises: their ids.
+            seed: of all random inputs; the same seed gives the same scores.
+        Raises:
+            GraderBroken: if a hidden test does not even run, or the jail fails twice.
+        """
+        sitting = _Sitting(self._limits)
+        try:
+            for exercise in exercises:
+                yield exercise, self._repeated(sitting, submission, exercise, seed)
+        finally:
+            try:
+                sitting.leave()
+            except JailBroken:
+                self._open_another()
+
+    def _repeated(self, sitting: "_Sitting", *given) -> Examined:
+        """Grade; if the jail breaks, once more in a new one."""
+        try:
+            return self._one(sitting, *given)
+        except JailBroken:
+            sitting.forget()
+            self._open_another()
+        try:
+            return self._one(sitting, *given)
+        except JailBroken as error:
+            raise GraderBroken(f"{given[1]}: {error}") from None
+
+    def _open_another(self) -> None:
+        self._box.close()
+        self._box = self._open_box()
+
+    def _one(
+        self, sitting: "_Sitting", submission: Submission, exercise: str, seed: int
+    ) -> Examined:
+        """Grade an exercise, in the child that the exercises before it have left behind or, unless
+        it is right there, in a fresh one."""
+        place = [e.id for e in in_order()].index(exercise)
+        try:
+            work = job(submission, in_order()[place])
+        except NotSubmitted as error:
+            return whole(exercise, str(error), "missing")
+        if sitting.can_go_on(place):
+            found = self._asked(sitting, lambda: sitting.go_on(work, place), exercise, seed)
+            if found.right:
+                return found
+            sitting.leave()
+        found = self._asked(sitting, lambda: sitting.begin(self._box, work, place), exercise, seed)
+        if not found.right:
+            found = replace(found, mistake=self._mistake(sitting.student, exercise, found))
+            sitting.leave()
+        return found
+
+    def _asked(
+        self, sitting: "_Sitting", open_: Callable[[], RemoteStudent], exercise: str, seed: int
+    ) -> Examined:
+        try:
+            student = open_()
+        except CannotLoad as error:
+            return whole(exercise, str(error))
+        except Lost as loss:
+            how = self._how(str(loss), sitting.leave())
+            return whole(exercise, f"your code {how} when it was imported")
+        results = self._suite.run(student, seed, [exercise], HIDDEN)
+        if not results:
+            raise GraderBroken(f"{exercise} has no hidden tests in {HIDDEN}")
+        if student.lost:
+            how = self._how(student.lost, sitting.leave())
+            return whole(exercise, f"your code {how} in the test «{results[-1].name}»")
+        return Examined(tuple(results))
+
+    def _how(self, lost: str, end: End) -> str:
+        """What completes "your code …"."""
+        if end.out_of_memory:
+            return "used more memory than it may"
+        if lost != "ended":
+            return lost
+        if end.cpu >= self._limits.cpu - 0.5:
+            return f"used the processor for more than {self._limits.cpu} seconds"
+        return str(end)
+
+    def _mistake(self, student: RemoteStudent | None, exercise: str, found: Examined) -> str:
+        """The sentence of the mistake that the public tests recognise, if hidden ones failed."""
+        if student is None or all(r.passed or r.status == "missing" for r in found.results):
+            return ""
+        seen = self._suite.run(student, PUBLIC_SEED, [exercise], PUBLIC)
+        return diagnosis.diagnose(seen) or "" if seen and not student.lost else ""
+
+
+class _Sitting:
+    """The child in which the exercises of one submission are answered, one after the other.
+
+    It serves on as long as every answer is right: then nothing that an exercise left behind has
+    cost the next one anything. What goes wrong in a child that has served before is asked again in
+    a fresh one. Only in the order of the course, so that the reference of an exercise comes into a
+    child when that exercise is graded already.
+    """
+
+    def __init__(self, limits: Limits):
+        self._limits = limits
+        self._child: Child | None = None
+        self.student: RemoteStudent | None = None
+        self._place = -1
+
+    def can_go_on(self, place: int) -> bool:
+        """Whether there is a child that has served exercises before this place of the course."""
+        return self.student is not None and self._place < place
+
+    def begin(self, jail: Box, work: dict, place: int) -> RemoteStudent:
+        """A student in a fresh child."""
+        self._child = jail.child(self._limits)
+        self.student, self._place = None, place
+        self.student = RemoteStudent(self._child, work, self._limits)
+        return self.student
+
+    def go_on(self, work: dict, place: int) -> RemoteStudent:
+        """The student in the child that is there."""
+        self._place = place
+        self.student.load(work, HASTE * self._limits.wall)
+        return self.student
+
+    def leave(self) -> End | None:
+        """End the child, if there is one."""
+        child, self._child, self.student = self._child, None, None
+        return child.end() if child else None
+
+    def forget(self) -> None:
+        """The jail is gone, and the child with it."""
+        self._child = self.student = None
+
+
+def examining(
+    limits: Limits, use: Callable[[Examiner], None], open_box: Callable[[], Box] = Box
+) -> None:
+    """Collect the tests and open the jail once, and lend `use` an examiner.
+
+    Raises:
+        box.NoJail: if no jail can be built here.
+        GraderBroken: if the tests cannot be collected.
+    """
+
+    def lend(suite: Suite) -> None:
+        examiner = Examiner(suite, limits, open_box)
+        try:
+            use(examiner)
+        finally:
+            examiner.close()
+
+    with_tests([HIDDEN, PUBLIC], lend)
+
+
+def whole(exercise: str, says: str, status: str = "error") -> Examined:
+    """A result that stands for all properties of an exercise."""
+    return Examined((Result(exercise, "", "the exercise can be run", 1.0, status, says),))

@@ -1,0 +1,141 @@
+"""Grade a class: several workers, one writer; killed at any moment, it goes on where it was."""
+
+import gc
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+from nbformat.notebooknode import NotebookNode
+
+from cs231n_gen.grading import record
+from cs231n_gen.grading.jail.sandbox import NoJail
+from cs231n_gen.grading.notebook.rebuild import rebuild
+from cs231n_gen.grading.notebook.submitted_cells import NotANotebook
+from cs231n_gen.grading.record import Grading
+from cs231n_gen.grading.run import marking
+from cs231n_gen.grading.run.assignment import Course, GradeError, HandedIn
+from cs231n_gen.grading.run.examiner import Examined
+from cs231n_gen.grading.run.gradebook import Book, NotReleased
+
+PART = ".grading-"  # begins the name of a folder that is being written
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one submission.
+
+    grading: the record, or None if it could not be graded.
+    state: `graded`, `unchanged` (it would come out as it did before) or `failed`.
+    """
+
+    student: str
+    state: str
+    grading: Grading | None = None
+    reason: str = ""
+
+
+def grade(
+    course: Course,
+    pool,
+    students: Sequence[str],
+    *,
+    again: bool = False,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
+) -> None:
+    """Grade submissions.
+
+    Args:
+        course: the chapter.
+        pool: who grades: its `map(handed_in)` yields `(handed_in, found or an error, seconds)` in
+            any order.
+        students: whose.
+        again: whether to grade those too that would come out the same.
+        tell: hears of each as it is done, from this thread.
+    Raises:
+        GradeError: if the gradebook does not know the chapter.
+        NoJail: if no jail can be built here.
+    """
+    try:
+        book = Book(course.root, course.chapter)
+    except NotReleased as error:
+        raise GradeError(str(error)) from None
+    with book:
+        _tidy(course)
+        gc.freeze()  # what was imported stays: no need to look through it again and again
+        for own, found, seconds in pool.map(_waiting(course, students, again, tell)):
+            if isinstance(found, NoJail):
+                raise found
+            if isinstance(found, Exception):
+                tell(Outcome(own.student, "failed", reason=str(found)))
+                continue
+            grading = finish(course, own, found, seconds, book)
+            tell(Outcome(own.student, "graded", grading))
+
+
+def _waiting(
+    course: Course, students: Iterable[str], again: bool, tell: Callable[[Outcome], None]
+) -> Iterator[HandedIn]:
+    """The submissions that must be graded; the others are told of as they are met."""
+    for student in students:
+        own = course.handed_in(student)
+        known = None if again else course.done(own)
+        if known:
+            tell(Outcome(student, "unchanged", known))
+        else:
+            yield own
+
+
+def finish(
+    course: Course, own: HandedIn, found: dict[str, Examined], seconds: float, book: Book
+) -> Grading:
+    """Write notebook, gradebook and record of one submission, in an order that can be repeated.
+
+    The record, which says that all is done, comes last.
+    """
+    notebook, repairs = _rebuilt(course, own)
+    marked = marking.mark(marking.graded_cells(notebook), found, own.folder)
+    notebook.metadata["cs231n_gen_grading"] = course.settings
+    grading = course.grading(own, marked, repairs, seconds)
+    target = course.autograded / own.student / course.chapter
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=PART, dir=target.parent))
+    draft.chmod(0o755)
+    for name, content in own.files.items():
+        (draft / name).parent.mkdir(parents=True, exist_ok=True)
+        (draft / name).write_bytes(content)
+    text = nbformat.v4.writes(notebook)  # what `rebuild` makes needs no look at its schema
+    (draft / f"{course.chapter}.ipynb").write_text(text, encoding="utf-8")
+    _replace(draft, target)
+    book.record(own.student, notebook, own.folder)
+    record.write(grading, target)
+    return grading
+
+
+def _rebuilt(course: Course, own: HandedIn) -> tuple[NotebookNode, tuple[str, ...]]:
+    try:
+        rebuilt = rebuild(own.files.get(f"{course.chapter}.ipynb", b""), course.release)
+    except NotANotebook as error:
+        fresh = nbformat.from_dict(course.release)
+        return fresh, (f"The notebook could not be read, so none of its answers: {error}",)
+    return rebuilt.notebook, rebuilt.repairs
+
+
+def _replace(draft: Path, target: Path) -> None:
+    """Put a folder in place of another; in between, there may be none, and the work is repeated."""
+    if target.exists():
+        old = Path(tempfile.mkdtemp(prefix=PART, dir=target.parent))
+        os.replace(target, old / "old")
+        os.replace(draft, target)
+        shutil.rmtree(old)
+    else:
+        os.replace(draft, target)
+
+
+def _tidy(course: Course) -> None:
+    """Remove what a grader that was killed left behind."""
+    for left in course.autograded.glob(f"*/{PART}*"):
+        shutil.rmtree(left, ignore_errors=True)

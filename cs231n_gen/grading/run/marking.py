@@ -1,0 +1,91 @@
+"""What the grader found, written where it belongs: into the cells of a notebook, into a record."""
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nbformat.notebooknode import NotebookNode, from_dict
+from nbformat.v4 import new_output
+from nbgrader.utils import is_grade
+
+from cs231n_gen.grading.feedback import messages
+from cs231n_gen.grading.jail.limits import Limits
+from cs231n_gen.grading.record import Graded
+from cs231n_gen.grading.release import manifest
+from cs231n_gen.grading.run.examiner import Examined
+from cs231n_gen.grading.source.tree import ROOT, exercises
+
+
+def graded_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
+    """The cells of a notebook that carry the points of exercises, by the exercises' ids."""
+    known = {e.grade_id: e.id for e in _exercises()}
+    found = {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and is_grade(cell):
+            exercise = known.get(cell.metadata.nbgrader.get("grade_id"))
+            if exercise:
+                found[exercise] = cell
+            else:  # a cell without any output would get full points
+                cell.outputs = [new_output("error", ename="NoSuchExercise", evalue="0 points")]
+    return found
+
+
+def mark(
+    cells: Mapping[str, NotebookNode], found: Mapping[str, Examined], submission: Path
+) -> tuple[Graded, ...]:
+    """Write reports and points into graded cells.
+
+    The points are the result of the cell, a number between 0 and its maximum: what nbgrader reads
+    as partial credit.
+
+    Args:
+        cells: the graded cells, by exercise.
+        found: what came of each.
+        submission: the folder with the student's files, whose lines may be quoted.
+    """
+    marked = []
+    for exercise, cell in cells.items():
+        points, examined = float(cell.metadata.nbgrader["points"]), found[exercise]
+        own = Graded(exercise, points, examined.results, examined.mistake)
+        told = messages.report(exercise, examined.results, points, submission)
+        worth = {"text/plain": repr(own.score)}
+        cell.outputs = [
+            from_dict({"output_type": "display_data", "metadata": {}, "data": told}),
+            from_dict(
+                {
+                    "output_type": "execute_result",
+                    "metadata": {},
+                    "data": worth,
+                    "execution_count": None,
+                }
+            ),
+        ]
+        marked.append(own)
+    return tuple(marked)
+
+
+def fingerprint(
+    files: Mapping[str, bytes], seed: int, limits: Limits, unsafe: bool, release: bytes
+) -> str:
+    """One hash of everything that scores depend on."""
+    digest = hashlib.sha256(_grader().encode())
+    settings = {"seed": seed, "limits": limits.to_json(), "unsafe": unsafe}
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    digest.update(hashlib.sha256(release).digest())
+    for name in sorted(files):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _exercises() -> Sequence:
+    return exercises()
+
+
+@functools.cache
+def _grader() -> str:
+    """The hash of the tests, the reference and the grader itself."""
+    folders = [ROOT / "cs231n_gen", *(ROOT / "tests" / t for t in ("hidden", "public", "mistakes"))]
+    return manifest.fingerprint([f for folder in folders for f in manifest.files_in(folder)], ROOT)

@@ -1,0 +1,1 @@
+"""The source tree: solution markers, exercises, chapters, and what is wrong with them."""

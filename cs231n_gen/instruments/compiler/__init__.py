@@ -1,0 +1,1 @@
+"""Kernels compiled ahead of time for a GPU that need not be there."""

@@ -1,0 +1,1 @@
+"""Another process that interprets kernels where this one compiles them."""

@@ -1,0 +1,1 @@
+"""What lets Triton be imported, interpreted and watched on any machine."""

@@ -1,0 +1,113 @@
+"""BestDiscriminator: samples' density is moved over the data's; the best D, JSD and V follow."""
+
+import math
+from collections.abc import Sequence
+from typing import ClassVar
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from traitlets import Dict, List, Unicode
+from traitlets import Float as Number
+
+from cs231n_gen.viz.style import DATA, EXACT, GREY, NOISE
+from cs231n_gen.viz.widget import MovingFigure, short
+
+ALT = "On a line: densities of data and samples, the best discriminator, and V for one place x"
+SETTING = ("means", "stds", "share", "x")
+STDS = (0.1, 3.0)  # what the sliders reach
+Mixture = tuple[Sequence[float], Sequence[float], Sequence[float]]
+
+
+class BestDiscriminator(MovingFigure):
+    """p_G is moved over p_data: D*(x), JSD and V(G, D*) follow (slides 26–29).
+
+        D*(x) = p_data(x) / (p_data(x) + p_G(x)),    V(G, D*) = −log 4 + 2 JSD(p_data, p_G)
+
+    Beside them, why: with a = p_data(x) and b = p_G(x) at one place x, the curve
+    y ↦ a log y + b log(1 − y) is highest at y = a / (a + b).
+
+    Args:
+        data: a mixture of Gaussians on the line: weights, means and standard deviations.
+        generator: the same, of one or two components, which the reader moves.
+        x: the place at which y is chosen.
+        extent: half the width of the window; means and x lie in it.
+        name, alt: see `MovingFigure`.
+    Raises:
+        ValueError: if something else comes.
+    """
+
+    module = "figures/best_discriminator"
+    setting: ClassVar[tuple[str, ...]] = SETTING
+
+    data = List().tag(sync=True)  # weights, means, stds
+    means = List().tag(sync=True)  # of p_G, as the next two
+    stds = List().tag(sync=True)
+    share = Number(1.0).tag(sync=True)  # of its first component
+    x = Number(0.0).tag(sync=True)
+    start = Dict().tag(sync=True)  # the setting that "Again" brings back
+    extent = Number(5.0).tag(sync=True)
+    name = Unicode("best-discriminator").tag(sync=True)
+    alt = Unicode("").tag(sync=True)
+
+    def __init__(
+        self,
+        data: Mixture,
+        generator: Mixture,
+        x: float = 0.0,
+        *,
+        extent: float = 5.0,
+        alt: str = ALT,
+        **options,
+    ):
+        if not (math.isfinite(extent) and extent > 0):
+            raise ValueError(f"extent is a positive number: {extent} came")
+        if not abs(x) <= extent:
+            raise ValueError(f"x is from {-extent} to {extent}, the window: {x} came")
+        data, generator = _mixture(data, "data", extent), _mixture(generator, "generator", extent)
+        weights, means, stds = generator
+        if len(weights) > 2:
+            raise ValueError(f"generator has one or two components: {len(weights)} came")
+        start = {"means": means, "stds": stds, "share": weights[0], "x": float(x)}
+        super().__init__(data=data, start=start, extent=float(extent), alt=alt, **start, **options)
+
+    def draw(self) -> Figure:
+        figure, (above, below) = plt.subplots(2, figsize=(5, 4), sharex=True, height_ratios=(2, 3))
+        x = np.linspace(-self.extent, self.extent, 400)
+        weights = [self.share, 1 - self.share][: len(self.means)]
+        p = _density(x, self.data)
+        q = _density(x, [weights, self.means, self.stds])
+        for density, color, label in ((p, DATA, r"$p_{data}$"), (q, NOISE, "$p_G$")):
+            below.fill_between(x, density, color=color, alpha=0.25)
+            below.plot(x, density, color=color, label=label)
+        above.plot(x, p / np.maximum(p + q, 1e-300), color=EXACT, label="$D^*$")
+        above.axhline(0.5, color=GREY, lw=1, ls="--")
+        above.set(ylim=(-0.04, 1.04), ylabel="$D^*(x)$", yticks=[0, 0.5, 1])
+        below.set(ylim=(0, None), xlabel="x", ylabel="density")
+        for ax in (above, below):
+            ax.axvline(self.x, color="black", lw=1, ls=":")
+        below.legend()
+        return figure
+
+
+def _mixture(mixture: Mixture, who: str, extent: float) -> list[list[float]]:
+    parts = [np.asarray(part, dtype=float) for part in mixture]
+    shapes = [part.shape for part in parts]
+    if len(parts) != 3 or parts[0].ndim != 1 or not len(parts[0]) or len({*shapes}) > 1:
+        raise ValueError(f"{who} is weights, means and stds, (K,) each: {shapes} came")
+    weights, means, stds = parts
+    if not ((weights >= 0).all() and abs(weights.sum() - 1) < 1e-6):
+        raise ValueError(f"weights of {who} are shares that sum to 1: {weights.tolist()} came")
+    if not (abs(means) <= extent).all():
+        raise ValueError(f"means of {who} are within ±{extent}, the window: {means.tolist()} came")
+    if not ((stds >= STDS[0]) & (stds <= STDS[1])).all():
+        low, high = STDS
+        raise ValueError(f"stds of {who} are from {low} to {high}: {stds.tolist()} came")
+    return [short(part) for part in parts]
+
+
+def _density(x: Float[np.ndarray, "n"], mixture: Mixture) -> Float[np.ndarray, "n"]:
+    weights, means, stds = map(np.asarray, mixture)
+    bells = np.exp(-(((x[:, None] - means) / stds) ** 2) / 2)  # (n, K)
+    return bells @ (weights / stds) / math.sqrt(2 * math.pi)

@@ -1,0 +1,428 @@
+"""Two backs, one behaviour: a test sees the same of a student in the jail and in process."""
+
+import marshal
+import sys
+
+import pytest
+import torch
+
+from cs231n_gen.checking.expect import PropertyFailed
+from cs231n_gen.checking.runner import run, with_tests
+from cs231n_gen.checking.student import NotWritten, Student, StudentError, load_module
+from cs231n_gen.grading.jail import sandbox
+from cs231n_gen.grading.jail.limits import MIB, Limits
+from cs231n_gen.grading.run.examiner import HIDDEN, Examiner
+from cs231n_gen.grading.run.job import Submission, in_order, job
+from cs231n_gen.grading.run.remote_student import RemoteStudent
+from cs231n_gen.grading.run.replies import Lost
+from cs231n_gen.grading.source.tree import ROOT
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail needs Linux")
+classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
+LIMITS = Limits(wall=10, cpu=10, memory=512 * MIB)
+SEED = 2025
+
+THEIRS = """
+import random
+import numpy as np
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, dim=2):
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(dim))
+        self.calls = 0
+        self.seen = []
+    def forward(self, x):
+        self.calls += 1
+        self.seen.append(x.detach().clone())
+        return self.w * x
+
+class Claims(torch.Tensor): pass
+
+def same(value): return value
+def several(x): return x, [x + 1, {"a": 2 * x}]
+def writes(x):
+    x += 1
+    return x
+def gap(): raise NotImplementedError
+def fails(x):
+    y = x + 1
+    raise ValueError(f"no {y.shape}")
+def leaves(): raise SystemExit(3)
+def nan(): return torch.tensor([float("nan")])
+def tensor_of(kind):
+    return {"claims": torch.ones(2).as_subclass(Claims), "meta": torch.ones(2, device="meta"),
+            "sparse": torch.eye(2).to_sparse(), "array": np.ones(2), "number": np.float64(1.5),
+            "graph": torch.ones(2, requires_grad=True) * 2, "half": torch.ones(2).half()}[kind]
+def asks(model, x, n=3):
+    for _ in range(n): x = model(x, torch.ones(len(x)), y=None)
+    return x
+def swallows(model, x):
+    try: return model(x)
+    except Exception as error: return f"{type(error).__name__}: {error}"
+def draws(n, generator): return torch.randn(n, generator=generator)
+def lends(model, generator): return model(3, generator) + torch.randn(3, generator=generator)
+def lucky(): return torch.rand(2), random.random(), float(np.random.rand())
+def square(net, x): return net(x).square()
+def detached(x): return x.detach()
+def slope(model, x):
+    x = x.clone().requires_grad_()
+    return torch.autograd.grad(model(x, scale=2.0).square().sum(), x)[0]
+def slopes(model, x, y):
+    x = x.clone().requires_grad_()
+    a, b = model(x, y)
+    return torch.autograd.grad((a + 3 * b).sum(), x)[0]
+def curvature(model, x):
+    x = x.clone().requires_grad_()
+    (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
+    return torch.autograd.grad(g.sum(), x)[0]
+def endless(model): 
+    while True: model(1)
+"""
+
+
+@pytest.fixture(scope="module")
+def jail():
+    with sandbox.Box() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def distant(jail):
+    file = "cs231n_gen/flow.py"
+    parts = {"file": file, "text": THEIRS, "code": "", "given": []}
+    work = {"exercise": "flow.f", "files": {file: THEIRS}, "modules": {"flow": parts}}
+    child = jail.child(LIMITS)
+    yield RemoteStudent(child, work, LIMITS)
+    child.end()
+
+
+@pytest.fixture(params=["in process", "remote"])
+def student(request, tmp_path, distant):
+    made = distant
+    if request.param == "in process":
+        path = tmp_path / "flow.py"
+        path.write_text(THEIRS, encoding="utf-8")
+        made = Student({"flow": load_module(path, "theirs")})
+    made.begin(7)
+    return made
+
+
+VALUES = [None, True, 3, 2.5, "a", [1, 2], (1, "b"), {"k": 1}]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=str)
+def test_values_cross(student, value):
+    back = student.flow.same(value)
+    assert back == value
+    assert type(back) is type(value)
+
+
+def test_a_function_of_the_students_can_be_passed_on(student):
+    function = student.the("flow.same")
+    assert function.kind == "function"
+    assert function((1, "b")) == (1, "b")
+
+
+def test_tensors_cross_in_any_container(student):
+    x = torch.arange(3.0)
+    first, (second, third) = student.flow.several(x)
+    assert [first.tolist(), second.tolist(), third["a"].tolist()] == [
+        [0, 1, 2],
+        [1, 2, 3],
+        [0, 2, 4],
+    ]
+
+
+def test_what_is_passed_in_is_not_changed(student):
+    x = torch.zeros(2)
+    assert student.flow.writes(x).tolist() == [1, 1]
+    assert x.tolist() == [0, 0]
+
+
+def test_results_carry_no_graph(student):
+    assert not student.flow.tensor_of("graph").requires_grad
+
+
+@pytest.mark.parametrize("kind", ["claims", "meta", "sparse"])
+def test_unfit_tensors_are_refused_in_words(student, kind):
+    with pytest.raises(StudentError, match="expected") as caught:
+        student.flow.tensor_of(kind)
+    assert caught.value.kind == "TypeError"
+
+
+def test_kinds_of_numbers(student):
+    assert student.flow.tensor_of("number") == 1.5
+    assert student.flow.tensor_of("half").dtype == torch.float16
+    assert student.flow.tensor_of("array").kind == "ndarray"
+    assert student.flow.nan().isnan().all()
+
+
+def test_errors_come_with_their_frames(student):
+    with pytest.raises(StudentError, match=r"ValueError: no torch.Size\(\[2\]\)") as caught:
+        student.flow.fails(torch.zeros(2))
+    (frame,) = caught.value.frames
+    assert (frame.file, frame.function) == ("flow.py", "fails")
+    assert frame.code.startswith("raise ValueError")
+
+
+def test_gaps_and_exits_are_errors(student):
+    with pytest.raises(NotWritten):
+        student.flow.gap()
+    with pytest.raises(StudentError, match="SystemExit"):
+        student.flow.leaves()
+    with pytest.raises(StudentError, match="has no nowhere"):
+        student.flow.nowhere()
+
+
+def test_models_are_asked_here(student):
+    seen = []
+
+    def model(x, t, y):
+        seen.append((x.clone(), t, y))
+        return x * 2
+
+    assert student.flow.asks(model, torch.ones(2)).tolist() == [8, 8]
+    assert [x.tolist() for x, _, _ in seen] == [[1, 1], [2, 2], [4, 4]]
+    assert seen[0][1].tolist() == [1, 1]
+    assert seen[0][2] is None
+
+
+def test_a_models_error_reaches_student_code(student):
+    def model(x):
+        raise ValueError("wrong shape")
+
+    assert student.flow.swallows(model, 1) == "ValueError: wrong shape"
+
+
+def test_a_tests_verdict_comes_through(student):
+    def model(x, t, y):
+        raise PropertyFailed("not like this", "a", "b")
+
+    with pytest.raises(PropertyFailed, match="not like this"):
+        student.flow.asks(model, torch.ones(1))
+    assert student.flow.same(1) == 1
+
+
+def test_generators_go_on_where_they_were_left(student):
+    own, twin = torch.Generator().manual_seed(4), torch.Generator().manual_seed(4)
+    assert torch.equal(student.flow.draws(3, own), torch.randn(3, generator=twin))
+    assert torch.equal(torch.randn(3, generator=own), torch.randn(3, generator=twin))
+    lent = student.flow.lends(lambda n, g: torch.randn(n, generator=g), own)
+    first = torch.randn(3, generator=twin)
+    assert torch.equal(lent, first + torch.randn(3, generator=twin))
+
+
+def test_chance_begins_again_with_each_property(student):
+    first = student.flow.lucky()
+    student.begin(7)
+    again = student.flow.lucky()
+    assert torch.equal(first[0], again[0])
+    if isinstance(student, RemoteStudent):
+        assert first[1:] == again[1:]
+
+
+def test_objects_stay_behind(student):
+    net = student.new("flow.Net", 2)
+    assert net.kind == "Net"
+    assert net(torch.tensor([1.0, 2.0])).tolist() == [1, 2]
+    net.load({"w": torch.tensor([3.0, 4.0])})
+    assert net.state()["w"].tolist() == [3, 4]
+    assert net.call("forward", torch.ones(2)).tolist() == [3, 4]
+    assert net.get("calls") == 2
+    assert [x.tolist() for x in net.get("seen")] == [[1, 2], [1, 1]]
+
+
+def test_gradients_of_inputs_and_weights(student):
+    net, x = student.new("flow.Net", 2), torch.tensor([1.0, 3.0])
+    dx, dnet = student.gradient("flow.square", net, x, wrt=[x, net])
+    assert dx.tolist() == [2, 6]
+    assert dnet["w"].tolist() == [2, 18]
+    assert student.gradient("flow.detached", x, wrt=[x]) == [None]
+
+
+def test_student_code_can_differentiate_what_it_is_lent(student):
+    x, y = torch.tensor([1.0, 3.0]), torch.tensor([5.0, 7.0])
+    assert student.flow.slope(lambda x, scale: scale * x, x).tolist() == [8, 24]
+    assert student.flow.slopes(lambda x, y: (x * y, x.square()), x, y).tolist() == [11, 25]
+
+
+def test_a_graph_of_the_test_before_cannot_be_pulled(distant):
+    distant.begin(1)
+    assert distant.flow.slope(lambda x, scale: x, torch.ones(1)).tolist() == [2]
+    assert len(distant._graphs) == 1
+    distant.begin(2)
+    with pytest.raises(TypeError, match="in an earlier test"):
+        distant._pulled(0, [None])
+
+
+def test_a_second_derivative_of_what_is_lent_is_refused(distant):
+    distant.begin(1)
+    with pytest.raises(StudentError, match="RuntimeError"):
+        distant.flow.curvature(lambda x: x**3, torch.ones(2))
+
+
+def test_a_model_may_ask_the_student_again(student):
+    def model(x, t, y):
+        return student.flow.same(x) + 1
+
+    assert student.flow.asks(model, torch.zeros(1), n=2).tolist() == [2]
+
+
+def test_asking_without_end_ends(jail):
+    file = "cs231n_gen/flow.py"
+    parts = {"file": file, "text": THEIRS, "code": "", "given": []}
+    work = {"exercise": "flow.f", "files": {file: THEIRS}, "modules": {"flow": parts}}
+    child = jail.child(LIMITS)
+    own = RemoteStudent(child, work, LIMITS)
+    own.begin(1)
+    with pytest.raises(Lost, match="asked the model more than"):
+        own.flow.endless(lambda n: n)
+    with pytest.raises(Lost):
+        own.flow.same(1)
+    child.end()
+
+
+# --- the hidden graders, both ways --------------------------------------------------------------
+
+
+def verdicts(results):
+    return [(r.test, r.status) for r in results]
+
+
+def test_hidden_graders_say_the_same_both_ways(tmp_path):
+    """The reference, and every kind of submission that ends by itself, exercise by exercise."""
+    texts = {k: t for k, t in classroom.kinds().items() if k in ("right", "reversed", "half-right")}
+    found, expected = {}, {}
+
+    def use(suite):
+        examiner = Examiner(suite, LIMITS)
+        for kind, text in texts.items():
+            own = Submission({classroom.MODULE: text})
+            for exercise in classroom.FLOW:
+                ((_, examined),) = examiner.examine(own, [exercise.id], SEED)
+                found[kind, exercise.id] = verdicts(examined.results)
+            for exercise, examined in examiner.examine(own, [e.id for e in classroom.FLOW], SEED):
+                assert verdicts(examined.results) == found[kind, exercise], "in a shared child"
+        examiner.close()
+
+    with_tests([HIDDEN], use)
+    for kind, text in texts.items():
+        path = tmp_path / "flow.py"
+        path.write_text(text, encoding="utf-8")
+        for exercise in classroom.FLOW:
+            theirs = load_module(path, "cs231n_gen.flow")
+            for other in in_order():
+                if other.id == exercise.id:
+                    break
+                if other.module == "flow":
+                    reference = load_module(ROOT / classroom.MODULE, "reference")
+                    setattr(theirs, other.name, getattr(reference, other.name))
+            modules = Student().replacing("flow.loss", None)._modules
+            modules["flow"] = theirs
+            expected[kind, exercise.id] = verdicts(
+                run(HIDDEN, [exercise.id], Student(modules), SEED)
+            )
+    assert found == expected
+    assert all(s == "passed" for e in classroom.FLOW for _, s in found["right", e.id])
+
+
+CHILDREN = {
+    "a right submission takes one": ("right", 1, 1),
+    "against the course's order each exercise takes its own": ("right", -1, 7),
+    "what goes wrong gets a fresh one": ("blank", 1, 7),
+}
+
+
+def test_how_many_children_a_submission_takes(monkeypatch):
+    made, found = [], {}
+    child = sandbox.Box.child
+    monkeypatch.setattr(sandbox.Box, "child", lambda *a: made.append(1) or child(*a))
+    ids = [e.id for e in in_order() if e.module == "flow"]
+
+    def use(suite):
+        examiner = Examiner(suite, LIMITS)
+        for says, (kind, order, _) in CHILDREN.items():
+            made.clear()
+            own = Submission({classroom.MODULE: classroom.kinds()[kind]})
+            results = dict(examiner.examine(own, ids[::order], SEED))
+            assert all(e.right == (kind == "right") for e in results.values())
+            found[says] = len(made)
+        examiner.close()
+
+    with_tests([HIDDEN], use)
+    assert found == {says: count for says, (_, _, count) in CHILDREN.items()}
+
+
+def test_the_graded_reference_is_nowhere_in_the_child():
+    own = Submission({classroom.MODULE: classroom.flow_with()})
+    for exercise in classroom.FLOW:
+        work = job(own, exercise)
+        parts = work["modules"]["flow"]
+        before = [e.name for e in in_order() if e.module == "flow"]
+        assert parts["given"] == before[: before.index(exercise.name)]
+        if parts["code"]:
+            constants = str(_constants(marshal.loads(bytes.fromhex(parts["code"]))))
+            for later in before[before.index(exercise.name) :]:
+                assert f"{later}: raises NotImplementedError" in constants
+
+
+def _constants(code):
+    """Of every function in a module's code, whether it only raises NotImplementedError."""
+    found = []
+    for constant in code.co_consts:
+        if hasattr(constant, "co_names"):
+            empty = "NotImplementedError" in constant.co_names
+            found.append(f"{constant.co_name}: raises NotImplementedError" if empty else "")
+    return found
+
+
+def test_two_exercises_cannot_live_off_each_others_reference():
+    """sample by trajectory and trajectory by sample: each would be right with the other given."""
+    text = classroom.flow_with(
+        *(n for n in classroom.NAMES if n not in ("sample", "trajectory")),
+        sample=["return trajectory(model, z, steps, y)[-1]"],
+        trajectory=["return torch.stack([z, *(sample(model, z, steps, y),) * steps])"],
+    )
+
+    def use(suite):
+        examiner = Examiner(suite, LIMITS)
+        results = dict(
+            examiner.examine(Submission({classroom.MODULE: text}), ["flow.sample"], SEED)
+        )
+        examiner.close()
+        assert not any(r.passed for r in results["flow.sample"].results)
+
+    with_tests([HIDDEN], use)
+
+
+ONE_LINE_WRONG = {  # of a chapter's module: the exercise that loses points, and none after it
+    "gan_nets": ("nn.LeakyReLU(0.2)", "nn.LeakyReLU()", "gan_nets.Discriminator"),
+    "guidance": ("x_t.detach()", "x_t.abs().detach()", "guidance.classifier_velocity"),
+    "schedules": ("math.sqrt(m / n)", "m / n", "schedules.resolution_alpha"),
+}
+
+
+@pytest.mark.parametrize("module", ONE_LINE_WRONG)
+def test_chapters_are_graded_in_the_jail_too(module):
+    """Classes, a student's own classifier, callbacks: the reference, and one line of it wrong."""
+    right, changed, exercise = ONE_LINE_WRONG[module]
+    text = (ROOT / "cs231n_gen" / f"{module}.py").read_text("utf-8")
+    assert right in text
+    wrong = text.replace(right, changed, 1)
+    ids = [e.id for e in in_order() if e.module == module]
+    lost = {}
+
+    def use(suite):
+        examiner = Examiner(suite, LIMITS)
+        for kind, one in (("right", text), ("wrong", wrong)):
+            own = Submission({f"cs231n_gen/{module}.py": one})
+            for name, examined in examiner.examine(own, ids, SEED):
+                lost[kind, name] = [t for t, s in verdicts(examined.results) if s != "passed"]
+        examiner.close()
+
+    with_tests([HIDDEN], use)
+    assert len(ids) >= 5
+    assert [k for k, tests in lost.items() if tests] == [("wrong", exercise)]

@@ -1,0 +1,114 @@
+"""Figures to ask about."""
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from cs231n_gen import data
+from cs231n_gen.given.mlp import MLP, VelocityMLP
+from cs231n_gen.truth import GaussianMixture
+from cs231n_gen.viz import (
+    BestDiscriminator,
+    FlowField,
+    GanStepper,
+    GuidanceVectors,
+    LatentWalk,
+    ScheduleLab,
+    Trajectories,
+)
+
+
+def halved(net):
+    """A net whose weights are what half precision makes of them."""
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(p.half())
+    return net.double()
+
+
+@cache
+def learned():
+    """A net that was not trained, but turns and bends."""
+    torch.manual_seed(3)
+    net = halved(VelocityMLP(hidden=24, layers=2, frequencies=3))
+    with torch.no_grad():
+        net.out.weight *= 4
+    return halved(net)
+
+
+@cache
+def flow_field():
+    """The exact field of the ring beside a net."""
+    return FlowField({"exact": data.ring().mixture, "learned": learned().state_dict()}, seed=1)
+
+
+@cache
+def cloud():
+    """Points that walk straight to a smaller cloud."""
+    z = np.random.default_rng(0).standard_normal((50, 2))
+    return Trajectories(np.stack([z * (1 - 0.1 * k) for k in range(9)]), name="cloud")
+
+
+@cache
+def garments():
+    """Three garments under less and less noise."""
+    x = data.fashion_mnist("test", 16).x[:3, 0].numpy()
+    z = np.random.default_rng(0).standard_normal(x.shape)
+    frames = np.stack([(1 - t) * x + t * z for t in np.linspace(1, 0, 11)])
+    return Trajectories(frames, labels=["one", "two", "three"], name="garments")
+
+
+@cache
+def game():
+    """A GAN on the line that has not begun."""
+    torch.manual_seed(2)
+    nets = [MLP(1, 1, hidden=8, layers=2).state_dict() for _ in "GD"]
+    return GanStepper(*nets, np.linspace(0.5, 1.5, 16), np.linspace(-2, 2, 16), name="game")
+
+
+@cache
+def best():
+    """Two bumps of samples beside two of data."""
+    data = ([0.6, 0.4], [-1.5, 1.2], [0.5, 0.4])
+    return BestDiscriminator(data, ([0.5, 0.5], [-0.4, 2.6], [0.7, 0.5]), x=0.3, name="best")
+
+
+@cache
+def walk():
+    """Three garments blended on a grid that reaches beyond them."""
+    x = data.fashion_mnist("test", 16).x[:3, 0].numpy()
+    v, u = np.meshgrid(np.linspace(-0.25, 1.25, 7), np.linspace(-0.5, 1.5, 9), indexing="ij")
+    images = np.einsum("kij,khw->ijhw", [1 - u - v, u, v], x).clip(-1, 1)
+    return LatentWalk(
+        images,
+        labels=("boot", "pullover", "trousers"),
+        extent=((-0.5, 1.5), (-0.25, 1.25)),
+        norms=4 + u + v,
+        typical=5.0,
+        name="walk",
+    )
+
+
+@cache
+def lab():
+    """Schedules over the losses of a narrow ring, two garments, and steps along its field."""
+    ring, levels = data.ring().mixture, np.linspace(0, 1, 41)
+    garments = data.fashion_mnist("test", 32).x[:2, 0].numpy()
+    loss = ring.irreducible_loss(torch.from_numpy(levels))
+    return ScheduleLab(levels, loss, ring, garments, labels=("boot", "pullover"), name="lab")
+
+
+@cache
+def guidance():
+    """Three classes that reach into each other, two of them of two components."""
+    means = torch.tensor([[-0.8, 0.4], [0.1, 1.0], [1.2, 0.1], [-1.5, -0.6], [0.0, -1.2]])
+    std, labels = torch.tensor([0.4, 0.4, 0.45, 0.45, 0.45]), torch.tensor([0, 0, 1, 2, 2])
+    animals = GaussianMixture.isotropic(means, std, labels=labels)
+    names = ("cats", "dogs", "birds")
+    return GuidanceVectors(animals, t=0.7, z=(1.9, 0.5), names=names, name="guidance")
+
+
+FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
+OTHERS = {"game": game, "best": best, "walk": walk, "lab": lab, "guidance": guidance}
+EVERY = {**FIGURES, **OTHERS}
