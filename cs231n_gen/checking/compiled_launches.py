@@ -1,4 +1,4 @@
-"""What the GPU's compiler says of launches that a student's code made (`instruments.compile`)."""
+"""What the GPU's compiler says of launches that a student's code made (`instruments.compiler`)."""
 
 import atexit
 import hashlib

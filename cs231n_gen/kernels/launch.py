@@ -59,7 +59,7 @@ _interpreting = False
 def interpreting() -> Iterator[None]:
     """Send tensors on the CPU through kernels in Triton's interpreter, not through torch.
 
-    Inside, the interpreter calculates as a GPU does: see `instruments.compat`.
+    Inside, the interpreter calculates as a GPU does: see `triton_compat.patches`.
 
     Raises:
         RuntimeError: if Triton is missing, or compiles in this process.

@@ -217,7 +217,7 @@ def test_gradients_of_the_weights(student, generator):
     """the gradient with respect to the weights is that of the mean square"""
     x, z = random_pair(generator, 32, 2, dtype=torch.float32)
     t = torch.rand(32, generator=generator)
-    net = student.new("checking.fields.LinearField", dim=2)
+    net = student.new("checking.fakes.LinearField", dim=2)
     weights = {
         "W": torch.randn(2, 2, generator=generator),
         "u": torch.ones(2),
@@ -548,7 +548,7 @@ def test_nothing_but_speed_counts(student, generator):
 def spied_run(student, generator, steps, batch=256, classes=0, mean=2.0, **options):
     """Train a linear field that remembers what it was asked; returns it, the draws and the
     history."""
-    field = student.new("checking.fields.LinearField", dim=2, classes=classes)
+    field = student.new("checking.fakes.LinearField", dim=2, classes=classes)
     drawn = []
 
     def draw(n, g):

@@ -262,12 +262,12 @@ def game(student, generator, steps=3, saturating=False):
         with torch.no_grad():
             for p in twin.parameters():
                 p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
-        player = student.new("checking.fields.Player", *size)
+        player = student.new("checking.fakes.Player", *size)
         player.call("double")
         player.load(twin.state_dict())
         players.append(player)
         twins.append(twin)
-    both = student.new("training.Players", *players, lr=0.05, lr_d=0.02, betas=(0.3, 0.9))
+    both = student.new("given.training.Players", *players, lr=0.05, lr_d=0.02, betas=(0.3, 0.9))
     drawn = []
     for _ in range(steps):
         x = 1 + torch.randn(n + 8, dim, generator=generator, dtype=torch.float64)

@@ -238,12 +238,12 @@ def test_the_generator_learns_with_every_weight(student, generator):
     """in a step of the game every weight follows its slope, through batch norms in training"""
     latent, w = sizes(generator)
     G = student.new("gan_nets.Generator", latent, w)
-    D = student.new("checking.fields.Player", 16, 1)
+    D = student.new("checking.fakes.Player", 16, 1)
     D.call("double")
     u = normal(generator, 1, 16)
     D.load({"W": u, "b": torch.zeros(1).double()})
     weights, names = drawn(G, generator), [*G.state()]
-    players = student.new("training.Players", G, D, lr=0.01, lr_d=0.0)
+    players = student.new("given.training.Players", G, D, lr=0.01, lr_d=0.0)
     x, z = normal(generator, 6, 1, 16, 16), normal(generator, 6, latent)
     student.gan.train_step(players, x, z)
     for name, weight in zip(names, weights, strict=True):
@@ -304,12 +304,12 @@ def test_the_discriminator_learns_with_every_weight(student, generator):
     """in a step of the game every weight follows its slope, through batch norms in training"""
     _, w = sizes(generator)
     D = student.new("gan_nets.Discriminator", w)
-    G = student.new("checking.fields.Player", 16, 16)
+    G = student.new("checking.fakes.Player", 16, 16)
     G.call("double")
     W = normal(generator, 16, 16)
     G.load({"W": W, "b": torch.zeros(16).double()})
     weights, names = drawn(D, generator), [*D.state()]
-    players = student.new("training.Players", G, D, lr=0.0, lr_d=0.01)
+    players = student.new("given.training.Players", G, D, lr=0.0, lr_d=0.01)
     x, z = normal(generator, 2, 6, 1, 16, 16)
     V = student.gan.train_step(players, x, z)
     for name, weight in zip(names, weights, strict=True):
@@ -469,7 +469,7 @@ def test_latents_become_images(student, generator):
 def test_the_style_generator_learns_with_every_weight(student, generator):
     """in a step of the game every weight follows its slope, from the constant to the mapping"""
     G, s, _, _ = style_generator(student, generator)
-    D = student.new("checking.fields.Player", 16, 1)
+    D = student.new("checking.fakes.Player", 16, 1)
     D.call("double")
     u = normal(generator, 1, 16)
     D.load({"W": u, "b": torch.zeros(1).double()})
@@ -477,7 +477,7 @@ def test_the_style_generator_learns_with_every_weight(student, generator):
         if name.endswith("strength"):
             s[name] = torch.zeros_like(s[name])
     G.load(s)
-    players = student.new("training.Players", G, D, lr=0.01, lr_d=0.0)
+    players = student.new("given.training.Players", G, D, lr=0.01, lr_d=0.0)
     x, z = normal(generator, 6, 1, 16, 16), normal(generator, 6, s["mapping.0.weight"].shape[1])
     student.gan.train_step(players, x, z)
     weights = [*s.values()]

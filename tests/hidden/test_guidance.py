@@ -359,7 +359,7 @@ def test_a_weight_for_each_example(student, generator):
 def by_classifier(student, generator, n):
     """A mixture, its exact classifier on the student's side, and where to ask."""
     truth, means, std = three_classes(generator)
-    classifier = student.new("checking.fields.NoisyClassifier", means=means.tolist(), std=std)
+    classifier = student.new("checking.fakes.NoisyClassifier", means=means.tolist(), std=std)
     t = 0.05 + 0.9 * torch.rand(n, generator=generator, dtype=torch.float64)
     y = torch.randint(0, 3, (n,), generator=generator)
     x_t = (1 - t)[:, None] * truth.sample(n, generator) + t[:, None] * normal(generator, n, 2)
@@ -422,7 +422,7 @@ def test_inside_a_sampler(student, generator):
     """it works where gradients are off, as in a sampler"""
     truth, classifier, x_t, t, y = by_classifier(student, generator, 5)
     function = student.the("guidance.classifier_velocity")
-    sampler = student.new("checking.fields.WithoutGradients", function)
+    sampler = student.new("checking.fakes.WithoutGradients", function)
     v = sampler(truth.velocity(x_t, t), classifier, x_t, t, y, 0.0)
     says = "not E[v | x_t, y] where gradients are off"
     expect.close(v, truth.velocity(x_t, t, y), says, atol=1e-6)

@@ -136,7 +136,7 @@ def test_loss_with_a_condition(student, generator):
 def test_gradients_reach_the_model(student, generator):
     """gradients flow into the model's weights"""
     x, z = pair(generator, 16, 2)
-    net = student.new("checking.fields.LinearField", dim=2)
+    net = student.new("checking.fakes.LinearField", dim=2)
     t = torch.rand(16, generator=generator)
     (gradient,) = student.gradient("flow.loss", net, x, z, t, wrt=[net])
     expect.true(gradient["c"] is not None, "no gradient arrives: is the prediction detached?")
@@ -379,7 +379,7 @@ def test_straightness_of_images(student, generator):
 
 def spied_run(student, generator, steps=8, batch=128, classes=0, **options):
     """Train a linear field that remembers what it was asked; data are 3 + y plus a little noise."""
-    field = student.new("checking.fields.LinearField", dim=2, classes=classes)
+    field = student.new("checking.fakes.LinearField", dim=2, classes=classes)
     drawn = []
 
     def draw(n, g):

@@ -163,10 +163,10 @@ LEFT = [[[0.029796, -0.938920]], [0.128728]]  # in D's gradients, after one step
 
 def game(student, steps=3, saturating=False):
     """Some steps with two linear players; they, and the values that came."""
-    players = [student.new("checking.fields.Player", *sizes) for sizes in ((1, 2), (2, 1))]
+    players = [student.new("checking.fakes.Player", *sizes) for sizes in ((1, 2), (2, 1))]
     for player, weights in zip(players, WEIGHTS.values(), strict=True):
         player.load(weights)
-    both = student.new("training.Players", *players, lr=0.1)
+    both = student.new("given.training.Players", *players, lr=0.1)
     u = torch.arange(steps * 24.0).reshape(steps, 8, 3)
     data = (7.3 * u).sin()  # anything, as long as it is the same everywhere
     came = [

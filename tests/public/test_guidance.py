@@ -283,7 +283,7 @@ def test_sample_images(student, generator):
 
 
 def judge(student, **options):
-    return student.new("checking.fields.NoisyClassifier", means=MEANS, std=0.5, **options)
+    return student.new("checking.fakes.NoisyClassifier", means=MEANS, std=0.5, **options)
 
 
 def points(generator, n):
@@ -346,7 +346,7 @@ def test_it_works_inside_a_sampler(student, generator):
     """works inside a sampler, where gradients are off"""
     x, t, y = points(generator, 3)
     sampler = student.new(
-        "checking.fields.WithoutGradients", student.the("guidance.classifier_velocity")
+        "checking.fakes.WithoutGradients", student.the("guidance.classifier_velocity")
     )
     v = normal(generator, 3, 2)
     found = sampler(v, judge(student), x, t, y, 0.0)

@@ -54,7 +54,7 @@ class Taken:
 
     student: str
     chapter: str
-    tree: str
+    source: str
     state: str
     time: datetime
     clock: str

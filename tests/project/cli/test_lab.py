@@ -62,7 +62,7 @@ def test_bad_source_is_said_in_its_own_lines(monkeypatch):
 def test_it_serves_the_notebook_at_the_address_it_prints(jupyterlab):
     """As `cs231n-gen lab` opens it, on the source in place of a built course."""
     code = (
-        "import sys; from cs231n_gen import lab; lab.build_course = lambda: lab.ROOT; "
+        "import sys; from cs231n_gen.cli import lab; lab.build_course = lambda: lab.ROOT; "
         "sys.exit(lab.open_lab(['--port=0', '--allow-root']))"
     )
     env = {**os.environ, "CI": "true"}
@@ -81,7 +81,7 @@ def fetch(address):
 def test_a_built_course_is_opened_itself_though_the_source_is_installed(tmp_path):
     """The source's own modules can be imported beside the course's: only files tell them apart."""
     shutil.copytree(lab.ROOT / "cs231n_gen", tmp_path / "cs231n_gen", ignore=without_grading)
-    code = "from cs231n_gen import lab; print(lab.build_course())"
+    code = "from cs231n_gen.cli import lab; print(lab.build_course())"
     env = lab.environment(tmp_path, os.environ)
     done = subprocess.run(
         [sys.executable, "-c", code],

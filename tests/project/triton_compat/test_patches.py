@@ -67,13 +67,13 @@ def test_it_is_put_back():
 def test_installing_twice_is_installing_once():
     """In a process of its own: what is installed stays."""
     code = """
-from cs231n_gen.instruments import compat
+from cs231n_gen.triton_compat import patches
 from triton.runtime import interpreter
-compat.install()
+patches.install()
 first = interpreter._implicit_cvt, interpreter.InterpreterBuilder.binary_op
-compat.install()
+patches.install()
 assert first == (interpreter._implicit_cvt, interpreter.InterpreterBuilder.binary_op)
-compat.self_test()
+patches.self_test()
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 

@@ -1,4 +1,4 @@
-"""checking.stages and checking.exact: what a kernel's graders count, and what they refuse."""
+"""Stages and references of kernels: what a kernel's graders count, and what they refuse."""
 
 import pytest
 import torch

@@ -601,10 +601,8 @@ def test_a_windows_checkout_gives_the_same_scripts(packed, tmp_path, monkeypatch
 
 def test_the_unpacked_source_lists_the_exercises_of_the_chapter(unpacked):
     code = "from cs231n_gen.grading.source import tree; print(tree.__file__); "
-    code += "known = {e.grade_id for e in source.exercises()}; "
-    code += (
-        "print(*[c.grade_id for x in source.chapters() for c in x.graded if c.grade_id in known])"
-    )
+    code += "known = {e.grade_id for e in tree.exercises()}; "
+    code += "print(*[c.grade_id for x in tree.chapters() for c in x.graded if c.grade_id in known])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=unpacked / "source",

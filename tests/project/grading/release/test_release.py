@@ -348,7 +348,7 @@ def test_the_rest_of_its_cells_is_that_of_the_source(notebooks):
 
 CHECKS = """
 import json
-from cs231n_gen.check import known_exercises, run_check
+from cs231n_gen.checking.public_check import known_exercises, run_check
 print(json.dumps({e: str(run_check(e)) for e in EXERCISES or known_exercises()}))
 """
 
