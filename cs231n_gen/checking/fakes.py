@@ -121,7 +121,7 @@ class NoisyClassifier(nn.Module):
 
 class WithoutGradients:
     """A function called as a sampler calls it, under `torch.no_grad()`, made by `student.new` of
-    `student.the(…)`."""
+    `student.function(…)`."""
 
     def __init__(self, function: Callable):
         self.function = function

@@ -86,8 +86,8 @@ class Student:
         """The same student, whose every result is also told to `on_result`."""
         return Student(self._modules, on_result)
 
-    def the(self, name: str) -> "Object":
-        """A function of the student's, to be passed on: `the("kernels.axpy.axpy")`."""
+    def function(self, name: str) -> "Object":
+        """A function of the student's, to be passed on: `function("kernels.axpy.axpy")`."""
         return self._run(lambda: self._find(name))
 
     def new(self, name: str, *args, **kwargs) -> "Object":

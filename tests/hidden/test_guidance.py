@@ -421,7 +421,7 @@ def test_the_way_it_grows_with_t(student, generator):
 def test_inside_a_sampler(student, generator):
     """it works where gradients are off, as in a sampler"""
     truth, classifier, x_t, t, y = by_classifier(student, generator, 5)
-    function = student.the("guidance.classifier_velocity")
+    function = student.function("guidance.classifier_velocity")
     sampler = student.new("checking.fakes.WithoutGradients", function)
     v = sampler(truth.velocity(x_t, t), classifier, x_t, t, y, 0.0)
     says = "not E[v | x_t, y] where gradients are off"

@@ -346,7 +346,7 @@ def test_it_works_inside_a_sampler(student, generator):
     """works inside a sampler, where gradients are off"""
     x, t, y = points(generator, 3)
     sampler = student.new(
-        "checking.fakes.WithoutGradients", student.the("guidance.classifier_velocity")
+        "checking.fakes.WithoutGradients", student.function("guidance.classifier_velocity")
     )
     v = normal(generator, 3, 2)
     found = sampler(v, judge(student), x, t, y, 0.0)

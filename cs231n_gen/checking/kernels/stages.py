@@ -163,7 +163,7 @@ class Stages:
 
     def _observe(self, what: str, *args, **options):
         function = getattr(self.student.instruments.observe, what)
-        return function(self.student.the(self.name), *args, **options)
+        return function(self.student.function(self.name), *args, **options)
 
     def _call(self, args: Sequence, options: Mapping, **more) -> dict:
         return checked(self._observe("call", [*args], {**options}, **more))

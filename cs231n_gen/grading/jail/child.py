@@ -137,8 +137,8 @@ class Host:
         if what == "call":
             module, _, function = name.rpartition(".")
             return getattr(getattr(self.student, module), function)(*args, **kwargs)
-        if what == "the":
-            return self.student.the(name)
+        if what == "function":
+            return self.student.function(name)
         if what == "new":
             return self.student.new(name, *args, **kwargs)
         if what == "gradient":

@@ -100,9 +100,9 @@ class RemoteStudent(Student):
         self._on_result = on_result
         return self
 
-    def the(self, name: str) -> "RemoteObject":
+    def function(self, name: str) -> "RemoteObject":
         """A function in the child, to be passed on to another one there."""
-        return self._ask("the", name, (), {})
+        return self._ask("function", name, (), {})
 
     def new(self, name: str, *args, **kwargs) -> "RemoteObject":
         """Make an object in the child."""

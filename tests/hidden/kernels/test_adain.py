@@ -73,7 +73,7 @@ def channels(height, width):
 
 def called(student, args, upstream=None):
     """AdaIN as the student's kernels make it: the result, or the gradients of what is sent back."""
-    wrapper = student.the("kernels.adain.adain")
+    wrapper = student.function("kernels.adain.adain")
     options = {} if upstream is None else {"wrt": [0, 1, 2], "upstream": [upstream]}
     seen = student.instruments.observe.call(wrapper, [*args], **options)
     expect.true(isinstance(seen, dict), "the instruments were tampered with")
@@ -131,7 +131,7 @@ def launched(student, kernel, args, block, tile=2):
     empty = [torch.full_like(t, float("nan")) for t in TRUTH[kernel](*args)]
     given = [*args, *empty, rows, n, *([EPS] if kernel == "kernel" else [])]
     seen = student.instruments.observe.launch(
-        student.the(f"kernels.adain.{kernel}"),
+        student.function(f"kernels.adain.{kernel}"),
         [-(-rows // tile)],
         given,
         {"ROWS": tile, "BLOCK": block},

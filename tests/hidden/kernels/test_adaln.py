@@ -49,7 +49,7 @@ def example(generator, batch, T, D, dtype=torch.float32):
 
 
 def result(student, *args):
-    wrapper = student.the("kernels.adaln.adaln")
+    wrapper = student.function("kernels.adaln.adaln")
     seen = checked(student.instruments.observe.call(wrapper, [*args]))
     expect.true(len(seen["results"]) == 1, "one result must come", len(seen["results"]), 1)
     return seen["results"][0]
@@ -57,7 +57,7 @@ def result(student, *args):
 
 def launched(student, name, grid, given, constants):
     """The arguments of a kernel as a launch without the wrapper left them, and the bytes moved."""
-    kernel = student.the(f"kernels.adaln.{name}")
+    kernel = student.function(f"kernels.adaln.{name}")
     seen = student.instruments.observe.launch(kernel, [*grid], [*given], constants)
     good = isinstance(seen, dict) and isinstance(seen.get("args"), list)
     good = good and len(seen["args"]) == len(given) and type(seen.get("moved")) is int
@@ -206,7 +206,7 @@ def around(generator):
 
 
 def gradients(student, args, upstream):
-    wrapper = student.the("kernels.adaln.adaln")
+    wrapper = student.function("kernels.adaln.adaln")
     call = student.instruments.observe.call
     seen = checked(call(wrapper, [*args], wrt=[0, 1, 2], upstream=[upstream]))
     came = seen["gradients"]

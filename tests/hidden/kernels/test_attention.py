@@ -53,7 +53,7 @@ def size(generator, low, high):
 
 
 def result(student, *args, **options):
-    seen = student.instruments.observe.call(student.the(NAME), [*args], options)
+    seen = student.instruments.observe.call(student.function(NAME), [*args], options)
     return expect.unpack(checked(seen)["results"], ["the result"])[0]
 
 
@@ -67,7 +67,7 @@ def launched(student, q, k, v, rows, keys, causal):
     out, stats = torch.full_like(q, float("nan")), torch.full((heads, 2, T), float("nan"))
     sizes = [0, T * D, D, 0, S * D, D, 0, S * far, far, heads, T, S, D**-0.5 * math.log2(math.e)]
     seen = student.instruments.observe.launch(
-        student.the("kernels.attention.kernel"),
+        student.function("kernels.attention.kernel"),
         [heads * math.ceil(T / rows)],
         [q, k, F.pad(v, (0, 3), value=float("nan")), out, stats, *sizes],
         {"UNIT": 1, "CAUSAL": causal, "ROWS": rows, "KEYS": keys, "D": D, "BLOCK": 16},

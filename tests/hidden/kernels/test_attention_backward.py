@@ -114,14 +114,14 @@ def size(generator, low, high):
 
 def of_keys(student, *args, **options):
     """d_k and d_v."""
-    seen = student.instruments.observe.call(student.the(OF_KEYS), [*args], options)
+    seen = student.instruments.observe.call(student.function(OF_KEYS), [*args], options)
     pair = expect.unpack(checked(seen)["results"], ["d_k", "d_v"])
     return [expect.tensor(d, args[1].shape, n) for d, n in zip(pair, ("d_k", "d_v"), strict=True)]
 
 
 def of_queries(student, *args, first=None, **options):
     """d_q, of the first queries alone if their number is given."""
-    seen = student.instruments.observe.call(student.the(OF_QUERIES), [*args], options)
+    seen = student.instruments.observe.call(student.function(OF_QUERIES), [*args], options)
     (d_q,) = expect.unpack(checked(seen)["results"], ["d_q"])
     if isinstance(d_q, torch.Tensor) and d_q.dim() == 4:
         d_q = d_q[:, :, :first]
@@ -146,7 +146,7 @@ def launched(student, kernel, args, made, rows, keys, causal):
     out = [torch.full_like(args[i], float("nan")) for i in made]
     tokens, tile = (S, keys) if len(made) == 2 else (T, rows)
     seen = student.instruments.observe.launch(
-        student.the(f"kernels.attention_backward.{kernel}"),
+        student.function(f"kernels.attention_backward.{kernel}"),
         [heads * math.ceil(tokens / tile)],
         [*apart, *args[3:], *out, *sizes, heads, T, S, dim**-0.5 * LOG2_E],
         {"UNIT": 1, "CAUSAL": causal, "ROWS": rows, "KEYS": keys, "D": dim, "BLOCK": 16},

@@ -63,7 +63,7 @@ def logits(generator, *shape, dtype=torch.float32):
 
 def loss(student, name, *args, **options):
     """The loss that the student's kernel gives, a number."""
-    wrapper = student.the(f"kernels.gan_losses.{name}_loss")
+    wrapper = student.function(f"kernels.gan_losses.{name}_loss")
     seen = checked(student.instruments.observe.call(wrapper, [*args], options))
     (result,) = expect.unpack(seen["results"], ["the loss"])
     return float(expect.tensor(result, (), "the loss"))
@@ -71,7 +71,7 @@ def loss(student, name, *args, **options):
 
 def gradients(student, name, *args, upstream=1.0, **options):
     """The gradients that the student's kernel gives."""
-    wrapper, wrt = student.the(f"kernels.gan_losses.{name}_loss"), [*range(len(args))]
+    wrapper, wrt = student.function(f"kernels.gan_losses.{name}_loss"), [*range(len(args))]
     sent = [torch.tensor(upstream)]
     observe = student.instruments.observe
     seen = checked(observe.call(wrapper, [*args], options, wrt=wrt, upstream=sent))
@@ -139,7 +139,7 @@ def test_the_losses_belong_together(student, generator):
 def test_partial_sums(student, generator):
     """correct: each program leaves the weighted sum over its own block, for any BLOCK"""
     n, weight = whole(generator, 300, 500), 0.25 * whole(generator, 1, 9)
-    x, kernel = logits(generator, n), student.the("kernels.gan_losses.kernel")
+    x, kernel = logits(generator, n), student.function("kernels.gan_losses.kernel")
     for size, sign in ((64, 1.0), (128, -1.0), (2048, 1.0)):
         programs = -(-n // size)
         args = [x, torch.full((programs,), float("nan")), sign, weight, n]
@@ -268,7 +268,7 @@ def test_upstream(student, generator):
 def test_blocks_of_another_size(student, generator):
     """backward: with any BLOCK, weight and sign, each program writes its own block"""
     n, weight = whole(generator, 300, 500), 0.25 * whole(generator, 1, 9)
-    x, kernel = logits(generator, n), student.the("kernels.gan_losses.backward_kernel")
+    x, kernel = logits(generator, n), student.function("kernels.gan_losses.backward_kernel")
     for size, sign in ((64, 1.0), (128, -1.0), (2048, 1.0)):
         args = [x, torch.tensor(-1.5), torch.full((n,), float("nan")), sign, weight, n]
         observe = student.instruments.observe

@@ -49,14 +49,14 @@ def example(generator, batch, T, D, dtype=torch.float32):
 
 
 def called(student, args, **options):
-    seen = checked(student.instruments.observe.call(student.the(WRAPPER), [*args], **options))
+    seen = checked(student.instruments.observe.call(student.function(WRAPPER), [*args], **options))
     expect.true(len(seen["results"]) == 1, "one result must come", len(seen["results"]), 1)
     return seen
 
 
 def launched(student, name, grid, given, constants):
     """The arguments of a kernel as a launch without the wrapper left them, and the bytes moved."""
-    kernel = student.the(f"kernels.gated_residual.{name}")
+    kernel = student.function(f"kernels.gated_residual.{name}")
     seen = student.instruments.observe.launch(kernel, [*grid], [*given], constants)
     good = isinstance(seen, dict) and isinstance(seen.get("args"), list)
     good = good and len(seen["args"]) == len(given) and type(seen.get("moved")) is int

@@ -48,7 +48,7 @@ def random_shape(generator):
 
 
 def result(student, *args, **options):
-    seen = student.instruments.observe.call(student.the(NAME), [*args], options)
+    seen = student.instruments.observe.call(student.function(NAME), [*args], options)
     expect.true(isinstance(seen, dict) and bool(seen.get("results")), "no result came")
     return expect.tensor(seen["results"][0], args[0].shape)
 
@@ -136,7 +136,7 @@ def test_what_is_left_for_the_backward_pass(student, generator):
     weight, bias = torch.randn(2, groups, C, generator=generator)
     stats = torch.full((2, 2, groups), float("nan"))
     args = [x, weight, bias, torch.empty_like(x), *stats, groups, C, n, 1e-6]
-    kernel = student.the("kernels.group_norm_silu.kernel")
+    kernel = student.function("kernels.group_norm_silu.kernel")
     seen = student.instruments.observe.launch(
         kernel, [2 * groups], args, {"CHANNELS": 2, "BLOCK": 64}
     )
@@ -184,7 +184,7 @@ def test_what_changes_nothing_has_no_gradient(student, generator):
     """backward: d_x has no part along a shift of x, nor along x itself"""
     x, groups, weight, bias = inputs(generator, (2, 6, 5, 7), 2)
     upstream = torch.randn(x.shape, generator=generator)
-    wrapper = student.the(NAME)
+    wrapper = student.function(NAME)
     seen = student.instruments.observe.call(
         wrapper, [x, groups, weight, bias], wrt=[0, 2, 3], upstream=[upstream]
     )

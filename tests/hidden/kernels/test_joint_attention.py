@@ -81,7 +81,7 @@ def launched(student, q, image_k, image_v, text_k, text_v, mask):
     stats = torch.full((batch, heads, 2, T), float("nan"))
     sizes = [*strides[0], *strides[1], *strides[3], heads, T, images, texts]
     seen = student.instruments.observe.launch(
-        student.the("kernels.joint_attention.kernel"),
+        student.function("kernels.joint_attention.kernel"),
         [batch * heads * math.ceil(T / 32)],
         [*apart, mask.to(torch.uint8), out, stats, *sizes, D**-0.5 * math.log2(math.e)],
         {"UNIT": 8, "ROWS": 32, "KEYS": 16, "D": D, "BLOCK": 16},
@@ -90,7 +90,7 @@ def launched(student, q, image_k, image_v, text_k, text_v, mask):
 
 
 def results(student, *args):
-    seen = student.instruments.observe.call(student.the(NAME), [*args])
+    seen = student.instruments.observe.call(student.function(NAME), [*args])
     both = expect.unpack(checked(seen)["results"], ["that of the image", "that of the text"])
     pairs = zip(both, args[:2], strict=True)
     return [expect.tensor(one, stream[0].shape) for one, stream in pairs]

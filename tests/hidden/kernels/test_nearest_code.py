@@ -80,7 +80,7 @@ def some(generator, low, high):
 
 def chosen_by(student, z, codes):
     """The codes that a student's wrapper chooses, in float64, one for each row of z."""
-    seen = checked(student.instruments.observe.call(student.the(WRAPPER), [z, codes]))
+    seen = checked(student.instruments.observe.call(student.function(WRAPPER), [z, codes]))
     NEAREST.judge_results(seen["results"], [z, codes], {}, "the nearest codes are wrong")
     return codes[seen["results"][0].long()].double()
 
@@ -175,7 +175,7 @@ def test_other_tiles(student, generator):
     """correct: with tiles of another size, and wider than a code"""
     N, K, D = 100, 40, some(generator, 10, 16)
     z, codes = normal(generator, N, D), normal(generator, K, D)
-    kernel = student.the("kernels.nearest_code.kernel")
+    kernel = student.function("kernels.nearest_code.kernel")
     for rows, width in ((128, 32), (16, 16)):
         given = [z, codes, torch.full((N,), -1, dtype=torch.int32), N, K, D]
         constants = {"ROWS": rows, "CODES": 16, "BLOCK": width}

@@ -44,7 +44,7 @@ def on(student, truth=reference):
 
 def results(student, *args):
     """x_t and v, as the kernel leaves them."""
-    wrapper = student.the("kernels.noising.noising")
+    wrapper = student.function("kernels.noising.noising")
     seen = checked(student.instruments.observe.call(wrapper, [*args]))
     return expect.unpack(seen["results"], ("x_t", "v"))
 
@@ -213,7 +213,7 @@ def with_noise(student):
 
 def drawn(student, *args):
     """x_t and v as the student's kernel makes them, of the right shape."""
-    wrapper = student.the("kernels.noising.noising_with_noise")
+    wrapper = student.function("kernels.noising.noising_with_noise")
     seen = checked(student.instruments.observe.call(wrapper, [*args]))
     results = expect.unpack(seen["results"], ("x_t", "v"))
     return [expect.tensor(r, args[0].shape, k) for k, r in zip(("x_t", "v"), results, strict=True)]
@@ -221,7 +221,7 @@ def drawn(student, *args):
 
 def drawn_in_blocks(student, size, batch, n, seed):
     """The noise that the kernel draws when its BLOCK has another size."""
-    kernel = student.the("kernels.noising.random_kernel")
+    kernel = student.function("kernels.noising.random_kernel")
     empty, one, zero = torch.full((batch, n), float("nan")), torch.ones(batch), torch.zeros(batch)
     args = [torch.zeros(batch, n), seed, one, zero, zero, one, empty, empty.clone(), n]
     grid, constants = [batch, -(-n // size)], {"BLOCK": size}

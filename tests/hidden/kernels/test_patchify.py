@@ -69,7 +69,7 @@ def any_shape(generator):
 
 def came(student, name, *args):
     """The one result of a wrapper."""
-    function = student.the(f"kernels.patchify.{name}")
+    function = student.function(f"kernels.patchify.{name}")
     results = checked(student.instruments.observe.call(function, [*args]))["results"]
     expect.true(len(results) == 1, "one tensor must come", len(results), 1)
     return results[0]
@@ -86,7 +86,7 @@ def launched(student, name, numbers, like, strides, sizes, tile):
     batch, C, H, W, P = sizes
     grid = [batch * -(-H * W // tile[0]), -(-C // tile[1])]
     constants = {"C": C, "P": P, "PIXELS": tile[0], "CHANNELS": tile[1]}
-    kernel = student.the(f"kernels.patchify.{name}")
+    kernel = student.function(f"kernels.patchify.{name}")
     given = [numbers, torch.zeros_like(like), *strides, H, W]
     seen = student.instruments.observe.launch(kernel, grid, given, constants)
     args = seen.get("args") if isinstance(seen, dict) else None

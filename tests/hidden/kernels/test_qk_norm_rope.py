@@ -83,14 +83,14 @@ def example(generator, *shape):
 
 def turned(student, *args, **options):
     """The student's q and k."""
-    seen = student.instruments.observe.call(student.the(WRAPPER), [*args], options)
+    seen = student.instruments.observe.call(student.function(WRAPPER), [*args], options)
     q, k = expect.unpack(checked(seen)["results"], ["q", "k"])
     return [expect.tensor(x, args[0].shape) for x in (q, k)]
 
 
 def pulled(student, args, seeds, **options):
     """The student's gradients of q, k and their weights, where results have these gradients."""
-    wrapper = student.the(WRAPPER)
+    wrapper = student.function(WRAPPER)
     seen = student.instruments.observe.call(
         wrapper, [*args], options, wrt=[0, 1, 2, 3], upstream=[*seeds]
     )
@@ -115,7 +115,7 @@ def far_apart(x, gap):
 
 def launched(student, name, grid, args, **constants):
     """What the kernel leaves of its arguments."""
-    kernel = student.the(f"kernels.qk_norm_rope.{name}")
+    kernel = student.function(f"kernels.qk_norm_rope.{name}")
     seen = student.instruments.observe.launch(kernel, grid, args, constants)
     good = isinstance(seen, dict) and isinstance(seen.get("args"), list | tuple)
     good = good and len(seen["args"]) == len(args) and isinstance(seen.get("faults"), list | tuple)

@@ -34,7 +34,7 @@ def some(generator, low, high):
 
 def loss_and_gradient(student, prediction, v):
     """In float64, once they are seen to be finite."""
-    wrapper = student.the("kernels.velocity_mse.velocity_mse")
+    wrapper = student.function("kernels.velocity_mse.velocity_mse")
     seen = checked(student.instruments.observe.call(wrapper, [prediction, v], wrt=[0]))
     expect.true(len(seen["results"]) == 1, "one number must come", len(seen["results"]), 1)
     expect.true(len(seen["gradients"]) == 1, "gradients are missing", len(seen["gradients"]), 1)
@@ -134,7 +134,7 @@ def test_blocks_of_another_size(student, generator):
     for block, wanted in ((128, True), (256, False)):
         grid = -(-n // block)
         given = [prediction, v, torch.zeros(grid), torch.full((n,), 7.0), weight, n]
-        kernel = student.the("kernels.velocity_mse.kernel")
+        kernel = student.function("kernels.velocity_mse.kernel")
         constants = {"WANTED": wanted, "BLOCK": block}
         seen = student.instruments.observe.launch(kernel, [grid], given, constants)
         args = seen.get("args") if isinstance(seen, dict) else None

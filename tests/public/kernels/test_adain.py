@@ -84,7 +84,7 @@ def launched(student, kernel, args, block):
     empty = [torch.full_like(t, float("nan")) for t in TRUTH[kernel](*args)]
     sizes = [rows, n, EPS] if kernel == "kernel" else [rows, n]
     seen = student.instruments.observe.launch(
-        student.the(f"kernels.adain.{kernel}"),
+        student.function(f"kernels.adain.{kernel}"),
         [-(-rows // 2)],
         [*args, *empty, *sizes],
         {"ROWS": 2, "BLOCK": block},
@@ -134,7 +134,7 @@ def test_each_channel_gets_its_style(student, generator, size):
 def test_the_style_decides_mean_and_spread(student, generator):
     """correct: whatever came in, each channel leaves with mean b and spread |w|"""
     x, scale, bias = inputs(generator, 2, 3, 16, 16)
-    wrapper = student.the("kernels.adain.adain")
+    wrapper = student.function("kernels.adain.adain")
     seen = student.instruments.observe.call(wrapper, [5 + 3 * x, scale, bias])
     out = expect.tensor(seen["results"][0], x.shape)
     says = "the mean of a channel must be its bias"

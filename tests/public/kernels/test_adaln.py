@@ -36,7 +36,7 @@ def example(generator, batch, T, D):
 
 
 def result(student, *args):
-    wrapper = student.the("kernels.adaln.adaln")
+    wrapper = student.function("kernels.adaln.adaln")
     return student.instruments.observe.call(wrapper, [*args])["results"][0]
 
 
@@ -84,7 +84,7 @@ def test_what_is_kept(student, generator):
     kept = torch.full((2, 5), float("nan"))
     given = [x, scale, shift, torch.full_like(x, float("nan")), kept, kept, 5, 40, EPS]
     seen = student.instruments.observe.launch(
-        student.the("kernels.adaln.kernel"), [2, 3], given, {"ROWS": 2, "BLOCK": 64}
+        student.function("kernels.adaln.kernel"), [2, 3], given, {"ROWS": 2, "BLOCK": 64}
     )
     var, mu = (v[..., 0] for v in torch.var_mean(x, -1, correction=0, keepdim=True))
     exact, floor = x.double(), ulps(40**2)  # μ is a sum of 40 numbers, and σ another one upon it
@@ -127,7 +127,7 @@ def in_chunks(student, x, scale, upstream, chunk, rows, block):
     empty = [torch.full((batch, chunks, D), float("nan")) for _ in range(2)]
     given = [x, scale, mean, r, upstream, torch.full_like(x, float("nan")), *empty]
     constants = {"CHUNK": chunk, "ROWS": rows, "BLOCK": block}
-    kernel = student.the("kernels.adaln.backward_kernel")
+    kernel = student.function("kernels.adaln.backward_kernel")
     grid = [batch, chunks]
     seen = student.instruments.observe.launch(kernel, grid, [*given, T, D], constants)
     x_hat = (x.double() - mean[..., None]) * r[..., None]
@@ -160,7 +160,7 @@ def test_what_changes_nothing(student, generator):
     """backward: a token may be moved or stretched as a whole, so d_x has no part that does that"""
     x, scale, shift = example(generator, 2, 3, 40)
     upstream = torch.randn(2, 3, 40, generator=generator)
-    wrapper = student.the("kernels.adaln.adaln")
+    wrapper = student.function("kernels.adaln.adaln")
     seen = student.instruments.observe.call(
         wrapper, [x, scale, shift], wrt=[0, 1, 2], upstream=[upstream]
     )

@@ -28,7 +28,7 @@ def example(generator, T, S, heads=1):
 
 
 def result(student, *args, **options):
-    seen = student.instruments.observe.call(student.the(NAME), [*args], options)
+    seen = student.instruments.observe.call(student.function(NAME), [*args], options)
     return expect.unpack(checked(seen)["results"], ["the result"])[0]
 
 

@@ -86,7 +86,7 @@ def left(q, k, v, upstream, causal=False):
 
 
 def results(student, name, names, *args, **options):
-    seen = student.instruments.observe.call(student.the(name), [*args], options)
+    seen = student.instruments.observe.call(student.function(name), [*args], options)
     return expect.unpack(checked(seen)["results"], names)
 
 

@@ -87,7 +87,7 @@ def test_small_losses(student, generator):
 def test_partial_sums(student, generator):
     """correct: each program leaves the sum over its own block, for another BLOCK, too"""
     x, partials = logits(generator, 300), torch.full((5,), float("nan"))
-    kernel, args = student.the("kernels.gan_losses.kernel"), [x, partials, 1.0, 0.25, 300]
+    kernel, args = student.function("kernels.gan_losses.kernel"), [x, partials, 1.0, 0.25, 300]
     left = student.instruments.observe.launch(kernel, [5], args, {"BLOCK": 64})["args"]
     blocks = F.pad(-F.logsigmoid(-x.double()), (0, 20)).reshape(5, 64)
     expect.close(left[1], blocks.sum(1) / 4, "a partial sum is not that of its own block")

@@ -50,7 +50,7 @@ def test_half_precision(student, generator):
 def test_a_gate_of_0(student, generator):
     """correct: a gate of 0 is the identity, as adaLN-Zero begins; of 1 it is a plain residual"""
     x, _, y = example(generator, 2, 3, 40)
-    call, wrapper = student.instruments.observe.call, student.the(WRAPPER)
+    call, wrapper = student.instruments.observe.call, student.function(WRAPPER)
     gate = torch.tensor([[0.0], [1.0]]).expand(2, 40)
     (out,) = call(wrapper, [x, gate, y])["results"]
     expect.tensor(out, x.shape)
@@ -82,7 +82,7 @@ def in_chunks(student, gate, y, upstream, chunk, rows, block):
     empty = torch.full_like(y, float("nan")), torch.full((batch, chunks, D), float("nan"))
     given = [gate, y, upstream, *empty]
     constants = {"CHUNK": chunk, "ROWS": rows, "BLOCK": block}
-    kernel = student.the("kernels.gated_residual.backward_kernel")
+    kernel = student.function("kernels.gated_residual.backward_kernel")
     grid = [batch, chunks]
     seen = student.instruments.observe.launch(kernel, grid, [*given, T, D], constants)
     parts = (y.double() * upstream.double()).split(chunk, 1)
@@ -111,7 +111,7 @@ def test_gradients_at_a_gate_of_0(student, generator):
     """backward: at a gate of 0 nothing reaches y, but the gate is told where to go"""
     x, _, y = example(generator, 2, 5, 40)
     upstream = torch.randn(2, 5, 40, generator=generator)
-    call, wrapper = student.instruments.observe.call, student.the(WRAPPER)
+    call, wrapper = student.instruments.observe.call, student.function(WRAPPER)
     seen = call(wrapper, [x, torch.zeros(2, 40), y], wrt=[0, 1, 2], upstream=[upstream])
     _, d_gate, d_y = seen["gradients"]
     expect.close(d_y, torch.zeros_like(y), "d_y is gate · upstream, and the gate is 0", what="d_y")

@@ -126,7 +126,7 @@ def drawing(x, t, seed, coefficients=None):
 
 def drawn(student, *args):
     """x_t and v as the student's kernel makes them."""
-    wrapper = student.the("kernels.noising.noising_with_noise")
+    wrapper = student.function("kernels.noising.noising_with_noise")
     seen = checked(student.instruments.observe.call(wrapper, [*args]))
     return expect.unpack(seen["results"], ("x_t", "v"))
 
@@ -179,7 +179,7 @@ def test_the_noise_is_normal(student, generator):
 @pytest.mark.parametrize("size", [64, 2048])
 def test_blocks_of_another_size(student, generator, size):
     """correct: with another BLOCK the noise stays the same"""
-    kernel, n = student.the("kernels.noising.random_kernel"), 150
+    kernel, n = student.function("kernels.noising.random_kernel"), 150
     empty, one, zero = torch.full((2, n), float("nan")), torch.ones(2), torch.zeros(2)
     args = [torch.zeros(2, n), 7, one, zero, zero, one, empty, empty.clone(), n]
     grid, constants = [2, -(-n // size)], {"BLOCK": size}

@@ -62,7 +62,7 @@ def example(generator, *shape):
 
 def turned(student, *args, **options):
     """The student's q and k."""
-    seen = student.instruments.observe.call(student.the(WRAPPER), [*args], options)
+    seen = student.instruments.observe.call(student.function(WRAPPER), [*args], options)
     return expect.unpack(checked(seen)["results"], ["q", "k"])
 
 
@@ -94,7 +94,7 @@ def test_heads_and_examples(student, generator):
     out = [torch.full((2, 2, 3, 12), float("nan")) for _ in "qk"]
     numbers = [*strides, 2, 3, 12, 1e-6]  # heads, T, D and eps
     seen = student.instruments.observe.launch(
-        student.the("kernels.qk_norm_rope.kernel"),
+        student.function("kernels.qk_norm_rope.kernel"),
         (4, 1, 2),
         [q, k, *args[2:], *out, *numbers],
         {"ROWS": 4, "HALF": 8},
@@ -178,7 +178,7 @@ def test_gradients_of_heads_and_examples(student, generator):
     empty = [torch.full(s, float("nan")) for s in (shape, shape, (4, 1, 12), (4, 1, 12))]
     numbers = [*strides, 2, 3, 12, 1e-6]  # heads, T, D and eps
     seen = student.instruments.observe.launch(
-        student.the("kernels.qk_norm_rope.backward_kernel"),
+        student.function("kernels.qk_norm_rope.backward_kernel"),
         (4, 1, 2),
         [q, k, *args[2:], *seeds, *empty, *numbers],
         {"ROWS": 4, "HALF": 8},
@@ -201,7 +201,7 @@ def test_lengths_make_no_difference(student, generator):
     """backward: without eps the gradient of x is at right angles to x, token by token"""
     q, k, *rest = example(generator, 1, 1, 5, 24)
     seeds = [torch.randn(q.shape, generator=generator) for _ in "qk"]
-    wrapper, args = student.the(WRAPPER), [q, k, *rest]
+    wrapper, args = student.function(WRAPPER), [q, k, *rest]
     seen = student.instruments.observe.call(
         wrapper, args, {"eps": 0.0}, wrt=[0, 1, 2, 3], upstream=seeds
     )

@@ -121,7 +121,7 @@ def test_values_cross(student, value):
 
 
 def test_a_function_of_the_students_can_be_passed_on(student):
-    function = student.the("flow.same")
+    function = student.function("flow.same")
     assert function.kind == "function"
     assert function((1, "b")) == (1, "b")
 
