@@ -1,7 +1,7 @@
 """Rectified flow (slides 36–60): learn the velocity that carries noise to data, then follow it.
 
 Data `x` sits at t = 0 and noise `z` at t = 1; between them runs the straight line x_t = (1 − t) x
-+ t z. A model is anything called as `model(x_t, t)` or `model(x_t, t, y)` that answers with a
++ t z. A model is anything called as `model(x_t, t)` or `model(x_t, t, y)` that returns a
 velocity like `x_t`.
 """
 
@@ -96,7 +96,7 @@ def sample(
 
         x ← z;   for t = 1, 1 − 1/T, …, 1/T:   x ← x − f_θ(x, t) / T
 
-    On levels t_0 > t_1 > … > t_T of one's own a step is as long as the way to the next level
+    With levels t_0 > t_1 > … > t_T of your own, a step is as long as the gap to the next level
     (chapter 06):
 
         x ← z;   for i = 0, …, T − 1:   x ← x − (t_i − t_{i+1}) f_θ(x, t_i)
@@ -153,8 +153,8 @@ def sample_heun(
     steps: int,
     y: Int[Tensor, "batch"] | None = None,
 ) -> Float[Tensor, "batch *shape"]:
-    """Sample with Heun's rule, along the mean of both ends' velocities (Karras et al. 2022, alg.
-    1).
+    """Sample with Heun's method: the mean of the velocities at both ends (Karras et al. 2022,
+    alg. 1).
 
         v = f_θ(x, t);   x' = x − v / T;   v' = f_θ(x', t − 1/T);   x ← x − (v + v') / (2 T)
 
@@ -181,8 +181,8 @@ def straightness(path: Float[Tensor, "frames batch *shape"]) -> Float[Tensor, ""
 
         S = mean over steps, batch and dimensions of ((x_0 − x_1) − T (x_{t−1/T} − x_t))²
 
-    The first term is the whole way from noise to sample, the second the speed of one step. 0 means
-    straight: then one Euler step is as good as many.
+    The first term is the displacement from noise to sample, the second the velocity of one step. 0
+    means straight: then one Euler step is as good as many.
 
     Args:
         path: frames from noise to sample, equally spaced in t, as `trajectory` returns them.
@@ -192,7 +192,7 @@ def straightness(path: Float[Tensor, "frames batch *shape"]) -> Float[Tensor, ""
         ValueError: if there are fewer than 2 frames.
     """
     if len(path) < 2:
-        raise ValueError(f"path must hold at least 2 frames: it holds {len(path)}")
+        raise ValueError(f"path must hold at least 2 frames, got {len(path)}")
     ### BEGIN SOLUTION
     steps = len(path) - 1
     whole = path[-1] - path[0]  # (batch, *shape)
@@ -219,15 +219,15 @@ def train(
     step moves the learning rate, the average of the weights and the progress bar.
 
     Args:
-        model: the net; trained in place, it ends with the averaged weights.
-        draw: `draw(batch, generator)` answers with data and conditions `(x, y)`; y is None without
+        model: the network; trained in place, it ends with the averaged weights.
+        draw: `draw(batch, generator)` returns data and conditions `(x, y)`; y is None without
             conditions.
         steps: number of gradient steps.
         batch: examples a step.
         generator: for everything random.
         options: passed on to `training.Run` (learning rate, Bayes floor to show, time limit, …).
     Returns:
-        The losses seen on the way. A run that is interrupted returns what it has.
+        The losses of all steps. A run that is interrupted returns those until then.
     """
     with Run(model, steps, **options) as run:
         for _ in run:
@@ -247,10 +247,10 @@ def train(
 def levels_of(
     steps: int, times: Sequence[float] | Float[Tensor, "levels"] | None = None
 ) -> list[float]:
-    """The T + 1 levels of a walk of T steps, evenly spaced from 1 to 0 unless others come. Given.
+    """The T + 1 levels of a walk of T steps: `times`, else evenly spaced from 1 to 0. Given.
 
     Raises:
-        ValueError: if steps is no whole number of at least 1, or times do not fit.
+        ValueError: if steps is not a whole number of at least 1, or times do not fit.
     """
     _check_steps(steps)
     if times is None:
@@ -258,7 +258,7 @@ def levels_of(
     times = [float(t) for t in times]
     falling = all(a > b for a, b in pairwise(times))
     if len(times) != steps + 1 or not falling or not 0 <= times[-1] < times[0] <= 1:
-        raise ValueError(f"times must be {steps + 1} levels that fall within [0, 1]: {times} came")
+        raise ValueError(f"times must be {steps + 1} levels that fall within [0, 1], got {times}")
     return times
 
 
@@ -269,10 +269,10 @@ def _velocity(model: Model, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
 def _check_levels(x: Tensor, t: Tensor) -> None:
     if t.shape != x.shape[:1]:
         raise ValueError(
-            f"t must hold one level for each of {len(x)} examples: its shape is {tuple(t.shape)}"
+            f"t must hold one level for each of {len(x)} examples, got shape {tuple(t.shape)}"
         )
 
 
 def _check_steps(steps: int) -> None:
     if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"steps must be a whole number of at least 1: {steps!r} came")
+        raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")

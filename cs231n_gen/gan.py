@@ -1,8 +1,8 @@
 """Generative adversarial networks (slides 11–29): a generator, a discriminator, the value that
 one of them raises and the other lowers, and where that game ends.
 
-A discriminator answers with a logit ℓ for each example; D = sigmoid(ℓ) is its probability of
-"real". On a GPU, the losses are calculated by the kernels of chapter 14.
+A discriminator returns a logit ℓ for each example; D = sigmoid(ℓ) is its probability of
+"real". On a GPU, chapter 14's kernels compute the losses.
 """
 
 import math
@@ -30,7 +30,7 @@ def value(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, ""]:
     Returns:
         V, a mean over each batch, in nats: at most 0. Exact and finite for logits of any size.
     Raises:
-        ValueError: if there are no logits of one kind.
+        ValueError: if either tensor is empty.
     """
     _check(real_logits=real_logits, fake_logits=fake_logits)
     ### BEGIN SOLUTION
@@ -44,13 +44,13 @@ def discriminator_loss(real_logits: Logits, fake_logits: Logits) -> Float[Tensor
     Args:
         real_logits, fake_logits: as in `value`.
     Returns:
-        The loss in nats, at least 0. log 4 = 1.386 means that D tells nothing from nothing.
+        The loss in nats, at least 0. log 4 = 1.386 means that D cannot tell data from samples.
     Raises:
         ValueError: as for `value`.
     """
     _check(real_logits=real_logits, fake_logits=fake_logits)
     if leaves_to_kernels(real_logits):
-        from cs231n_gen.kernels import gan_losses  # here: a kernel half written is in nobody's way
+        from cs231n_gen.kernels import gan_losses  # here, so an unfinished kernel harms nobody else
 
         return gan_losses.discriminator_loss(real_logits, fake_logits)
     ### BEGIN SOLUTION
@@ -90,8 +90,8 @@ def generator_logit_gradient(logits: Logits, saturating: bool = False) -> Logits
         saturating:      d/dℓ log (1 − D)
         non-saturating:  d/dℓ (−log D)
 
-    Both fall as ℓ grows: G is pulled to where D says "real". They differ in how hard it is pulled
-    while D is sure that its samples are fake.
+    Both losses fall as ℓ grows: they pull G to where D says "real". They differ in how strongly
+    they pull while D is sure that the samples are fake.
 
     Args:
         logits: ℓ, of any shape.
@@ -115,11 +115,11 @@ def train_step(
 
         D ← D + α dV/dD,    then with the new D    G ← G − α d(generator's loss)/dG
 
-    The first must not reach into G, nor the second leave anything in D's gradients: each player
-    answers for its own weights alone.
+    The first must leave no gradient in G, nor the second in D: each player updates only its own
+    weights.
 
     Args:
-        players: both nets and their optimisers, `G, D, G_optimizer, D_optimizer = players`.
+        players: both networks and their optimisers, `G, D, G_optimizer, D_optimizer = players`.
         x: data.
         z: latents, for both updates.
         saturating: which loss the generator minimises.
@@ -158,21 +158,21 @@ def train(
     """The game of slides 21–25, each step on fresh data and latents. Given.
 
     Learning rates fall along a cosine, and G ends with the average of its weights: towards the end
-    the players circle around each other, and the average stands still.
+    the players circle around each other, which the average evens out.
 
     Args:
-        players: both nets and their optimisers.
-        draw: `draw(batch, generator)` answers with data.
-        steps: how often both players move.
+        players: both networks and their optimisers.
+        draw: `draw(batch, generator)` returns data.
+        steps: number of steps, in each of which both players are updated.
         latent: dimensions of z ~ N(0, I).
         batch: examples a step.
-        d_steps: k_D, moves of D for each of G, whose learning rate is 0 in those before the last.
+        d_steps: k_D, updates of D for each of G, whose learning rate is 0 in all but the last.
         saturating: which loss the generator minimises.
         generator: for everything random.
-        watch: called after each step with its number, to look at the players on their way.
+        watch: called after each step with its number, to look at the players during training.
         options: passed on to `training.Run` (time limit, label, progress, …).
     Returns:
-        −V after each step: what D minimises, and no sign of how good G is.
+        −V after each step: what D minimises, which does not say how good G is.
     """
     *_, G_optimizer, D_optimizer = players
     (G_group,), (D_group,) = G_optimizer.param_groups, D_optimizer.param_groups
@@ -199,14 +199,14 @@ def _batch(draw, batch: int, latent: int, generator) -> tuple[Tensor, Tensor]:
 def optimal_discriminator(
     p_data: Float[Tensor, "*shape"], p_g: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
-    """The discriminator that no other beats, whatever the generator (slides 26–29).
+    """The best discriminator for a given generator (slides 26–29).
 
         D*(x) = p_data(x) / (p_data(x) + p_G(x))
 
     Args:
-        p_data, p_g: both densities at the same places.
+        p_data, p_g: both densities at the same points.
     Returns:
-        D* there, from 0 to 1; ½ where both densities are 0 and every D is as good.
+        D* there, from 0 to 1; ½ where both densities are 0 and any D is as good.
     Raises:
         ValueError: if a density is negative, or shapes differ.
     """
@@ -226,9 +226,9 @@ def jensen_shannon(
 
     Args:
         p, q: the densities on a grid.
-        dx: the length, area or volume that belongs to each place of it.
+        dx: the length, area or volume of a grid cell.
     Returns:
-        Nats, from 0 (p = q) to log 2 (never both). What is nowhere counts nothing: 0 log 0 = 0.
+        Nats, from 0 (p = q) to log 2 (disjoint supports), with 0 log 0 = 0.
     Raises:
         ValueError: as for `optimal_discriminator`.
     """
@@ -244,7 +244,7 @@ def jensen_shannon(
 def value_at_optimum(
     p_data: Float[Tensor, "*shape"], p_g: Float[Tensor, "*shape"], dx: float
 ) -> Float[Tensor, ""]:
-    """What the best discriminator makes of the value, the generator's true objective (slide 29).
+    """The value under the best discriminator, the generator's true objective (slide 29).
 
         V(G, D*) = −log 4 + 2 JSD(p_data ‖ p_G)
 
@@ -261,12 +261,12 @@ def value_at_optimum(
 def _check_densities(p: Tensor, q: Tensor) -> None:
     if p.shape != q.shape or bool((p < 0).any() | (q < 0).any()):
         raise ValueError(
-            "two densities at the same places are never negative: their shapes are "
-            f"{tuple(p.shape)} and {tuple(q.shape)}, their least {p.min():.3g} and {q.min():.3g}"
+            "two densities must have one shape and no negative value, got shapes "
+            f"{tuple(p.shape)} and {tuple(q.shape)}, minima {p.min():.3g} and {q.min():.3g}"
         )
 
 
 def _check(**logits: Tensor) -> None:
     for name, l in logits.items():
         if l.numel() == 0:
-            raise ValueError(f"{name} must hold at least one logit: its shape is {tuple(l.shape)}")
+            raise ValueError(f"{name} must hold at least one logit, got shape {tuple(l.shape)}")

@@ -1,7 +1,7 @@
-"""Nets for GANs of images (slides 30–34): DC-GAN, AdaIN, a small StyleGAN, walks between latents.
+"""Networks for image GANs (slides 30–34): DC-GAN, AdaIN, a small StyleGAN, latent interpolation.
 
-Images are (1, 16, 16) in [−1, 1]. `gan.train` leaves G with averaged weights, to which the running
-statistics of its batch norms do not belong: `torch.optim.swa_utils.update_bn` takes them again.
+Images are (1, 16, 16) in [−1, 1]. `gan.train` leaves G with averaged weights, which the running
+statistics of its batch norms do not match: `torch.optim.swa_utils.update_bn` recomputes them.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Images = Float[Tensor, "batch 1 16 16"]
 
 
 def initialise(net: nn.Module) -> None:
-    """DC-GAN's first weights: N(0, 0.02²), scales of batch norms N(1, 0.02²), biases 0. Given."""
+    """DC-GAN's initial weights: N(0, 0.02²), scales of batch norms N(1, 0.02²), biases 0. Given."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
             nn.init.normal_(layer.weight, float(isinstance(layer, nn.BatchNorm2d)), 0.02)
@@ -31,7 +31,7 @@ class Generator(nn.Module):
     """DC-GAN's generator, `G(z)` (slides 30–31; Radford et al. 2016), scaled down to 16×16.
 
     z is an image of one pixel with `latent` channels. Layers, made in this order, are transposed
-    convolutions of 4×4, without a bias where a batch norm follows, whose shift does the same.
+    convolutions of 4×4, without a bias where a batch norm with its own shift follows.
 
         size    channels       stride  padding  then
         1 → 4   latent → 2w    1       0        batch norm, ReLU
@@ -39,10 +39,10 @@ class Generator(nn.Module):
         8 → 16  w → 1          2       1        tanh
 
     As in the paper: no pooling, no hidden linear layer, no batch norm on the image. The paper's has
-    two sizes more, over which its channels go from 1024 down to 128.
+    two more sizes, over which its channels go from 1024 down to 128.
 
     Args:
-        latent: numbers in z.
+        latent: dimensions of z.
         width: w.
     """
 
@@ -78,9 +78,9 @@ class Discriminator(nn.Module):
         size    channels  stride  padding  then
         16 → 8  1 → w     2       1        LeakyReLU of slope 0.2
         8 → 4   w → 2w    2       1        batch norm, LeakyReLU of slope 0.2
-        4 → 1   2w → 1    1       0        that is the logit: no sigmoid, `gan.value` wants ℓ
+        4 → 1   2w → 1    1       0        this is the logit: no sigmoid, `gan.value` takes ℓ
 
-    As in the paper: strides for pooling, no batch norm on what comes in, no bias before one.
+    As in the paper: strides instead of pooling, no batch norm on the image, no bias before one.
 
     Args:
         width: w.
@@ -118,26 +118,26 @@ def adain(
 
         AdaIN(x, w, b) = w (x − μ(x)) / σ(x) + b,    σ(x) = √(variance + ε)
 
-    μ and the variance, which divides by n, are those of one channel of one example, over its
-    n = height · width numbers. On a GPU chapter 14's kernel does it.
+    μ and the variance (divided by n) are those of one channel of one example, over its
+    n = height · width numbers. On a GPU, chapter 14's kernel computes it.
 
     Args:
         x: features.
         scale, bias: w and b, a number for each channel of each example.
         eps: ε.
     Returns:
-        Features like x: channels have the mean b and, but for ε, the standard deviation |w|.
+        Features like x: channels have the mean b and, apart from ε, the standard deviation |w|.
     Raises:
-        ValueError: if x has no four axes, or a shape does not fit.
+        ValueError: if x does not have four axes, or a shape does not fit.
     """
     if x.dim() != 4:
-        raise ValueError(f"x must be (batch, channels, height, width): it is {tuple(x.shape)}")
+        raise ValueError(f"x must be (batch, channels, height, width), got {tuple(x.shape)}")
     for name, style in (("scale", scale), ("bias", bias)):
         if style.shape != x.shape[:2]:
-            shapes = f"{tuple(x.shape[:2])}: it is {tuple(style.shape)}"
+            shapes = f"{tuple(x.shape[:2])}, got {tuple(style.shape)}"
             raise ValueError(f"{name} must be (batch, channels), here {shapes}")
     if leaves_to_kernels(x) and eps == 1e-5:
-        from cs231n_gen.kernels import adain as kernel  # here: one half written is in nobody's way
+        from cs231n_gen.kernels import adain as kernel  # here, so an unfinished one harms nobody
 
         return kernel.adain(x, scale, bias)
     ### BEGIN SOLUTION
@@ -164,20 +164,20 @@ class StyledLayer(nn.Module):
 class StyleGenerator(nn.Module):
     """A small StyleGAN generator (slide 32; Karras et al. 2019), `G(z)`.
 
-    A net maps z to w. The image does not begin with z but with a learned constant of 4×4; w enters
-    every layer as a style, and fresh noise gives the details that no style decides:
+    A network maps z to w. The image starts not from z but from a learned constant of 4×4; w enters
+    every layer as a style, and fresh noise adds the details that no style decides:
 
         h ← constant
         for each layer, with its own style w and its own noise:
-            h ← h, each pixel `grow` times repeated both ways
+            h ← h, each pixel repeated `grow` times along both axes
             h ← LeakyReLU(conv(h) + strength · noise), slope 0.2
             h ← AdaIN(h, 1 + s, b),    (s, b) = style(w)
         image = tanh(out(h))
 
-    The paper's has two layers for each size, blurs what it has grown, and was trained size by size.
+    The paper's has two layers for each size, blurs after upsampling, and was trained size by size.
 
     Args:
-        latent: numbers in z, and in w.
+        latent: dimensions of z, and of w.
         width: channels at 16×16; there are twice and four times as many at 8×8 and 4×4.
         norm: another function to use in place of `adain`.
     """
@@ -219,7 +219,7 @@ class StyleGenerator(nn.Module):
 
         Args:
             styles: w for each layer.
-            noise: for each layer a number a pixel, which all channels share, each by its strength.
+            noise: for each layer one number a pixel, shared by all channels and scaled by each.
         """
         ### BEGIN SOLUTION
         h = self.constant.expand(len(styles[0]), -1, -1, -1)
@@ -235,7 +235,7 @@ class StyleGenerator(nn.Module):
 def lerp(
     z_0: ManyLatents, z_1: ManyLatents, t: float | Float[Tensor, "*steps"]
 ) -> Float[Tensor, "*shape latent"]:
-    """The straight way between two latents (slide 33).
+    """Linear interpolation between two latents (slide 33).
 
         z_t = t z_0 + (1 − t) z_1,    so that t = 1 gives z_0 and t = 0 gives z_1
 
@@ -255,19 +255,19 @@ def lerp(
 def slerp(
     z_0: ManyLatents, z_1: ManyLatents, t: float | Float[Tensor, "*steps"]
 ) -> Float[Tensor, "*shape latent"]:
-    """The way between two latents along a great circle (Shoemake 1985; White 2016).
+    """Interpolation between two latents along a great circle (Shoemake 1985; White 2016).
 
         z_t = (sin(t Ω) z_0 + sin((1 − t) Ω) z_1) / sin Ω,    cos Ω = z_0 · z_1 / (‖z_0‖ ‖z_1‖)
 
-    Ω, from 0 to π, is the angle between the two. Between latents of one length z_t keeps it, and
-    turns at a constant rate. Gaussian latents of d numbers have a length near √d; halfway along the
-    straight way it is only √(d/2), which G never saw.
+    Ω, from 0 to π, is the angle between the two. If both have one norm, z_t keeps it and turns at a
+    constant rate. Gaussian latents in d dimensions have a norm near √d; halfway along the straight
+    line it is only √(d/2), which G never saw in training.
 
     Args:
         z_0, z_1, t: as for `lerp`.
     Returns:
-        z_t, shaped as by `lerp`. Where sin Ω is below 1e-3, for latents of nearly one direction or
-        of opposite ones, it is that of `lerp`, and never NaN.
+        z_t, shaped as by `lerp`. Where sin Ω is below 1e-3 (latents that are nearly parallel or
+        opposite), it is that of `lerp`, and never NaN.
     """
     ### BEGIN SOLUTION
     straight = lerp(z_0, z_1, t)

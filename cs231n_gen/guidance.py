@@ -1,8 +1,8 @@
-"""Guidance (slides 61–72): one net, asked with its condition and without, and a step beyond.
+"""Guidance (slides 61–72): evaluate a network with its condition and without, and extrapolate.
 
-A model is called as `model(x_t, t, y)`. It knows a null condition ∅ beside the real ones: with it
-the velocity points toward p(x), with y toward p(x | y). On a GPU, a guided step is chapter 14's
-kernel.
+A model is called as `model(x_t, t, y)`. Beside the real conditions there is a null condition ∅:
+with it the velocity leads to p(x), with y to p(x | y). On a GPU, chapter 14's kernel takes a guided
+step.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,23 +26,23 @@ def drop_condition(
     null: int | Shaped[Tensor, "*condition"],
     generator: torch.Generator | None = None,
 ) -> Condition:
-    """Forget the condition of some examples, so that one net learns both fields (slide 62).
+    """Drop the condition of some examples, so that one network learns both fields (slide 62).
 
-        y_i ← ∅ with probability p, by one coin for each example
+        y_i ← ∅ with probability p, independently for each example
 
     Args:
         y: conditions: labels, or several numbers each, such as (batch, length, dim) of a text.
-        p: how often a condition is forgotten, from 0 (never) to 1 (always). Often 0.1.
-        null: ∅, a condition like the others: the label of its own that it has, or what a text
-            without words becomes.
-        generator: for the coins.
+        p: the probability of dropping a condition, from 0 (never) to 1 (always). Often 0.1.
+        null: ∅, a condition like the others: a label of its own, or the embedding of an empty
+            text.
+        generator: for the random draws.
     Returns:
-        A new tensor like y, in which a condition is either whole or ∅.
+        A new tensor like y, in which each condition is either unchanged or ∅.
     Raises:
-        ValueError: if p is no probability.
+        ValueError: if p is not a probability.
     """
     if not 0 <= p <= 1:
-        raise ValueError(f"p must be a probability, from 0 to 1: {p} came")
+        raise ValueError(f"p must be a probability from 0 to 1, got {p}")
     ### BEGIN SOLUTION
     forgotten = torch.rand(len(y), generator=generator).to(y.device) < p
     forgotten = forgotten.reshape(-1, *[1] * (y.dim() - 1))  # (batch, 1, ..., 1)
@@ -53,7 +53,8 @@ def drop_condition(
 def guided_velocity(
     v_y: Float[Tensor, "batch *shape"], v_null: Float[Tensor, "batch *shape"], w: Weight
 ) -> Float[Tensor, "batch *shape"]:
-    """Beyond what the condition changes (slide 66; Ho and Salimans 2022).
+    """Classifier-free guidance: extrapolate what the condition changes (slide 66; Ho and Salimans
+    2022).
 
         v_cfg = (1 + w) v_y − w v_∅
 
@@ -65,14 +66,14 @@ def guided_velocity(
     Returns:
         v_cfg, shaped like v_y.
     Raises:
-        ValueError: if the velocities differ in shape, or w is neither.
+        ValueError: if the velocities differ in shape, or w is neither one number nor one for each.
     """
     if v_y.shape != v_null.shape:
         shapes = f"v_y is {tuple(v_y.shape)}, v_null {tuple(v_null.shape)}"
         raise ValueError(f"both velocities must be of one shape: {shapes}")
     if isinstance(w, Tensor) and w.shape not in (torch.Size(), v_y.shape[:1]):
         shape = tuple(w.shape)
-        raise ValueError(f"w must be one number, or one for each of {len(v_y)} examples: {shape}")
+        raise ValueError(f"w must be one number or {len(v_y)} (one for each), got shape {shape}")
     ### BEGIN SOLUTION
     if isinstance(w, Tensor) and w.dim() == 1:
         w = w.reshape(-1, *[1] * (v_y.dim() - 1))  # (batch, 1, ..., 1)
@@ -91,7 +92,7 @@ def velocities(
 
         v_y = f_θ(x_t, t, y),    v_∅ = f_θ(x_t, t, ∅)
 
-    One large call keeps a machine busier than two small ones.
+    One large call uses the hardware better than two small ones.
 
     Args:
         model: called once, as `model(x_t, t, y)`, with every example twice.
@@ -124,7 +125,7 @@ def sample(
 
         x ← z;   for t = 1, 1 − 1/T, …, 1/T:   x ← x − v_cfg(x, t) / T
 
-    Guidance doubles the cost of a step. Outside an interval of t it may be left out: there the
+    Guidance doubles the cost of a step. It can be limited to an interval of t: outside of it a
     step is x ← x − f_θ(x, t, y) / T, with a call on z's own batch (Kynkäänniemi et al. 2024).
 
     Args:
@@ -133,16 +134,17 @@ def sample(
         steps: T, at least 1.
         w: as in `guided_velocity`.
         interval: the lowest and the highest t of a step that is guided, both included.
-        times: T + 1 levels as in `flow.sample`, on which the steps go from one to the next.
+        times: the T + 1 levels, as in `flow.sample`.
     Returns:
         The samples, shaped like z.
     Raises:
-        ValueError: if steps or times are not those of `flow.sample`, or the interval is none.
+        ValueError: if steps or times are not those of `flow.sample`, or interval is not
+            (lowest t, highest t).
     """
     times = levels_of(steps, times)
     low, high = interval
     if not low <= high:
-        raise ValueError(f"interval must be (lowest t, highest t): {interval} came")
+        raise ValueError(f"interval must be (lowest t, highest t), got {interval}")
     ### BEGIN SOLUTION
     x = z
     for t, t_next in pairwise(times):
@@ -165,10 +167,10 @@ def step(
 ) -> Float[Tensor, "batch *shape"]:
     """One Euler step along the guided velocity, x − dt v_cfg. Given.
 
-    On a GPU it is one pass over memory, chapter 14's kernel.
+    On a GPU it is one pass over memory, by chapter 14's kernel.
     """
     if leaves_to_kernels(x) and not isinstance(w, Tensor):
-        from cs231n_gen.kernels import guided_step  # here: one half written is in nobody's way
+        from cs231n_gen.kernels import guided_step  # here, so an unfinished one harms nobody
 
         return guided_step.guided_step(x, v_y, v_null, w, dt)
     return x - dt * guided_velocity(v_y, v_null, w)
@@ -182,7 +184,7 @@ def classifier_velocity(
     y: Shaped[Tensor, "batch"],
     w: Weight,
 ) -> Float[Tensor, "batch *shape"]:
-    """The same by a classifier of noisy examples (slide 72; Dhariwal and Nichol 2021).
+    """Guidance by a classifier of noisy examples (slide 72; Dhariwal and Nichol 2021).
 
         v = v_∅ − (1 + w) t / (1 − t) ∂/∂x_t log p(y | x_t)
 
@@ -191,7 +193,7 @@ def classifier_velocity(
 
     Args:
         v_null: the unconditional velocity at x_t.
-        classifier: called as `classifier(x_t, t)`, answers with logits, (batch, classes); its
+        classifier: called as `classifier(x_t, t)`, returns logits, (batch, classes); their
             softmax is p(y | x_t). It must be differentiable in x_t.
         x_t, t: noisy examples and their levels, below 1: at t = 1 there is nothing to classify.
         y: the classes wanted.
@@ -202,7 +204,7 @@ def classifier_velocity(
         ValueError: if a level is not in [0, 1).
     """
     if not bool(((t >= 0) & (t < 1)).all()):
-        raise ValueError(f"t must be from 0 to below 1: {t.tolist()} came")
+        raise ValueError(f"t must be in [0, 1), got {t.tolist()}")
     ### BEGIN SOLUTION
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""Likelihood, before anything gives up on it (slides 3–10): autoregressive models and the ELBO."""
+"""Models trained by likelihood (slides 3–10): autoregressive models and the ELBO of a VAE."""
 
 import math
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 def autoregressive_log_likelihood(
     logits: Float[Tensor, "batch length vocabulary"], tokens: Int[Tensor, "batch length"]
 ) -> Float[Tensor, "batch"]:
-    """The log-likelihood an autoregressive model gives to sequences (slides 4 and 9).
+    """The log-likelihood of sequences under an autoregressive model (slides 4 and 9).
 
         log p(x) = Σ_t log p(x_t | x_<t),    p(x_t = k | x_<t) = softmax(logits_t)_k
 
@@ -38,7 +38,7 @@ def autoregressive_log_likelihood(
 def gaussian_kl(
     mean: Float[Tensor, "batch dim"], log_var: Float[Tensor, "batch dim"]
 ) -> Float[Tensor, "batch"]:
-    """The divergence of a diagonal Gaussian from the unit Gaussian (slide 10).
+    """The KL divergence of a diagonal Gaussian from the standard Gaussian (slide 10).
 
         KL(N(μ, diag σ²) ‖ N(0, I)) = ½ Σ_i (μ_i² + σ_i² − 1 − log σ_i²)    (Kingma, Welling 2014,
         B)
@@ -90,7 +90,7 @@ def elbo(
             f"reconstruction {tuple(reconstruction.shape)}"
         )
     if not sigma > 0:
-        raise ValueError(f"sigma must be positive: {sigma} came")
+        raise ValueError(f"sigma must be positive, got {sigma}")
     ### BEGIN SOLUTION
     error = (x - reconstruction).flatten(1)  # (batch, dimensions of x)
     log_normal = -0.5 * (error / sigma).square() - math.log(sigma) - 0.5 * math.log(2 * math.pi)

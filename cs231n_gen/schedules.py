@@ -1,8 +1,8 @@
-"""Optimal prediction and noise schedules (slides 73–84): the best net, and which levels t to train.
+"""Optimal prediction and noise schedules (slides 73–84): the best network, and the levels t to use.
 
-Many pairs (x, z) pass through one x_t = (1 − t) x + t z. The best net answers with the mean of
-their velocities, and what it misses depends on t. So levels are worth drawing from a density p(t)
-that is not uniform, and moving for images of another size.
+Many pairs (x, z) pass through one x_t = (1 − t) x + t z. The best network predicts the
+mean of their velocities, and its remaining loss depends on t. So it pays to draw levels from a
+density p(t) that is not uniform, and to shift them for images of another size.
 """
 
 import math
@@ -17,7 +17,7 @@ def optimal_velocity(
     t: Float[Tensor, "batch"],
     data: Float[Tensor, "examples *shape"],
 ) -> Float[Tensor, "batch *shape"]:
-    """E[v | x_t], what the best net answers when the data are a finite set (slides 73–78).
+    """E[v | x_t], the prediction of the best network for a finite set of data (slides 73–78).
 
         p(x_i | x_t) = softmax_i(−‖x_t − (1 − t) x_i‖² / 2t²)
         E[x | x_t] = Σ_i p(x_i | x_t) x_i        E[z | x_t] = (x_t − (1 − t) E[x | x_t]) / t
@@ -29,7 +29,7 @@ def optimal_velocity(
     Args:
         x_t: noisy examples.
         t: their levels in [0, 1], one for each.
-        data: x_1, …, x_N, each as likely as any other, shaped like the examples.
+        data: x_1, …, x_N, all equally likely, shaped like the examples.
     Returns:
         The velocities, shaped like x_t and in its precision. Finite for every t.
     Raises:
@@ -37,7 +37,7 @@ def optimal_velocity(
     """
     if t.shape != x_t.shape[:1]:
         raise ValueError(
-            f"t must hold one level for each of {len(x_t)} examples: its shape is {tuple(t.shape)}"
+            f"t must hold one level for each of {len(x_t)} examples, got shape {tuple(t.shape)}"
         )
     if data.shape[1:] != x_t.shape[1:] or len(data) == 0:
         raise ValueError(
@@ -47,8 +47,8 @@ def optimal_velocity(
     ### BEGIN SOLUTION
     rows, members = x_t.flatten(1).double(), data.flatten(1).double()  # (…, dimensions of x)
     clean = (t == 0)[:, None]
-    t = t.double()[:, None].masked_fill(clean, 1.0)  # any level: what comes of it is not used
-    # −½‖x_t − (1 − t) x_i‖², but for a part that all i share: one product of matrices
+    t = t.double()[:, None].masked_fill(clean, 1.0)  # any level: its result is not used
+    # −½‖x_t − (1 − t) x_i‖², without a term that all i share: one matrix product
     near = (1 - t) * (rows @ members.T) - (1 - t) ** 2 / 2 * members.square().sum(1)
     p = ((near - near.amax(1, keepdim=True)) / t**2).softmax(1)  # (batch, examples)
     x = p @ members
@@ -64,7 +64,7 @@ def loss_floor(
     levels: Float[Tensor, "levels"],
     data: Float[Tensor, "examples *shape"],
 ) -> Float[Tensor, "levels"]:
-    """How much loss is left for the best net, level by level (slides 73–78).
+    """The loss of the best network, level by level (slides 73–78).
 
         floor(t) = mean over pairs and dimensions of (v − E[v | x_t])²,
         v = z − x,   x_t = (1 − t) x + t z,   the same pairs at every level
@@ -72,19 +72,19 @@ def loss_floor(
     An estimate of tr Cov[x | x_t] / (t² · dimensions), averaged over x_t.
 
     Args:
-        x: members of the data, drawn at random.
+        x: examples drawn at random from the data.
         z: noise, shaped like x.
         levels: t in [0, 1], in any order.
-        data: all that the best net knows, as in `optimal_velocity`.
+        data: the whole data set, as in `optimal_velocity`.
     Returns:
         One number a level, per dimension.
     Raises:
-        ValueError: if x and z differ in shape, or levels are no row.
+        ValueError: if x and z differ in shape, or levels are not one-dimensional.
     """
     if x.shape != z.shape:
         raise ValueError(f"z must be shaped like x: x is {tuple(x.shape)}, z is {tuple(z.shape)}")
     if levels.dim() != 1:
-        raise ValueError(f"levels must be a row of levels: their shape is {tuple(levels.shape)}")
+        raise ValueError(f"levels must be one-dimensional, got shape {tuple(levels.shape)}")
     ### BEGIN SOLUTION
     floors = []
     for t in levels:
@@ -104,8 +104,9 @@ def logit_normal(
 
     Args:
         n: how many.
-        m: where most levels are: below 0 nearer to the data, above 0 nearer to the noise.
-        s: how widely they spread, a standard deviation.
+        m: the mean of the logits: below 0 most levels are nearer to the data, above 0 nearer to the
+            noise.
+        s: their standard deviation.
         generator: for everything random.
     Returns:
         n independent levels in (0, 1).
@@ -121,7 +122,7 @@ def logit_normal(
 def logit_normal_density(
     t: Float[Tensor, "*shape"], m: float = 0.0, s: float = 1.0
 ) -> Float[Tensor, "*shape"]:
-    """p(t) of the levels that `logit_normal` draws (Esser et al. 2024, eq. 19).
+    """The density p(t) of `logit_normal` (Esser et al. 2024, eq. 19).
 
         p(t) = 1 / (s √(2π)) · 1 / (t (1 − t)) · exp(−(logit t − m)² / 2s²),
         logit t = log (t / (1 − t))
@@ -138,7 +139,7 @@ def logit_normal_density(
     ### BEGIN SOLUTION
     inside = (t > 0) & (t < 1)
     t = torch.where(inside, t, 0.5)
-    jacobian = 1 / (t * (1 - t))  # how much wider the logit moves than t
+    jacobian = 1 / (t * (1 - t))  # d logit(t) / dt
     gauss = torch.exp(-0.5 * ((torch.logit(t) - m) / s) ** 2) / (s * math.sqrt(2 * math.pi))
     return torch.where(inside, gauss * jacobian, 0.0)
     ### END SOLUTION
@@ -149,17 +150,18 @@ def mode_weighted(n: int, s: float, generator: torch.Generator | None = None) ->
 
         t = 1 − u − s (cos²(π u / 2) − 1 + u),   u ~ Uniform[0, 1]
 
-    Given. Its density is not 0 at the ends, as that of `logit_normal` is.
+    Given. Unlike that of `logit_normal`, its density is not 0 at the ends.
 
     Args:
         n: how many.
-        s: from −1, most levels near the ends, by 0, uniform, to 2 / (π − 2), most in the middle.
+        s: from −1 (most levels near the ends) through 0 (uniform) to 2 / (π − 2) (most in the
+            middle).
         generator: for everything random.
     Raises:
-        ValueError: if s is outside of this range, where t would run back.
+        ValueError: if s is outside this range, where t would not be monotonic in u.
     """
     if not -1 <= s <= 2 / (math.pi - 2):
-        raise ValueError(f"s must be from −1 to 2 / (π − 2) = 1.75: {s} came")
+        raise ValueError(f"s must be from −1 to 2 / (π − 2) = 1.75, got {s}")
     u = torch.rand(n, generator=generator)
     return 1 - u - s * (torch.cos(math.pi * u / 2) ** 2 - 1 + u)
 
@@ -169,13 +171,13 @@ def shift(t: Float[Tensor, "*shape"], alpha: float) -> Float[Tensor, "*shape"]:
 
         t' = α t / (1 + (α − 1) t)
 
-    Noise against data, t / (1 − t), becomes α times as much.
+    The ratio of noise to data, t / (1 − t), becomes α times as large.
 
     Args:
         t: levels in [0, 1], of any shape.
         alpha: α, above 1 toward the noise, below 1 toward the data.
     Returns:
-        t', shaped like t. 0 and 1 stay.
+        t', shaped like t. 0 and 1 stay as they are.
     Raises:
         ValueError: if alpha is not positive.
     """
@@ -186,11 +188,13 @@ def shift(t: Float[Tensor, "*shape"], alpha: float) -> Float[Tensor, "*shape"]:
 
 
 def resolution_alpha(m: int, n: int) -> float:
-    """The shift α that makes m pixels as noisy as n pixels were (slide 83; Esser et al. 2024).
+    """The shift α that makes images of m pixels as noisy as images of n (slide 83; Esser et al.
+    2024).
 
         α = √(m / n)
 
-    The mean of m/n pixels that look alike keeps the picture and has noise √(m/n) times as small.
+    Averaging groups of m/n similar pixels keeps the picture and makes the noise √(m/n) times
+    smaller.
 
     Args:
         m: pixels of an image now, height × width.
@@ -207,4 +211,4 @@ def resolution_alpha(m: int, n: int) -> float:
 
 def _check_positive(value: float, name: str) -> None:
     if not value > 0:
-        raise ValueError(f"{name} must be positive: {value} came")
+        raise ValueError(f"{name} must be positive, got {value}")

@@ -40,7 +40,7 @@ CLASS_NAMES = [
     "boot",
 ]
 SIZES = (16, 28, 32)
-FOLDER = "CS231N_GEN_DATA"  # environment variable: where the data are, if not beside the package
+FOLDER = "CS231N_GEN_DATA"  # environment variable: the data folder, if not beside the package
 
 
 class Images(NamedTuple):
@@ -61,7 +61,7 @@ def data_folder() -> Path:
 
 @cache
 def data_file(name: str) -> Path:
-    """The path of a data file, once its sha256 is what `SHA256SUMS` says.
+    """The path of a data file, after comparing its sha256 with the one in `SHA256SUMS`.
 
     Raises:
         DataError: if it is missing or damaged; the message says which file it is and how to get it
@@ -87,7 +87,7 @@ def data_file(name: str) -> Path:
 
 
 def fashion_mnist(split: str = "train", size: int = 28) -> Images:
-    """Fashion-MNIST (Xiao et al. 2017): 12 000 images to train on, 2 000 to test, the same of each
+    """Fashion-MNIST (Xiao et al. 2017): 12 000 training and 2 000 test images, equally many of each
     class.
 
     Args:
@@ -101,9 +101,9 @@ def fashion_mnist(split: str = "train", size: int = 28) -> Images:
         DataError: if the file is missing or damaged.
     """
     if split not in ("train", "test"):
-        raise ValueError(f"split must be train or test: {split!r} came")
+        raise ValueError(f"split must be train or test, got {split!r}")
     if size not in SIZES:
-        raise ValueError(f"size must be 16, 28 or 32: {size!r} came")
+        raise ValueError(f"size must be 16, 28 or 32, got {size!r}")
     with np.load(data_file("fashion_mnist.npz")) as arrays:
         pixels = torch.from_numpy(arrays[f"{split}_images"])
         y = torch.from_numpy(arrays[f"{split}_labels"]).long()

@@ -1,4 +1,4 @@
-"""The judge: a small network trained on real garments, which says what generated ones look like.
+"""The judge: a small classifier trained on real garments, used to rate generated ones.
 
 Trained by `data/train_judge.py`; it never sees a generated image.
 """
@@ -35,7 +35,7 @@ class Judge(nn.Module):
         self.dropout = nn.Dropout(0.2)
 
     def features(self, x: Float[Tensor, "batch 1 16 16"]) -> Float[Tensor, "batch features"]:
-        """What the judge sees in an image, before it decides."""
+        """The activations before the last layer."""
         h = F.max_pool2d(F.relu(self.norms[0](self.conv1(x))), 2)  # (batch, width, 8, 8)
         h = F.relu(self.norms[1](self.conv2(h)))
         h = F.max_pool2d(F.relu(self.norms[2](self.conv3(h))), 2)  # (batch, 2 width, 4, 4)
@@ -67,20 +67,20 @@ def features(x: Float[Tensor, "n 1 16 16"]) -> Float[Tensor, "n 128"]:
 
 @torch.no_grad()
 def classify(x: Float[Tensor, "n 1 16 16"]) -> Int[Tensor, "n"]:
-    """The class the judge sees in each image."""
+    """The most likely class of each image."""
     _check_images(x)
     judge = load_judge()
     return torch.cat([judge(part.float().cpu()).argmax(1) for part in x.split(BATCH)])
 
 
 def class_accuracy(x: Float[Tensor, "n 1 16 16"], y: Int[Tensor, "n"]) -> float:
-    """The share of images in which the judge sees the class that was asked for.
+    """The share of images that the judge assigns to the class asked for.
 
     Raises:
-        ValueError: if x are not 16×16 images, or y not one class for each.
+        ValueError: if x are not 16×16 images, or y is not one class for each.
     """
     if y.shape != x.shape[:1]:
-        raise ValueError(f"y must be one class an image: {tuple(y.shape)} for {len(x)} images")
+        raise ValueError(f"y must be one class an image, {len(x)} in all, got {tuple(y.shape)}")
     return float((classify(x) == y.cpu()).double().mean())
 
 
@@ -95,4 +95,4 @@ def frechet(x: Float[Tensor, "n 1 16 16"], reference: Float[Tensor, "m 1 16 16"]
 
 def _check_images(x: Tensor) -> None:
     if x.shape[1:] != (1, 16, 16):
-        raise ValueError(f"the judge sees images (n, 1, 16, 16): {tuple(x.shape)} came")
+        raise ValueError(f"the judge takes images (n, 1, 16, 16), got {tuple(x.shape)}")

@@ -1,4 +1,4 @@
-"""How far apart two sets of samples are."""
+"""Distances between two sets of samples."""
 
 import torch
 from jaxtyping import Float
@@ -36,17 +36,17 @@ def wasserstein(x: Float[Tensor, "n dim"], y: Float[Tensor, "n dim"], p: float =
 
         W_p = (min over pairings of mean ‖x_i − y_π(i)‖^p)^(1/p)
 
-    Solved as an assignment (scipy), which takes n³: 2000 points a second or two. Even two samples
-    of one distribution are apart, by about n^(−1/dim).
+    Solved as an assignment problem (scipy) in time that grows as n³: 2000 points take a second or
+    two. Even two samples of one distribution are about n^(−1/dim) apart.
 
     Raises:
         ValueError: if the samples differ in shape, or p is less than 1.
     """
     x, y = _two_samples(x, y)
     if x.shape != y.shape:
-        raise ValueError(f"samples must be of one size: {len(x)} and {len(y)} points came")
+        raise ValueError(f"samples must be of one size, got {len(x)} and {len(y)} points")
     if p < 1:
-        raise ValueError(f"p must be at least 1: {p} came")
+        raise ValueError(f"p must be at least 1, got {p}")
     cost = torch.cdist(x, y).pow(p).numpy()
     rows, columns = linear_sum_assignment(cost)
     return float(cost[rows, columns].mean() ** (1 / p))
@@ -70,7 +70,7 @@ def sliced_wasserstein(
     """
     x, y = _two_samples(x, y)
     if x.shape != y.shape:
-        raise ValueError(f"samples must be of one size: {len(x)} and {len(y)} points came")
+        raise ValueError(f"samples must be of one size, got {len(x)} and {len(y)} points")
     theta = torch.randn(x.shape[1], projections, generator=generator, dtype=torch.float64)
     theta = theta / theta.norm(dim=0)
     gaps = (x @ theta).sort(dim=0).values - (y @ theta).sort(dim=0).values
@@ -78,13 +78,13 @@ def sliced_wasserstein(
 
 
 def frechet_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> float:
-    """The Fréchet distance of two samples taken for Gaussians (Heusel et al. 2017, on a net's
-    features).
+    """The Fréchet distance of Gaussians fitted to two samples (Heusel et al. 2017, on features of a
+    network).
 
         d² = ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a^½ Σ_b Σ_a^½)^½)
 
-    The covariances may be singular. Fewer samples give a larger distance, also to the same
-    distribution: compare only numbers from equal sample sizes.
+    The covariances may be singular. Fewer samples give a larger distance, even between samples of
+    one distribution, so compare only distances from equal sample sizes.
 
     Raises:
         ValueError: if the samples are not two sets of features of one dimension.
@@ -106,7 +106,7 @@ def _two_samples(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     x, y = (torch.as_tensor(v).detach().double().cpu() for v in (x, y))
     if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1] or min(len(x), len(y)) < 2:
         raise ValueError(
-            "two samples of at least 2 points of one dimension are compared: "
+            "samples must be at least 2 points each, of one dimension: "
             f"their shapes are {tuple(x.shape)} and {tuple(y.shape)}"
         )
     return x, y

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 
 class MLP(nn.Module):
-    """A plain net with SiLU between its layers: a generator or a discriminator of points.
+    """A plain network with SiLU between its layers: a generator or a discriminator of points.
 
     Args:
-        inputs, outputs: numbers that go in and come out.
+        inputs, outputs: size of the input and of the output.
         hidden: width of the hidden layers.
         layers: how many hidden layers.
     """
@@ -32,8 +32,9 @@ class MLP(nn.Module):
 class VelocityMLP(nn.Module):
     """Velocity of a point, `model(x_t, t)` or `model(x_t, t, y)`.
 
-    The field turns fast as t nears 0, which a net on the bare number t learns slowly: it also gets
-    sin(k π t / 2) and cos(k π t / 2) for k = 1, 2, … (Fourier features: Tancik et al. 2020).
+    The field changes fast as t nears 0, which a network given only the number t learns slowly, so
+    it also gets sin(k π t / 2) and cos(k π t / 2) for k = 1, 2, … (Fourier features: Tancik et al.
+    2020).
 
     Args:
         dim: dimensions of a point.

@@ -17,7 +17,7 @@ class Toy:
     """A distribution in the plane.
 
     name: what it is called.
-    draw: `draw(n, generator)` answers with points in float64 and their labels.
+    draw: `draw(n, generator)` returns points in float64 and their labels.
     log_density: exact log p(x) in nats per unit area.
     mixture: the Gaussian mixture it is (for moons and swiss roll: is to quadrature accuracy), or
     None.
@@ -37,7 +37,7 @@ class Toy:
     ) -> tuple[Float[Tensor, "n 2"], Int[Tensor, "n"]]:
         """n points and their labels (component, moon, arm or square)."""
         if n < 1:
-            raise ValueError(f"n must be at least 1: {n} came")
+            raise ValueError(f"n must be at least 1, got {n}")
         x, y = self.draw(n, generator)
         return x.float(), y
 
@@ -56,12 +56,11 @@ def ring(components: int = 8, radius: float = 2.0, std: float = 0.2) -> Toy:
 
 
 def moons(std: float = 0.12) -> Toy:
-    """Two half circles that reach into each other, with Gaussian noise; label 0 is the upper
-    one."""
+    """Two interleaved half circles with Gaussian noise; label 0 is the upper one."""
     radius = 1.4
 
     def curve(s, y):
-        """Where the moon y is after a share s of its half circle."""
+        """The point of moon y after a share s of its half circle."""
         sign = 1 - 2 * y
         return torch.stack(
             [
@@ -140,9 +139,9 @@ TOYS = {
 def _noisy_curve(name: str, curve: Callable, curves: int, std: float, nodes: int) -> Toy:
     """Points of curves, s uniform in [0, 1], with Gaussian noise.
 
-    The density is the integral over s of N(x; curve(s), std²). By Gauss and Legendre's rule it is
-    a mixture with a component at each node. Once the nodes are closer than `std`, what is left of
-    the error is rounding.
+    The density is the integral over s of N(x; curve(s), std²). Gauss–Legendre quadrature
+    turns it into a mixture with a component at each node. Once the nodes are closer than `std`,
+    only rounding error is left.
     """
     s, weights = np.polynomial.legendre.leggauss(nodes)
     s, weights = torch.tensor((s + 1) / 2), torch.tensor(weights / 2)

@@ -69,18 +69,18 @@ class Run:
 
     The learning rate rises over the first `warmup` share of the run and falls as a cosine to 0.
     Ctrl-C (the notebook's stop button) ends the run early and keeps what was learned; any other
-    error closes the bar and goes on its way.
+    error closes the progress bar and is raised.
 
     Args:
-        model: the net to train.
+        model: the network to train.
         steps: gradient steps.
-        lr: the highest learning rate. The default suits small nets on points; images want less.
+        lr: the highest learning rate. The default suits small networks on points; images need less.
         warmup: share of the run in which the learning rate rises.
         memory: of the weights' average, see `EMA`.
         floor: the Bayes floor to show beside the loss, if it is known.
-        seconds: stop after so long at the latest; the schedule ends with it. How far the run gets
-            then depends on the machine, so a seed no longer repeats it.
-        label: what the progress bar is called.
+        seconds: a time limit, at which the schedule ends too. How many steps fit depends on the
+            machine, so a seed no longer repeats the run.
+        label: of the progress bar.
         progress: whether to show it.
     Raises:
         ValueError: if steps is not at least 1.
@@ -100,7 +100,7 @@ class Run:
         progress: bool = True,
     ):
         if not isinstance(steps, int) or steps < 1:
-            raise ValueError(f"steps must be a whole number of at least 1: {steps!r} came")
+            raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
         self.model, self.steps, self.seconds = model, steps, seconds
         self.lr, self.warmup = lr, warmup
         self.optimizer = torch.optim.Adam(model.parameters(), lr=lr, betas=(0.9, 0.99), fused=True)
@@ -119,7 +119,7 @@ class Run:
         for step in range(self.steps):
             elapsed = time.perf_counter() - self._start
             if self.seconds is not None and elapsed > self.seconds:
-                self._bar.total = step  # a run that used its time is complete, not broken off
+                self._bar.total = step  # a run that used its time is complete, not interrupted
                 break
             self._set_learning_rate(self._progress(step, elapsed))
             yield step
@@ -134,10 +134,10 @@ class Run:
         self._bar.close()
         self.average.copy_to(self.model)
         self.model.eval()
-        return self.history.interrupted  # True: the interruption is dealt with
+        return self.history.interrupted  # True: the interruption is handled here
 
     def record(self, loss: Tensor) -> None:
-        """Note the loss of this step and take the new weights into the average."""
+        """Record the loss of this step and update the average of the weights."""
         self.history.losses.append(loss.item())
         self.average.update(self.model)
 
@@ -162,10 +162,10 @@ class Players:
 
     Args:
         generator: G, called as `generator(z)`.
-        discriminator: D, called as `discriminator(x)`; answers with logits.
-        lr: learning rate of both; `lr_d` that of the discriminator if it is another.
-        betas: of Adam. A game needs less momentum than a descent: what was downhill a moment ago is
-            uphill now.
+        discriminator: D, called as `discriminator(x)`; returns logits.
+        lr: learning rate of both; `lr_d` is that of the discriminator if it differs.
+        betas: of Adam. A game needs less momentum than a descent: the other player's move can turn
+            a downhill direction into an uphill one.
     """
 
     def __init__(

@@ -4,7 +4,7 @@
     8×8     └► 2w block ────────► + ► block ┘
     4×4               └► 4w blocks ┘
 
-Twice as many channels at half the size: each block costs the same. Across a size goes a skip, which
+Channels double where the size halves, so each block costs the same. At each size a skip connection
 is added. The level t and the condition y enter every block as a scale and a shift per channel.
 """
 
@@ -38,9 +38,9 @@ class UNet(nn.Module):
         self.narrow = nn.ModuleList([nn.Conv2d(4 * w, 2 * w, 1), nn.Conv2d(2 * w, w, 1)])
         self.up = nn.ModuleList([Block(2 * w, 2 * w, c), Block(w, w, c)])
         self.out = nn.Conv2d(w, channels, 3, padding=1)
-        nn.init.zeros_(self.out.weight)  # the first prediction is 0: no velocity at all
+        nn.init.zeros_(self.out.weight)  # the first prediction is a velocity of 0
         nn.init.zeros_(self.out.bias)
-        self.to(memory_format=torch.channels_last)  # a CPU convolves this order half as fast again
+        self.to(memory_format=torch.channels_last)  # a CPU convolves this layout 1.5 times as fast
 
     def forward(
         self,
@@ -85,14 +85,14 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """Every place of a coarse image looks at every other (4 heads), with a residual path."""
+    """Self-attention between the positions of a coarse image (4 heads), with a residual path."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.norm = nn.GroupNorm(8, channels)
         self.query_key_value = nn.Conv2d(channels, 3 * channels, 1)
         self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.zeros_(self.out.weight)  # at first it leaves h alone
+        nn.init.zeros_(self.out.weight)  # at first the block is the identity
         nn.init.zeros_(self.out.bias)
 
     def forward(self, h: Tensor) -> Tensor:

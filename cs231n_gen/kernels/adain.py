@@ -150,7 +150,7 @@ def adain(x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     check_alike(x=x)
     check_dtype(scale=scale, bias=bias)
     if x.dim() != 4:
-        raise ValueError(f"x must be (batch, channels, height, width): it is {tuple(x.shape)}")
+        raise ValueError(f"x must be (batch, channels, height, width), got {tuple(x.shape)}")
     check_shape("scale", scale, x.shape[:2], like=x)
     check_shape("bias", bias, x.shape[:2], like=x)
     if not x.numel():

@@ -187,10 +187,10 @@ def chunk_of(batch: int, tokens: int, rows: int) -> int:
 def check_tokens(x: Tensor, **rows: Tensor) -> None:
     """Raise ValueError unless x holds tokens, and the others have a row of numbers an example."""
     if x.dim() != 3:
-        raise ValueError(f"x must be (batch, tokens, dim): it is {tuple(x.shape)}")
+        raise ValueError(f"x must be (batch, tokens, dim), got {tuple(x.shape)}")
     batch, _, dim = x.shape
     if dim > WIDEST:
-        raise ValueError(f"x must be (batch, tokens, dim) with dim at most {WIDEST}: it is {dim}")
+        raise ValueError(f"x must be (batch, tokens, dim) with dim at most {WIDEST}, got {dim}")
     check_dtype(**rows)
     for name, row in rows.items():
         check_shape(name, row, (batch, dim), like=x)

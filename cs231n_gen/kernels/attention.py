@@ -158,7 +158,7 @@ def attention(
     check_heads("k", k)
     check_shape("k", k, (*q.shape[:2], k.shape[2], q.shape[3]), like=q)
     if k.dtype != q.dtype:
-        raise ValueError(f"k must be {q.dtype} like q: it is {k.dtype}")
+        raise ValueError(f"k must be {q.dtype} like q, got {k.dtype}")
     scale = checked_scale(scale, q.shape[-1])
     if not uses_kernel(q, k, v) or not q.numel() or not k.numel():
         return reference(q, k, v, causal, scale)
@@ -197,12 +197,12 @@ def check_heads(name: str, x: Tensor) -> None:
     """Raise ValueError unless x is (batch, heads, tokens, dim) and dim is not too large."""
     if x.dim() != 4 or not 0 < x.shape[-1] <= WIDEST:
         says = f"(batch, heads, tokens, dim), dim in 1 … {WIDEST}"
-        raise ValueError(f"{name} must be {says}: it is {tuple(x.shape)}")
+        raise ValueError(f"{name} must be {says}, got {tuple(x.shape)}")
 
 
 def checked_scale(scale: float | None, dim: int) -> float:
     """The scale, 1/√dim if it is None; ValueError unless it is positive."""
     scale = dim**-0.5 if scale is None else float(scale)
     if not 0 < scale < math.inf:
-        raise ValueError(f"scale must be a positive number: it is {scale}")
+        raise ValueError(f"scale must be a positive number, got {scale}")
     return scale

@@ -168,7 +168,7 @@ def _check(**logits: Tensor) -> None:
     (first, one), *_ = logits.items()
     for name, l in logits.items():
         if not l.numel():
-            raise ValueError(f"{name} must hold at least one logit: it is {tuple(l.shape)}")
+            raise ValueError(f"{name} must hold at least one logit, got {tuple(l.shape)}")
         if l.dtype != one.dtype or l.device != one.device:
             ours, theirs = f"{one.dtype} on {one.device}", f"{l.dtype} on {l.device}"
-            raise ValueError(f"{name} must be {ours} like {first}: it is {theirs}")
+            raise ValueError(f"{name} must be {ours} like {first}, got {theirs}")

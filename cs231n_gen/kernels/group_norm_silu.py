@@ -146,13 +146,13 @@ def group_norm_silu(
     check_alike(x=x)
     check_dtype(weight=weight, bias=bias)
     if x.dim() < 2:
-        raise ValueError(f"x must be (batch, channels, *positions): it is {tuple(x.shape)}")
+        raise ValueError(f"x must be (batch, channels, *positions), got {tuple(x.shape)}")
     channels = x.shape[1]
     check_shape("weight", weight, (channels,), like=x)
     check_shape("bias", bias, (channels,), like=x)
     if groups < 1 or channels % groups or channels // groups > LONGEST:
         says = f"divide {channels} channels into at most {LONGEST} a group"
-        raise ValueError(f"groups must {says}: it is {groups}")
+        raise ValueError(f"groups must {says}, got {groups}")
     if not x.numel():  # torch's group_norm leaves gradients of nothing undefined
         w, b = (p.to(x.dtype).reshape(-1, *[1] * (x.dim() - 2)) for p in (weight, bias))
         return x * w + b

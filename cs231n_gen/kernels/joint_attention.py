@@ -204,18 +204,18 @@ def joint_attention(
     """
     for name, three in [("image", image_qkv), ("text", text_qkv)]:
         if len(three) != 3:
-            raise ValueError(f"{name}_qkv must be q, k and v: it has {len(three)} parts")
+            raise ValueError(f"{name}_qkv must be (q, k, v), got {len(three)} tensors")
         check_alike(**dict(zip((f"{name} q", f"{name} k", f"{name} v"), three, strict=True)))
         check_heads(f"{name} q", three[0])
     image, text = image_qkv[0], text_qkv[0]
     batch, heads, _, dim = image.shape
     check_shape("text q", text, (batch, heads, text.shape[2], dim), like=image)
     if text.dtype != image.dtype:
-        raise ValueError(f"text q must be {image.dtype} like image q: it is {text.dtype}")
+        raise ValueError(f"text q must be {image.dtype} like image q, got {text.dtype}")
     if text_mask is not None:
         check_shape("text_mask", text_mask, (batch, text.shape[2]), like=image)
         if text_mask.dtype != torch.bool:
-            raise ValueError(f"text_mask must be torch.bool: it is {text_mask.dtype}")
+            raise ValueError(f"text_mask must be torch.bool, got {text_mask.dtype}")
     scale = checked_scale(scale, dim)
     if not uses_kernel(image, text) or not image.numel() or not text.numel():
         return reference(image_qkv, text_qkv, text_mask, scale)

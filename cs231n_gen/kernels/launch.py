@@ -138,11 +138,11 @@ def check_alike(**tensors: Tensor) -> None:
     for name, other in others:
         if other.shape != x.shape:
             theirs, ours = tuple(other.shape), tuple(x.shape)
-            raise ValueError(f"{name} must be shaped like {first}: it is {theirs}, not {ours}")
+            raise ValueError(f"{name} must be shaped like {first}, got {theirs}, not {ours}")
         if other.dtype != x.dtype:
-            raise ValueError(f"{name} must be {x.dtype} like {first}: it is {other.dtype}")
+            raise ValueError(f"{name} must be {x.dtype} like {first}, got {other.dtype}")
         if other.device != x.device:
-            raise ValueError(f"{name} must be on {x.device} like {first}: it is on {other.device}")
+            raise ValueError(f"{name} must be on {x.device} like {first}, got {other.device}")
 
 
 def check_dtype(**tensors: Tensor) -> None:
@@ -152,12 +152,12 @@ def check_dtype(**tensors: Tensor) -> None:
     """
     for name, x in tensors.items():
         if x.dtype not in DTYPES and (x.dtype != torch.float64 or uses_kernel(x)):
-            raise ValueError(f"{name} must be float32, float16 or bfloat16: it is {x.dtype}")
+            raise ValueError(f"{name} must be float32, float16 or bfloat16, got {x.dtype}")
 
 
 def check_shape(name: str, x: Tensor, shape: tuple[int, ...], like: Tensor | None = None) -> None:
     """Raise ValueError unless a tensor has this shape, and the device of another one."""
     if tuple(x.shape) != tuple(shape):
-        raise ValueError(f"{name} must be {tuple(shape)}: it is {tuple(x.shape)}")
+        raise ValueError(f"{name} must be {tuple(shape)}, got {tuple(x.shape)}")
     if like is not None and x.device != like.device:
-        raise ValueError(f"{name} must be on {like.device}: it is on {x.device}")
+        raise ValueError(f"{name} must be on {like.device}, got {x.device}")

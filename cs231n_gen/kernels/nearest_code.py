@@ -80,13 +80,13 @@ def nearest_code(z: Tensor, codes: Tensor) -> Tensor:
     check_dtype(z=z, codes=codes)
     if z.dim() != 2 or codes.dim() != 2:
         shapes = f"{tuple(z.shape)} and {tuple(codes.shape)}"
-        raise ValueError(f"z must be (N, D) and codes (K, D): they are {shapes}")
+        raise ValueError(f"z must be (N, D) and codes (K, D), got {shapes}")
     (N, D), K = z.shape, len(codes)
     check_shape("codes", codes, (K, D), like=z)
     if codes.dtype != z.dtype:
-        raise ValueError(f"codes must be {z.dtype} like z: it is {codes.dtype}")
+        raise ValueError(f"codes must be {z.dtype} like z, got {codes.dtype}")
     if not K or not 0 < D <= WIDEST:
-        raise ValueError(f"codes must be (K, D) with a code, D in 1 … {WIDEST}: it is {(K, D)}")
+        raise ValueError(f"codes must be (K, D) with a code, D in 1 … {WIDEST}, got {(K, D)}")
     if not uses_kernel(z, codes) or not N:
         return reference(z, codes)
     z, codes = z.detach().contiguous(), codes.detach().contiguous()

@@ -227,4 +227,4 @@ def _coefficients(
 def _check_seed(seed: int) -> None:
     """Raise ValueError unless a kernel can take it as a number of 64 bits with a sign."""
     if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be at least 0 and less than 2⁶³: it is {seed}")
+        raise ValueError(f"seed must be at least 0 and less than 2⁶³, got {seed}")

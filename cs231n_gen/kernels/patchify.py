@@ -136,7 +136,7 @@ def patchify(x: Tensor, patch: int) -> Tensor:
     """
     check_dtype(x=x)
     if x.dim() != 4:
-        raise ValueError(f"x must be (batch, C, H, W): it is {tuple(x.shape)}")
+        raise ValueError(f"x must be (batch, C, H, W), got {tuple(x.shape)}")
     _check_sizes(patch, x.shape[2], x.shape[3])
     if not uses_kernel(x):
         return reference(x, patch)
@@ -211,6 +211,6 @@ def _tiles(batch: int, C: int, pixels: int) -> tuple[tuple[int, int], dict[str, 
 def _check_sizes(patch: int, height: int, width: int) -> None:
     """Raise ValueError unless patches fill the image."""
     if patch < 1:
-        raise ValueError(f"patch must be at least 1: it is {patch}")
+        raise ValueError(f"patch must be at least 1, got {patch}")
     if height % patch or width % patch:
-        raise ValueError(f"patches of side {patch} must fill the image: it is {height}×{width}")
+        raise ValueError(f"patches of side {patch} must fill the image, got {height}×{width}")

@@ -157,7 +157,7 @@ def rope_angles(
         ValueError: if dim is odd.
     """
     if dim % 2:
-        raise ValueError(f"dim must be even, a point is two numbers: it is {dim}")
+        raise ValueError(f"dim must be even (two numbers make a point), got {dim}")
     i = torch.arange(dim // 2, dtype=torch.float64, device=device)
     t = torch.arange(tokens, dtype=torch.float64, device=device)
     theta = t[:, None] * base ** (-2 * i / max(dim, 1))  # (t, dim/2)
@@ -194,7 +194,7 @@ def qk_norm_rope(
     check_alike(cos=cos, sin=sin)
     if q.dim() != 4 or q.shape[-1] % 2 or q.shape[-1] > WIDEST:
         says = f"(batch, heads, tokens, dim), dim even and at most {WIDEST}"
-        raise ValueError(f"q must be {says}: it is {tuple(q.shape)}")
+        raise ValueError(f"q must be {says}, got {tuple(q.shape)}")
     tokens, dim = q.shape[2:]
     check_shape("q_weight", q_weight, (dim,), like=q)
     check_shape("cos", cos, (tokens, dim // 2), like=q)

@@ -87,7 +87,7 @@ def velocity_mse(prediction: Tensor, v: Tensor) -> Tensor:
     check_alike(prediction=prediction, v=v)
     if not prediction.numel():
         shape = tuple(prediction.shape)
-        raise ValueError(f"prediction must hold at least one element: it is {shape}")
+        raise ValueError(f"prediction must hold at least one element, got {shape}")
     if not uses_kernel(prediction, v):
         return reference(prediction, v)
     wanted = torch.is_grad_enabled() and (prediction.requires_grad or v.requires_grad)
@@ -127,7 +127,7 @@ class VelocityMSE(torch.autograd.Function):
         gradient, ctx.gradient = ctx.gradient, None
         if gradient is None:
             raise RuntimeError(
-                "velocity_mse gives its gradient away in the first backward pass: "
+                "velocity_mse frees its gradient in the first backward pass: "
                 "compute the loss again for a second one"
             )
         in_place, n = gradient.dtype == ctx.dtype, gradient.numel()

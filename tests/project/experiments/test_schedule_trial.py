@@ -226,7 +226,7 @@ def test_bad_input_is_refused(g):
         lambda: schedules.resolution_alpha(4, -4),
     ]
     for call in refused:
-        with pytest.raises(ValueError, match=r"came|shape|data are"):
+        with pytest.raises(ValueError, match=r"got|shape|data are"):
             call()
 
 

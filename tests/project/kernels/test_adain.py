@@ -152,9 +152,9 @@ def test_what_does_not_go_together(way):
     with interpreting() if way == "kernel" else torch.no_grad():
         with pytest.raises(ValueError, match=r"x must be \(batch, channels, .*\(2, 3, 4\)"):
             wrapper(x[..., 0], scale, bias)
-        with pytest.raises(ValueError, match=r"scale must be \(2, 3\): it is \(3,\)"):
+        with pytest.raises(ValueError, match=r"scale must be \(2, 3\), got \(3,\)"):
             wrapper(x, scale[0], bias)
-        with pytest.raises(ValueError, match=r"bias must be \(2, 3\): it is \(2, 3, 1, 1\)"):
+        with pytest.raises(ValueError, match=r"bias must be \(2, 3\), got \(2, 3, 1, 1\)"):
             wrapper(x, scale, bias[..., None, None])
         with pytest.raises(ValueError, match=r"x must be float32, .*int64"):
             wrapper(x.long(), scale, bias)

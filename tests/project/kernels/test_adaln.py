@@ -172,20 +172,20 @@ def test_in_torch_it_is_the_same():
 def test_what_does_not_go_together(way):
     x, scale, shift = example(3, 5, 8)
     with interpreting() if way == "kernel" else torch.no_grad():
-        with pytest.raises(ValueError, match=r"x must be \(batch, tokens, dim\): it is \(3, 8\)"):
+        with pytest.raises(ValueError, match=r"x must be \(batch, tokens, dim\), got \(3, 8\)"):
             wrapper(scale, scale, shift)
-        with pytest.raises(ValueError, match=r"scale must be \(3, 8\): it is \(2, 8\)"):
+        with pytest.raises(ValueError, match=r"scale must be \(3, 8\), got \(2, 8\)"):
             wrapper(x, scale[:2], shift)
-        with pytest.raises(ValueError, match=r"shift must be \(3, 8\): it is \(3, 7\)"):
+        with pytest.raises(ValueError, match=r"shift must be \(3, 8\), got \(3, 7\)"):
             wrapper(x, scale, shift[:, :7])
         with pytest.raises(ValueError, match=r"scale must be float32, .*int64"):
             wrapper(x, scale.long(), shift)
-        with pytest.raises(ValueError, match="dim at most 16384: it is 16385"):
+        with pytest.raises(ValueError, match="dim at most 16384, got 16385"):
             wide = torch.zeros(1, 16385)
             wrapper(wide[:, None], wide, wide)
-        with pytest.raises(ValueError, match=r"y must be shaped like x: it is \(3, 4, 8\)"):
+        with pytest.raises(ValueError, match=r"y must be shaped like x, got \(3, 4, 8\)"):
             gated(x, scale, x[:, :4])
         with pytest.raises(ValueError, match=r"y must be torch\.float32 like x"):
             gated(x, scale, x.half())
-        with pytest.raises(ValueError, match=r"gate must be \(3, 8\): it is \(8,\)"):
+        with pytest.raises(ValueError, match=r"gate must be \(3, 8\), got \(8,\)"):
             gated(x, scale[0], x)

@@ -215,20 +215,20 @@ def test_nothing(tokens, keys, batch, heads):
 def test_what_does_not_go_together(way):
     q, k, v = example(3, 4, 16, heads=2)
     with interpreting() if way == "kernel" else torch.no_grad():
-        with pytest.raises(ValueError, match=r"v must be shaped like k: it is \(1, 2, 3, 16\)"):
+        with pytest.raises(ValueError, match=r"v must be shaped like k, got \(1, 2, 3, 16\)"):
             attention(q, k, v[:, :, :3])
-        with pytest.raises(ValueError, match=r"k must be \(1, 2, 4, 16\): it is \(1, 1, 4, 16\)"):
+        with pytest.raises(ValueError, match=r"k must be \(1, 2, 4, 16\), got \(1, 1, 4, 16\)"):
             attention(q, k[:, :1], v[:, :1])
-        with pytest.raises(ValueError, match=r"k must be torch\.float32 like q: .*float16"):
+        with pytest.raises(ValueError, match=r"k must be torch\.float32 like q, .*float16"):
             attention(q, k.half(), v.half())
         with pytest.raises(ValueError, match=r"k must be float32, .*int64"):
             attention(q, k.long(), v.long())
-        with pytest.raises(ValueError, match=r"q must be \(batch, heads, .*: it is \(2, 3, 16\)"):
+        with pytest.raises(ValueError, match=r"q must be \(batch, heads, .*, got \(2, 3, 16\)"):
             attention(q[0], k, v)
-        with pytest.raises(ValueError, match=r"dim in 1 … 128: it is \(1, 2, 3, 144\)"):
+        with pytest.raises(ValueError, match=r"dim in 1 … 128, got \(1, 2, 3, 144\)"):
             attention(*(x.repeat(1, 1, 1, 9) for x in (q, k, v)))
-        with pytest.raises(ValueError, match=r"k must be \(batch, heads, .*: it is \(2, 4, 16\)"):
+        with pytest.raises(ValueError, match=r"k must be \(batch, heads, .*, got \(2, 4, 16\)"):
             attention(q, k[0], v[0])
         for scale in (0.0, -1.0, float("nan")):
-            with pytest.raises(ValueError, match=r"scale must be a positive number: it is"):
+            with pytest.raises(ValueError, match=r"scale must be a positive number, got"):
                 attention(q, k, v, scale=scale)

@@ -163,17 +163,17 @@ def test_in_torch_it_is_the_same():
 def test_what_does_not_go_together(way):
     x, groups, weight, bias = example(6, 2, 4, 5)
     with interpreting() if way == "kernel" else torch.no_grad():
-        with pytest.raises(ValueError, match=r"x must be \(batch, channels, .*: it is \(6,\)"):
+        with pytest.raises(ValueError, match=r"x must be \(batch, channels, .*, got \(6,\)"):
             wrapper(weight, groups, weight, bias)
         for bad in (0, -1, 4):
-            with pytest.raises(ValueError, match=f"groups must divide 6 channels.*: it is {bad}"):
+            with pytest.raises(ValueError, match=f"groups must divide 6 channels.*, got {bad}"):
                 wrapper(x, bad, weight, bias)
-        with pytest.raises(ValueError, match=r"weight must be \(6,\): it is \(5,\)"):
+        with pytest.raises(ValueError, match=r"weight must be \(6,\), got \(5,\)"):
             wrapper(x, groups, weight[:5], bias)
-        with pytest.raises(ValueError, match=r"bias must be \(6,\): it is \(6, 1\)"):
+        with pytest.raises(ValueError, match=r"bias must be \(6,\), got \(6, 1\)"):
             wrapper(x, groups, weight, bias[:, None])
         with pytest.raises(ValueError, match=r"weight must be float32, .*int64"):
             wrapper(x, groups, weight.long(), bias)
-        with pytest.raises(ValueError, match="at most 8192 a group: it is 1"):
+        with pytest.raises(ValueError, match="at most 8192 a group, got 1"):
             many = torch.zeros(8193)
             wrapper(many[None], 1, many, many)

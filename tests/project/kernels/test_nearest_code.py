@@ -71,13 +71,13 @@ def test_nothing():
 
 def test_bad_input_is_refused_in_words():
     z, codes = torch.randn(4, 3), torch.randn(5, 3)
-    with pytest.raises(ValueError, match=r"codes must be \(5, 3\): it is \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"codes must be \(5, 3\), got \(5, 2\)"):
         nearest_code(z, codes[:, :2])
     with pytest.raises(ValueError, match=r"codes must be torch\.float32 like z"):
         nearest_code(z, codes.half())
     with pytest.raises(ValueError, match=r"z must be \(N, D\)"):
         nearest_code(z[None], codes)
-    with pytest.raises(ValueError, match=r"D in 1 … 256: it is \(2, 300\)"):
+    with pytest.raises(ValueError, match=r"D in 1 … 256, got \(2, 300\)"):
         nearest_code(torch.randn(2, 300), torch.randn(2, 300))
     with pytest.raises(ValueError, match=r"with a code"):
         nearest_code(z, codes[:0])

@@ -147,11 +147,11 @@ def test_what_does_not_go_together(way):
     x, z, t = example((3, 4), torch.float32)
     with_noise = noising.noising_with_noise
     with interpreting() if way == "kernel" else torch.no_grad():
-        with pytest.raises(ValueError, match=r"z must be shaped like x: it is \(2, 4\)"):
+        with pytest.raises(ValueError, match=r"z must be shaped like x, got \(2, 4\)"):
             wrapper(x, z[:2], t)
-        with pytest.raises(ValueError, match=r"t must be \(3,\): it is \(2,\)"):
+        with pytest.raises(ValueError, match=r"t must be \(3,\), got \(2,\)"):
             with_noise(x, t[:2], SEED)
-        with pytest.raises(ValueError, match=r"c must be \(3,\): it is \(1,\)"):
+        with pytest.raises(ValueError, match=r"c must be \(3,\), got \(1,\)"):
             with_noise(x, t, SEED, (t, t, t[:1], t))
         with pytest.raises(ValueError, match=r"x must be float32, .*int64"):
             with_noise(x.long(), t, SEED)

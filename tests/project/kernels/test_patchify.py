@@ -143,17 +143,17 @@ def test_float64_is_for_torch_alone():
 def test_what_does_not_go_together(way):
     x = image((2, 3, 8, 6))
     with interpreting() if way == "kernel" else torch.no_grad():
-        with pytest.raises(ValueError, match=r"x must be \(batch, C, H, W\): it is \(3, 8, 6\)"):
+        with pytest.raises(ValueError, match=r"x must be \(batch, C, H, W\), got \(3, 8, 6\)"):
             patchify(x[0], 2)
-        with pytest.raises(ValueError, match="patches of side 4 must fill the image: it is 8×6"):
+        with pytest.raises(ValueError, match="patches of side 4 must fill the image, got 8×6"):
             patchify(x, 4)
-        with pytest.raises(ValueError, match="patch must be at least 1: it is 0"):
+        with pytest.raises(ValueError, match="patch must be at least 1, got 0"):
             patchify(x, 0)
         with pytest.raises(ValueError, match=r"x must be float32, .*int64"):
             patchify(x.long(), 2)
-        with pytest.raises(ValueError, match=r"tokens must be \(2, 12, 12\): it is \(2, 12, 13\)"):
+        with pytest.raises(ValueError, match=r"tokens must be \(2, 12, 12\), got \(2, 12, 13\)"):
             unpatchify(torch.zeros(2, 12, 13), 2, 3, 8, 6)
-        with pytest.raises(ValueError, match=r"tokens must be \(24, 12, 12\): it is \(24, 12\)"):
+        with pytest.raises(ValueError, match=r"tokens must be \(24, 12, 12\), got \(24, 12\)"):
             unpatchify(torch.zeros(24, 12), 2, 3, 8, 6)
-        with pytest.raises(ValueError, match="patches of side 5 must fill the image: it is 8×6"):
+        with pytest.raises(ValueError, match="patches of side 5 must fill the image, got 8×6"):
             unpatchify(torch.zeros(2, 12, 12), 5, 3, 8, 6)

@@ -145,7 +145,7 @@ def test_angles():
     torch.testing.assert_close(cos, theta.cos(), atol=1e-5, rtol=0)
     torch.testing.assert_close(sin, theta.sin(), atol=1e-5, rtol=0)
     assert [x.shape for x in rope_angles(0, 6) + rope_angles(3, 0)] == [(0, 3)] * 2 + [(3, 0)] * 2
-    with pytest.raises(ValueError, match=r"dim must be even.*: it is 7"):
+    with pytest.raises(ValueError, match=r"dim must be even.*, got 7"):
         rope_angles(5, 7)
 
 
@@ -215,17 +215,17 @@ def test_what_does_not_go_together(way):
     q, k, *weights = example(2, 3, 4, 8)
     cos, sin = rope_angles(4, 8)
     with interpreting() if way == "kernel" else torch.no_grad():
-        with pytest.raises(ValueError, match=r"k must be shaped like q: it is \(2, 1, 4, 8\)"):
+        with pytest.raises(ValueError, match=r"k must be shaped like q, got \(2, 1, 4, 8\)"):
             wrapper(q, k[:, :1], *weights, cos, sin)
-        with pytest.raises(ValueError, match=r"q must be \(batch, heads, .*: it is \(3, 4, 8\)"):
+        with pytest.raises(ValueError, match=r"q must be \(batch, heads, .*, got \(3, 4, 8\)"):
             wrapper(q[0], k[0], *weights, cos, sin)
-        with pytest.raises(ValueError, match=r"dim even .*: it is \(2, 3, 4, 7\)"):
+        with pytest.raises(ValueError, match=r"dim even .*, got \(2, 3, 4, 7\)"):
             wrapper(q[..., :7], k[..., :7], *weights, cos, sin)
-        with pytest.raises(ValueError, match=r"q_weight must be \(8,\): it is \(6,\)"):
+        with pytest.raises(ValueError, match=r"q_weight must be \(8,\), got \(6,\)"):
             wrapper(q, k, *(w[:6] for w in weights), cos, sin)
-        with pytest.raises(ValueError, match=r"cos must be \(4, 4\): it is \(5, 4\)"):
+        with pytest.raises(ValueError, match=r"cos must be \(4, 4\), got \(5, 4\)"):
             wrapper(q, k, *weights, *rope_angles(5, 8))
-        with pytest.raises(ValueError, match=r"sin must be shaped like cos: it is \(3, 4\)"):
+        with pytest.raises(ValueError, match=r"sin must be shaped like cos, got \(3, 4\)"):
             wrapper(q, k, *weights, cos, sin[:3])
         with pytest.raises(ValueError, match=r"k_weight must be torch.float32 like q_weight"):
             wrapper(q, k, weights[0], weights[1].half(), cos, sin)

@@ -128,7 +128,7 @@ def test_in_torch_it_is_the_same():
 def test_what_does_not_go_together(way):
     prediction, v = example(3, 4)
     with interpreting() if way == "kernel" else torch.no_grad():
-        with pytest.raises(ValueError, match=r"v must be shaped like prediction: it is \(1, 4\)"):
+        with pytest.raises(ValueError, match=r"v must be shaped like prediction, got \(1, 4\)"):
             wrapper(prediction, v[:1])
         with pytest.raises(ValueError, match=r"v must be torch\.float32 like prediction"):
             wrapper(prediction, v.half())

@@ -205,7 +205,7 @@ def test_an_error_comes_with_its_line(found):
     assert "axpy.py" in where and "tl.load(x + i, mask=nowhere)" in where
     assert "instruments" not in where and "site-packages" not in where
     kind, says, _ = found["refused"]["error"]
-    assert (kind, says) == ("ValueError", "y must be shaped like x: it is (2499,), not (2500,)")
+    assert (kind, says) == ("ValueError", "y must be shaped like x, got (2499,), not (2500,)")
 
 
 def test_a_file_and_what_it_imports_are_read_afresh(found):
