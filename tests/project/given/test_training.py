@@ -8,6 +8,7 @@ import nbformat
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from cs231n_gen import flow, training
 from cs231n_gen.given.training import EMA, History, Run
@@ -120,6 +121,40 @@ def test_buffers_are_not_averaged():
     average.update(model)
     average.copy_to(model)
     assert model.running_mean.tolist() == [5.0, 5.0]
+
+
+def test_the_average_is_the_one_that_torchs_averaged_model_keeps():
+    model, memory = flow.VelocityMLP(hidden=8), 0.3
+    average = EMA(model, memory)
+
+    def towards(averages, weights, n):
+        torch._foreach_lerp_(averages, weights, 1 / (1 + memory * n.item()))
+
+    theirs = AveragedModel(model, multi_avg_fn=towards)
+    theirs.n_averaged += 1  # the initial weights count: without this the first update replaces them
+    for _ in range(5):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(torch.randn_like(p))
+        average.update(model)
+        with torch.no_grad():
+            theirs.update_parameters(model)
+    for ours, other in zip(average.weights, theirs.module.parameters(), strict=True):
+        assert torch.equal(ours, other)
+
+
+def test_without_a_time_limit_the_schedule_is_the_one_of_a_lambda_lr():
+    def share(step):
+        return min((step + 1) / 4, 0.5 * (1 + math.cos(math.pi * step / 40)))
+
+    theirs = torch.optim.SGD(Point().parameters(), lr=0.5)
+    schedule = torch.optim.lr_scheduler.LambdaLR(theirs, share)
+    with Run(Point(), 40, lr=0.5, warmup=0.1) as run:
+        for _ in run:
+            assert run.optimizer.param_groups[0]["lr"] == pytest.approx(schedule.get_last_lr()[0])
+            step_towards(run, 1.0)
+            theirs.step()
+            schedule.step()
 
 
 # ---- the run
