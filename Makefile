@@ -12,6 +12,8 @@ COURSE := $(BIN)/python -m cs231n_gen.cli
 TESTS := OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/python -m pytest
 # Tests of a whole JupyterLab, which several processes beside it would starve.
 ALONE := tests/project/browser
+# Formats and lints the JavaScript of figures, in the version that package.json and its lock file say.
+BIOME := node_modules/.bin/biome check --error-on-warnings
 # The hidden graders are only here, not in the course that students get.
 SOURCE := $(wildcard tests/hidden)
 
@@ -65,7 +67,7 @@ lab:
 	@$(COURSE) lab $(ARGS)
 
 ifneq ($(SOURCE),)
-test:
+test: lint-js
 	$(call have,chromium:chromium node:nodejs)
 	$(call set_up,test site $(EXTRAS))
 	@$(BIN)/python -m ruff check .
@@ -85,8 +87,18 @@ site:
 	$(call set_up,site kernels $(EXTRAS))
 	@$(COURSE) site $(ARGS)
 
-lint:
+# Debian's nodejs comes without npm.
+node_modules/.package-lock.json: package.json package-lock.json .npmrc
+	$(call have,node:nodejs npm:npm)
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+lint-js: node_modules/.package-lock.json
+	@$(BIOME)
+
+lint: node_modules/.package-lock.json
 	$(call set_up,test $(EXTRAS))
+	@$(BIOME) --write
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 else
@@ -96,8 +108,8 @@ test:
 endif
 
 clean:
-	@echo "removing .venv, build, *.egg-info, .ruff_cache and every __pycache__"
-	@rm -rf .venv build *.egg-info .ruff_cache
+	@echo "removing .venv, node_modules, build, *.egg-info, .ruff_cache and every __pycache__"
+	@rm -rf .venv node_modules build *.egg-info .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup lab test proof release site lint clean
+.PHONY: help setup lab test proof release site lint lint-js clean
