@@ -77,32 +77,49 @@ function render({ model, el }) {
   /** One message to Python at the end of a move, and one sentence to who listens. */
   function told() {
     if (!move) stage.tell(now);
-    aloud.textContent = `JSD = ${Number(says.dataset.jsd).toFixed(3)}, V = ${signed(Number(says.dataset.value), 3)}. `
-      + `At x = ${signed(now.x)} the best D ${chance(best(pData, pG(), now.x))}.`;
+    aloud.textContent =
+      `JSD = ${Number(says.dataset.jsd).toFixed(3)}, V = ${signed(Number(says.dataset.value), 3)}. ` +
+      `At x = ${signed(now.x)} the best D ${chance(best(pData, pG(), now.x))}.`;
   }
 
   // --- what is on the page ------------------------------------------------------------------------
 
-  const main = new Chart(stage, {
-    class: "gen-drag",
-    tabindex: 0,
-    role: "application",
-    "aria-label": `${stage.get("alt")}. Arrow keys move the chosen component or place.`,
-    "aria-roledescription": "figure with handles to drag",
-  }, { left: 34, right: 12, top: 26, bottom: 54 });
+  const main = new Chart(
+    stage,
+    {
+      class: "gen-drag",
+      tabindex: 0,
+      role: "application",
+      "aria-label": `${stage.get("alt")}. Arrow keys move the chosen component or place.`,
+      "aria-roledescription": "figure with handles to drag",
+    },
+    { left: 34, right: 12, top: 26, bottom: 54 },
+  );
   const side = new Chart(stage, { role: "img" }, { left: 52, right: 14, top: 16, bottom: 36 });
   const sliders = now.stds.map((std, k) =>
     slider(
-      { name: two ? `σ of ${k + 1}` : "σ", min: STDS[0], max: STDS[1], step: 0.01, value: std, says: (v) => v.toFixed(2) },
+      {
+        name: two ? `σ of ${k + 1}` : "σ",
+        min: STDS[0],
+        max: STDS[1],
+        step: 0.01,
+        value: std,
+        says: (v) => v.toFixed(2),
+      },
       (v) => set({ stds: replaced(now.stds, k, v) }),
-    ));
+    ),
+  );
   const share = slider(
     { name: "share of 1", min: 0, max: 1, step: 0.01, value: now.share, says: (v) => `${Math.round(100 * v)} %` },
     (v) => set({ share: v }),
   );
   for (const { input } of [...sliders, share]) input.addEventListener("change", told);
   const fill = make("div");
-  const meter = make("div", { class: "gen-meter", role: "meter", "aria-label": "V of the best D", "aria-valuemin": -1.386, "aria-valuemax": 0 }, fill);
+  const meter = make(
+    "div",
+    { class: "gen-meter", role: "meter", "aria-label": "V of the best D", "aria-valuemin": -1.386, "aria-valuemax": 0 },
+    fill,
+  );
   const [says, here] = [make("p", { class: "gen-says" }), make("p", { class: "gen-says" })];
   const aloud = make("div", { class: "gen-hidden", "aria-live": "polite" });
   const p = (of) => [make("i", {}, "p"), make("sub", {}, of)];
@@ -118,16 +135,34 @@ function render({ model, el }) {
       make(
         "figure",
         {},
-        make("figcaption", { class: "gen-legend" }, key(COLORS.data, ...p("data")), key(COLORS.noise, ...p("G")), key(COLORS.exact, "best D*")),
+        make(
+          "figcaption",
+          { class: "gen-legend" },
+          key(COLORS.data, ...p("data")),
+          key(COLORS.noise, ...p("G")),
+          key(COLORS.exact, "best D*"),
+        ),
         main.box,
-        make("div", { class: "gen-ends" }, make("span", {}, "V = −log 4: ", ...p("G"), " = ", ...p("data")), make("span", {}, "V = 0: never confused")),
+        make(
+          "div",
+          { class: "gen-ends" },
+          make("span", {}, "V = −log 4: ", ...p("G"), " = ", ...p("data")),
+          make("span", {}, "V = 0: never confused"),
+        ),
         meter,
         says,
       ),
       make(
         "figure",
         {},
-        make("figcaption", { class: "gen-legend" }, "at this x: ", key(COLORS.data, "a log y"), key(COLORS.noise, "b log(1 − y)"), key("var(--gen-ink)", "sum")),
+        make(
+          "figcaption",
+          { class: "gen-legend" },
+          "at this x: ",
+          key(COLORS.data, "a log y"),
+          key(COLORS.noise, "b log(1 − y)"),
+          key("var(--gen-ink)", "sum"),
+        ),
         side.box,
         here,
       ),
@@ -141,9 +176,13 @@ function render({ model, el }) {
       ...sliders.map(({ row }) => row),
       ...(two ? [share.row] : []),
     ),
-    make("p", { class: "gen-keys" }, `Drag the orange ${two ? "handles" : "handle"} and the line at x. Keys, with the picture chosen: `
-      + `${two ? "1 and 2 choose a component" : "1 chooses the component"}, x the place; left and right move it (with shift, further), `
-      + "up and down change σ; m matches, 0 begins again."),
+    make(
+      "p",
+      { class: "gen-keys" },
+      `Drag the orange ${two ? "handles" : "handle"} and the line at x. Keys, with the picture chosen: ` +
+        `${two ? "1 and 2 choose a component" : "1 chooses the component"}, x the place; left and right move it (with shift, further), ` +
+        "up and down change σ; m matches, 0 begins again.",
+    ),
     aloud,
   );
 
@@ -206,12 +245,22 @@ function render({ model, el }) {
     const V = 2 * jsd - Math.log(4);
     Object.assign(says.dataset, { jsd, value: V });
     says.replaceChildren(
-      make("b", {}, `JSD = ${jsd.toFixed(3)}`), " nats, of at most log 2 = 0.693. ",
-      make("b", {}, `V(G, D*) = ${signed(V, 3)}`), " = −log 4 + 2 JSD, and −1.386 once ", ...p("G"), " is ", ...p("data"), ".",
+      make("b", {}, `JSD = ${jsd.toFixed(3)}`),
+      " nats, of at most log 2 = 0.693. ",
+      make("b", {}, `V(G, D*) = ${signed(V, 3)}`),
+      " = −log 4 + 2 JSD, and −1.386 once ",
+      ...p("G"),
+      " is ",
+      ...p("data"),
+      ".",
     );
     const [a, b] = [pData, pG()].map((mixture) => Math.exp(logDensity(mixture, now.x)));
     here.replaceChildren(
-      "a = ", ...p("data"), `(x) ${three(a)} and b = `, ...p("G"), `(x) ${three(b)}: highest at `,
+      "a = ",
+      ...p("data"),
+      `(x) ${three(a)} and b = `,
+      ...p("G"),
+      `(x) ${three(b)}: highest at `,
       make("b", {}, `y = a / (a + b) = D*(x) ${chance(best(pData, pG(), now.x))}`),
       a + b < 1e-3 ? ". Hardly any x falls here, so it hardly counts." : ".",
     );

@@ -24,7 +24,11 @@ export function drawDensities(chart, { pData, pG, x, chosen, extent }) {
   const split = edges.top + 0.38 * (floor - edges.top);
   const yD = (D) => split - D * (split - edges.top);
   const yP = (density) => floor - (density / most) * (floor - split - 22);
-  for (const [D, name] of [[0, "0"], [0.5, "½"], [1, "1"]]) {
+  for (const [D, name] of [
+    [0, "0"],
+    [0.5, "½"],
+    [1, "1"],
+  ]) {
     chart.across(yD(D), name, { dash: D === 0.5 ? [4, 4] : [] });
   }
   chart.across(floor, "0", { strong: true });
@@ -33,8 +37,15 @@ export function drawDensities(chart, { pData, pG, x, chosen, extent }) {
   for (let v = -Math.floor(extent); v <= extent; v++) {
     if (v % 2 === 0 || extent < 4) chart.text(signed(v, 0), chart.x(v), floor + 15);
   }
-  for (const [values, color, width] of [[p, COLORS.data, 4.5], [q, COLORS.noise, 2]]) {
-    chart.stroke(values.map((v, i) => [chart.x(axis[i]), yP(v)]), color, { width, fill: floor }); // both seen where they match
+  for (const [values, color, width] of [
+    [p, COLORS.data, 4.5],
+    [q, COLORS.noise, 2],
+  ]) {
+    chart.stroke(
+      values.map((v, i) => [chart.x(axis[i]), yP(v)]),
+      color,
+      { width, fill: floor },
+    ); // both seen where they match
   }
   const ys = axis.map((v) => [chart.x(v), yD(best(pData, pG, v))]);
   const rare = p.map((v, i) => v + q[i] < RARE * most); // there D* hardly counts
@@ -46,7 +57,14 @@ export function drawDensities(chart, { pData, pG, x, chosen, extent }) {
   const at = chart.x(x);
   const [a, b] = [pData, pG].map((mixture) => yP(Math.exp(logDensity(mixture, x))));
   const late = at > chart.width - 70; // its words go to its left
-  chart.stroke([[at, 14], [at, floor]], ink, { width: chosen === "x" ? 2 : 1.2 });
+  chart.stroke(
+    [
+      [at, 14],
+      [at, floor],
+    ],
+    ink,
+    { width: chosen === "x" ? 2 : 1.2 },
+  );
   chart.disc(at, 12, chosen === "x" ? 9 : 7, ink);
   chart.disc(at, yD(best(pData, pG, x)), 5, COLORS.exact);
   chart.disc(at, a, 5, COLORS.data);
@@ -56,10 +74,24 @@ export function drawDensities(chart, { pData, pG, x, chosen, extent }) {
   chart.text("b", at + 11, b - 6, "center", ink, SERIF);
 
   const { means } = pG;
-  chart.stroke([[edges.left, rail(chart)], [chart.width - edges.right, rail(chart)]], line, { width: 3 });
+  chart.stroke(
+    [
+      [edges.left, rail(chart)],
+      [chart.width - edges.right, rail(chart)],
+    ],
+    line,
+    { width: 3 },
+  );
   for (const k of [...means.keys()].sort((i, j) => (i === chosen) - (j === chosen))) {
     const mean = chart.x(means[k]);
-    chart.stroke([[mean, rail(chart)], [mean, floor]], COLORS.noise, { width: 1.5, dash: [2, 4] });
+    chart.stroke(
+      [
+        [mean, rail(chart)],
+        [mean, floor],
+      ],
+      COLORS.noise,
+      { width: 1.5, dash: [2, 4] },
+    );
     chart.disc(mean, rail(chart), 12, COLORS.noise, k === chosen ? ink : paper, k === chosen ? 3 : 2);
     chart.text(means.length === 1 ? "G" : k + 1, mean, rail(chart) + 4, "center", ON_ORANGE, BOLD);
   }
@@ -78,7 +110,12 @@ export function drawChoice(chart, { pData, pG, x }, height) {
   chart.across(y(0), "0");
   if (most - y(0) > 12) chart.across(most, signed(mass * gain(D, D), 3), { dash: [4, 4] });
   chart.across(floor, "", { strong: true });
-  for (const [v, name] of [[0, "0"], [0.5, "½"], [1, "1"]]) chart.text(name, chart.x(v), floor + 15);
+  for (const [v, name] of [
+    [0, "0"],
+    [0.5, "½"],
+    [1, "1"],
+  ])
+    chart.text(name, chart.x(v), floor + 15);
   chart.text("y", chart.x(0.75), floor + 16, "center", ink, SERIF);
   pen.save();
   pen.beginPath();
@@ -86,11 +123,30 @@ export function drawChoice(chart, { pData, pG, x }, height) {
   pen.clip();
   const curve = (f) => across.map((v) => [chart.x(v), y(f(v))]);
   const thin = { width: 2, dash: [5, 4] };
-  chart.stroke(curve((v) => gain(D, v)), ink, { width: 3 });
-  chart.stroke(curve((v) => D * Math.log(v)), COLORS.data, thin);
-  chart.stroke(curve((v) => (1 - D) * Math.log(1 - v)), COLORS.noise, thin);
+  chart.stroke(
+    curve((v) => gain(D, v)),
+    ink,
+    { width: 3 },
+  );
+  chart.stroke(
+    curve((v) => D * Math.log(v)),
+    COLORS.data,
+    thin,
+  );
+  chart.stroke(
+    curve((v) => (1 - D) * Math.log(1 - v)),
+    COLORS.noise,
+    thin,
+  );
   pen.restore();
-  chart.stroke([[at, most], [at, floor]], COLORS.exact, { width: 2, dash: [2, 4] });
+  chart.stroke(
+    [
+      [at, most],
+      [at, floor],
+    ],
+    COLORS.exact,
+    { width: 2, dash: [2, 4] },
+  );
   chart.disc(at, most, 6, COLORS.exact, paper);
   const words = Math.min(chart.width - 46, Math.max(edges.left + 30, at));
   chart.text(`y ${chance(D)}`, words, floor + 30, "center", ink, BOLD);

@@ -3,7 +3,20 @@
 
 import { Crowd, follow, mixtureField, mlpField, onPath, pairsThrough, walk } from "../math/velocity_field.mjs";
 import { halves } from "../math/codec.mjs";
-import { between, byArrows, checkbox, Clock, COLORS, draggable, level, make, Plane, signed, slider, Stage } from "../ui/stage.mjs";
+import {
+  between,
+  byArrows,
+  checkbox,
+  Clock,
+  COLORS,
+  draggable,
+  level,
+  make,
+  Plane,
+  signed,
+  slider,
+  Stage,
+} from "../ui/stage.mjs";
 
 const SECONDS = 4; // from noise to data
 const BUDGET = 8; // milliseconds of a frame for the crowd
@@ -126,18 +139,14 @@ function render({ model, el }) {
   });
 
   const button = make("button", { type: "button", class: "gen-play", click: play }, stage.still ? "Step" : "Play");
-  const time = slider(
-    { name: "noise → data", min: -1, max: 0, step: 0.001, value: -now.t, says: level },
-    (v) => {
-      if (playing) play();
-      now.t = Math.abs(v);
-      draw(true);
-    },
-  );
+  const time = slider({ name: "noise → data", min: -1, max: 0, step: 0.001, value: -now.t, says: level }, (v) => {
+    if (playing) play();
+    now.t = Math.abs(v);
+    draw(true);
+  });
   time.input.addEventListener("change", told);
-  const steps = slider(
-    { name: "steps", min: 1, max: 50, step: 1, value: now.steps, says: (v) => `T = ${v}` },
-    (v) => change({ steps: v }),
+  const steps = slider({ name: "steps", min: 1, max: 50, step: 1, value: now.steps, says: (v) => `T = ${v}` }, (v) =>
+    change({ steps: v }),
   );
   const method = make(
     "select",
@@ -165,8 +174,12 @@ function render({ model, el }) {
       stage.linkButton(setting),
     ),
     says,
-    make("p", { class: "gen-keys" }, "Drag the ringed point at any level. Keys: arrows move it, space plays, "
-      + "comma and full stop go a step back and on, Home and End to noise and data."),
+    make(
+      "p",
+      { class: "gen-keys" },
+      "Drag the ringed point at any level. Keys: arrows move it, space plays, " +
+        "comma and full stop go a step back and on, Home and End to noise and data.",
+    ),
     aloud,
   );
 
@@ -222,7 +235,7 @@ function render({ model, el }) {
       const x = plane.extent * ((2 * (i % n) + 1) / n - 1);
       const y = plane.extent * ((2 * Math.floor(i / n) + 1) / n - 1);
       field(x, y, now.t, v);
-      const by = Math.min(0.16, 0.9 / (Math.hypot(...v) * n) * plane.extent * 2) * plane.scale;
+      const by = Math.min(0.16, (0.9 / (Math.hypot(...v) * n)) * plane.extent * 2) * plane.scale;
       plane.arrow(pen, plane.px(x), plane.py(y), -v[0] * by, v[1] * by); // the way a sample moves
     }
     pen.stroke();
@@ -269,7 +282,7 @@ function render({ model, el }) {
     const order = [...weights.keys()].sort((i, j) => weights[j] - weights[i]).slice(0, 80);
     pen.lineWidth = 1;
     for (const i of order) {
-      pen.globalAlpha = Math.max(0.08, 0.7 * weights[i] / weights[order[0]]);
+      pen.globalAlpha = Math.max(0.08, (0.7 * weights[i]) / weights[order[0]]);
       pen.strokeStyle = stage.theme.faint;
       plane.line(pen, [data[2 * i], data[2 * i + 1], z[2 * i], z[2 * i + 1]]);
       plane.points(pen, z.subarray(2 * i, 2 * i + 2), COLORS.noise, 4, 0.9);
@@ -296,8 +309,10 @@ function render({ model, el }) {
     const lines = panels.map(({ title, path, ghost }) => {
       const [x, y] = path.slice(-2);
       const off = Math.hypot(x - ghost.at(-2), y - ghost.at(-1));
-      return `${title}: noise (${signed(path[0])}, ${signed(path[1])}) goes to (${signed(x)}, ${signed(y)}) in `
-        + `${now.steps} ${rule} ${now.steps === 1 ? "step" : "steps"}, ${off.toFixed(3)} from where the field really leads.`;
+      return (
+        `${title}: noise (${signed(path[0])}, ${signed(path[1])}) goes to (${signed(x)}, ${signed(y)}) in ` +
+        `${now.steps} ${rule} ${now.steps === 1 ? "step" : "steps"}, ${off.toFixed(3)} from where the field really leads.`
+      );
     });
     says.replaceChildren(...lines.map((line) => make("p", {}, line)));
     says.dataset.samples = panels.map(({ path }) => path.slice(-2).join(",")).join(";");

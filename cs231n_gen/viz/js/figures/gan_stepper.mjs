@@ -94,10 +94,18 @@ function render({ model, el }) {
     moves[move]();
     told();
   };
-  const button = make("button", { type: "button", class: "gen-play", click: moves.play }, stage.still ? "Round" : "Play");
+  const button = make(
+    "button",
+    { type: "button", class: "gen-play", click: moves.play },
+    stage.still ? "Round" : "Play",
+  );
   const whole = (v) => `${v}`;
-  const kD = slider({ name: "k_D", min: 1, max: 10, step: 1, value: now.dSteps, says: whole }, (v) => set({ dSteps: v }));
-  const kG = slider({ name: "k_G", min: 1, max: 10, step: 1, value: now.gSteps, says: whole }, (v) => set({ gSteps: v }));
+  const kD = slider({ name: "k_D", min: 1, max: 10, step: 1, value: now.dSteps, says: whole }, (v) =>
+    set({ dSteps: v }),
+  );
+  const kG = slider({ name: "k_G", min: 1, max: 10, step: 1, value: now.gSteps, says: whole }, (v) =>
+    set({ gSteps: v }),
+  );
   const loss = checkbox("saturating loss", now.saturating, (saturating) => set({ saturating }));
   const canvas = make("canvas", { tabindex: 0, role: "img", "aria-label": stage.get("alt") });
   const says = make("p", { class: "gen-says" });
@@ -115,8 +123,11 @@ function render({ model, el }) {
     ),
     make("div", { class: "gen-bar" }, kD.row, kG.row, loss.row),
     says,
-    make("p", { class: "gen-keys" }, "Keys, with the picture chosen: d and g make a step, r a round of k_D and k_G, "
-      + "space plays, 0 begins again."),
+    make(
+      "p",
+      { class: "gen-keys" },
+      "Keys, with the picture chosen: d and g make a step, r a round of k_D and k_G, " + "space plays, 0 begins again.",
+    ),
     aloud,
   );
   canvas.addEventListener("keydown", (event) => {
@@ -189,8 +200,17 @@ function render({ model, el }) {
     const pG = smoothed(samples, axis, WIDTH);
     curve(pen, pData.map(pyP), COLORS.data, { fill: true });
     curve(pen, pG.map(pyP), COLORS.noise, { fill: true });
-    curve(pen, axis.map((_, i) => pyD(pData[i] / (pData[i] + pG[i] + 1e-9))), COLORS.exact, { width: 1.5, dash: [5, 4] });
-    curve(pen, axis.map((x) => pyD(probability(D.at(x)))), ink);
+    curve(
+      pen,
+      axis.map((_, i) => pyD(pData[i] / (pData[i] + pG[i] + 1e-9))),
+      COLORS.exact,
+      { width: 1.5, dash: [5, 4] },
+    );
+    curve(
+      pen,
+      axis.map((x) => pyD(probability(D.at(x)))),
+      ink,
+    );
     drawPulls(pen);
     drawNames(pen);
     const dx = axis[1] - axis[0];
@@ -223,7 +243,13 @@ function render({ model, el }) {
 
   function drawNames(pen) {
     const { ink } = stage.theme;
-    const names = [["data", COLORS.data], ["samples", COLORS.noise], ["D", ink], ["best D", COLORS.exact], ["pull on samples", COLORS.learned]];
+    const names = [
+      ["data", COLORS.data],
+      ["samples", COLORS.noise],
+      ["D", ink],
+      ["best D", COLORS.exact],
+      ["pull on samples", COLORS.learned],
+    ];
     pen.textAlign = "left";
     let x = size.width - 12 - names.reduce((sum, [name]) => sum + pen.measureText(name).width + 24, 0);
     x = Math.max(60, x);
@@ -239,8 +265,9 @@ function render({ model, el }) {
   function say(jsd) {
     const V = valueOf(G, D, data, noise);
     says.dataset.value = V;
-    says.textContent = `After ${counts[0]} ${counts[0] === 1 ? "step" : "steps"} of D and ${counts[1]} of G: V = ${signed(V, 3)}; the best D would reach `
-      + `${signed(2 * jsd - Math.log(4), 3)} = −log 4 + 2 JSD, with JSD = ${jsd.toFixed(3)}, and −1.386 once samples are data.`;
+    says.textContent =
+      `After ${counts[0]} ${counts[0] === 1 ? "step" : "steps"} of D and ${counts[1]} of G: V = ${signed(V, 3)}; the best D would reach ` +
+      `${signed(2 * jsd - Math.log(4), 3)} = −log 4 + 2 JSD, with JSD = ${jsd.toFixed(3)}, and −1.386 once samples are data.`;
   }
 
   stage.hear(SETTING, () => {

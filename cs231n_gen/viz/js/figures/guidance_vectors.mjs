@@ -2,10 +2,32 @@
 // one noise at several w; beside them, what guidance makes of p(x | y). Everything is computed here.
 
 import { Crowd } from "../math/velocity_field.mjs";
-import { chanceOf, noiseOf, ofClass, passes, pathFrom, pointsAt, spreadOf, spreadOfPoints, velocitiesOf } from "../math/guidance.mjs";
+import {
+  chanceOf,
+  noiseOf,
+  ofClass,
+  passes,
+  pathFrom,
+  pointsAt,
+  spreadOf,
+  spreadOfPoints,
+  velocitiesOf,
+} from "../math/guidance.mjs";
 import { drawData, drawSight, drawSpreads, shade } from "./guidance_vectors_draw.mjs";
 import { halves } from "../math/codec.mjs";
-import { byArrows, checkbox, Clock, COLORS, draggable, level, make, Plane, signed, slider, Stage } from "../ui/stage.mjs";
+import {
+  byArrows,
+  checkbox,
+  Clock,
+  COLORS,
+  draggable,
+  level,
+  make,
+  Plane,
+  signed,
+  slider,
+  Stage,
+} from "../ui/stage.mjs";
 
 const SECONDS = 4; // from noise to data
 const BUDGET = 10; // milliseconds of a frame for the crowd
@@ -137,20 +159,16 @@ function render({ model, el }) {
   says.style.minHeight = "8.7em"; // six lines: what is below stays where it is
   const aloud = make("div", { class: "gen-hidden", "aria-live": "polite" });
   const button = make("button", { type: "button", class: "gen-play", click: play }, stage.still ? "Step" : "Play");
-  const time = slider(
-    { name: "noise → data", min: -1, max: 0, step: 0.001, value: -now.t, says: level },
-    (value) => {
-      if (playing) play();
-      to(-value);
-    },
-  );
+  const time = slider({ name: "noise → data", min: -1, max: 0, step: 0.001, value: -now.t, says: level }, (value) => {
+    if (playing) play();
+    to(-value);
+  });
   const weight = slider(
     { name: "guidance", min: -1, max: 8, step: 0.1, value: now.w, says: (w) => `w = ${signed(w, 1)}` },
     (w) => change({ w }),
   );
-  const steps = slider(
-    { name: "steps", min: 1, max: 50, step: 1, value: now.steps, says: (T) => `T = ${T}` },
-    (T) => change({ steps: T }),
+  const steps = slider({ name: "steps", min: 1, max: 50, step: 1, value: now.steps, says: (T) => `T = ${T}` }, (T) =>
+    change({ steps: T }),
   );
   for (const { input } of [time, weight, steps]) input.addEventListener("change", told);
   const chosen = make(
@@ -173,8 +191,12 @@ function render({ model, el }) {
     ),
     make("div", { class: "gen-bar" }, button, time.row, make("label", {}, "y", chosen), stage.linkButton(setting)),
     make("div", { class: "gen-bar" }, weight.row, steps.row, ...Object.values(boxes).map((box) => box.row)),
-    make("p", { class: "gen-keys" }, "Drag the ringed point at any level. Keys, with the left picture chosen: arrows move it, + and − change w, "
-      + "space plays, comma and full stop go a step back and on, Home and End to noise and data."),
+    make(
+      "p",
+      { class: "gen-keys" },
+      "Drag the ringed point at any level. Keys, with the left picture chosen: arrows move it, + and − change w, " +
+        "space plays, comma and full stop go a step back and on, Home and End to noise and data.",
+    ),
     aloud,
   );
   listen(sight.canvas);
@@ -306,19 +328,49 @@ function render({ model, el }) {
     const ends = [...paths].sort((a, b) => a.w - b.w).map((one) => ({ w: one.w, end: one.path.slice(-2) }));
     const [at, atY, atCfg] = tips.map((one) => place(one.at));
     const x = () => ["x", make("sub", {}, "t")];
-    const beyond = now.w > 0
-      ? [`, ${plain(now.w)} times their distance further: straight to where p(y | `, ...x(), ")", now.chances ? ", the shading," : "", " grows fastest"] : [];
-    const pointed = now.t === 0
-      ? [". At t = 0 no velocity points anywhere else."]
-      : [". ", ...v("∅"), ` points at ${at}, the mean of all data that may be behind it, `, ...v("y"), ` at ${atY}, that of `
-        + `${named()} alone, `, ...v("cfg"), ` at ${atCfg}`, ...beyond, "."];
-    const from = now.begin === 1 ? `The same noise ${place(now.z)} goes` : "No noise is likely to lead here; from here one goes";
+    const beyond =
+      now.w > 0
+        ? [
+            `, ${plain(now.w)} times their distance further: straight to where p(y | `,
+            ...x(),
+            ")",
+            now.chances ? ", the shading," : "",
+            " grows fastest",
+          ]
+        : [];
+    const pointed =
+      now.t === 0
+        ? [". At t = 0 no velocity points anywhere else."]
+        : [
+            ". ",
+            ...v("∅"),
+            ` points at ${at}, the mean of all data that may be behind it, `,
+            ...v("y"),
+            ` at ${atY}, that of ` + `${named()} alone, `,
+            ...v("cfg"),
+            ` at ${atCfg}`,
+            ...beyond,
+            ".",
+          ];
+    const from =
+      now.begin === 1 ? `The same noise ${place(now.z)} goes` : "No noise is likely to lead here; from here one goes";
     says.replaceChildren(
-      make("p", {}, "At ", ...x(), ` = ${place(x_t)}, `, make("b", {}, "p(y | ", ...x(), `) ${likely(chance)}`), ...pointed),
+      make(
+        "p",
+        {},
+        "At ",
+        ...x(),
+        ` = ${place(x_t)}, `,
+        make("b", {}, "p(y | ", ...x(), `) ${likely(chance)}`),
+        ...pointed,
+      ),
       make("p", {}, `${from} to ${ends.map(({ w, end }) => `${place(end)} at w = ${plain(w)}`).join(", ")}.`),
     );
     Object.assign(says.dataset, {
-      at: x_t, chance, begin: now.begin, z: now.z,
+      at: x_t,
+      chance,
+      begin: now.begin,
+      z: now.z,
       tips: tips.map((one) => one.at.join(",")).join(";"),
       ends: ends.map(({ w, end }) => [w, ...end].join(",")).join(";"),
     });
@@ -326,7 +378,9 @@ function render({ model, el }) {
 
   function lesson(w) {
     if (w > 0) return "Guidance leads to where y is surer, not to where more of the data are.";
-    return w < 0 ? "A weight below 0 leads back towards all data." : "Without guidance, in steps enough, samples are as the data are.";
+    return w < 0
+      ? "A weight below 0 leads back towards all data."
+      : "Without guidance, in steps enough, samples are as the data are.";
   }
 
   function drawSamples() {
@@ -342,11 +396,24 @@ function render({ model, el }) {
       const { mean, spread, w, sure: average } = ready;
       const drawn = sure(groups[classes.indexOf(now.y)].xy, now.y);
       sampled.replaceChildren(
-        make("p", {}, `${noise.length / 2} samples at w = ${plain(w)}: `, make("b", {}, `spread ${spread.toFixed(2)}`), ` around ${place(mean)}. `
-          + `Data of ${named()}: `, make("b", {}, `spread ${data.spread.toFixed(2)}`), ` around ${place(data.mean)}. The circles show both.`),
+        make(
+          "p",
+          {},
+          `${noise.length / 2} samples at w = ${plain(w)}: `,
+          make("b", {}, `spread ${spread.toFixed(2)}`),
+          ` around ${place(mean)}. ` + `Data of ${named()}: `,
+          make("b", {}, `spread ${data.spread.toFixed(2)}`),
+          ` around ${place(data.mean)}. The circles show both.`,
+        ),
         make("p", {}, `Mean p(y | x) of the samples ${likely(average)}, of the data ${likely(drawn)}. ${lesson(w)}`),
       );
-      Object.assign(sampled.dataset, { of: [ready.y, ready.w, ready.steps], mean, spread, sure: average, data: data.spread });
+      Object.assign(sampled.dataset, {
+        of: [ready.y, ready.w, ready.steps],
+        mean,
+        spread,
+        sure: average,
+        data: data.spread,
+      });
     }
     drawSpreads(samples, front, spreads);
     samples.canvas.setAttribute("aria-label", `Samples and data of ${named()}. ${words(sampled)}`);

@@ -36,7 +36,10 @@ export function drawSight(plane, pen, { x_t, t, z, begin, tips, paths }) {
   const { ink, paper } = plane.stage.theme;
   const on = ([x, y]) => [plane.px(x), plane.py(y)];
   const stroke = (path, width) => {
-    for (const [strokeStyle, lineWidth] of [[paper, width + 3], [ink, width]]) {
+    for (const [strokeStyle, lineWidth] of [
+      [paper, width + 3],
+      [ink, width],
+    ]) {
       Object.assign(pen, { strokeStyle, lineWidth });
       plane.line(pen, path);
     }
@@ -48,7 +51,12 @@ export function drawSight(plane, pen, { x_t, t, z, begin, tips, paths }) {
   if (begin === 1) plane.disc(pen, ...z, 5, COLORS.noise, paper);
   const from = on(x_t);
   for (const { at, color } of tips) drawArrow(pen, from, on(at), color, paper);
-  if (t > 0) drawLine(plane, pen, tips.map(({ at }) => on(at)));
+  if (t > 0)
+    drawLine(
+      plane,
+      pen,
+      tips.map(({ at }) => on(at)),
+    );
   for (const { path } of paths) plane.disc(pen, ...path.slice(-2), 4, COLORS.data, paper);
   for (const { at, color } of tips) plane.disc(pen, ...at, 5, color, paper);
   plane.disc(pen, ...x_t, 4, ink, paper);
@@ -96,7 +104,10 @@ function dots([[x, y], [toX, toY]]) {
 /** The line on which all three tips lie, dashed. */
 function drawLine(plane, pen, tips) {
   const { ink, paper } = plane.stage.theme;
-  for (const [strokeStyle, lineWidth, dash] of [[paper, 4.5, []], [ink, 2, [6, 5]]]) {
+  for (const [strokeStyle, lineWidth, dash] of [
+    [paper, 4.5, []],
+    [ink, 2, [6, 5]],
+  ]) {
     Object.assign(pen, { strokeStyle, lineWidth });
     pen.setLineDash(dash);
     pen.beginPath();
@@ -113,7 +124,10 @@ function drawArrow(pen, [x, y], [toX, toY], color, paper) {
   if (length < 1) return;
   const head = Math.min(HEAD, length / 2) / length;
   const [tipX, tipY] = [toX - (5 / length) * dx, toY - (5 / length) * dy]; // at the edge of the dot
-  for (const [strokeStyle, lineWidth] of [[paper, 6], [color, 3]]) {
+  for (const [strokeStyle, lineWidth] of [
+    [paper, 6],
+    [color, 3],
+  ]) {
     Object.assign(pen, { strokeStyle, lineWidth });
     pen.beginPath();
     pen.moveTo(x, y);
@@ -134,7 +148,10 @@ export function drawSpreads(plane, pen, of) {
   const labels = of.map(({ mean, spread, color, text }, k) => {
     const [x, y] = middles[k];
     const radius = spread * plane.scale;
-    for (const [strokeStyle, lineWidth] of [[paper, 5], [color, 2.5]]) {
+    for (const [strokeStyle, lineWidth] of [
+      [paper, 5],
+      [color, 2.5],
+    ]) {
       Object.assign(pen, { strokeStyle, lineWidth });
       pen.beginPath();
       pen.arc(x, y, radius, 0, 2 * Math.PI);
@@ -146,7 +163,12 @@ export function drawSpreads(plane, pen, of) {
     const edge = [x + radius * Math.cos(away), y + radius * Math.sin(away)];
     return { text, color, away, at: inside([x, y], edge, plane.width) };
   });
-  drawLabels(plane, pen, labels, middles.map((one) => [...one, HIDDEN]));
+  drawLabels(
+    plane,
+    pen,
+    labels,
+    middles.map((one) => [...one, HIDDEN]),
+  );
 }
 
 /** Words on paper, edged with the colour of what they name; v_y has a subscript. */
@@ -178,7 +200,10 @@ function drawLabels(plane, pen, labels, points) {
 function write(pen, text, x, y) {
   let wide = 0;
   for (const [, word, below = ""] of text.matchAll(/([^_]+)(?:_(\S+))?/g)) {
-    for (const [part, size, down] of [[word, 13, 0], [below, 10, 3]]) {
+    for (const [part, size, down] of [
+      [word, 13, 0],
+      [below, 10, 3],
+    ]) {
       pen.font = `600 ${size}${SANS}`;
       if (y !== undefined) pen.fillText(part, x + wide, y + down);
       wide += pen.measureText(part).width;

@@ -13,7 +13,10 @@ const SETTING = ["u", "v"];
 class Sheet extends Plane {
   constructor(stage, [[left, right], [low, high]], margin, attributes) {
     super(stage, 1, attributes);
-    this.window = [[left - margin[0], right + margin[0]], [low - margin[1], high + margin[1]]];
+    this.window = [
+      [left - margin[0], right + margin[0]],
+      [low - margin[1], high + margin[1]],
+    ];
   }
 
   px(u) {
@@ -103,12 +106,17 @@ function render({ model, el }) {
 
   // --- what is on the page ------------------------------------------------------------------------
 
-  const sheet = new Sheet(stage, extent, step.map((one) => 0.5 * every * one), {
-    tabindex: 0,
-    role: "application",
-    "aria-label": `${stage.get("alt")}. Arrow keys move the point.`,
-    "aria-roledescription": "figure with a point to drag",
-  });
+  const sheet = new Sheet(
+    stage,
+    extent,
+    step.map((one) => 0.5 * every * one),
+    {
+      tabindex: 0,
+      role: "application",
+      "aria-label": `${stage.get("alt")}. Arrow keys move the point.`,
+      "aria-roledescription": "figure with a point to drag",
+    },
+  );
   const picture = make("canvas", { width, height, role: "img" });
   const panel = (title, ...inside) => {
     const caption = make("figcaption", {}, title);
@@ -135,16 +143,28 @@ function render({ model, el }) {
         "div",
         { class: "gen-strip gen-small" },
         ...thumbs.map((canvas, k) =>
-          make("button", { type: "button", class: "gen-image", click: () => go(corners[k]) }, canvas, `${k + 1}: ${labels[k]}`)),
+          make(
+            "button",
+            { type: "button", class: "gen-image", click: () => go(corners[k]) },
+            canvas,
+            `${k + 1}: ${labels[k]}`,
+          ),
+        ),
       ),
     ),
     says,
-    make("p", { class: "gen-keys" }, `Drag the point. Keys, with the plane chosen: arrows move it by a step of the grid (with shift, by a `
-      + `quarter), 1, 2 and 3 jump to the latents, space plays. ${rows} × ${columns} pictures were decoded beforehand; between them, `
-      + "the nearest four are blended."),
+    make(
+      "p",
+      { class: "gen-keys" },
+      `Drag the point. Keys, with the plane chosen: arrows move it by a step of the grid (with shift, by a ` +
+        `quarter), 1, 2 and 3 jump to the latents, space plays. ${rows} × ${columns} pictures were decoded beforehand; between them, ` +
+        "the nearest four are blended.",
+    ),
     aloud,
   );
-  corners.forEach(([u, v], k) => paint(thumbs[k], blend(greys, size, around(onGrid(extent, [rows, columns], u, v), [rows, columns]))));
+  corners.forEach(([u, v], k) =>
+    paint(thumbs[k], blend(greys, size, around(onGrid(extent, [rows, columns], u, v), [rows, columns]))),
+  );
 
   draggable(sheet.canvas, {
     near: (touch) => sheet.near(touch, [now.u, now.v]),
@@ -192,7 +212,10 @@ function render({ model, el }) {
   function drawFront() {
     const pen = sheet.layer(sheet.canvas);
     const { ink, paper } = stage.theme;
-    for (const [color, lineWidth] of [[paper, 5], [COLORS.noise, 2.5]]) {
+    for (const [color, lineWidth] of [
+      [paper, 5],
+      [COLORS.noise, 2.5],
+    ]) {
       Object.assign(pen, { strokeStyle: color, lineWidth });
       pen.beginPath();
       for (const [u, v] of corners) pen.lineTo(sheet.px(u), sheet.py(v));

@@ -4,7 +4,21 @@ import { Chart } from "../ui/chart.mjs";
 import { halves, levels } from "../math/codec.mjs";
 import { drawErrors, drawLevels, drawPictures, drawSteps, handle, named, percent, TOP } from "./schedule_lab_draw.mjs";
 import {
-  average, clamp, deviation, Errors, HARD, hardest, interpolated, logit, median, pooled, SCHEDULES, share, SIZES, spreadFor, SPREADS,
+  average,
+  clamp,
+  deviation,
+  Errors,
+  HARD,
+  hardest,
+  interpolated,
+  logit,
+  median,
+  pooled,
+  SCHEDULES,
+  share,
+  SIZES,
+  spreadFor,
+  SPREADS,
   times,
 } from "../math/schedules.mjs";
 import { checkbox, Clock, COLORS, draggable, GRASP, make, signed, slider, Stage } from "../ui/stage.mjs";
@@ -90,13 +104,17 @@ function render({ model, el }) {
   // --- what is on the page ------------------------------------------------------------------------
 
   const edges = { left: 34, right: 34, top: 34, bottom: 54 };
-  const main = new Chart(stage, {
-    class: "gen-drag",
-    tabindex: 0,
-    role: "application",
-    "aria-label": `${stage.get("alt")}. Arrow keys move p(t) and make it higher or lower.`,
-    "aria-roledescription": "figure with a density to drag",
-  }, edges);
+  const main = new Chart(
+    stage,
+    {
+      class: "gen-drag",
+      tabindex: 0,
+      role: "application",
+      "aria-label": `${stage.get("alt")}. Arrow keys move p(t) and make it higher or lower.`,
+      "aria-roledescription": "figure with a density to drag",
+    },
+    edges,
+  );
   const [sheet, rails, errors] = [
     { left: 0, right: 0, top: 0, bottom: 0 },
     { ...edges, bottom: 56 },
@@ -109,22 +127,45 @@ function render({ model, el }) {
     element.addEventListener("change", () => changed(element.value));
     return { row: make("label", {}, title, element), element };
   };
-  const kind = select("p(t)", SCHEDULES.map((name) => [name, name]), then(choose));
-  const which = select("picture", labels.map((name, k) => [k, name]), then((k) => set({ picture: Number(k) })));
-  const middle = slider({ name: "m", min: MEANS[0], max: MEANS[1], step: 0.01, value: now.m, says: signed }, (m) => set({ m }));
+  const kind = select(
+    "p(t)",
+    SCHEDULES.map((name) => [name, name]),
+    then(choose),
+  );
+  const which = select(
+    "picture",
+    labels.map((name, k) => [k, name]),
+    then((k) => set({ picture: Number(k) })),
+  );
+  const middle = slider({ name: "m", min: MEANS[0], max: MEANS[1], step: 0.01, value: now.m, says: signed }, (m) =>
+    set({ m }),
+  );
   const spread = slider({ name: "s", min: -1, max: 2, step: 0.01, value: now.s, says: signed }, (s) => set({ s }));
   const moved = slider(
-    { name: "shift α, of p(t) and steps", min: 0, max: OCTAVES, step: 1 / PER, value: 0, says: (v) => (2 ** v).toFixed(2) },
+    {
+      name: "shift α, of p(t) and steps",
+      min: 0,
+      max: OCTAVES,
+      step: 1 / PER,
+      value: 0,
+      says: (v) => (2 ** v).toFixed(2),
+    },
     (v) => set({ alpha: 2 ** v }),
   );
-  const count = slider({ name: "steps T", min: 1, max: 50, step: 1, value: now.steps, says: (v) => `${v}` }, (steps) => set({ steps }));
+  const count = slider({ name: "steps T", min: 1, max: 50, step: 1, value: now.steps, says: (v) => `${v}` }, (steps) =>
+    set({ steps }),
+  );
   for (const { input } of [middle, spread, moved, count]) input.addEventListener("change", told);
   moved.row.style.flexBasis = "100%";
   for (const { row } of [middle, spread]) {
     Object.assign(row.style, { flexBasis: "150px", minWidth: 0 });
     row.querySelector("output").style.minWidth = "2.6em";
   }
-  const own = checkbox("shift t for resolution", now.shifted, then((shifted) => set({ shifted })));
+  const own = checkbox(
+    "shift t for resolution",
+    now.shifted,
+    then((shifted) => set({ shifted })),
+  );
   const key = (color, ...words) => {
     const one = make("span", {}, ...words);
     one.style.setProperty("--of", color);
@@ -138,19 +179,36 @@ function render({ model, el }) {
     return make("div", { class: "gen-two", style: "margin-bottom:14px" }, first, second);
   };
   const tenths = `linear-gradient(90deg, ${COLORS.data}, #ccc, ${COLORS.noise})`;
-  const keys = [key("var(--gen-ink)", "p(t)"), key(tenths, "examples, by tenths of t"), key(COLORS.exact, "irreducible loss")];
+  const keys = [
+    key("var(--gen-ink)", "p(t)"),
+    key(tenths, "examples, by tenths of t"),
+    key(COLORS.exact, "irreducible loss"),
+  ];
   stage.root.append(
     two(
       part("Which t to train on", keys, main.box, bar(kind.row, middle.row, spread.row, moved.row), about),
-      part("How much of a picture survives", [key("var(--gen-ink)", "at quantiles of p(t)")], sheet.box, bar(which.row, own.row), seen),
+      part(
+        "How much of a picture survives",
+        [key("var(--gen-ink)", "at quantiles of p(t)")],
+        sheet.box,
+        bar(which.row, own.row),
+        seen,
+      ),
     ),
     two(
       part("Where to step", [], rails.box, bar(count.row), stepping),
       part("How far Euler’s paths end from the exact ones", [], errors.box, walked),
     ),
-    bar(make("button", { type: "button", click: then(again) }, "Again"), stage.linkButton(() => now)),
-    make("p", { class: "gen-keys" }, "Drag p(t): sideways for m (for α where p(t) has no m), up and down for s. Keys, with the first picture "
-      + "chosen: arrows do the same (with shift, further); u, l and w choose the schedule, r shifts the rows, 0 begins again."),
+    bar(
+      make("button", { type: "button", click: then(again) }, "Again"),
+      stage.linkButton(() => now),
+    ),
+    make(
+      "p",
+      { class: "gen-keys" },
+      "Drag p(t): sideways for m (for α where p(t) has no m), up and down for s. Keys, with the first picture " +
+        "chosen: arrows do the same (with shift, further); u, l and w choose the schedule, r shifts the rows, 0 begins again.",
+    ),
     aloud,
   );
 
@@ -168,7 +226,10 @@ function render({ model, el }) {
   draggable(main.canvas, { near, put: (event) => put(under(event)), done: told });
   main.canvas.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const [along, up] = [{ ArrowLeft: -1, ArrowRight: 1 }, { ArrowDown: -1, ArrowUp: 1 }].map((ways) => ways[event.key]);
+    const [along, up] = [
+      { ArrowLeft: -1, ArrowRight: 1 },
+      { ArrowDown: -1, ArrowUp: 1 },
+    ].map((ways) => ways[event.key]);
     const schedule = { u: "uniform", l: "logit-normal", w: "mode-weighted" }[event.key];
     const many = event.shiftKey ? 5 : 1;
     if (along) sideways(along * many);
@@ -213,8 +274,10 @@ function render({ model, el }) {
     about.replaceChildren(
       alike ? `Shifted, it is logit-normal with m + ln α = ${signed(now.m + Math.log(now.alpha))}. ` : "",
       `Half of all t are below ${median(now)[0].toFixed(2)}; their mean is ${mean.toFixed(2)}. `,
-      make("b", {}, `${percent(often)} of examples are in the hardest third`), ` (uniform t: ${percent(HARD)}). The expected loss `,
-      make("b", {}, `∫ p(t) loss(t) dt = ${three(expected)}`), ` (uniform: ${three(even)}): compare nets under one p(t) only.`,
+      make("b", {}, `${percent(often)} of examples are in the hardest third`),
+      ` (uniform t: ${percent(HARD)}). The expected loss `,
+      make("b", {}, `∫ p(t) loss(t) dt = ${three(expected)}`),
+      ` (uniform: ${three(even)}): compare nets under one p(t) only.`,
     );
   }
 
@@ -227,7 +290,8 @@ function render({ model, el }) {
     seen.replaceChildren(
       "Averaged down to 8 × 8 pixels, signal to noise (S / N) at the median t is ",
       make("b", {}, `${a}, ${b} and ${c}`),
-      now.shifted ? ": with α = √(m / n) for m pixels in place of n, as much survives in every row."
+      now.shifted
+        ? ": with α = √(m / n) for m pixels in place of n, as much survives in every row."
         : ": at one t, larger pictures keep more, for the mean of k pixels has √k times less noise.",
     );
     const where = `8, 16 and 32 pixels a side; signal to noise at the median t: ${a}, ${b}, ${c}`;
@@ -239,8 +303,9 @@ function render({ model, el }) {
     const [before, after] = [1, now.alpha].map((alpha) => times(now.steps, alpha).filter((t) => t > 0.5 + 1e-9).length);
     const many = now.steps === 1 ? "of 1 step begins" : `of ${now.steps} steps begin`;
     stepping.replaceChildren(
-      make("b", {}, `${after} ${many} above t = ½`), ` (even: ${before}). They walk in the plane along the exact field. Points 2 and 4 times as far `
-      + "apart stand for 16 × 16 and 32 × 32 pixels, where the mean of a block has 2 and 4 times less noise.",
+      make("b", {}, `${after} ${many} above t = ½`),
+      ` (even: ${before}). They walk in the plane along the exact field. Points 2 and 4 times as far ` +
+        "apart stand for 16 × 16 and 32 × 32 pixels, where the mean of a block has 2 and 4 times less noise.",
     );
     const how = `even and shifted by ${now.alpha.toFixed(2)}: ${after} begin above one half`;
     rails.canvas.setAttribute("aria-label", `Levels of ${now.steps} steps, ${how}`);
@@ -252,7 +317,8 @@ function render({ model, el }) {
     const done = grid.filter((alpha) => !(alpha >= left[0]));
     const least = !left.length && now.steps > 1 ? done.reduce((a, b) => (error(b) < error(a) ? b : a)) : 0;
     const known = [...even, ...present, error(2 ** OCTAVES), ...done.map(error)];
-    const curveOf = (c) => done.map((alpha) => [c * alpha, error(alpha)]).filter(([alpha]) => alpha > 0.999 && alpha < 8.001);
+    const curveOf = (c) =>
+      done.map((alpha) => [c * alpha, error(alpha)]).filter(([alpha]) => alpha > 0.999 && alpha < 8.001);
     const names = scales.map((c) => clamp(c * (least || 1.3), 1, 2 ** OCTAVES));
     drawErrors(errors, now.alpha, {
       curves: scales.map(curveOf),
@@ -264,7 +330,10 @@ function render({ model, el }) {
     const both = (i) => make("b", {}, `${three(even[i])} → ${three(present[i])}`);
     walked.replaceChildren(
       `Mean distance after ${now.steps} ${now.steps === 1 ? "step" : "steps"}, even → shifted: `,
-      ...SIZES.flatMap((size, i) => [make("span", { style: "white-space:nowrap" }, `${named(size)}: `, both(i)), i < 2 ? ", " : ". "]),
+      ...SIZES.flatMap((size, i) => [
+        make("span", { style: "white-space:nowrap" }, `${named(size)}: `, both(i)),
+        i < 2 ? ", " : ". ",
+      ]),
       least ? `Least at α = ${scales.map((c) => (least * c).toFixed(1)).join(", ")}: it grows with √(m / n).` : "",
       now.steps === 1 ? "A single step is the same for every α." : "",
     );

@@ -2,7 +2,18 @@
 // of t, and errors against α.
 
 import {
-  clamp, cumulative, density, greys, interpolated, median, ownShift, pooled, quantile, signalToNoise, SIZES, times,
+  clamp,
+  cumulative,
+  density,
+  greys,
+  interpolated,
+  median,
+  ownShift,
+  pooled,
+  quantile,
+  signalToNoise,
+  SIZES,
+  times,
 } from "../math/schedules.mjs";
 import { between, COLORS, make } from "../ui/stage.mjs";
 
@@ -38,7 +49,11 @@ export function drawLevels(chart, p, { levels, losses, hard }) {
   }
   const [from, to] = hard.reduce((a, b) => (b[1] - b[0] > a[1] - a[0] ? b : a));
   const above = edges.top - 16;
-  chart.text("hardest third of all t", clamp(chart.x((from + to) / 2), edges.left + 70, width - edges.right - 80), above);
+  chart.text(
+    "hardest third of all t",
+    clamp(chart.x((from + to) / 2), edges.left + 70, width - edges.right - 80),
+    above,
+  );
   chart.text("p(t)", edges.left, above);
   chart.text("loss", width - edges.right, above);
   for (const height of [1, 2, 3, 4]) chart.across(onScreen(chart, height), `${height}`);
@@ -56,11 +71,21 @@ export function drawLevels(chart, p, { levels, losses, hard }) {
     Object.assign(pen, { fillStyle: between((i + 0.5) / 10), globalAlpha: 0.6 });
     pen.fillRect(left, y, right - left, floor - y);
     pen.globalAlpha = 1;
-    chart.text(right - left > 34 ? percent(part) : Math.round(100 * part), (left + right) / 2, floor + 14, "center", ink);
+    chart.text(
+      right - left > 34 ? percent(part) : Math.round(100 * part),
+      (left + right) / 2,
+      floor + 14,
+      "center",
+      ink,
+    );
   }
   chart.across(floor, "0", { strong: true });
   const axis = Array.from({ length: POINTS + 1 }, (_, i) => i / POINTS);
-  chart.stroke(axis.map((t) => [chart.x(t), loss(interpolated(levels, losses, t))]), COLORS.exact, { width: 3 });
+  chart.stroke(
+    axis.map((t) => [chart.x(t), loss(interpolated(levels, losses, t))]),
+    COLORS.exact,
+    { width: 3 },
+  );
   pen.save();
   pen.beginPath();
   pen.rect(0, edges.top - 2, width, tall + 4);
@@ -74,9 +99,17 @@ export function drawLevels(chart, p, { levels, losses, hard }) {
   chart.text("t", chart.x(0.375), floor + 33, "center", ink, SERIF);
   chart.text("data", chart.x(0), floor + 46);
   chart.text("noise", chart.x(1), floor + 46);
-  for (const t of QUANTILES.map((q) => quantile(p, q))) chart.disc(chart.x(t), onScreen(chart, density(p, t)), 4.5, ink, paper, 1.5);
+  for (const t of QUANTILES.map((q) => quantile(p, q)))
+    chart.disc(chart.x(t), onScreen(chart, density(p, t)), 4.5, ink, paper, 1.5);
   const [x, y] = handle(chart, p);
-  chart.stroke([[x, y], [x, floor]], ink, { width: 1.2, dash: [2, 4] });
+  chart.stroke(
+    [
+      [x, y],
+      [x, floor],
+    ],
+    ink,
+    { width: 1.2, dash: [2, 4] },
+  );
   chart.disc(x, y, 10, ink, paper, 3);
   chart.disc(x, y, 3, paper, paper, 1);
 }
@@ -131,9 +164,28 @@ export function drawSteps(chart, { steps, alpha }) {
   chart.begin(() => 200, [0, 1]);
   const [above, below] = [chart.edges.top, chart.floor];
   const [even, late] = [times(steps, 1), times(steps, alpha)];
-  even.forEach((t, i) => chart.stroke([[chart.x(t), above], [chart.x(late[i]), below]], faint, { width: 0.8 }));
-  for (const [ts, y] of [[even, above], [late, below]]) {
-    chart.stroke([[chart.x(0), y], [chart.x(1), y]], line, { width: 3 });
+  even.forEach((t, i) =>
+    chart.stroke(
+      [
+        [chart.x(t), above],
+        [chart.x(late[i]), below],
+      ],
+      faint,
+      { width: 0.8 },
+    ),
+  );
+  for (const [ts, y] of [
+    [even, above],
+    [late, below],
+  ]) {
+    chart.stroke(
+      [
+        [chart.x(0), y],
+        [chart.x(1), y],
+      ],
+      line,
+      { width: 3 },
+    );
     for (const t of ts) chart.disc(chart.x(t), y, steps > 24 ? 4 : 6, between(t), paper, 1.5);
   }
   chart.text("even", chart.x(0), above - 14, "left", ink, BOLD);
@@ -170,8 +222,21 @@ export function drawErrors(chart, alpha, { curves, present, names, range }) {
   for (const value of [1, 2, 4, 8]) chart.text(`${value}`, x(value), floor + 16);
   chart.text("α", x(2 ** 1.5), floor + 17, "center", ink, SERIF);
   chart.text("error, in the scale of the data", edges.left, 12, "left");
-  chart.stroke([[x(alpha), edges.top], [x(alpha), floor]], faint, { width: 1.2, dash: [4, 4] });
-  curves.forEach((curve, i) => chart.stroke(curve.map(([a, error]) => [x(a), y(error)]), colors[i], { dash: DASHES[i] }));
+  chart.stroke(
+    [
+      [x(alpha), edges.top],
+      [x(alpha), floor],
+    ],
+    faint,
+    { width: 1.2, dash: [4, 4] },
+  );
+  curves.forEach((curve, i) =>
+    chart.stroke(
+      curve.map(([a, error]) => [x(a), y(error)]),
+      colors[i],
+      { dash: DASHES[i] },
+    ),
+  );
   SIZES.forEach((size, i) => {
     const [a, error] = names[i];
     chart.text(named(size), Math.max(x(a), edges.left + 24), y(error) + 20, "center", ink, BOLD);

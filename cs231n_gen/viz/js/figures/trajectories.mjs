@@ -120,7 +120,8 @@ function render({ model, el }) {
       return { canvas, one };
     });
     const places = Array.from({ length: Math.min(SHOWN, frames) }, (_, j, m = Math.min(SHOWN, frames)) =>
-      Math.round((j * (frames - 1)) / Math.max(1, m - 1)));
+      Math.round((j * (frames - 1)) / Math.max(1, m - 1)),
+    );
     const strip = places.map((k) => {
       const canvas = make("canvas", { width, height, "aria-hidden": "true" });
       const go = () => to(times[k]);
@@ -212,7 +213,14 @@ function render({ model, el }) {
   const says = make("p", { class: "gen-keys" });
   const aloud = make("div", { class: "gen-hidden", "aria-live": "polite" });
   stage.root.append(
-    make("div", { class: "gen-bar" }, button, time.row, ...show.more, stage.linkButton(() => ({ t: now.t }))),
+    make(
+      "div",
+      { class: "gen-bar" },
+      button,
+      time.row,
+      ...show.more,
+      stage.linkButton(() => ({ t: now.t })),
+    ),
     says,
     aloud,
   );

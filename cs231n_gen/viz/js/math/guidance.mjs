@@ -15,7 +15,10 @@ export function ofClass({ weights, means, covs, labels }, y) {
 /** v_∅ and v_y of a mixture, and v_cfg = (1 + w) v_y − w v_∅ for any w (slide 66). */
 export function velocitiesOf(mixture, y) {
   const [all, given] = [mixtureField(mixture), mixtureField(ofClass(mixture, y))];
-  const [v, vY] = [[0, 0], [0, 0]];
+  const [v, vY] = [
+    [0, 0],
+    [0, 0],
+  ];
   const guided = (w) => (px, py, t, out) => {
     all(px, py, t, v);
     given(px, py, t, vY);
@@ -135,7 +138,11 @@ export function inside([x, y], [toX, toY], width, margin = 6) {
  */
 export function placed(labels, points, width) {
   const boxes = [];
-  for (const { at, size: [wide, high], away } of labels) {
+  for (const {
+    at,
+    size: [wide, high],
+    away,
+  } of labels) {
     let best = { cost: Infinity };
     for (const far of [10, 18, 28, 42, 60, 84, 120]) {
       for (let k = 0; k < 16; k++) {

@@ -9,8 +9,9 @@ export const STDS = [0.1, 3]; // as in best_discriminator.py
 
 /** log p(x) of a mixture of Gaussians on the line. */
 export function logDensity({ weights, means, stds }, x) {
-  const logs = means.map((mean, k) =>
-    Math.log(weights[k] / stds[k]) - 0.5 * ((x - mean) / stds[k]) ** 2 - 0.5 * Math.log(2 * Math.PI));
+  const logs = means.map(
+    (mean, k) => Math.log(weights[k] / stds[k]) - 0.5 * ((x - mean) / stds[k]) ** 2 - 0.5 * Math.log(2 * Math.PI),
+  );
   const most = Math.max(...logs);
   return most + Math.log(logs.reduce((sum, l) => sum + Math.exp(l - most), 0));
 }
@@ -20,8 +21,7 @@ export const best = (pData, pG, x) => probability(logDensity(pData, x) - logDens
 
 /** JSD(p_data, p_G) in nats, summed over a grid that covers both. */
 export function divergence(pData, pG) {
-  const ends = (way) =>
-    [pData, pG].flatMap(({ means, stds }) => means.map((mean, k) => mean + way * REACH * stds[k]));
+  const ends = (way) => [pData, pG].flatMap(({ means, stds }) => means.map((mean, k) => mean + way * REACH * stds[k]));
   const [low, high] = [Math.min(...ends(-1)), Math.max(...ends(1))];
   const dx = (high - low) / CELLS;
   const middles = Array.from({ length: CELLS }, (_, i) => low + (i + 0.5) * dx);

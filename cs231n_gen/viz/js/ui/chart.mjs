@@ -44,7 +44,14 @@ export class Chart {
   /** A line across, with its name before it. */
   across(y, name, { dash = [], strong = false } = {}) {
     const { line, faint } = this.stage.theme;
-    this.stroke([[this.edges.left, y], [this.width - this.edges.right, y]], strong ? faint : line, { width: 1, dash });
+    this.stroke(
+      [
+        [this.edges.left, y],
+        [this.width - this.edges.right, y],
+      ],
+      strong ? faint : line,
+      { width: 1, dash },
+    );
     this.text(name, this.edges.left - 6, y + 4, "right");
   }
 
