@@ -1,10 +1,10 @@
 // BestDiscriminator: p_G is moved over p_data; the best D, JSD and V follow, and at one place x the
 // curve that D* is highest on. Everything is computed here from parameters.
 
-import { drawChoice, drawDensities, rail } from "./best_discriminator_draw.mjs";
-import { Chart } from "../ui/chart.mjs";
 import { best, chance, divergence, logDensity, matched, onTheWay, STDS, three } from "../math/mixture_1d.mjs";
-import { Clock, COLORS, make, quietly, signed, slider, Stage } from "../ui/stage.mjs";
+import { Chart } from "../ui/chart.mjs";
+import { Clock, COLORS, make, quietly, Stage, signed, slider } from "../ui/stage.mjs";
+import { drawChoice, drawDensities, rail } from "./best_discriminator_draw.mjs";
 
 const SECONDS = 1.4; // from p_G to p_data
 const NEAR = 26; // pixels at which a handle is caught

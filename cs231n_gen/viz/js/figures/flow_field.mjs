@@ -1,21 +1,21 @@
 // FlowField: velocity fields side by side, a crowd on its way from the same noise, and one point
 // that can be dragged, with its past and future. Everything is computed here from parameters.
 
-import { Crowd, follow, mixtureField, mlpField, onPath, pairsThrough, walk } from "../math/velocity_field.mjs";
 import { halves } from "../math/codec.mjs";
+import { Crowd, follow, mixtureField, mlpField, onPath, pairsThrough, walk } from "../math/velocity_field.mjs";
 import {
   between,
   byArrows,
-  checkbox,
   Clock,
   COLORS,
+  checkbox,
   draggable,
   level,
   make,
   Plane,
+  Stage,
   signed,
   slider,
-  Stage,
 } from "../ui/stage.mjs";
 
 const SECONDS = 4; // from noise to data
@@ -127,7 +127,7 @@ function render({ model, el }) {
   /** One message to Python at the end of a move, and one sentence to who listens. */
   function told() {
     stage.tell(setting());
-    aloud.textContent = `t = ${now.t.toFixed(2)}. ${says.innerText ?? says.textContent}`;
+    aloud.textContent = `t = ${now.t.toFixed(2)}. ${[...says.children].map((line) => line.textContent).join(" ")}`;
   }
 
   const clock = new Clock(stage, (seconds) => {

@@ -1,8 +1,8 @@
 // GanStepper: a generator and a discriminator on the line, one step at a time.
 
-import { Net, jensenShannon, probability, pulls, smoothed, stepD, stepG, valueOf } from "../math/tiny_gan.mjs";
 import { floats } from "../math/codec.mjs";
-import { checkbox, Clock, COLORS, make, signed, slider, Stage } from "../ui/stage.mjs";
+import { gameValue, jensenShannon, Net, probability, pulls, smoothed, stepD, stepG } from "../math/tiny_gan.mjs";
+import { Clock, COLORS, checkbox, make, Stage, signed, slider } from "../ui/stage.mjs";
 
 const POINTS = 240; // of each curve
 const WIDTH = 0.12; // of the Gaussians that smooth samples to a density
@@ -263,7 +263,7 @@ function render({ model, el }) {
   }
 
   function say(jsd) {
-    const V = valueOf(G, D, data, noise);
+    const V = gameValue(G, D, data, noise);
     says.dataset.value = V;
     says.textContent =
       `After ${counts[0]} ${counts[0] === 1 ? "step" : "steps"} of D and ${counts[1]} of G: V = ${signed(V, 3)}; the best D would reach ` +

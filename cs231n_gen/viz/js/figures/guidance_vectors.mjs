@@ -1,7 +1,7 @@
 // GuidanceVectors: from an x_t that can be dragged, where v_∅, v_y and v_cfg point, and the paths of
 // one noise at several w; beside them, what guidance makes of p(x | y). Everything is computed here.
 
-import { Crowd } from "../math/velocity_field.mjs";
+import { halves } from "../math/codec.mjs";
 import {
   chanceOf,
   noiseOf,
@@ -13,21 +13,21 @@ import {
   spreadOfPoints,
   velocitiesOf,
 } from "../math/guidance.mjs";
-import { drawData, drawSight, drawSpreads, shade } from "./guidance_vectors_draw.mjs";
-import { halves } from "../math/codec.mjs";
+import { Crowd } from "../math/velocity_field.mjs";
 import {
   byArrows,
-  checkbox,
   Clock,
   COLORS,
+  checkbox,
   draggable,
   level,
   make,
   Plane,
+  Stage,
   signed,
   slider,
-  Stage,
 } from "../ui/stage.mjs";
+import { drawData, drawSight, drawSpreads, shade } from "./guidance_vectors_draw.mjs";
 
 const SECONDS = 4; // from noise to data
 const BUDGET = 10; // milliseconds of a frame for the crowd
@@ -44,8 +44,12 @@ function render({ model, el }) {
   const fields = of((label) => velocitiesOf(mixture, label));
   const chances = of((label) => chanceOf(mixture, label));
   const exact = of((label) => spreadOf(ofClass(mixture, label)));
-  let at = 0;
-  const groups = classes.map((label, k) => ({ label, xy: numbers.subarray(at, (at += 2 * stage.get("counts")[k])) }));
+  let end = 0;
+  const groups = classes.map((label, k) => {
+    const begin = end;
+    end += 2 * stage.get("counts")[k];
+    return { label, xy: numbers.subarray(begin, end) };
+  });
   let [playing, owed] = [false, false];
   let job = null; // the crowd that is computed, and
   let ready = null; // the last one whose points are all there

@@ -1,7 +1,7 @@
 // LatentWalk: a plane of three latents to walk in; its pictures were decoded beforehand on a grid.
 
 import { around, blend, nearest, onGrid, onTriangle, unpacked } from "../math/image_grid.mjs";
-import { Clock, COLORS, draggable, make, Plane, signed, Stage } from "../ui/stage.mjs";
+import { Clock, COLORS, draggable, make, Plane, Stage, signed } from "../ui/stage.mjs";
 
 const SECONDS = 3; // from corner to corner
 const STEPS = 8; // on that way, for who wants less motion

@@ -1,8 +1,6 @@
 // ScheduleLab: which levels t to train on, what of a picture survives them, and where to step.
 
-import { Chart } from "../ui/chart.mjs";
 import { halves, levels } from "../math/codec.mjs";
-import { drawErrors, drawLevels, drawPictures, drawSteps, handle, named, percent, TOP } from "./schedule_lab_draw.mjs";
 import {
   average,
   clamp,
@@ -15,13 +13,15 @@ import {
   median,
   pooled,
   SCHEDULES,
-  share,
   SIZES,
-  spreadFor,
   SPREADS,
+  share,
+  spreadFor,
   times,
 } from "../math/schedules.mjs";
-import { checkbox, Clock, COLORS, draggable, GRASP, make, signed, slider, Stage } from "../ui/stage.mjs";
+import { Chart } from "../ui/chart.mjs";
+import { Clock, COLORS, checkbox, draggable, GRASP, make, Stage, signed, slider } from "../ui/stage.mjs";
+import { drawErrors, drawLevels, drawPictures, drawSteps, handle, named, percent, TOP } from "./schedule_lab_draw.mjs";
 
 const SETTING = ["schedule", "m", "s", "alpha", "steps", "picture", "shifted"];
 const SIDE = 32; // pixels of a picture

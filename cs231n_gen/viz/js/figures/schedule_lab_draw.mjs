@@ -11,8 +11,8 @@ import {
   ownShift,
   pooled,
   quantile,
-  signalToNoise,
   SIZES,
+  signalToNoise,
   times,
 } from "../math/schedules.mjs";
 import { between, COLORS, make } from "../ui/stage.mjs";

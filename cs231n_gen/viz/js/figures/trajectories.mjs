@@ -1,7 +1,7 @@
 // Trajectories: points or images that were computed elsewhere, frame by frame from noise to data.
 
 import { halves, levels } from "../math/codec.mjs";
-import { between, checkbox, Clock, level, make, Plane, slider, Stage } from "../ui/stage.mjs";
+import { between, Clock, checkbox, level, make, Plane, Stage, slider } from "../ui/stage.mjs";
 
 const SECONDS = 4;
 const SHOWN = 9; // frames in the strip of one image

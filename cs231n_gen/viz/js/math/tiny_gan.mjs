@@ -75,7 +75,7 @@ export class Net {
 }
 
 /** V(G, D): the mean of log D over data, and of log (1 - D) over samples. */
-export function valueOf(G, D, data, noise) {
+export function gameValue(G, D, data, noise) {
   const real = data.reduce((sum, x) => sum - softplus(-D.at(x)), 0) / data.length;
   return noise.reduce((sum, z) => sum - softplus(D.at(G.at(z))) / noise.length, real);
 }

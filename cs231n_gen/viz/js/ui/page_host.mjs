@@ -6,7 +6,10 @@ const model = {
     state[name] = value;
     for (const listener of heard[`change:${name}`] ?? []) listener();
   },
-  on: (event, listener) => (heard[event] ??= []).push(listener),
+  on(event, listener) {
+    heard[event] ??= [];
+    heard[event].push(listener);
+  },
 };
 const el = document.getElementById("figure");
 figure.render({ model, el });
@@ -15,7 +18,9 @@ const fit = () => {
   if (frame) frame.style.height = `${Math.ceil(document.documentElement.getBoundingClientRect().height)}px`;
 };
 const root = el.firstElementChild;
-const dress = () => (document.body.style.background = root.style.getPropertyValue("--gen-paper"));
+const dress = () => {
+  document.body.style.background = root.style.getPropertyValue("--gen-paper");
+};
 new MutationObserver(dress).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
 dress();
 new ResizeObserver(fit).observe(document.documentElement);

@@ -76,7 +76,7 @@ def test_value_and_pulls_are_those_of_autograd(node, players, saturating):
     x, z = (numbers[:, None] for numbers in batch())
     ask = """
         const G = new js.Net(given.G, given.widths), D = new js.Net(given.D, given.widths);
-        return [js.valueOf(G, D, given.x, given.z), js.pulls(G, D, given.z, given.saturating)];
+        return [js.gameValue(G, D, given.x, given.z), js.pulls(G, D, given.z, given.saturating)];
     """
     numbers = {
         name: torch.cat([p.detach().flatten() for p in net.parameters()]).tolist()
