@@ -6,14 +6,10 @@ is the reference alone, and every wrapper works all the same.
 
 On a GPU a kernel with a gap is left alone, and the reference does its work: the course runs there
 before chapter 14 is done. In the interpreter the gap says so.
-
-A process either compiles kernels or interprets them: Triton decides when it is imported. Without a
-GPU it is the interpreter here; with one, `TRITON_INTERPRET=1` in the environment asks for it.
 """
 
 import contextlib
 import functools
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,15 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
-try:
-    import triton
-    import triton.language as tl
-except ImportError:
-    from cs231n_gen.triton_compat import available as triton
-    from cs231n_gen.triton_compat.available import tl
+from cs231n_gen.triton_compat import patches
+from cs231n_gen.triton_compat.available import (
+    HAVE_TRITON,
+    INTERPRETED,
+    require_interpreter,
+    tl,
+    triton,
+)
 
 __all__ = [
     "DTYPES",
@@ -47,8 +42,6 @@ __all__ = [
     "written",
 ]
 
-HAVE_TRITON = hasattr(triton, "__version__")
-INTERPRETED = HAVE_TRITON and os.environ.get("TRITON_INTERPRET", "0") == "1"
 GAP = "raise NotImplementedError"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -65,15 +58,10 @@ def interpreting() -> Iterator[None]:
         RuntimeError: if Triton is missing, or compiles in this process.
     """
     global _interpreting
-    if not HAVE_TRITON:
-        raise RuntimeError("Triton is not installed: make setup EXTRAS=kernels (Linux only)")
-    if not INTERPRETED:
-        raise RuntimeError("kernels are compiled here: set TRITON_INTERPRET=1 before Python starts")
+    require_interpreter()
     if _interpreting:
         yield
         return
-    from cs231n_gen.triton_compat import patches  # which asks this module for Triton
-
     with patches.mended(), np.errstate(all="ignore"):  # a GPU does not warn of a NaN either
         _interpreting = True
         try:

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from cs231n_gen.kernels.launch import tl
 from cs231n_gen.triton_compat import hooks
+from cs231n_gen.triton_compat.available import tl
 
 BUILDER = "interpreter.InterpreterBuilder"
 ARITHMETIC = ("binary_op", "unary_op", "ternary_op", "create_fma", "create_rsqrt", "create_erf")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cs231n_gen.kernels.launch import HAVE_TRITON, INTERPRETED, tl, triton
+from cs231n_gen.triton_compat.available import require_interpreter, tl, triton
 
 BINDING = "interpreter._interpreter"  # where every load, store and atomic ends
 CONVERT = "interpreter._implicit_cvt"  # makes what a kernel gets of an argument
@@ -43,10 +43,7 @@ def find(path: str) -> tuple[object, str]:
     Raises:
         RuntimeError: if it has moved, or this process does not interpret kernels.
     """
-    if not HAVE_TRITON:
-        raise RuntimeError("Triton is not installed: make setup EXTRAS=kernels (Linux only)")
-    if not INTERPRETED:
-        raise RuntimeError("kernels are compiled here: set TRITON_INTERPRET=1 before Python starts")
+    require_interpreter()
     importlib.import_module("triton.runtime.interpreter")
     owner, (*parts, name) = importlib.import_module("triton.runtime"), path.split(".")
     for part in parts:

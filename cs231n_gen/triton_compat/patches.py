@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import torch
 
-from cs231n_gen.kernels.launch import HAVE_TRITON, tl, triton
 from cs231n_gen.triton_compat import bfloat16, hooks
+from cs231n_gen.triton_compat.available import HAVE_TRITON, tl, triton
 
 if HAVE_TRITON:
     from triton.backends.compiler import GPUTarget
@@ -136,7 +136,7 @@ def self_test() -> None:
         said = "; ".join(f"{name}: {what}" for name, what in left.items())
         raise RuntimeError(
             f"Triton {triton.__version__} interprets otherwise than a GPU calculates, unless "
-            f"compat.install() was called and this is Triton 3.6 to 3.9. {said}"
+            f"patches.install() was called and this is Triton 3.6 to 3.9. {said}"
         )
 
 

@@ -27,6 +27,7 @@ from cs231n_gen.instruments.access.findings import (
     Finding,
     Memory,
 )
+from cs231n_gen.kernels.launch import interpreting
 from cs231n_gen.triton_compat import hooks
 
 SECTOR = 32  # bytes that a GPU fetches at once
@@ -258,7 +259,5 @@ def _bytes(place: np.ndarray, width: int) -> np.ndarray:
 
 def audited(run: Callable[[], object]) -> tuple[object, Audit]:
     """What a function returns, and what its kernels touched, in the interpreter."""
-    from cs231n_gen.kernels.launch import interpreting
-
     with interpreting(), Audit() as audit:
         return run(), audit

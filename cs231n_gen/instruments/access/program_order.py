@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
+from cs231n_gen.kernels.launch import interpreting
 from cs231n_gen.triton_compat import hooks
 
 
@@ -45,7 +46,6 @@ def order_matters(run: Callable[[], Tensor | tuple], seeds: Sequence[int] = (1, 
             tensors.
         seeds: the orders to try.
     """
-    from cs231n_gen.kernels.launch import interpreting
 
     def results() -> tuple:
         out = run()

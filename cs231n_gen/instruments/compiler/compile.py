@@ -6,7 +6,7 @@
         print(result.launch.name, result.registers, result.problems())
 
 A process that interprets cannot compile, and a compiler that is given tiles too large can take
-minutes: each launch is compiled in another process (`compile_child`), which is ended when it takes
+minutes: each launch is compiled in another process (`compile_worker`), which is ended when it takes
 too long. That process runs the file of the kernel.
 """
 
@@ -25,10 +25,10 @@ from pathlib import Path
 from cs231n_gen.instruments.compiler.launches import (
     Launch,
     Record,
-    check_triton,
     launches_of,
     record,
 )
+from cs231n_gen.triton_compat.available import require_triton
 
 __all__ = [
     "TARGETS",
@@ -143,7 +143,7 @@ def compile_each(
     launches: Iterable[Launch], targets: Sequence[int] = TARGETS, limit: float = LIMIT
 ) -> Iterator[Compiled]:
     """The same, of which each result comes as soon as it is there."""
-    check_triton()
+    require_triton()
     compiler = None
     try:
         for launch in launches:

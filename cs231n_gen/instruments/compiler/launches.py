@@ -1,7 +1,6 @@
 """Launches of kernels, noted while they are interpreted, as the GPU's compiler is told of them."""
 
 import contextlib
-import importlib.util
 import inspect
 import json
 import os
@@ -129,9 +128,3 @@ def encoded(value: object) -> object:
     if hasattr(value, "fn"):
         return {"function": value.fn.__name__}
     return {"unknown": repr(value)[:100]}
-
-
-def check_triton() -> None:
-    """Raise RuntimeError, which says what to do, where Triton is missing."""
-    if importlib.util.find_spec("triton") is None:
-        raise RuntimeError("Triton is not installed: make setup EXTRAS=kernels (Linux only)")

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from cs231n_gen.instruments.compiler.launches import check_triton
 from cs231n_gen.instruments.honesty.escapes import Place, caller, in_words, is_ours, watching
+from cs231n_gen.triton_compat.available import require_triton
 
 FILLS = {"zeros", "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones"}
 FILLS |= {"full", "full_like", "new_full", "fill_", "scalar_tensor"}
@@ -87,7 +87,7 @@ class OnlyKernels(TorchDispatchMode):
         return [copy for source, copy in self._copies if overlap(source, tensor)]
 
     def __enter__(self):
-        check_triton()
+        require_triton()
         with contextlib.ExitStack() as hooks:
             hooks.enter_context(watching(self._launch, self._read, self._say))
             super().__enter__()

@@ -293,8 +293,7 @@ def test_a_file_that_is_gone_or_ends_the_process_is_an_error_of_its_launch(made,
 
 
 def test_without_triton_it_says_how_to_get_it(monkeypatch, made):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr("cs231n_gen.triton_compat.hooks.HAVE_TRITON", False)
+    monkeypatch.setattr("cs231n_gen.triton_compat.available.HAVE_TRITON", False)
     with pytest.raises(RuntimeError, match=r"Triton is not installed: make setup EXTRAS=kernels"):
         compile_launches([made("product")])
     with pytest.raises(RuntimeError, match="Triton is not installed"), record():
