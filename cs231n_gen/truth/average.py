@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from cs231n_gen.truth.mixture import GaussianMixture
+from cs231n_gen.truth.density import MixtureDensity
 
 # Steps of the grid and its margin, in standard deviations of the narrowest, and of each, component.
 FINEST, COARSEST, MARGIN = 0.15, 0.5, 7.0
@@ -25,7 +24,7 @@ class Estimate(NamedTuple):
     error: Tensor
 
 
-def expect(mixture: "GaussianMixture", f: Callable[[Tensor], Tensor]) -> Estimate:
+def expect(mixture: MixtureDensity, f: Callable[[Tensor], Tensor]) -> Estimate:
     """E[f(x)] for x from a mixture.
 
     In one and two dimensions this is ∫ p(x) f(x) dx by the trapezoidal rule. For a smooth
@@ -54,12 +53,12 @@ def grid(
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
 
-def _box(mixture: "GaussianMixture") -> tuple[Tensor, Tensor]:
+def _box(mixture: MixtureDensity) -> tuple[Tensor, Tensor]:
     margin = MARGIN * mixture.covs.diagonal(dim1=-2, dim2=-1).sqrt()
     return (mixture.means - margin).amin(0), (mixture.means + margin).amax(0)
 
 
-def _step(mixture: "GaussianMixture") -> float | None:
+def _step(mixture: MixtureDensity) -> float | None:
     """The step of the grid, or None if the grid would be too large."""
     low, high = _box(mixture)
     narrowest = mixture.axes.variances.min().sqrt()

@@ -2,15 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from jaxtyping import Float
 from torch import Tensor
 
 from cs231n_gen.truth import checks
-
-if TYPE_CHECKING:
-    from cs231n_gen.truth.mixture import GaussianMixture
+from cs231n_gen.truth.density import MixtureDensity
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +27,7 @@ class Posterior:
     variance: Float[Tensor, "*batch"]
 
 
-def posterior(mixture: "GaussianMixture", x_t, a, b, y=None) -> Posterior:
+def posterior(mixture: MixtureDensity, x_t, a, b, y=None) -> Posterior:
     """See `GaussianMixture.posterior`."""
     r, u, s, a, b = _seen(mixture, x_t, a, b, y)
     axes = mixture.axes
@@ -45,7 +42,7 @@ def posterior(mixture: "GaussianMixture", x_t, a, b, y=None) -> Posterior:
 
 
 def ambiguity(
-    mixture: "GaussianMixture",
+    mixture: MixtureDensity,
     x_t: Float[Tensor, "*batch dim"],
     a: float,
     b: float,
@@ -62,7 +59,7 @@ def ambiguity(
     return axes.spread(r, y_k)
 
 
-def _seen(mixture: "GaussianMixture", x_t, a, b, y=None) -> tuple[Tensor, ...]:
+def _seen(mixture: MixtureDensity, x_t, a, b, y=None) -> tuple[Tensor, ...]:
     """p(k | x_t) and, along the axes of k, x_t − a μ_k and s; a and b, ready to multiply."""
     x_t = checks.points(x_t, mixture.dim)
     batch = x_t.shape[:-1]

@@ -10,7 +10,6 @@ with S_k = a² Σ_k + b² I and y_k = E[y | x_t, k].
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,16 +20,14 @@ from cs231n_gen.truth import checks
 from cs231n_gen.truth.average import Estimate, expect
 from cs231n_gen.truth.bayes import ambiguity
 from cs231n_gen.truth.checks import real
-
-if TYPE_CHECKING:
-    from cs231n_gen.truth.mixture import GaussianMixture
+from cs231n_gen.truth.density import MixtureDensity
 
 OfLevel = Callable[[Float[Tensor, "levels"]], Float[Tensor, "levels"]]
 NODES = 32  # levels at which the integral over t looks
 
 
 def irreducible_loss(
-    mixture: "GaussianMixture",
+    mixture: MixtureDensity,
     t: float | Float[Tensor, "levels"],
     *,
     conditional: bool = False,
@@ -68,7 +65,7 @@ def irreducible_loss(
     return Estimate(*total.mT.reshape(2, *t.shape))
 
 
-def loss_floor(mixture: "GaussianMixture", density: OfLevel | None = None, **options) -> Estimate:
+def loss_floor(mixture: MixtureDensity, density: OfLevel | None = None, **options) -> Estimate:
     """The Bayes floor ∫ p(t) E‖y − E[y | x_t]‖² dt, per dimension: what no net can beat.
 
     By Gauss–Legendre: good to 1e-6 of itself for a smooth p(t) and standard deviations in the data
@@ -93,7 +90,7 @@ def loss_floor(mixture: "GaussianMixture", density: OfLevel | None = None, **opt
     return Estimate(weights @ loss.value, weights @ loss.error)
 
 
-def _at_level(mixture: "GaussianMixture", a, b, c, d) -> Estimate:
+def _at_level(mixture: MixtureDensity, a, b, c, d) -> Estimate:
     variances = mixture.axes.variances  # (dim, components)
     tr_k = (variances / (a**2 * variances + b**2)).sum(0)  # tr(Σ_k S_k⁻¹)
     within = (c * b - d * a) ** 2 * tr_k @ mixture.weights
@@ -103,7 +100,7 @@ def _at_level(mixture: "GaussianMixture", a, b, c, d) -> Estimate:
     return Estimate((within + between.value) / mixture.dim, between.error / mixture.dim)
 
 
-def _by_label(mixture: "GaussianMixture") -> list[tuple[float, "GaussianMixture"]]:
+def _by_label(mixture: MixtureDensity) -> list[tuple[float, MixtureDensity]]:
     """p(y) and p(x | y) for every label y."""
     share = [float(mixture.weights[mixture.labels == y].sum()) for y in mixture.classes]
     return [(p, mixture.given(int(y))) for p, y in zip(share, mixture.classes, strict=True)]
