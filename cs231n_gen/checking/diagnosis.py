@@ -22,8 +22,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from cs231n_gen.checking import variants
+from cs231n_gen.checking.errors import StudentError
+from cs231n_gen.checking.fresh_modules import PACKAGE
 from cs231n_gen.checking.runner import Result, run
-from cs231n_gen.checking.student import PACKAGE, Object, Student, StudentError
+from cs231n_gen.checking.student import Object, Student
 
 ROOT = PACKAGE.parent
 PUBLIC = ROOT / "tests" / "public"

@@ -6,16 +6,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from cs231n_gen.checking.errors import PropertyFailed, StudentError
+
 LONGEST = 500  # characters of a value in words
-
-
-class PropertyFailed(AssertionError):
-    """A property does not hold: the sentence for the student, what came, and what was expected."""
-
-    def __init__(self, says: str, got: str = "", expected: str = ""):
-        parts = [says, got and f"came: {got}", expected and f"expected: {expected}"]
-        super().__init__("\n".join(p for p in parts if p))
-        self.says, self.got, self.expected = says, got, expected
 
 
 def true(holds: bool, says: str, got: object = "", expected: object = "") -> None:
@@ -67,8 +60,6 @@ def close(
 
 def raises(kind: str, call: Callable[[], object], says: str) -> None:
     """The student's code must refuse this with the named exception."""
-    from cs231n_gen.checking.student import StudentError
-
     try:
         result = call()
     except StudentError as error:

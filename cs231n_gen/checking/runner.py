@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cs231n_gen.checking.expect import PropertyFailed
+from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError, TracebackLine
 from cs231n_gen.checking.pytest_plugin import SEED, STUDENT
-from cs231n_gen.checking.student import Frame, NotWritten, Student, StudentError
+from cs231n_gen.checking.student import Student
 
 LONGEST_OUTPUT = 4000
 # What a check doesn't need and would wait for: two full garbage collections alone take 0.3 s.
@@ -39,7 +39,7 @@ class Result:
     says: str = ""
     got: str = ""
     expected: str = ""
-    frames: tuple[Frame, ...] = ()
+    frames: tuple[TracebackLine, ...] = ()
     output: str = ""
     returned: tuple = field(default=(), repr=False)
 
@@ -55,7 +55,7 @@ class Result:
     @classmethod
     def from_json(cls, values: dict) -> "Result":
         """Back from `to_json`."""
-        frames = tuple(Frame(**f) for f in values.get("frames", ()))
+        frames = tuple(TracebackLine(**f) for f in values.get("frames", ()))
         return cls(**{**values, "frames": frames})
 
 

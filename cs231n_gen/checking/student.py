@@ -12,42 +12,18 @@ runs in the same process; grading has another one with the same behaviour across
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking.expect import PropertyFailed, unfit
-from cs231n_gen.checking.fresh_modules import PACKAGE, file_of, load_module, package_modules
-
-__all__ = ["PACKAGE", "Frame", "NotWritten", "Object", "Student", "StudentError", "load_module"]
+from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError, TracebackLine
+from cs231n_gen.checking.expect import unfit
+from cs231n_gen.checking.fresh_modules import PACKAGE, file_of, package_modules
 
 MACHINERY = (str(PACKAGE / "checking"), str(PACKAGE / "grading"), "<")
 PLAIN = (bool, int, float, str, type(None))
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One line of the student's own code on the way to an error."""
-
-    file: str
-    line: int
-    function: str
-    code: str
-
-
-class StudentError(Exception):
-    """The student's code raised: its kind, what it said, and the frames in the student's files."""
-
-    def __init__(self, kind: str, text: str, frames: list[Frame]):
-        super().__init__(f"{kind}: {text}" if text else kind)
-        self.kind, self.text, self.frames = kind, text, frames
-
-
-class NotWritten(StudentError):
-    """The student's code reached a gap that is not filled in yet."""
 
 
 class Student:
@@ -127,7 +103,8 @@ class Student:
         Returns:
             Sentences of what is wrong, for each launch of a kernel that is the student's.
         """
-        from cs231n_gen.checking import compiled_launches  # which few exercises need
+        # Few exercises need it, and it imports Triton's tools.
+        from cs231n_gen.checking import compiled_launches
 
         return compiled_launches.problems(launches, compiled_launches.compile_here, wide)
 
@@ -256,11 +233,13 @@ def _student_error(error: BaseException) -> StudentError:
     while type(error).__name__ == "InterpreterError" and error.__cause__:
         error = error.__cause__  # what a kernel itself raised
     frames = [
-        Frame(Path(f.filename).name, f.lineno or 0, f.name, f.line or "")
+        TracebackLine(Path(f.filename).name, f.lineno or 0, f.name, f.line or "")
         for f in traceback.extract_tb(error.__traceback__)
         if not f.filename.startswith(MACHINERY) and "site-packages" not in f.filename
     ]
     kind = NotWritten if isinstance(error, NotImplementedError) else StudentError
     if isinstance(error, SyntaxError):
-        frames = [Frame(Path(error.filename or "?").name, error.lineno or 0, "", error.text or "")]
+        frames = [
+            TracebackLine(Path(error.filename or "?").name, error.lineno or 0, "", error.text or "")
+        ]
     return kind(type(error).__name__, str(error).strip(), frames)

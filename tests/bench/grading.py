@@ -42,9 +42,9 @@ from nbgrader.coursedir import CourseDirectory
 from sqlalchemy.exc import SAWarning
 from tqdm import tqdm
 
-from cs231n_gen.checking.fresh_modules import FreshModules
+from cs231n_gen.checking.fresh_modules import FreshModules, load_module
 from cs231n_gen.checking.runner import Suite, with_tests
-from cs231n_gen.checking.student import Student, load_module
+from cs231n_gen.checking.student import Student
 from cs231n_gen.common import tables
 from cs231n_gen.grading.jail.sandbox import NoJail
 from cs231n_gen.grading.release.build import READ, SHIPPED

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.common import tables
 from cs231n_gen.grading.collect.collect import collect
 from cs231n_gen.grading.run import grade_class as grading

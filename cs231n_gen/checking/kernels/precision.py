@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.errors import PropertyFailed
 
 FACTOR = 2.0
 
@@ -28,7 +29,7 @@ def precise(got, exact: Tensor, plain: Tensor, says: str, ulps: float = 1.0) -> 
     """
     if isinstance(got, Tensor) and got.shape == plain.shape and bool(got.isnan().any()):
         lost = f"{int(got.isnan().sum())} of {got.numel()} numbers are NaN"
-        raise expect.PropertyFailed(f"{says}: {lost}, as memory is here that no kernel wrote")
+        raise PropertyFailed(f"{says}: {lost}, as memory is here that no kernel wrote")
     got = expect.tensor(got, tuple(plain.shape), "the result")
     expect.true(got.dtype == plain.dtype, "the dtype is not the input's", got.dtype, plain.dtype)
     if not got.numel():

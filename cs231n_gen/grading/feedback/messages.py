@@ -15,9 +15,9 @@ from html import escape
 from pathlib import Path
 
 from cs231n_gen.checking import answer_cells as cells
+from cs231n_gen.checking.errors import TracebackLine
 from cs231n_gen.checking.report import COLOUR, MARK
 from cs231n_gen.checking.runner import LONGEST_OUTPUT, Result
-from cs231n_gen.checking.student import Frame
 from cs231n_gen.grading.notebook import answer_cells
 from cs231n_gen.grading.notebook.submitted_cells import NotANotebook
 from cs231n_gen.grading.record import Graded
@@ -57,7 +57,7 @@ class Told:
     says: str = ""
     came: str = ""
     expected: str = ""
-    frames: tuple[Frame, ...] = ()
+    frames: tuple[TracebackLine, ...] = ()
     output: str = ""
 
     @property
@@ -120,7 +120,7 @@ def visible(text: object, longest: int = LONGEST) -> str:
     return "".join(parts) + " …" * (len(text) > longest)
 
 
-def _told(r: Result, worth: float, own: Callable[[Frame], bool], submission: Path) -> Told:
+def _told(r: Result, worth: float, own: Callable[[TracebackLine], bool], submission: Path) -> Told:
     name = visible(r.name)
     if r.passed:
         return Told(name, r.status, worth)
@@ -146,7 +146,7 @@ def _told(r: Result, worth: float, own: Callable[[Frame], bool], submission: Pat
         clean(r.got),
         clean(r.expected),
         tuple(
-            Frame(
+            TracebackLine(
                 visible(f.file),
                 cells.line_in_cell(f.file, f.line),
                 visible(f.function),
@@ -158,7 +158,7 @@ def _told(r: Result, worth: float, own: Callable[[Frame], bool], submission: Pat
     )
 
 
-def _lines_of(submission: Path, frames: Sequence[Frame]) -> Callable[[Frame], bool]:
+def _lines_of(submission: Path, frames: Sequence[TracebackLine]) -> Callable[[TracebackLine], bool]:
     """Whether a frame is a line of the submission, not of a module or test that has such a name."""
     texts: dict[str, list[list[str]]] = {}
     for path in _python_files(submission):
@@ -169,7 +169,7 @@ def _lines_of(submission: Path, frames: Sequence[Frame]) -> Callable[[Frame], bo
                 for name, text in answer_cells.find(submission, module).items():
                     texts.setdefault(Path(name).name, []).append(text.split("\n"))
 
-    def own(frame: Frame) -> bool:
+    def own(frame: TracebackLine) -> bool:
         code = frame.code.strip()
         return bool(code) and any(
             0 < frame.line <= len(lines) and lines[frame.line - 1].strip() == code

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking import answer_cells
-from cs231n_gen.checking.student import Object, Student, StudentError
+from cs231n_gen.checking.errors import StudentError
+from cs231n_gen.checking.student import Object, Student
 from cs231n_gen.grading.jail import lockdown, module_loader
 from cs231n_gen.grading.jail.callbacks import Lent, plain_call
 from cs231n_gen.grading.jail.limits import Limits

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking import compiled_launches
-from cs231n_gen.checking.expect import PropertyFailed
-from cs231n_gen.checking.student import Student, StudentError
+from cs231n_gen.checking.errors import PropertyFailed, StudentError
+from cs231n_gen.checking.student import Student
 from cs231n_gen.grading.jail import sandbox
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.protocol import frames, values

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking.student import Frame, NotWritten, StudentError
+from cs231n_gen.checking.errors import NotWritten, StudentError, TracebackLine
 from cs231n_gen.grading.jail.protocol import frames as wire
 
 LONGEST = {"kind": 200, "text": 2000, "file": 200, "function": 200, "code": 500}
@@ -122,7 +122,7 @@ def student_error(header: dict) -> StudentError:
         if type(line) is not int:
             raise wire.BadFrame("a line that is no number")
         texts = capped(file, "file"), capped(function, "function"), capped(code, "code")
-        frames.append(Frame(texts[0], line, texts[1], texts[2]))
+        frames.append(TracebackLine(texts[0], line, texts[1], texts[2]))
     kind, text = capped(header["kind"], "kind"), capped(header["text"], "text")
     made = NotWritten if kind == "NotImplementedError" else StudentError
     return made(kind, text, frames)

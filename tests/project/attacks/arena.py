@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.record import Graded
 from cs231n_gen.grading.run.examiner import Examined, GraderBroken

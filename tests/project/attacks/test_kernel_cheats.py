@@ -8,10 +8,9 @@ nowhere in the jail: it wants to start a C++ compiler.
 import pytest
 import torch
 
-from cs231n_gen.checking.expect import PropertyFailed
+from cs231n_gen.checking.errors import PropertyFailed, StudentError
 from cs231n_gen.checking.kernels.reference import Exact
 from cs231n_gen.checking.kernels.stages import Stages
-from cs231n_gen.checking.student import StudentError
 from cs231n_gen.grading.jail import bubblewrap, sandbox
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.run.remote_student import RemoteStudent

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.grading.release.nbgrader_assign import assign
 from cs231n_gen.grading.source.tree import ROOT
 

@@ -17,6 +17,7 @@ WITHOUT_TRITON = """
 import importlib, json, sys
 sys.modules["triton"] = None  # as if it were not installed
 import torch
+from cs231n_gen.checking import public_check as checks
 from cs231n_gen.instruments import inspect
 from cs231n_gen.kernels import axpy
 checks.known_exercises = lambda: ["flow.interpolate", "kernels.axpy.kernel"]

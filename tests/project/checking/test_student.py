@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from cs231n_gen.checking.expect import PropertyFailed
-from cs231n_gen.checking.student import NotWritten, Object, Student, StudentError
+from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError
+from cs231n_gen.checking.student import Object, Student
 
 
 class Own(torch.Tensor):

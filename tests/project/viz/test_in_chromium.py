@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cs231n_gen import data, flow, truth
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.viz import FlowField
 
 examples = load_module(Path(__file__).parent / "examples.py", "examples")

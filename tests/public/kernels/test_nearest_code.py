@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.errors import PropertyFailed
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages
 
 nearest_code = pytest.mark.exercise("kernels.nearest_code.kernel")
@@ -30,7 +31,7 @@ class Nearest(Exact):
         wrong = index[(index < 0) | (index >= len(codes))]
         if len(wrong):
             text = f"{says}: {len(wrong)} rows name a code that there is not, or none was written"
-            raise expect.PropertyFailed(text, f"code {int(wrong[0])}", f"0 … {len(codes) - 1}")
+            raise PropertyFailed(text, f"code {int(wrong[0])}", f"0 … {len(codes) - 1}")
         distances = (z[:, None] - codes).square().sum(-1)
         chosen, nearest = index.long(), distances.argmin(1)
         row = torch.arange(len(z))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import compiled_launches
-from cs231n_gen.checking.expect import PropertyFailed
+from cs231n_gen.checking.errors import PropertyFailed
 from cs231n_gen.checking.kernels.reference import Exact, ulps
 from cs231n_gen.checking.kernels.stages import Stages, checked
 from cs231n_gen.checking.student import Student

@@ -17,8 +17,8 @@ import pytest
 from nbgrader.api import Gradebook
 from nbgrader.plugins import CsvExportPlugin
 
+from cs231n_gen.checking.errors import TracebackLine
 from cs231n_gen.checking.runner import Result
-from cs231n_gen.checking.student import Frame
 from cs231n_gen.grading.exports import ExportError, canvas, gradescope_results, gradescope_zip
 from cs231n_gen.grading.exports.spreadsheet import SafeCsv, neutral, write_csv
 from cs231n_gen.grading.record import Graded, Grading
@@ -528,7 +528,7 @@ def test_only_lines_of_the_students_own_are_shown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # where the grader runs the reference may lie
     own, other = "return v.mean()", "return reference_secret()"
     (tmp_path / "flow.py").write_text(f"def loss():\n    {own}\n")
-    frames = (Frame("flow.py", 2, "loss", own), Frame("flow.py", 2, "loss", other))
+    frames = (TracebackLine("flow.py", 2, "loss", own), TracebackLine("flow.py", 2, "loss", other))
     one = grading(Graded("flow.loss", 1, (result("error", says="NameError: v", frames=frames),)))
     (test,) = gradescope_results.results(one, submission=tmp_path)["tests"]
     assert test["output"] == f"NameError: v\nflow.py, line 2: {own}"

@@ -13,9 +13,10 @@ from html.parser import HTMLParser
 import pytest
 
 from cs231n_gen.checking import variants
-from cs231n_gen.checking.fresh_modules import FreshModules
+from cs231n_gen.checking.errors import TracebackLine
+from cs231n_gen.checking.fresh_modules import FreshModules, load_module
 from cs231n_gen.checking.runner import Result, run
-from cs231n_gen.checking.student import Frame, Student, load_module
+from cs231n_gen.checking.student import Student
 from cs231n_gen.grading import record
 from cs231n_gen.grading.feedback import messages
 from cs231n_gen.grading.feedback.pages import write_feedback
@@ -273,11 +274,11 @@ def test_a_frame_is_shown_only_if_it_is_that_line_of_a_file_of_their_own(tmp_pat
     os.symlink(HIDDEN, tmp_path / "hidden")
     os.mkfifo(tmp_path / "pipe.py")
     frames = (
-        Frame("flow.py", 2, "f", "two = 2"),
-        Frame("flow.py", 1, "f", "two = 2"),
-        Frame("flow.py", 9, "f", "nine = 9"),
-        Frame("flow.py", 3, "f", ""),
-        Frame("test_flow.py", number, "test", lines[number - 1]),
+        TracebackLine("flow.py", 2, "f", "two = 2"),
+        TracebackLine("flow.py", 1, "f", "two = 2"),
+        TracebackLine("flow.py", 9, "f", "nine = 9"),
+        TracebackLine("flow.py", 3, "f", ""),
+        TracebackLine("test_flow.py", number, "test", lines[number - 1]),
     )
     graded = Graded("flow.loss", 2, (result("error", says="KeyError: 1", frames=frames),))
     shown = page(grading(graded), tmp_path).text
@@ -288,7 +289,7 @@ def test_a_frame_is_shown_only_if_it_is_that_line_of_a_file_of_their_own(tmp_pat
 
 def test_three_frames_at_most_the_last_ones(tmp_path, page):
     (tmp_path / "flow.py").write_text("".join(f"row{i}\n" for i in range(1, 9)))
-    frames = tuple(Frame("flow.py", i, "f", f"row{i}") for i in range(1, 9))
+    frames = tuple(TracebackLine("flow.py", i, "f", f"row{i}") for i in range(1, 9))
     graded = Graded("flow.loss", 2, (result("error", says="KeyError: 1", frames=frames),))
     assert re.findall(r"row\d", page(grading(graded), tmp_path).text) == ["row6", "row7", "row8"]
 
@@ -326,7 +327,9 @@ def test_no_line_of_the_hidden_tests_is_on_it(page, mistaken, failing, tmp_path)
         assert not [line for line in lines if line in source or line in shown.text]
 
 
-@pytest.mark.parametrize("frames", [(), (Frame("test_flow.py", 300, "model", "assert t > 0"),)])
+@pytest.mark.parametrize(
+    "frames", [(), (TracebackLine("test_flow.py", 300, "model", "assert t > 0"),)]
+)
 @pytest.mark.parametrize("text", ["assert secret_value == 3\n + where 3 = f(7)", "secret_value"])
 def test_an_assertion_of_the_tests_is_not_quoted(frames, text, page):
     says = f"AssertionError: {text}"
@@ -340,7 +343,7 @@ def test_an_assertion_of_the_tests_is_not_quoted(frames, text, page):
 
 def test_nor_where_it_passed_through_ones_own_line(page, tmp_path):
     (tmp_path / "flow.py").write_text("v = model(x, t)\n")
-    frames = (Frame("flow.py", 1, "loss", "v = model(x, t)"),)
+    frames = (TracebackLine("flow.py", 1, "loss", "v = model(x, t)"),)
     says = "AssertionError: one\nassert secret_value == 3"
     graded = Graded("flow.loss", 2, (result("error", says=says, frames=frames),))
     assert "secret_value" not in page(grading(graded), tmp_path).text
@@ -348,7 +351,7 @@ def test_nor_where_it_passed_through_ones_own_line(page, tmp_path):
 
 def test_an_assertion_of_ones_own_is(page, tmp_path):
     (tmp_path / "flow.py").write_text("assert x.dim() > 1, 'a batch'\n")
-    frames = (Frame("flow.py", 1, "loss", "assert x.dim() > 1, 'a batch'"),)
+    frames = (TracebackLine("flow.py", 1, "loss", "assert x.dim() > 1, 'a batch'"),)
     graded = Graded(
         "flow.loss", 2, (result("error", says="AssertionError: a batch", frames=frames),)
     )
@@ -357,7 +360,7 @@ def test_an_assertion_of_ones_own_is(page, tmp_path):
 
 def test_where_a_function_of_the_tests_is_defined_is_not_told(page):
     says = "TypeError: secret_flow.<locals>.velocity() missing 1 required positional argument: 't'"
-    frames = (Frame("fields.py", 9, "__call__", "return self.field(x, t)"),)
+    frames = (TracebackLine("fields.py", 9, "__call__", "return self.field(x, t)"),)
     graded = Graded("flow.loss", 2, (result("error", says=says, frames=frames),))
     shown = page(grading(graded)).text
     assert "secret_flow" not in shown
@@ -372,7 +375,7 @@ def said_by(text, folder):
     folder.mkdir()
     code = text[:5000].encode("utf-8", "replace").decode().replace("\n", " ").replace("\r", " ")
     (folder / "flow.py").write_text(code + "\n", "utf-8", newline="\n")
-    own = (Frame("flow.py", 1, text, code),)
+    own = (TracebackLine("flow.py", 1, text, code),)
     values = {"says": f"x {text}", "got": text, "expected": text, "output": text}
     every = (
         result("error", frames=own, **values),

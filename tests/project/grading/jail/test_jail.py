@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cs231n_gen.checking.student import StudentError
+from cs231n_gen.checking.errors import StudentError
 from cs231n_gen.grading.jail import bubblewrap, sandbox
 from cs231n_gen.grading.jail.limits import MIB, Limits
 from cs231n_gen.grading.run.remote_student import RemoteStudent

@@ -15,7 +15,7 @@ import pytest
 from nbgrader.converters import Autograde
 from nbgrader.coursedir import CourseDirectory
 
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.grading import record
 from cs231n_gen.grading.release.nbgrader_assign import assign, heard, load_config
 from cs231n_gen.grading.source.tree import ROOT

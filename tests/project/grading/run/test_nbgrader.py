@@ -15,8 +15,9 @@ from nbgrader.converters import Autograde, GenerateFeedback
 from nbgrader.coursedir import CourseDirectory
 
 from cs231n_gen.checking import variants
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.checking.runner import run
-from cs231n_gen.checking.student import Student, load_module
+from cs231n_gen.checking.student import Student
 from cs231n_gen.grading.release.nbgrader_assign import assign, heard, load_config
 from cs231n_gen.grading.source.tree import ROOT, chapters
 

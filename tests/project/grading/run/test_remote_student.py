@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 
-from cs231n_gen.checking.expect import PropertyFailed
+from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.checking.runner import run, with_tests
-from cs231n_gen.checking.student import NotWritten, Student, StudentError, load_module
+from cs231n_gen.checking.student import Student
 from cs231n_gen.grading.jail import sandbox
 from cs231n_gen.grading.jail.limits import MIB, Limits
 from cs231n_gen.grading.run.examiner import HIDDEN, Examiner

@@ -7,7 +7,7 @@ import torch
 
 pytest.importorskip("triton")
 
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.instruments.compiler.compile import (
     TARGETS,
     Compiled,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.truth import GaussianMixture, jensen_shannon, optimal_discriminator
 from cs231n_gen.viz import BestDiscriminator
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cs231n_gen import flow
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.truth import GaussianMixture
 from cs231n_gen.viz import GuidanceVectors, standalone_page
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cs231n_gen import data
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.viz import LatentWalk
 
 walk = load_module(Path(__file__).parents[1] / "examples.py", "examples").walk

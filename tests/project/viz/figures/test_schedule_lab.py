@@ -14,7 +14,7 @@ from PIL import Image
 from scipy import integrate, optimize, stats
 
 from cs231n_gen import data, truth
-from cs231n_gen.checking.student import load_module
+from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.given.mlp import VelocityMLP
 from cs231n_gen.viz import ScheduleLab, standalone_page, velocity_fields
 
