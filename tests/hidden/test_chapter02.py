@@ -12,28 +12,12 @@ from cs231n_gen.truth import GaussianMixture, jensen_shannon
 N = 200  # places
 
 
-def pointwise(weight=1):
-    return pytest.mark.exercise("chapter02.pointwise", weight=weight)
-
-
-def slope(weight=1):
-    return pytest.mark.exercise("chapter02.slope", weight=weight)
-
-
-def maximiser(weight=1):
-    return pytest.mark.exercise("chapter02.maximiser", weight=weight)
-
-
-def curvature(weight=1):
-    return pytest.mark.exercise("chapter02.curvature", weight=weight)
-
-
-def value_of_best(weight=1):
-    return pytest.mark.exercise("chapter02.value_of_best", weight=weight)
-
-
-def best_generator(weight=1):
-    return pytest.mark.exercise("chapter02.best_generator", weight=weight)
+pointwise = pytest.mark.exercise("chapter02.pointwise")
+slope = pytest.mark.exercise("chapter02.slope")
+maximiser = pytest.mark.exercise("chapter02.maximiser")
+curvature = pytest.mark.exercise("chapter02.curvature")
+value_of_best = pytest.mark.exercise("chapter02.value_of_best")
+best_generator = pytest.mark.exercise("chapter02.best_generator")
 
 
 def places(generator, n=N):
@@ -70,7 +54,7 @@ def mixtures(generator):
 # --- chapter02.pointwise ------------------------------------------------------------------------
 
 
-@pointwise(2)
+@pointwise(weight=2)
 def test_at_many_places(student, generator):
     """a log y + b log (1 − y) at random y, a and b"""
     y, a, b = places(generator)
@@ -78,7 +62,7 @@ def test_at_many_places(student, generator):
     expect.close(got, added(y, a, b), "not a log y + b log (1 − y)", atol=1e-9, rtol=1e-9)
 
 
-@pointwise()
+@pointwise
 def test_roles_can_be_swapped(student, generator):
     """y for 1 − y, and a for b: nothing changes"""
     y, a, b = places(generator)
@@ -92,7 +76,7 @@ def test_roles_can_be_swapped(student, generator):
 # --- chapter02.slope ----------------------------------------------------------------------------
 
 
-@slope(2)
+@slope(weight=2)
 def test_slopes_at_many_places(student, generator):
     """the derivative at random y, a and b"""
     y, a, b = places(generator)
@@ -102,7 +86,7 @@ def test_slopes_at_many_places(student, generator):
     expect.close(got, want, "not the derivative", atol=1e-8, rtol=1e-9)
 
 
-@slope()
+@slope
 def test_uphill_before_and_downhill_after(student, generator):
     """it leads up left of a/(a + b), and down right of it"""
     _, a, b = places(generator)
@@ -117,7 +101,7 @@ def test_uphill_before_and_downhill_after(student, generator):
 # --- chapter02.maximiser ------------------------------------------------------------------------
 
 
-@maximiser(2)
+@maximiser(weight=2)
 def test_no_other_y_adds_more(student, generator):
     """nothing between 0 and 1 is better"""
     y, a, b = places(generator)
@@ -129,7 +113,7 @@ def test_no_other_y_adds_more(student, generator):
         expect.true(worse, "another y adds more at some places")
 
 
-@maximiser()
+@maximiser
 def test_only_their_ratio_counts(student, generator):
     """twice as much of both changes nothing; the two best answers add up to 1"""
     y, a, b = places(generator)
@@ -144,7 +128,7 @@ def test_only_their_ratio_counts(student, generator):
 # --- chapter02.curvature ------------------------------------------------------------------------
 
 
-@curvature(2)
+@curvature(weight=2)
 def test_second_derivatives_at_many_places(student, generator):
     """the second derivative at random y, a and b"""
     y, a, b = places(generator)
@@ -155,7 +139,7 @@ def test_second_derivatives_at_many_places(student, generator):
     expect.close(got, want, "not the second derivative", atol=1e-8, rtol=1e-9)
 
 
-@curvature()
+@curvature
 def test_bent_downwards_everywhere(student, generator):
     """below 0 everywhere, and −(a + b)³/(a b) at the best y"""
     _, a, b = places(generator)
@@ -167,7 +151,7 @@ def test_bent_downwards_everywhere(student, generator):
 # --- chapter02.value_of_best --------------------------------------------------------------------
 
 
-@value_of_best(3)
+@value_of_best(weight=3)
 def test_it_knows_the_divergence(student, generator):
     """−log 4 + 2 JSD of random mixtures"""
     both, _, p, q, dx = mixtures(generator)
@@ -176,7 +160,7 @@ def test_it_knows_the_divergence(student, generator):
     expect.close(V, want, "V(G, D*) is −log 4 + 2 JSD", atol=1e-4, rtol=0)
 
 
-@value_of_best(2)
+@value_of_best(weight=2)
 def test_another_discriminator_reaches_less(student, generator):
     """no other discriminator reaches as much"""
     (data, samples), grid, p, q, dx = mixtures(generator)
@@ -190,7 +174,7 @@ def test_another_discriminator_reaches_less(student, generator):
     expect.true(bool(V < 0), "no discriminator reaches 0 while the densities overlap")
 
 
-@value_of_best()
+@value_of_best
 def test_the_two_ends(student, generator):
     """0 where no place has both, −log 4 where both are the same"""
     p = torch.rand(8, generator=generator, dtype=torch.float64)
@@ -207,7 +191,7 @@ def test_the_two_ends(student, generator):
 # --- chapter02.best_generator -------------------------------------------------------------------
 
 
-@best_generator(2)
+@best_generator(weight=2)
 def test_no_other_density_has_so_low_a_value(student, generator):
     """p_G of the least value"""
     _, _, p, _, dx = mixtures(generator)
@@ -221,7 +205,7 @@ def test_no_other_density_has_so_low_a_value(student, generator):
     expect.close(V, -math.log(4), "another density has a lower value", atol=1e-6)
 
 
-@best_generator()
+@best_generator
 def test_the_least_value(student, generator):
     """the value there"""
     _, _, p, _, _ = mixtures(generator)

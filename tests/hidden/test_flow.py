@@ -4,41 +4,17 @@ identities, orders of convergence)."""
 import pytest
 import torch
 
-from cs231n_gen.checking import expect, fakes
+from cs231n_gen.checking import draws, expect, fakes
 from cs231n_gen.given.training import Run
 from cs231n_gen.truth import GaussianMixture
 
-
-def interpolate(weight=1):
-    return pytest.mark.exercise("flow.interpolate", weight=weight)
-
-
-def loss(weight=1):
-    return pytest.mark.exercise("flow.loss", weight=weight)
-
-
-def sample(weight=1):
-    return pytest.mark.exercise("flow.sample", weight=weight)
-
-
-def trajectory(weight=1):
-    return pytest.mark.exercise("flow.trajectory", weight=weight)
-
-
-def sample_heun(weight=1):
-    return pytest.mark.exercise("flow.sample_heun", weight=weight)
-
-
-def straightness(weight=1):
-    return pytest.mark.exercise("flow.straightness", weight=weight)
-
-
-def train(weight=1):
-    return pytest.mark.exercise("flow.train", weight=weight)
-
-
-def random_size(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
+interpolate = pytest.mark.exercise("flow.interpolate")
+loss = pytest.mark.exercise("flow.loss")
+sample = pytest.mark.exercise("flow.sample")
+trajectory = pytest.mark.exercise("flow.trajectory")
+sample_heun = pytest.mark.exercise("flow.sample_heun")
+straightness = pytest.mark.exercise("flow.straightness")
+train = pytest.mark.exercise("flow.train")
 
 
 def random_pair(generator, *shape, dtype=torch.float64):
@@ -84,11 +60,11 @@ NOT_BY_SUBTRACTION = [T for T in range(51, 70) if left_by_subtraction(T) > 0]
 # --- flow.interpolate ---------------------------------------------------------------------------
 
 
-@interpolate(2)
+@interpolate(weight=2)
 @pytest.mark.parametrize("shape", [(), (3,), (3, 5, 4)], ids=["numbers", "points", "images"])
 def test_the_ends_and_every_point_between(student, generator, shape):
     """x_t is (1 − t) x + t z, example by example, for any shape"""
-    n = random_size(generator, 4, 9)
+    n = draws.whole(generator, 4, 9)
     x, z = random_pair(generator, n, *shape)
     t = torch.rand(n, generator=generator, dtype=torch.float64)
     t[0], t[1] = 0, 1
@@ -99,7 +75,7 @@ def test_the_ends_and_every_point_between(student, generator, shape):
     )
 
 
-@interpolate(2)
+@interpolate(weight=2)
 def test_v_is_the_rate_at_which_x_t_moves(student, generator):
     """v is the derivative of x_t with respect to t"""
     x, z = random_pair(generator, 6, 2, 3)
@@ -117,7 +93,7 @@ def test_v_is_the_rate_at_which_x_t_moves(student, generator):
     expect.close(v, z - x, "v must be z − x, whatever t is", atol=1e-9)
 
 
-@interpolate()
+@interpolate
 def test_following_v_from_x_t_leads_to_both_ends(student, generator):
     """x_t − t v = x and x_t + (1 − t) v = z"""
     x, z = random_pair(generator, 7, 4)
@@ -128,10 +104,10 @@ def test_following_v_from_x_t_leads_to_both_ends(student, generator):
     expect.close(x_t + (1 - t[:, None]) * v, z, "x_t + (1 − t) v must lead to the noise", atol=1e-9)
 
 
-@interpolate()
+@interpolate
 def test_as_many_examples_as_dimensions(student, generator):
     """levels belong to examples, also when a batch is as large as a row"""
-    n = random_size(generator, 3, 7)
+    n = draws.whole(generator, 3, 7)
     x, z = random_pair(generator, n, n)
     t = torch.rand(n, generator=generator, dtype=torch.float64)
     x_t, _ = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
@@ -139,7 +115,7 @@ def test_as_many_examples_as_dimensions(student, generator):
     expect.close(x_t, want, "t was used along the columns", atol=1e-9)
 
 
-@interpolate()
+@interpolate
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_precision_is_kept(student, generator, dtype):
     """the result has the precision of the data"""
@@ -155,7 +131,7 @@ def test_precision_is_kept(student, generator, dtype):
 # --- flow.loss ----------------------------------------------------------------------------------
 
 
-@loss(2)
+@loss(weight=2)
 def test_the_exact_velocity_reaches_the_bayes_floor(student, generator):
     """the exact velocity of a mixture has the irreducible loss, and no net less"""
     truth = mixture(generator)
@@ -172,11 +148,11 @@ def test_the_exact_velocity_reaches_the_bayes_floor(student, generator):
     expect.close(value, floor, says, atol=6 * sigma, rtol=0)
 
 
-@loss(2)
+@loss(weight=2)
 @pytest.mark.parametrize("shape", [(3,), (1, 4, 4)], ids=["points", "images"])
 def test_excess_over_the_best_is_the_squared_distance(student, generator, shape):
     """the loss is the mean square of prediction − v, for points and images"""
-    n = random_size(generator, 5, 12)
+    n = draws.whole(generator, 5, 12)
     x, z = random_pair(generator, n, *shape)
     t = torch.rand(n, generator=generator, dtype=torch.float64)
     off = 20 * torch.randn(n, *shape, generator=generator, dtype=torch.float64)
@@ -184,7 +160,7 @@ def test_excess_over_the_best_is_the_squared_distance(student, generator, shape)
     expect.close(value, off.square().mean(), "it is not the mean square over everything", rtol=1e-8)
 
 
-@loss()
+@loss
 def test_the_model_is_asked_once_at_x_t_and_t(student, generator):
     """the model sees x_t and the levels as they came"""
     x, z = random_pair(generator, 6, 2)
@@ -196,7 +172,7 @@ def test_the_model_is_asked_once_at_x_t_and_t(student, generator):
     expect.close(model.inputs[0], x + t[:, None] * (z - x), "the model did not see x_t", atol=1e-9)
 
 
-@loss()
+@loss
 def test_conditions_reach_the_model(student, generator):
     """conditions reach the model unchanged, and none is made up"""
     x, z = random_pair(generator, 6, 2)
@@ -212,7 +188,7 @@ def test_conditions_reach_the_model(student, generator):
     expect.true(plain.conditions[0] is None, "a condition was passed although none was given")
 
 
-@loss(2)
+@loss(weight=2)
 def test_gradients_of_the_weights(student, generator):
     """the gradient with respect to the weights is that of the mean square"""
     x, z = random_pair(generator, 32, 2, dtype=torch.float32)
@@ -239,11 +215,11 @@ def test_gradients_of_the_weights(student, generator):
 # --- flow.sample --------------------------------------------------------------------------------
 
 
-@sample(2)
+@sample(weight=2)
 def test_euler_is_exact_for_one_linear_field(student, generator):
     """T steps along v = a x multiply by (1 − a/T)^T"""
     a = float(0.5 + torch.rand(1, generator=generator))
-    steps = random_size(generator, 3, 30)
+    steps = draws.whole(generator, 3, 30)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     x = student.flow.sample(fakes.linear(a), z, steps)
     expect.close(
@@ -251,10 +227,10 @@ def test_euler_is_exact_for_one_linear_field(student, generator):
     )
 
 
-@sample(2)
+@sample(weight=2)
 def test_the_levels_are_1_down_to_1_over_T(student, generator):
     """the model is asked T times, at t = 1, …, 1/T"""
-    steps = NOT_BY_SUBTRACTION[random_size(generator, 0, len(NOT_BY_SUBTRACTION))]
+    steps = NOT_BY_SUBTRACTION[draws.whole(generator, 0, len(NOT_BY_SUBTRACTION))]
     model = fakes.ramp(1.0)
     student.flow.sample(model, torch.zeros(3, 2, dtype=torch.float64), steps)
     expect.true(
@@ -266,7 +242,7 @@ def test_the_levels_are_1_down_to_1_over_T(student, generator):
     expect.close(model.levels(), want, "the levels are not 1, 1 − 1/T, …, 1/T", atol=1e-5)
 
 
-@sample(2)
+@sample(weight=2)
 def test_first_order_toward_the_exact_flow(student, generator):
     """twice the steps halve the distance to the exact flow of a Gaussian"""
     mean, std = 2.0, torch.tensor(0.5, dtype=torch.float64)
@@ -281,7 +257,7 @@ def test_first_order_toward_the_exact_flow(student, generator):
     expect.true(0.85 < order < 1.15, "the error must fall as 1/T", f"1/T^{order:.2f}", "1/T")
 
 
-@sample(2)
+@sample(weight=2)
 def test_the_flow_of_a_mixture_ends_in_the_mixture(student, generator):
     """noise carried along the exact velocity of a mixture arrives with its mean and covariance"""
     truth = mixture(generator, components=2)
@@ -295,7 +271,7 @@ def test_the_flow_of_a_mixture_ends_in_the_mixture(student, generator):
     expect.close(x.mean(0), mean, "the samples have another mean than the data", atol=bound, rtol=0)
 
 
-@sample()
+@sample
 def test_each_label_gets_its_own_flow(student, generator):
     """with labels each sample arrives at its own component"""
     means = torch.tensor([[-4.0, 0.0], [4.0, 0.0], [0.0, 5.0]], dtype=torch.float64)
@@ -307,7 +283,7 @@ def test_each_label_gets_its_own_flow(student, generator):
     expect.close(nearest, y, "some samples end at another label's component")
 
 
-@sample()
+@sample
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_images_and_precision(student, generator, dtype):
     """images keep their shape and precision"""
@@ -320,10 +296,10 @@ def test_images_and_precision(student, generator, dtype):
     expect.true(kept, "the model was asked in another precision than the noise has")
 
 
-@sample(2)
+@sample(weight=2)
 def test_uneven_levels(student, generator):
     """on falling levels t_0, …, t_T each step along v = a x multiplies by 1 − a (t_i − t_{i+1})"""
-    steps = random_size(generator, 3, 12)
+    steps = draws.whole(generator, 3, 12)
     times = torch.rand(steps + 1, generator=generator, dtype=torch.float64).sort().values.flip(0)
     a = float(0.5 + torch.rand(1, generator=generator))
     z = torch.randn(4, 2, generator=generator, dtype=torch.float64)
@@ -334,10 +310,10 @@ def test_uneven_levels(student, generator):
     expect.close(model.levels(), times[:-1], "the levels asked for", atol=1e-6)
 
 
-@sample()
+@sample
 def test_even_levels_are_what_is_usual(student, generator):
     """even levels from 1 to 0, given as `times`, give the samples that come without them"""
-    steps = random_size(generator, 3, 12)
+    steps = draws.whole(generator, 3, 12)
     z = torch.randn(6, 2, generator=generator, dtype=torch.float64)
     model, exact = gaussian_flow(1.5, torch.tensor(0.6, dtype=torch.float64))
     levels = [i / steps for i in range(steps, -1, -1)]
@@ -351,17 +327,17 @@ def test_even_levels_are_what_is_usual(student, generator):
 # --- flow.trajectory ----------------------------------------------------------------------------
 
 
-@trajectory(2)
+@trajectory(weight=2)
 def test_every_frame_of_a_linear_field(student, generator):
     """frame k of v = a x is z (1 − a/T)^k"""
-    a, steps = 0.5 + float(torch.rand(1, generator=generator)), random_size(generator, 3, 16)
+    a, steps = 0.5 + float(torch.rand(1, generator=generator)), draws.whole(generator, 3, 16)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     path = student.flow.trajectory(fakes.linear(a), z, steps)
     want = torch.stack([z * (1 - a / steps) ** k for k in range(steps + 1)])
     expect.close(path, want, "the frames of v = a x", atol=1e-9, rtol=1e-9)
 
 
-@trajectory(2)
+@trajectory(weight=2)
 def test_each_step_is_the_velocity_where_it_begins(student, generator):
     """each step is −v/T, v taken at the frame before, at its level"""
     truth = mixture(generator)
@@ -376,7 +352,7 @@ def test_each_step_is_the_velocity_where_it_begins(student, generator):
         expect.close(path[k + 1], path[k] - v / steps, says, atol=1e-4)
 
 
-@trajectory()
+@trajectory
 def test_the_path_bends_where_the_field_does(student, generator):
     """between its ends the path follows the field, not the chord"""
     z = torch.randn(3, 2, generator=generator, dtype=torch.float64)
@@ -388,7 +364,7 @@ def test_the_path_bends_where_the_field_does(student, generator):
     )
 
 
-@trajectory()
+@trajectory
 def test_labels_along_the_path(student, generator):
     """conditions reach every call"""
     model, y = fakes.by_label(), torch.tensor([4, 0, 2])
@@ -400,7 +376,7 @@ def test_labels_along_the_path(student, generator):
     expect.close(path[1], z - (y[:, None, None, None] + z) / 3, "the first step along v = y + t x")
 
 
-@trajectory()
+@trajectory
 def test_the_path_keeps_its_precision(student, generator):
     """the path has the precision of the noise"""
     z = torch.randn(3, 2, generator=generator, dtype=torch.float64)
@@ -411,11 +387,11 @@ def test_the_path_keeps_its_precision(student, generator):
 # --- flow.sample_heun ---------------------------------------------------------------------------
 
 
-@sample_heun(2)
+@sample_heun(weight=2)
 def test_heuns_factor_for_a_linear_field(student, generator):
     """T steps along v = a x multiply by (1 − a/T + a²/(2 T²))^T"""
     a = 0.5 + float(torch.rand(1, generator=generator))
-    steps = random_size(generator, 2, 16)
+    steps = draws.whole(generator, 2, 16)
     z = torch.randn(4, 3, generator=generator, dtype=torch.float64)
     h = a / steps
     x = student.flow.sample_heun(fakes.linear(a), z, steps)
@@ -423,7 +399,7 @@ def test_heuns_factor_for_a_linear_field(student, generator):
     expect.close(x, want, "Heun's product for v = a x", atol=1e-9, rtol=1e-9)
 
 
-@sample_heun(2)
+@sample_heun(weight=2)
 def test_second_order_toward_the_exact_flow(student, generator):
     """twice the steps quarter the distance to the exact flow of a Gaussian"""
     std = torch.tensor(0.5, dtype=torch.float64)
@@ -438,10 +414,10 @@ def test_second_order_toward_the_exact_flow(student, generator):
     expect.true(1.7 < order < 2.3, "the error must fall as 1/T²", f"1/T^{order:.2f}", "1/T²")
 
 
-@sample_heun(2)
+@sample_heun(weight=2)
 def test_both_calls_of_each_step(student, generator):
     """each step asks at (x, t) and at (x − v/T, t − 1/T)"""
-    steps = random_size(generator, 3, 9)
+    steps = draws.whole(generator, 3, 9)
     model = fakes.Recorder(lambda x, t, y: x.sin() + t)
     z = torch.randn(5, 2, generator=generator, dtype=torch.float64)
     student.flow.sample_heun(model, z, steps)
@@ -459,7 +435,7 @@ def test_both_calls_of_each_step(student, generator):
         )
 
 
-@sample_heun()
+@sample_heun
 def test_labels_in_both_calls(student, generator):
     """conditions reach both calls of each step"""
     model, y = fakes.by_label(), torch.tensor([4, 0, 2])
@@ -471,7 +447,7 @@ def test_labels_in_both_calls(student, generator):
         expect.close(condition, y, "the condition changed on the way")
 
 
-@sample_heun()
+@sample_heun
 def test_heun_needs_fewer_calls_than_euler(student, generator):
     """on a mixture 10 steps of Heun end nearer the exact flow than 20 of Euler"""
     truth = mixture(generator, components=2)
@@ -497,10 +473,10 @@ def test_heun_needs_fewer_calls_than_euler(student, generator):
 # --- flow.straightness --------------------------------------------------------------------------
 
 
-@straightness(2)
+@straightness(weight=2)
 def test_the_definition_on_a_random_path(student, generator):
     """S of a random path equals its definition"""
-    path = torch.randn(random_size(generator, 4, 9), 5, 3, generator=generator, dtype=torch.float64)
+    path = torch.randn(draws.whole(generator, 4, 9), 5, 3, generator=generator, dtype=torch.float64)
     steps = len(path) - 1
     want = sum(
         ((path[-1] - path[0]) - steps * (path[k + 1] - path[k])).square().mean()
@@ -509,7 +485,7 @@ def test_the_definition_on_a_random_path(student, generator):
     expect.close(student.flow.straightness(path), want / steps, "S of a random path", rtol=1e-6)
 
 
-@straightness()
+@straightness
 def test_the_smallest_path(student, generator):
     """one step is always straight, a detour is not"""
     path = torch.randn(2, 5, 3, generator=generator, dtype=torch.float64)
@@ -518,11 +494,11 @@ def test_the_smallest_path(student, generator):
     expect.true(float(student.flow.straightness(detour)) > 0, "S of a detour is positive")
 
 
-@straightness(2)
+@straightness(weight=2)
 def test_straightness_is_the_variance_of_the_speed(student, generator):
     """S is the mean square of the speed less the square of the whole way"""
     path = torch.randn(
-        random_size(generator, 10, 30), 4, 2, 2, generator=generator, dtype=torch.float64
+        draws.whole(generator, 10, 30), 4, 2, 2, generator=generator, dtype=torch.float64
     ).cumsum(0)
     steps = len(path) - 1
     speed = (path[1:] - path[:-1]) * steps
@@ -531,7 +507,7 @@ def test_straightness_is_the_variance_of_the_speed(student, generator):
     expect.close(student.flow.straightness(path), want, says, rtol=1e-5)
 
 
-@straightness()
+@straightness
 def test_nothing_but_speed_counts(student, generator):
     """moving the whole path, or adding a constant velocity, changes nothing"""
     path = torch.randn(6, 4, 2, generator=generator, dtype=torch.float64)
@@ -563,10 +539,10 @@ def spied_run(student, generator, steps, batch=256, classes=0, mean=2.0, **optio
     return field, drawn, history
 
 
-@train(2)
+@train(weight=2)
 def test_fresh_data_in_every_step(student, generator):
     """every step trains on its own fresh batch of the size asked for"""
-    batch = random_size(generator, 60, 90)
+    batch = draws.whole(generator, 60, 90)
     field, drawn, _ = spied_run(student, generator, steps=5, batch=batch)
     expect.true(len(drawn) == 5, "one draw a step is expected", len(drawn), 5)
     expect.true(all(n == batch for n, _, _ in drawn), "draw was not asked for `batch` examples")
@@ -576,7 +552,7 @@ def test_fresh_data_in_every_step(student, generator):
         expect.tensor(x_t, (batch, 2), "x_t")
 
 
-@train(2)
+@train(weight=2)
 def test_levels_are_uniform_and_independent(student, generator):
     """levels are uniform on [0, 1], drawn for each example and step"""
     field, _, _ = spied_run(student, generator, steps=6, batch=512)
@@ -589,7 +565,7 @@ def test_levels_are_uniform_and_independent(student, generator):
     expect.true(len(t.flatten().unique()) > 0.99 * n, "levels repeat: each example has its own")
 
 
-@train(2)
+@train(weight=2)
 def test_noise_is_unit_gaussian_and_fresh(student, generator):
     """noise is unit Gaussian, drawn anew for each step"""
     field, drawn, _ = spied_run(student, generator, steps=6, batch=1024)
@@ -611,7 +587,7 @@ def test_noise_is_unit_gaussian_and_fresh(student, generator):
     expect.true(bool(repeated < 0.2), "the same noise comes in two steps")
 
 
-@train(3)
+@train(weight=3)
 def test_the_weights_are_those_of_this_many_gradient_steps(student, generator):
     """each step makes one step of the optimiser along its own gradient"""
     field, drawn, _ = spied_run(student, generator, steps=7, lr=0.2)
@@ -632,7 +608,7 @@ def test_the_weights_are_those_of_this_many_gradient_steps(student, generator):
         expect.close(state[name], value, says, atol=5e-3, rtol=5e-3)  # v from x_t loses digits
 
 
-@train(2)
+@train(weight=2)
 def test_training_reaches_the_floor_of_a_gaussian(student, generator):
     """a linear field trained on a Gaussian comes near the best that it can do"""
     field, _, history = spied_run(student, generator, steps=50, batch=512, lr=0.3, mean=1.0)
@@ -658,7 +634,7 @@ def test_training_reaches_the_floor_of_a_gaussian(student, generator):
     expect.true(reached < 1.1 * best, says, reached, f"near {best:.3f}")
 
 
-@train(2)
+@train(weight=2)
 def test_conditions_stay_with_their_data(student, generator):
     """conditions reach the model with their own data"""
     field, drawn, _ = spied_run(student, generator, steps=4, classes=3)
@@ -668,7 +644,7 @@ def test_conditions_stay_with_their_data(student, generator):
         expect.close(seen, y, "conditions and data are out of step")
 
 
-@train()
+@train
 def test_the_generator_decides_everything(student, generator):
     """the same generator gives the same run"""
     state = generator.get_state()

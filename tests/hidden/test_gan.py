@@ -14,24 +14,11 @@ from cs231n_gen.truth import GaussianMixture, jensen_shannon
 EACH = pytest.mark.parametrize("saturating", [True, False], ids=["saturating", "non-saturating"])
 
 
-def value(weight=1):
-    return pytest.mark.exercise("gan.value", weight=weight)
-
-
-def discriminator_loss(weight=1):
-    return pytest.mark.exercise("gan.discriminator_loss", weight=weight)
-
-
-def generator_loss(weight=1):
-    return pytest.mark.exercise("gan.generator_loss", weight=weight)
-
-
-def generator_logit_gradient(weight=1):
-    return pytest.mark.exercise("gan.generator_logit_gradient", weight=weight)
-
-
-def train_step(weight=1):
-    return pytest.mark.exercise("gan.train_step", weight=weight)
+value = pytest.mark.exercise("gan.value")
+discriminator_loss = pytest.mark.exercise("gan.discriminator_loss")
+generator_loss = pytest.mark.exercise("gan.generator_loss")
+generator_logit_gradient = pytest.mark.exercise("gan.generator_logit_gradient")
+train_step = pytest.mark.exercise("gan.train_step")
 
 
 def logits(generator, *shape, scale=3.0):
@@ -60,7 +47,7 @@ def two_normals(generator, n=4000):
 # --- gan.value ----------------------------------------------------------------------------------
 
 
-@value(3)
+@value(weight=3)
 def test_the_best_discriminator_reaches_its_value(student, generator):
     """against the best discriminator V is −log 4 + 2 JSD"""
     (real, fake), (p, q) = two_normals(generator)
@@ -69,7 +56,7 @@ def test_the_best_discriminator_reaches_its_value(student, generator):
     expect.close(V, torch.tensor(want).double(), "V(G, D*) is −log 4 + 2 JSD", atol=2e-3, rtol=0)
 
 
-@value(2)
+@value(weight=2)
 def test_no_other_discriminator_reaches_more(student, generator):
     """any other discriminator reaches less"""
     (real, fake), _ = two_normals(generator)
@@ -81,7 +68,7 @@ def test_no_other_discriminator_reaches_more(student, generator):
     expect.true(bool(other < best - 1e-4), "V is not largest at the best discriminator")
 
 
-@value(2)
+@value(weight=2)
 def test_every_logit_counts_in_the_mean_of_its_own_batch(student, generator):
     """dV/dℓ is (1 − D)/n for data and −D/m for samples, whatever the shapes"""
     for real_shape, fake_shape in (((5,), (9,)), ((4, 1), (4, 1)), ((2, 1, 3, 3), (7, 2))):
@@ -93,7 +80,7 @@ def test_every_logit_counts_in_the_mean_of_its_own_batch(student, generator):
             expect.close(expect.tensor(g, w.shape, "dV/dℓ"), w, says)
 
 
-@value(2)
+@value(weight=2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_sure_players(student, generator, dtype):
     """logits of any size give finite, exact values and slopes"""
@@ -110,7 +97,7 @@ def test_sure_players(student, generator, dtype):
 # --- gan.discriminator_loss ---------------------------------------------------------------------
 
 
-@discriminator_loss(2)
+@discriminator_loss(weight=2)
 def test_it_is_the_cross_entropy_of_real_and_fake(student, generator):
     """it is the cross-entropy of labels 1 for data and 0 for samples, a mean over each"""
     real, fake = logits(generator, 7, 1), logits(generator, 5, 1)
@@ -120,7 +107,7 @@ def test_it_is_the_cross_entropy_of_real_and_fake(student, generator):
     expect.close(L, want, "not the cross-entropy of both kinds")
 
 
-@discriminator_loss(2)
+@discriminator_loss(weight=2)
 def test_the_best_discriminator_is_a_minimum(student, generator):
     """the best discriminator is where it is least: no direction leads down"""
     (real, fake), _ = two_normals(generator)
@@ -136,7 +123,7 @@ def test_the_best_discriminator_is_a_minimum(student, generator):
     expect.true(lowest, "the loss is not least at log p_data − log p_G")
 
 
-@discriminator_loss(2)
+@discriminator_loss(weight=2)
 def test_its_slopes(student, generator):
     """its slopes are −(1 − D)/n for data and D/m for samples"""
     real, fake = logits(generator, 4, 2), logits(generator, 11)
@@ -146,7 +133,7 @@ def test_its_slopes(student, generator):
         expect.close(expect.tensor(g, w.shape, "the slope"), w, "the loss has the wrong slopes")
 
 
-@discriminator_loss()
+@discriminator_loss
 def test_sure_and_wrong(student, generator):
     """a discriminator that is sure and wrong has a finite loss"""
     size = 100 * (1 + torch.rand(4, generator=generator))
@@ -157,7 +144,7 @@ def test_sure_and_wrong(student, generator):
 # --- gan.generator_loss -------------------------------------------------------------------------
 
 
-@generator_loss(2)
+@generator_loss(weight=2)
 def test_saturating_is_the_generators_part_of_the_value(student, generator):
     """saturating: what V changes by when the samples change"""
     real, one, other = (logits(generator, 6) for _ in range(3))
@@ -171,7 +158,7 @@ def test_saturating_is_the_generators_part_of_the_value(student, generator):
     expect.close(losses[0], F.logsigmoid(-one).mean(), "the mean of log (1 − D)")
 
 
-@generator_loss(2)
+@generator_loss(weight=2)
 def test_non_saturating_is_how_real_samples_look(student, generator):
     """non-saturating, which is the default: the cross-entropy of samples labelled real"""
     fake = logits(generator, 5, 3)
@@ -181,7 +168,7 @@ def test_non_saturating_is_how_real_samples_look(student, generator):
         expect.close(L, want, "the mean of −log D")
 
 
-@generator_loss(2)
+@generator_loss(weight=2)
 @EACH
 def test_slopes_of_the_generators_loss(student, generator, saturating):
     """its slope is −D/n, or −(1 − D)/n if it does not saturate"""
@@ -191,7 +178,7 @@ def test_slopes_of_the_generators_loss(student, generator, saturating):
     expect.close(expect.tensor(got, (3, 4), "the slope"), want, "the loss has the wrong slopes")
 
 
-@generator_loss()
+@generator_loss
 @EACH
 def test_far_samples(student, generator, saturating):
     """logits of any size give finite, exact losses"""
@@ -206,7 +193,7 @@ def test_far_samples(student, generator, saturating):
 # --- gan.generator_logit_gradient ---------------------------------------------------------------
 
 
-@generator_logit_gradient(2)
+@generator_logit_gradient(weight=2)
 @EACH
 def test_the_slope_at_each_logit(student, generator, saturating):
     """it is the slope of each sample's own term, for any shape"""
@@ -218,7 +205,7 @@ def test_the_slope_at_each_logit(student, generator, saturating):
         expect.close(expect.tensor(got, shape, "the derivative"), want, "not the slope of its term")
 
 
-@generator_logit_gradient(2)
+@generator_logit_gradient(weight=2)
 def test_both_pulls_fit_together(student, generator):
     """the two pulls add up to −1, and their ratio is e^ℓ"""
     l = logits(generator, 20)
@@ -228,7 +215,7 @@ def test_both_pulls_fit_together(student, generator):
     expect.close(with_ / without, l.exp(), "D/(1 − D) is e^ℓ", rtol=1e-6)
 
 
-@generator_logit_gradient(2)
+@generator_logit_gradient(weight=2)
 @EACH
 def test_small_pulls_keep_their_digits(student, generator, saturating):
     """where a pull is small it is e^−|ℓ|, to all its digits, also in float32"""
@@ -240,7 +227,7 @@ def test_small_pulls_keep_their_digits(student, generator, saturating):
     )
 
 
-@generator_logit_gradient()
+@generator_logit_gradient
 @EACH
 def test_the_limits(student, saturating):
     """far away it is 0 on one side and −1 on the other"""
@@ -306,14 +293,14 @@ def same_weights(player, twin, says):
         expect.close(got, want, says, atol=1e-7, what=name)
 
 
-@train_step(3)
+@train_step(weight=3)
 def test_steps_of_the_discriminator(student, generator):
     """the discriminator goes up V, one step a batch"""
     (_, D), _, _, (_, twin, _, _) = game(student, generator)
     same_weights(D, twin, "the discriminator's weights are not those of its own steps up V")
 
 
-@train_step(3)
+@train_step(weight=3)
 @EACH
 def test_steps_of_the_generator(student, generator, saturating):
     """the generator goes down its loss, against the discriminator as it has become"""
@@ -321,7 +308,7 @@ def test_steps_of_the_generator(student, generator, saturating):
     same_weights(G, twin, "the generator's weights are not those of steps against the new D")
 
 
-@train_step(2)
+@train_step(weight=2)
 def test_the_value_before_the_updates(student, generator):
     """V of before both updates comes back"""
     _, came, _, (_, _, values, _) = game(student, generator)
@@ -330,7 +317,7 @@ def test_the_value_before_the_updates(student, generator):
         expect.close(V.double(), want, "V(G, D) of before both updates", atol=1e-6)
 
 
-@train_step(2)
+@train_step(weight=2)
 def test_gradients_are_left_alone(student, generator):
     """the generator's step leaves nothing in D's gradients, and D can learn on"""
     (_, D), _, _, (*_, left) = game(student, generator)
@@ -343,16 +330,9 @@ def test_gradients_are_left_alone(student, generator):
 # --- gan.optimal_discriminator, gan.jensen_shannon, gan.value_at_optimum --------------------------
 
 
-def optimal_discriminator(weight=1):
-    return pytest.mark.exercise("gan.optimal_discriminator", weight=weight)
-
-
-def jensen(weight=1):
-    return pytest.mark.exercise("gan.jensen_shannon", weight=weight)
-
-
-def value_at_optimum(weight=1):
-    return pytest.mark.exercise("gan.value_at_optimum", weight=weight)
+optimal_discriminator = pytest.mark.exercise("gan.optimal_discriminator")
+jensen = pytest.mark.exercise("gan.jensen_shannon")
+value_at_optimum = pytest.mark.exercise("gan.value_at_optimum")
 
 
 def two_mixtures(generator, dim):
@@ -377,7 +357,7 @@ def best_answers(p, q, grid):
     return torch.where(p.density(grid) + q.density(grid) > 0, D, 0.5)
 
 
-@optimal_discriminator(3)
+@optimal_discriminator(weight=3)
 @pytest.mark.parametrize("dim", [1, 2])
 def test_it_is_what_theory_says(student, generator, dim):
     """D* of random mixtures, wherever one asks"""
@@ -387,7 +367,7 @@ def test_it_is_what_theory_says(student, generator, dim):
     expect.close(expect.tensor(D, want.shape, "D*"), want, "not p_data / (p_data + p_G)", atol=1e-6)
 
 
-@optimal_discriminator()
+@optimal_discriminator
 def test_two_answers_make_one(student, generator):
     """with data and samples swapped, the two answers add up to 1, and only the ratio counts"""
     p, q = torch.rand(2, 50, generator=generator, dtype=torch.float64)
@@ -400,7 +380,7 @@ def test_two_answers_make_one(student, generator):
     expect.close(one, same, "it changes when both densities get smaller", atol=1e-6)
 
 
-@optimal_discriminator()
+@optimal_discriminator
 def test_where_one_or_none_is(student, generator):
     """1, 0 and ½ where only data, only samples, or nothing come"""
     p = torch.rand(3, generator=generator, dtype=torch.float64) + 0.1
@@ -408,7 +388,7 @@ def test_where_one_or_none_is(student, generator):
     expect.close(D, torch.tensor([1, 0, 0.5]), "1, 0 and ½", atol=1e-9)
 
 
-@jensen(3)
+@jensen(weight=3)
 @pytest.mark.parametrize("dim", [1, 2])
 def test_divergences_of_mixtures(student, generator, dim):
     """JSD of random mixtures"""
@@ -418,7 +398,7 @@ def test_divergences_of_mixtures(student, generator, dim):
     expect.close(JSD, want, "not the Jensen–Shannon divergence", atol=1e-4, rtol=0)
 
 
-@jensen(2)
+@jensen(weight=2)
 def test_from_0_to_log_2(student, generator):
     """0 for equal densities, log 2 for those that never meet, the same either way round"""
     p = torch.rand(12, generator=generator, dtype=torch.float64)
@@ -435,7 +415,7 @@ def test_from_0_to_log_2(student, generator):
     expect.close(way, back, "JSD(p ‖ q) is not JSD(q ‖ p)", atol=1e-9)
 
 
-@value_at_optimum(2)
+@value_at_optimum(weight=2)
 def test_it_is_what_the_best_discriminator_reaches(student, generator):
     """∫ p log D* + q log (1 − D*) of random mixtures"""
     (p, q), grid, cell = two_mixtures(generator, 1)
@@ -446,7 +426,7 @@ def test_it_is_what_the_best_discriminator_reaches(student, generator):
     expect.close(V, want, "not what D* reaches", atol=1e-5)
 
 
-@value_at_optimum()
+@value_at_optimum
 def test_the_least_and_the_most(student, generator):
     """−log 4 at p_G = p_data, 0 for densities that never meet"""
     p = torch.rand(8, generator=generator, dtype=torch.float64)

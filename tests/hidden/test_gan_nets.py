@@ -7,39 +7,18 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 
-
-def adain(weight=1):
-    return pytest.mark.exercise("gan_nets.adain", weight=weight)
-
-
-def generator_net(weight=1):
-    return pytest.mark.exercise("gan_nets.Generator", weight=weight)
-
-
-def discriminator_net(weight=1):
-    return pytest.mark.exercise("gan_nets.Discriminator", weight=weight)
-
-
-def style_net(weight=1):
-    return pytest.mark.exercise("gan_nets.StyleGenerator", weight=weight)
-
-
-def lerp(weight=1):
-    return pytest.mark.exercise("gan_nets.lerp", weight=weight)
-
-
-def slerp(weight=1):
-    return pytest.mark.exercise("gan_nets.slerp", weight=weight)
+adain = pytest.mark.exercise("gan_nets.adain")
+generator_net = pytest.mark.exercise("gan_nets.Generator")
+discriminator_net = pytest.mark.exercise("gan_nets.Discriminator")
+style_net = pytest.mark.exercise("gan_nets.StyleGenerator")
+lerp = pytest.mark.exercise("gan_nets.lerp")
+slerp = pytest.mark.exercise("gan_nets.slerp")
 
 
 def normal(generator, *shape):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def number(generator, low, high):
-    return int(torch.randint(low, high + 1, (), generator=generator))
 
 
 # --- gan_nets.adain -----------------------------------------------------------------------------
@@ -47,13 +26,13 @@ def number(generator, low, high):
 
 def features(generator):
     """Features with channels of many means and spreads, and a style for them."""
-    b, c = number(generator, 2, 4), number(generator, 2, 5)
-    x = normal(generator, b, c, number(generator, 2, 5), number(generator, 6, 9))
+    b, c = draws.whole(generator, 2, 5), draws.whole(generator, 2, 6)
+    x = normal(generator, b, c, draws.whole(generator, 2, 6), draws.whole(generator, 6, 10))
     spread, middle = (2 * normal(generator, 2, b, c)).exp()[..., None, None]
     return spread * x + middle, *normal(generator, 2, b, c)
 
 
-@adain(3)
+@adain(weight=3)
 def test_it_is_an_instance_norm_with_a_style(student, generator):
     """it is torch's instance norm, times w, plus b, for any ε"""
     x, w, b = features(generator)
@@ -63,7 +42,7 @@ def test_it_is_an_instance_norm_with_a_style(student, generator):
         expect.close(got, want, "not w (x − μ)/σ + b", atol=1e-8, rtol=1e-8)
 
 
-@adain(2)
+@adain(weight=2)
 def test_the_style_says_what_the_statistics_are(student, generator):
     """every channel ends with mean b and standard deviation |w|"""
     x, w, b = features(generator)
@@ -72,7 +51,7 @@ def test_the_style_says_what_the_statistics_are(student, generator):
     expect.close(got.std((2, 3), correction=0), w.abs(), "a deviation is not |w|", atol=1e-7)
 
 
-@adain(2)
+@adain(weight=2)
 def test_what_a_channel_was_like_before_is_gone(student, generator):
     """a channel that is scaled and shifted before comes out the same, mirrored if turned round"""
     x, w, b = features(generator)
@@ -86,7 +65,7 @@ def test_what_a_channel_was_like_before_is_gone(student, generator):
     expect.true(not torch.equal(one, x), "x came back as it was")
 
 
-@adain(2)
+@adain(weight=2)
 def test_gradients_through_the_statistics(student, generator):
     """the statistics are part of the function: a channel's sum does not depend on x, but on b"""
     x, w, b = features(generator)
@@ -97,7 +76,7 @@ def test_gradients_through_the_statistics(student, generator):
     expect.close(to_b, n, "b counts once for each number", what="the gradient of b")
 
 
-@adain()
+@adain
 def test_channels_that_do_not_vary(student, generator):
     """a channel of one value becomes b, and one of tiny values is divided by √(variance + ε)"""
     w, b = normal(generator, 2, 2, 3)
@@ -131,7 +110,7 @@ def drawn(net, generator, spread=0.3):
 
 
 def sizes(generator):
-    return number(generator, 3, 7), 2 * number(generator, 2, 5)
+    return draws.whole(generator, 3, 8), 2 * draws.whole(generator, 2, 6)
 
 
 def shapes_are(net, want):
@@ -184,7 +163,7 @@ def steps_follow_gradients(net, before, L, what):
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-@generator_net(2)
+@generator_net(weight=2)
 def test_the_generators_layers(student, generator):
     """its weights have the shapes of DC-GAN's layers, from 2w channels to w to the image"""
     latent, w = sizes(generator)
@@ -194,7 +173,7 @@ def test_the_generators_layers(student, generator):
     shapes_are(G, [kernels[0], *norms[0], kernels[1], *norms[1], kernels[2], (1,)])
 
 
-@generator_net(3)
+@generator_net(weight=3)
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_the_generators_images(student, generator, training):
     """its images are those of the same weights by hand"""
@@ -208,7 +187,7 @@ def test_the_generators_images(student, generator, training):
     expect.close(G(z), want, says, atol=1e-7)
 
 
-@generator_net()
+@generator_net
 def test_images_stay_in_their_range(student, generator):
     """from −1 to 1, and to both ends, whatever the weights"""
     latent, w = sizes(generator)
@@ -220,7 +199,7 @@ def test_images_stay_in_their_range(student, generator):
     expect.true(both, "images reach from −1 to 1", f"{x.min():.3g} to {x.max():.3g}", "−1 to 1")
 
 
-@generator_net()
+@generator_net
 def test_images_do_not_depend_on_their_batch(student, generator):
     """once trained, the image of a latent does not depend on the others of its batch"""
     latent, w = sizes(generator)
@@ -233,7 +212,7 @@ def test_images_do_not_depend_on_their_batch(student, generator):
     expect.close(alone, together, "an image depends on the others of its batch", atol=1e-8)
 
 
-@generator_net(2)
+@generator_net(weight=2)
 def test_the_generator_learns_with_every_weight(student, generator):
     """in a step of the game every weight follows its slope, through batch norms in training"""
     latent, w = sizes(generator)
@@ -252,7 +231,7 @@ def test_the_generator_learns_with_every_weight(student, generator):
     steps_follow_gradients(G, weights, L, "the generator")
 
 
-@discriminator_net(2)
+@discriminator_net(weight=2)
 def test_the_discriminators_layers(student, generator):
     """its weights have the shapes of DC-GAN's layers, from the image to w channels to 2w"""
     _, w = sizes(generator)
@@ -261,7 +240,7 @@ def test_the_discriminators_layers(student, generator):
     shapes_are(D, [kernels[0], (w,), kernels[1], *[(2 * w,)] * 4, kernels[2], (1,)])
 
 
-@discriminator_net(3)
+@discriminator_net(weight=3)
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_the_discriminators_logits(student, generator, training):
     """its logits are those of the same weights by hand, one for each image"""
@@ -275,7 +254,7 @@ def test_the_discriminators_logits(student, generator, training):
     expect.close(D(x), want, says, atol=1e-7)
 
 
-@discriminator_net()
+@discriminator_net
 def test_logits_have_no_bounds(student, generator):
     """logits are of any size: no sigmoid"""
     _, w = sizes(generator)
@@ -286,7 +265,7 @@ def test_logits_have_no_bounds(student, generator):
     expect.true(bool(apart > 3), "logits have no bounds", f"{l.min():.3g} to {l.max():.3g}")
 
 
-@discriminator_net()
+@discriminator_net
 def test_logits_do_not_depend_on_their_batch(student, generator):
     """once trained, the logit of an image does not depend on the others of its batch"""
     _, w = sizes(generator)
@@ -299,7 +278,7 @@ def test_logits_do_not_depend_on_their_batch(student, generator):
     expect.close(alone, together, "a logit depends on the others of its batch", atol=1e-8)
 
 
-@discriminator_net(2)
+@discriminator_net(weight=2)
 def test_the_discriminator_learns_with_every_weight(student, generator):
     """in a step of the game every weight follows its slope, through batch norms in training"""
     _, w = sizes(generator)
@@ -325,7 +304,7 @@ def test_the_discriminator_learns_with_every_weight(student, generator):
 
 def style_generator(student, generator, norm=None):
     """A generator with random weights, these by name, and styles and noise for a batch."""
-    latent, width, batch = number(generator, 3, 6), number(generator, 2, 5), 3
+    latent, width, batch = draws.whole(generator, 3, 7), draws.whole(generator, 2, 6), 3
     G = student.new("gan_nets.StyleGenerator", latent=latent, width=width, norm=norm)
     drawn(G, generator)
     styles = [*normal(generator, 3, batch, latent)]
@@ -379,7 +358,7 @@ def seen(student, generator):
     return spy.calls, s, styles, noise
 
 
-@style_net(3)
+@style_net(weight=3)
 def test_the_images_of_styles_and_noise(student, generator):
     """its images are those of the same weights, styles and noise by hand"""
     G, s, styles, noise = style_generator(student, generator)
@@ -388,7 +367,7 @@ def test_the_images_of_styles_and_noise(student, generator):
     expect.close(G.call("synthesis", styles, noise), want, says, atol=1e-6)
 
 
-@style_net(2)
+@style_net(weight=2)
 def test_each_layer_has_its_own_style(student, generator):
     """AdaIN gets 1 + s and b of each layer's own w"""
     calls, s, styles, _ = seen(student, generator)
@@ -398,7 +377,7 @@ def test_each_layer_has_its_own_style(student, generator):
             expect.close(got, one, f"layer {n} does not get the {name} of its own w", atol=1e-7)
 
 
-@style_net(2)
+@style_net(weight=2)
 def test_what_comes_before_the_style(student, generator):
     """AdaIN gets what a layer's convolution, noise and LeakyReLU make of the layer before"""
     calls, s, _, noise = seen(student, generator)
@@ -409,12 +388,12 @@ def test_what_comes_before_the_style(student, generator):
         h = came * scale[:, :, None, None] + bias[:, :, None, None]
 
 
-@style_net(2)
+@style_net(weight=2)
 def test_coarse_and_fine_styles(student, generator):
     """the style of a layer changes what comes after it, and nothing before"""
     spy = Seen()
     G, _, styles, noise = style_generator(student, generator, spy)
-    changed = number(generator, 0, 2)
+    changed = draws.whole(generator, 0, 3)
     other = [normal(generator, *w.shape) if n == changed else w for n, w in enumerate(styles)]
     x, y = (
         expect.tensor(G.call("synthesis", w, noise), (3, 1, 16, 16), "the images")
@@ -430,7 +409,7 @@ def test_coarse_and_fine_styles(student, generator):
     expect.true(not torch.equal(x, y), "a style changes nothing")
 
 
-@style_net()
+@style_net
 def test_noise_counts_by_its_strength(student, generator):
     """noise of strength 0 changes nothing; with a strength, each layer's does"""
     G, s, styles, noise = style_generator(student, generator)
@@ -448,12 +427,12 @@ def test_noise_counts_by_its_strength(student, generator):
     expect.true(torch.equal(*quiet), "noise of strength 0 still changes the images")
 
 
-@style_net()
+@style_net
 def test_latents_become_images(student, generator):
     """G(z) maps z to w, one style for all layers, and draws fresh noise from `generator`"""
     G, s, _, _ = style_generator(student, generator)
     z = normal(generator, 3, s["mapping.0.weight"].shape[1])
-    seed = number(generator, 0, 10**6)
+    seed = draws.whole(generator, 0, 10**6 + 1)
     draw = torch.Generator().manual_seed(seed)
     noise = [torch.randn(3, 1, k, k, generator=draw, dtype=torch.float64) for k in (4, 8, 16)]
     w = z
@@ -465,7 +444,7 @@ def test_latents_become_images(student, generator):
     expect.close(got, want, "not the images of these latents", atol=1e-6)
 
 
-@style_net(2)
+@style_net(weight=2)
 def test_the_style_generator_learns_with_every_weight(student, generator):
     """in a step of the game every weight follows its slope, from the constant to the mapping"""
     G, s, _, _ = style_generator(student, generator)
@@ -495,7 +474,7 @@ def test_the_style_generator_learns_with_every_weight(student, generator):
 # --- gan_nets.lerp --------------------------------------------------------------------------------
 
 
-@lerp(2)
+@lerp(weight=2)
 def test_the_ends_of_the_straight_way(student, generator):
     """z_0 at t = 1, z_1 at t = 0"""
     z_0, z_1 = normal(generator, 2, 4, 7)
@@ -504,7 +483,7 @@ def test_the_ends_of_the_straight_way(student, generator):
         expect.close(got, want, f"the wrong end at t = {t:.0f}", atol=1e-12)
 
 
-@lerp(2)
+@lerp(weight=2)
 def test_it_is_straight(student, generator):
     """z_t leaves z_1 in proportion to t, in a straight line, also beyond the ends"""
     z_0, z_1 = normal(generator, 2, 5, 6)
@@ -513,10 +492,10 @@ def test_it_is_straight(student, generator):
         expect.close(got, z_1 + t * (z_0 - z_1), "not t of the way from z_1 to z_0", atol=1e-9)
 
 
-@lerp(2)
+@lerp(weight=2)
 def test_there_and_back(student, generator):
     """the ways there and back meet: z_t and its counterpart add up to z_0 + z_1"""
-    n = number(generator, 3, 6)
+    n = draws.whole(generator, 3, 7)
     z_0, z_1 = normal(generator, 2, n, n)  # so that a t for each number would fit as well
     t = torch.rand(n, generator=generator, dtype=torch.float64)
     one, other = (
@@ -526,7 +505,7 @@ def test_there_and_back(student, generator):
     expect.close(one, t[:, None] * z_0 + (1 - t)[:, None] * z_1, "t is one for each latent")
 
 
-@lerp(2)
+@lerp(weight=2)
 def test_shapes_of_t(student, generator):
     """t is a number, one for each latent, or any tensor that is broadcast with an axis more"""
     steps, n, d = 5, 3, 4
@@ -545,7 +524,7 @@ def test_shapes_of_t(student, generator):
         expect.true(got.dtype == a.dtype, "z_t has the dtype of z", got.dtype, a.dtype)
 
 
-@lerp()
+@lerp
 def test_halfway_latents_are_shorter(student, generator):
     """halfway between independent Gaussian latents the length falls to √(d/2)"""
     d = 4096
@@ -572,7 +551,7 @@ def angle(a, b):
     return 2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1))
 
 
-@slerp(2)
+@slerp(weight=2)
 def test_the_ends_of_the_arc(student, generator):
     """z_0 at t = 1, z_1 at t = 0, whatever their lengths"""
     z_0, z_1 = normal(generator, 2, 4, 5) * torch.tensor([[[1.0]], [[3.0]]])
@@ -581,10 +560,10 @@ def test_the_ends_of_the_arc(student, generator):
         expect.close(got, want, f"the wrong end at t = {t:.0f}", atol=1e-7)
 
 
-@slerp(3)
+@slerp(weight=3)
 def test_it_turns_at_a_constant_rate(student, generator):
     """the angle to z_1 is t Ω and that to z_0 (1 − t) Ω"""
-    z_0, z_1 = sphere(generator, 6, number(generator, 2, 9))
+    z_0, z_1 = sphere(generator, 6, draws.whole(generator, 2, 10))
     t = torch.rand(4, 1, generator=generator, dtype=torch.float64)
     z_t = expect.tensor(student.gan_nets.slerp(z_0, z_1, t), (4, *z_0.shape), "z_t")
     omega = angle(z_0, z_1)
@@ -592,10 +571,10 @@ def test_it_turns_at_a_constant_rate(student, generator):
     expect.close(angle(z_t, z_0), (1 - t) * omega, "that to z_0 is not (1 − t) Ω", atol=1e-5)
 
 
-@slerp(2)
+@slerp(weight=2)
 def test_it_keeps_the_length(student, generator):
     """between latents of one length every z_t has it"""
-    z_0, z_1 = sphere(generator, 5, number(generator, 2, 9))
+    z_0, z_1 = sphere(generator, 5, draws.whole(generator, 2, 10))
     t = torch.rand(7, 1, generator=generator, dtype=torch.float64)
     z_t = expect.tensor(student.gan_nets.slerp(z_0, z_1, t), (7, *z_0.shape), "z_t")
     want = z_0.norm(dim=-1).expand(7, -1)
@@ -603,7 +582,7 @@ def test_it_keeps_the_length(student, generator):
     expect.true(not torch.allclose(z_t[0], z_t[1]), "it does not move with t")
 
 
-@slerp(2)
+@slerp(weight=2)
 def test_latents_of_other_lengths(student, generator):
     """lengths enter as they are: z_t is linear in both, for one angle"""
     z_0, z_1 = sphere(generator, 4, 6)
@@ -616,7 +595,7 @@ def test_latents_of_other_lengths(student, generator):
     expect.close(got, want, "not sin(tΩ)/sin Ω z_0 + sin((1 − t)Ω)/sin Ω z_1", atol=1e-6)
 
 
-@slerp(2)
+@slerp(weight=2)
 def test_latents_of_one_direction(student, generator):
     """equal, nearly equal and opposite latents give what lerp gives, without NaN"""
     z_1 = normal(generator, 4, 8)
@@ -631,7 +610,7 @@ def test_latents_of_one_direction(student, generator):
     expect.close(got, single, "of nearly equal latents in float32", atol=1e-4)
 
 
-@slerp(2)
+@slerp(weight=2)
 def test_gaussian_latents_stay_typical(student, generator):
     """between Gaussian latents the length stays near √d, as G has seen it"""
     d, steps = 2048, 9

@@ -6,32 +6,14 @@ import math
 import pytest
 import torch
 
-from cs231n_gen.checking import expect, fakes
+from cs231n_gen.checking import draws, expect, fakes
 from cs231n_gen.truth import GaussianMixture
 
-
-def drop_condition(weight=1):
-    return pytest.mark.exercise("guidance.drop_condition", weight=weight)
-
-
-def guided_velocity(weight=1):
-    return pytest.mark.exercise("guidance.guided_velocity", weight=weight)
-
-
-def velocities(weight=1):
-    return pytest.mark.exercise("guidance.velocities", weight=weight)
-
-
-def sample(weight=1):
-    return pytest.mark.exercise("guidance.sample", weight=weight)
-
-
-def classifier_velocity(weight=1):
-    return pytest.mark.exercise("guidance.classifier_velocity", weight=weight)
-
-
-def whole(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
+drop_condition = pytest.mark.exercise("guidance.drop_condition")
+guided_velocity = pytest.mark.exercise("guidance.guided_velocity")
+velocities = pytest.mark.exercise("guidance.velocities")
+sample = pytest.mark.exercise("guidance.sample")
+classifier_velocity = pytest.mark.exercise("guidance.classifier_velocity")
 
 
 def uniform(generator, low, high):
@@ -68,10 +50,10 @@ def dropped(student, generator, y, p, null):
     return expect.tensor(kept, y.shape, "the conditions")
 
 
-@drop_condition(2)
+@drop_condition(weight=2)
 def test_how_many_are_forgotten(student, generator):
     """a share p of the labels becomes ∅, the others stay"""
-    p, null, n = uniform(generator, 0.05, 0.6), whole(generator, 10, 99), 20_000
+    p, null, n = uniform(generator, 0.05, 0.6), draws.whole(generator, 10, 99), 20_000
     y = torch.randint(0, 10, (n,), generator=generator)
     kept = dropped(student, generator, y, p, null)
     expect.true(bool(((kept == y) | (kept == null)).all()), "a label became neither it nor ∅")
@@ -80,7 +62,7 @@ def test_how_many_are_forgotten(student, generator):
     expect.true(abs(share - p) < far, "another share than p is forgotten", share, f"{p:.3f}")
 
 
-@drop_condition(2)
+@drop_condition(weight=2)
 def test_coins_know_nothing_of_each_other(student, generator):
     """each example has its own coin, whatever its label or its neighbours'"""
     p, n = uniform(generator, 0.3, 0.6), 20_000
@@ -96,7 +78,7 @@ def test_coins_know_nothing_of_each_other(student, generator):
     expect.true(abs(both - p * p) < 6 * p / math.sqrt(n), "neighbours share a coin")
 
 
-@drop_condition(2)
+@drop_condition(weight=2)
 def test_a_text_and_its_null(student, generator):
     """a condition of several numbers is kept or forgotten as a whole, by one coin"""
     n, p = 3000, uniform(generator, 0.2, 0.5)
@@ -109,17 +91,17 @@ def test_a_text_and_its_null(student, generator):
     expect.true(abs(float(gone.double().mean()) - p) < far, "another share than p is forgotten")
 
 
-@drop_condition()
+@drop_condition
 def test_the_ends(student, generator):
     """p = 0 and p = 1 leave nothing to chance"""
     y = torch.randint(0, 10, (5000,), generator=generator)
-    null = whole(generator, 10, 99)
+    null = draws.whole(generator, 10, 99)
     expect.close(dropped(student, generator, y, 0.0, null), y, "p = 0 forgot a label")
     always = dropped(student, generator, y, 1.0, null)
     expect.close(always, torch.full((5000,), null), "p = 1 kept a label")
 
 
-@drop_condition()
+@drop_condition
 def test_the_generator_decides(student, generator):
     """the same generator forgets the same labels; its next coins are others"""
     y, state = torch.randint(0, 10, (500,), generator=generator), generator.get_state()
@@ -129,7 +111,7 @@ def test_the_generator_decides(student, generator):
     two = dropped(student, generator, y, 0.5, 10)
     expect.close(two, one, "a seed does not repeat the coins")
     expect.true(bool((one == 10).any()) and bool((one != 10).any()), "all or none forgotten")
-    generator.manual_seed(whole(generator, 0, 2**31))
+    generator.manual_seed(draws.whole(generator, 0, 2**31))
     other = dropped(student, generator, y, 0.5, 10)
     expect.true(bool((other != one).any()), "another seed throws the same coins")
 
@@ -137,7 +119,7 @@ def test_the_generator_decides(student, generator):
 # --- guidance.guided_velocity -------------------------------------------------------------------
 
 
-@guided_velocity(3)
+@guided_velocity(weight=3)
 def test_the_guided_field_of_a_mixture(student, generator):
     """on a mixture it is the exact (1 + w) v_y − w v_∅, to float64 rounding"""
     truth, _, _ = three_classes(generator)
@@ -149,7 +131,7 @@ def test_the_guided_field_of_a_mixture(student, generator):
     expect.close(v, v_y + w * (v_y - v_null), "the guided field", atol=1e-12, rtol=1e-12)
 
 
-@guided_velocity(2)
+@guided_velocity(weight=2)
 def test_both_ends_of_the_line(student, generator):
     """w = 0 is v_y, w = −1 is v_∅"""
     v_y, v_null = normal(generator, 6, 3), normal(generator, 6, 3)
@@ -159,7 +141,7 @@ def test_both_ends_of_the_line(student, generator):
     expect.close(at_1, v_null, "w = −1 must be unconditional", atol=1e-12, rtol=1e-12)
 
 
-@guided_velocity(2)
+@guided_velocity(weight=2)
 def test_it_is_a_line_in_w(student, generator):
     """in w it is a straight line, between 0 and 1 too"""
     v_y, v_null = normal(generator, 3, 4, 2, 2), normal(generator, 3, 4, 2, 2)
@@ -177,10 +159,10 @@ def test_it_is_a_line_in_w(student, generator):
     expect.close(moved, want, "guidance moves v too little or too much", rtol=1e-6)
 
 
-@guided_velocity()
+@guided_velocity
 def test_every_channel_alike(student, generator):
     """all channels are guided, of latents with more of them too"""
-    C = whole(generator, 5, 17)
+    C = draws.whole(generator, 5, 17)
     v_y, v_null = normal(generator, 2, C, 3, 3), normal(generator, 2, C, 3, 3)
     v = student.guidance.guided_velocity(v_y, v_null, 1.5)
     v = expect.tensor(v, v_y.shape, "v_cfg")
@@ -189,7 +171,7 @@ def test_every_channel_alike(student, generator):
         expect.close(v[:, c], 2.5 * v_y[:, c] - 1.5 * v_null[:, c], says, atol=1e-9)
 
 
-@guided_velocity(2)
+@guided_velocity(weight=2)
 def test_weights_one_by_one(student, generator):
     """a weight for each example, also where there are as many as columns"""
     n = 4
@@ -206,11 +188,11 @@ def test_weights_one_by_one(student, generator):
 # --- guidance.velocities ------------------------------------------------------------------------
 
 
-@velocities(3)
+@velocities(weight=3)
 def test_both_fields_of_a_mixture(student, generator):
     """on a mixture they are the exact conditional and unconditional velocity"""
     truth, _, _ = three_classes(generator)
-    null, n = whole(generator, 3, 99), 12
+    null, n = draws.whole(generator, 3, 99), 12
     x, t = 2 * normal(generator, n, 2), torch.rand(n, generator=generator, dtype=torch.float64)
     y = torch.randint(0, 3, (n,), generator=generator)
     found = student.guidance.velocities(exact(truth, null), x, t, y, null)
@@ -219,10 +201,10 @@ def test_both_fields_of_a_mixture(student, generator):
     expect.close(v_null, truth.velocity(x, t), "v_∅ is not E[v | x_t]", atol=1e-9)
 
 
-@velocities(2)
+@velocities(weight=2)
 def test_a_single_call(student, generator):
     """one call with every example twice, its level and its condition with it"""
-    n, null = whole(generator, 3, 9), whole(generator, 5, 99)
+    n, null = draws.whole(generator, 3, 9), draws.whole(generator, 5, 99)
     x, t = normal(generator, n, 1, 2, 2), torch.rand(n, generator=generator)
     y = torch.randint(0, 5, (n,), generator=generator)
     model = fakes.by_label()
@@ -242,10 +224,10 @@ def test_a_single_call(student, generator):
     expect.close(off, torch.zeros(2 * n), "an example is not asked both ways", atol=1e-5)
 
 
-@velocities(2)
+@velocities(weight=2)
 def test_texts(student, generator):
     """conditions of several numbers, and a null of several numbers"""
-    n = whole(generator, 3, 7)
+    n = draws.whole(generator, 3, 7)
     x, y, null = normal(generator, n, 2), normal(generator, n, 3, 2), normal(generator, 3, 2)
     model = fakes.Recorder(lambda x, t, y: x * t + (y * y).sum(1))
     t = torch.rand(n, generator=generator, dtype=torch.float64)
@@ -269,23 +251,27 @@ def walked(truth, z, y, times, weights):
     return x
 
 
-@sample(3)
+@sample(weight=3)
 def test_guided_steps_on_a_mixture(student, generator):
     """the samples are those of Euler's steps along the exact guided field"""
     truth, _, _ = three_classes(generator)
-    null, steps, w = whole(generator, 3, 99), whole(generator, 4, 9), uniform(generator, 0.5, 4)
+    null, steps, w = (
+        draws.whole(generator, 3, 99),
+        draws.whole(generator, 4, 9),
+        uniform(generator, 0.5, 4),
+    )
     z, y = normal(generator, 15, 2), torch.randint(0, 3, (15,), generator=generator)
     x = student.guidance.sample(exact(truth, null), z, steps, y, null, w)
     want = walked(truth, z, y, [i / steps for i in range(steps, -1, -1)], [w] * steps)
     expect.close(x, want, "another path than along the guided field", atol=1e-6, rtol=1e-5)
 
 
-@sample(2)
+@sample(weight=2)
 def test_ends_of_guidance(student, generator):
     """w = 0 ends in p(x | y), w = −1 in p(x)"""
     means = torch.tensor([[-3.0, 0.0], [3.0, 1.0]], dtype=torch.float64)
     truth = GaussianMixture.isotropic(means, 0.4, labels=torch.tensor([0, 1]))
-    n, null = 400, whole(generator, 2, 99)
+    n, null = 400, draws.whole(generator, 2, 99)
     z, y = normal(generator, n, 2), torch.ones(n, dtype=torch.long)
     x = student.guidance.sample(exact(truth, null), z, 12, y, null, 0.0)
     x = expect.tensor(x, z.shape).double()
@@ -298,13 +284,13 @@ def test_ends_of_guidance(student, generator):
     expect.true(0.3 < share < 0.7, says, share, 0.5)
 
 
-@sample(2)
+@sample(weight=2)
 def test_the_interval_of_guidance(student, generator):
     """guided at the levels within the interval, both ends included; elsewhere conditional"""
     truth, _, _ = three_classes(generator)
-    null, w = whole(generator, 3, 99), uniform(generator, 1, 4)
+    null, w = draws.whole(generator, 3, 99), uniform(generator, 1, 4)
     z, y = normal(generator, 8, 2), torch.randint(0, 3, (8,), generator=generator)
-    steps, low, high = 8, whole(generator, 2, 4) / 8, whole(generator, 5, 7) / 8
+    steps, low, high = 8, draws.whole(generator, 2, 4) / 8, draws.whole(generator, 5, 7) / 8
     model = exact(truth, null)
     x = student.guidance.sample(model, z, steps, y, null, w, interval=(low, high))
     times = [i / steps for i in range(steps, -1, -1)]
@@ -315,10 +301,10 @@ def test_the_interval_of_guidance(student, generator):
     expect.true(rows == cost, "examples that the model was asked about", rows, cost)
 
 
-@sample(2)
+@sample(weight=2)
 def test_levels_and_calls(student, generator):
     """one call a step, at t = 1, …, 1/T, with every example twice"""
-    steps, n = whole(generator, 3, 12), whole(generator, 2, 6)
+    steps, n = draws.whole(generator, 3, 12), draws.whole(generator, 2, 6)
     model, y = fakes.by_label(), torch.randint(0, 5, (n,), generator=generator)
     student.guidance.sample(model, normal(generator, n, 1, 2, 2), steps, y, 5, 1.5)
     calls = len(model.times)
@@ -329,11 +315,11 @@ def test_levels_and_calls(student, generator):
         expect.tensor(t, (2 * n,), "t")
 
 
-@sample()
+@sample
 def test_uneven_levels(student, generator):
     """on levels of its own each step is as long as the way to the next"""
     truth, _, _ = three_classes(generator)
-    null, w = whole(generator, 3, 99), uniform(generator, 0.5, 3)
+    null, w = draws.whole(generator, 3, 99), uniform(generator, 0.5, 3)
     z, y = normal(generator, 6, 2), torch.randint(0, 3, (6,), generator=generator)
     times = torch.rand(6, generator=generator, dtype=torch.float64).sort().values.flip(0)
     x = student.guidance.sample(exact(truth, null), z, 5, y, null, w, times=times)
@@ -341,7 +327,7 @@ def test_uneven_levels(student, generator):
     expect.close(x, want, "steps of another length", atol=1e-6, rtol=1e-5)
 
 
-@sample()
+@sample
 def test_a_weight_for_each_example(student, generator):
     """examples may have weights of their own, and images their channels and precision"""
     w = 3 * torch.rand(3, generator=generator, dtype=torch.float64)
@@ -366,7 +352,7 @@ def by_classifier(student, generator, n):
     return truth, classifier, x_t, t, y
 
 
-@classifier_velocity(4)
+@classifier_velocity(weight=4)
 def test_the_exact_classifier_gives_the_guided_field(student, generator):
     """with the exact classifier of a mixture it is (1 + w) v_y − w v_∅"""
     truth, classifier, x_t, t, y = by_classifier(student, generator, 25)
@@ -376,7 +362,7 @@ def test_the_exact_classifier_gives_the_guided_field(student, generator):
     expect.close(v, (1 + w) * v_y - w * v_null, "Bayes' rule does not hold", atol=1e-6)
 
 
-@classifier_velocity(2)
+@classifier_velocity(weight=2)
 def test_w_0_is_conditional(student, generator):
     """w = 0 gives E[v | x_t, y], w = −1 leaves E[v | x_t]"""
     truth, classifier, x_t, t, y = by_classifier(student, generator, 10)
@@ -387,7 +373,7 @@ def test_w_0_is_conditional(student, generator):
     expect.close(v, v_null, "w = −1 must be unconditional", atol=1e-9)
 
 
-@classifier_velocity(2)
+@classifier_velocity(weight=2)
 def test_each_example_by_itself(student, generator):
     """an example's velocity is the same in every batch"""
     truth, classifier, x_t, t, y = by_classifier(student, generator, 9)
@@ -402,7 +388,7 @@ def test_each_example_by_itself(student, generator):
         expect.close(alone, together[one], "the others in the batch change it", atol=1e-9)
 
 
-@classifier_velocity(2)
+@classifier_velocity(weight=2)
 def test_the_way_it_grows_with_t(student, generator):
     """what the classifier adds grows as t / (1 − t) for the same slope"""
     truth, classifier, x_t, t, y = by_classifier(student, generator, 6)
@@ -417,7 +403,7 @@ def test_the_way_it_grows_with_t(student, generator):
     expect.close(at_0, v_null, "at t = 0 nothing may be added", atol=1e-9)
 
 
-@classifier_velocity()
+@classifier_velocity
 def test_inside_a_sampler(student, generator):
     """it works where gradients are off, as in a sampler"""
     truth, classifier, x_t, t, y = by_classifier(student, generator, 5)

@@ -10,17 +10,9 @@ import torch
 
 from cs231n_gen.checking import expect
 
-
-def autoregressive(weight=1):
-    return pytest.mark.exercise("likelihood.autoregressive_log_likelihood", weight=weight)
-
-
-def gaussian_kl(weight=1):
-    return pytest.mark.exercise("likelihood.gaussian_kl", weight=weight)
-
-
-def elbo(weight=1):
-    return pytest.mark.exercise("likelihood.elbo", weight=weight)
+autoregressive = pytest.mark.exercise("likelihood.autoregressive_log_likelihood")
+gaussian_kl = pytest.mark.exercise("likelihood.gaussian_kl")
+elbo = pytest.mark.exercise("likelihood.elbo")
 
 
 def normal(generator, *shape):
@@ -36,7 +28,7 @@ def gauss_hermite(n=40):
 # --- likelihood.autoregressive_log_likelihood ---------------------------------------------------
 
 
-@autoregressive(3)
+@autoregressive(weight=3)
 def test_a_model_with_memory_sums_to_1(student, generator):
     """for a model whose scores depend on the past, all sequences together have probability 1"""
     V, L = 3, 4
@@ -52,7 +44,7 @@ def test_a_model_with_memory_sums_to_1(student, generator):
     expect.close(value, want, "some sequence has the wrong log-likelihood")
 
 
-@autoregressive()
+@autoregressive
 def test_shifting_all_scores_changes_nothing(student, generator):
     """a constant added to all scores of a position changes nothing"""
     logits = normal(generator, 5, 6, 7)
@@ -63,7 +55,7 @@ def test_shifting_all_scores_changes_nothing(student, generator):
     expect.close(b, expect.tensor(a, (5,), "log p(x)"), "only differences of scores count")
 
 
-@autoregressive()
+@autoregressive
 def test_extreme_scores(student, generator):
     """scores of ±10 000 give finite, exact log-likelihoods"""
     tokens = torch.randint(0, 3, (4, 5), generator=generator)
@@ -75,7 +67,7 @@ def test_extreme_scores(student, generator):
     expect.close(value, want, "very unlikely tokens must stay finite")
 
 
-@autoregressive(2)
+@autoregressive(weight=2)
 def test_gradient_is_one_hot_minus_softmax(student, generator):
     """the gradient with respect to the scores is one-hot − softmax"""
     logits = normal(generator, 3, 4, 5)
@@ -91,7 +83,7 @@ def test_gradient_is_one_hot_minus_softmax(student, generator):
 # --- likelihood.gaussian_kl ---------------------------------------------------------------------
 
 
-@gaussian_kl(3)
+@gaussian_kl(weight=3)
 def test_against_quadrature(student, generator):
     """it equals E_q[log q − log p] by quadrature"""
     mean, log_var = normal(generator, 6, 1), normal(generator, 6, 1)
@@ -104,7 +96,7 @@ def test_against_quadrature(student, generator):
     expect.close(student.likelihood.gaussian_kl(mean, log_var), want, says, atol=1e-8)
 
 
-@gaussian_kl(2)
+@gaussian_kl(weight=2)
 def test_independent_dimensions_add_up(student, generator):
     """many dimensions: the sum of each"""
     mean, log_var = normal(generator, 5, 7), normal(generator, 5, 7)
@@ -115,7 +107,7 @@ def test_independent_dimensions_add_up(student, generator):
     expect.close(value, want, "the divergences of the dimensions do not add up", atol=1e-8)
 
 
-@gaussian_kl(2)
+@gaussian_kl(weight=2)
 def test_small_divergences_count(student, generator):
     """near N(0, I) it is ½ (μ² + ½ log_var²), small but not 0"""
     mean = 1e-2 * normal(generator, 8, 3)
@@ -125,7 +117,7 @@ def test_small_divergences_count(student, generator):
     expect.close(value, want, "small divergences are lost", atol=1e-6, rtol=1e-2)  # third order
 
 
-@gaussian_kl()
+@gaussian_kl
 def test_its_gradient_points_to_the_unit_gaussian(student, generator):
     """the gradients are μ and ½ (σ² − 1)"""
     mean, log_var = normal(generator, 4, 3), normal(generator, 4, 3)
@@ -160,14 +152,14 @@ def linear_vae(student, generator, width, shift):
     return bound, log_p
 
 
-@elbo(3)
+@elbo(weight=3)
 def test_tight_at_the_posterior(student, generator):
     """when q is the posterior the bound equals log p(x)"""
     bound, log_p = linear_vae(student, generator, width=1.0, shift=0.0)
     expect.close(bound, log_p, "with the exact posterior the bound must equal log p(x)", atol=1e-6)
 
 
-@elbo(2)
+@elbo(weight=2)
 def test_never_above_log_p(student, generator):
     """for any other q it lies below log p(x), by exactly KL(q ‖ posterior)"""
     width, shift = 0.5 + 2 * float(torch.rand(1, generator=generator)), 0.7
@@ -181,7 +173,7 @@ def test_never_above_log_p(student, generator):
     expect.close(log_p - bound, gap, "the gap must be KL(q ‖ posterior)", atol=1e-6)
 
 
-@elbo(2)
+@elbo(weight=2)
 def test_images_against_torch_distributions(student, generator):
     """for images it is the sum over pixels less the divergence"""
     x, reconstruction = normal(generator, 4, 1, 5, 5), normal(generator, 4, 1, 5, 5)
@@ -193,7 +185,7 @@ def test_images_against_torch_distributions(student, generator):
     expect.close(value, log_p - kl, "log p(x|z) − KL for images", atol=1e-6, rtol=1e-8)
 
 
-@elbo()
+@elbo
 def test_gradients_reach_decoder_and_encoder(student, generator):
     """gradients reach the reconstruction, the mean and the variance"""
     x, r = normal(generator, 3, 4), normal(generator, 3, 4)

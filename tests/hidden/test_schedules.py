@@ -6,36 +6,15 @@ import math
 import pytest
 import torch
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.truth import FiniteData, GaussianMixture
 
-
-def optimal_velocity(weight=1):
-    return pytest.mark.exercise("schedules.optimal_velocity", weight=weight)
-
-
-def loss_floor(weight=1):
-    return pytest.mark.exercise("schedules.loss_floor", weight=weight)
-
-
-def logit_normal(weight=1):
-    return pytest.mark.exercise("schedules.logit_normal", weight=weight)
-
-
-def logit_normal_density(weight=1):
-    return pytest.mark.exercise("schedules.logit_normal_density", weight=weight)
-
-
-def shift(weight=1):
-    return pytest.mark.exercise("schedules.shift", weight=weight)
-
-
-def resolution_alpha(weight=1):
-    return pytest.mark.exercise("schedules.resolution_alpha", weight=weight)
-
-
-def whole(generator, low, high):
-    return int(torch.randint(low, high + 1, (), generator=generator))
+optimal_velocity = pytest.mark.exercise("schedules.optimal_velocity")
+loss_floor = pytest.mark.exercise("schedules.loss_floor")
+logit_normal = pytest.mark.exercise("schedules.logit_normal")
+logit_normal_density = pytest.mark.exercise("schedules.logit_normal_density")
+shift = pytest.mark.exercise("schedules.shift")
+resolution_alpha = pytest.mark.exercise("schedules.resolution_alpha")
 
 
 def number(generator, low, high):
@@ -72,12 +51,12 @@ def mixture(generator):
 # --- schedules.optimal_velocity -----------------------------------------------------------------
 
 
-@optimal_velocity(3)
+@optimal_velocity(weight=3)
 @pytest.mark.parametrize("shape", [(3,), (1, 4, 5)], ids=["points", "images"])
 def test_it_is_the_mean_over_all_pairs(student, generator, shape):
     """it is E[z − x | x_t] of a finite data set, for points and images"""
-    data = 1 + normal(generator, whole(generator, 9, 20), *shape)
-    n = whole(generator, 5, 8)
+    data = 1 + normal(generator, draws.whole(generator, 9, 21), *shape)
+    n = draws.whole(generator, 5, 9)
     t = uniform(generator, n, 0.3, 0.95)
     x_t = noisy(chosen(generator, data, n), normal(generator, n, *shape), t)
     v = student.schedules.optimal_velocity(x_t, t, data)
@@ -86,10 +65,10 @@ def test_it_is_the_mean_over_all_pairs(student, generator, shape):
     expect.close(v, want, says, atol=1e-7, rtol=1e-7)
 
 
-@optimal_velocity(2)
+@optimal_velocity(weight=2)
 def test_two_data_give_a_hyperbolic_tangent(student, generator):
     """two data μ ± h are weighed by tanh((1 − t) h·(x_t − (1 − t) μ) / t²)"""
-    d, n = whole(generator, 1, 5), 6
+    d, n = draws.whole(generator, 1, 6), 6
     mu, h = normal(generator, d), normal(generator, d)
     t = uniform(generator, n, 0.5, 0.95)
     x_t = 2 * normal(generator, n, d)
@@ -100,7 +79,7 @@ def test_two_data_give_a_hyperbolic_tangent(student, generator):
     expect.close(v, (x_t - x) / t[:, None], says, atol=1e-7, rtol=1e-7)  # (x_t − x) / t = z − x
 
 
-@optimal_velocity(2)
+@optimal_velocity(weight=2)
 def test_draws_of_a_mixture_stand_for_the_mixture(student, generator):
     """for many draws of a mixture it is near the mixture's own velocity"""
     truth, n = mixture(generator), 12
@@ -118,7 +97,7 @@ def test_draws_of_a_mixture_stand_for_the_mixture(student, generator):
     expect.true(bool((gap.abs() < 7).all()), says, f"{float(gap.abs().max()):.3g} standard errors")
 
 
-@optimal_velocity(3)
+@optimal_velocity(weight=3)
 def test_both_ends(student, generator):
     """at t = 1 it is z − E[x], at t = 0 it is E[z] − x, and beside other levels too"""
     data = 2 + normal(generator, 8, 3)
@@ -131,7 +110,7 @@ def test_both_ends(student, generator):
     expect.close(v[3], -data[2], "slide 76 with its errata: the mean of noise less x", atol=1e-9)
 
 
-@optimal_velocity(2)
+@optimal_velocity(weight=2)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_with_little_noise_the_datum_is_recognised(student, generator, dtype):
     """for small t it is z − x of the datum, without overflow and in the precision of x_t"""
@@ -144,7 +123,7 @@ def test_with_little_noise_the_datum_is_recognised(student, generator, dtype):
     expect.true(v.dtype == dtype, "the precision changed on the way", v.dtype, dtype)
 
 
-@optimal_velocity()
+@optimal_velocity
 def test_moving_the_data_moves_the_answer(student, generator):
     """with data moved by c and x_t by (1 − t) c, the answer moves by −c"""
     data, c = normal(generator, 10, 2), 3 * normal(generator, 2)
@@ -156,7 +135,7 @@ def test_moving_the_data_moves_the_answer(student, generator):
     expect.close(two, one - c, "every z stays and every x moves by c", atol=1e-6)
 
 
-@optimal_velocity()
+@optimal_velocity
 def test_following_it_brings_members_of_the_data_back(student, generator):
     """Euler steps from noise end at the data, and nowhere else"""
     angle = torch.arange(6, dtype=torch.float64) * math.pi / 3 + number(generator, 0, 1)
@@ -183,20 +162,20 @@ def definition(x, z, levels, data):
     return torch.stack(errors)
 
 
-@loss_floor(3)
+@loss_floor(weight=3)
 @pytest.mark.parametrize("shape", [(3,), (1, 3, 4)], ids=["points", "images"])
 def test_it_is_the_mean_square_of_what_is_missed(student, generator, shape):
     """it is the mean of (v − E[v | x_t])², one number a level, in the order of the levels"""
-    data = 1 + normal(generator, whole(generator, 9, 20), *shape)
-    n = whole(generator, 5, 8)
+    data = 1 + normal(generator, draws.whole(generator, 9, 21), *shape)
+    n = draws.whole(generator, 5, 9)
     x, z = chosen(generator, data, n), normal(generator, n, *shape)
-    levels = uniform(generator, whole(generator, 4, 6), 0.4, 1.0)
+    levels = uniform(generator, draws.whole(generator, 4, 7), 0.4, 1.0)
     floor = student.schedules.loss_floor(x, z, levels, data)
     want = definition(x, z, levels, data)
     expect.close(floor, want, "not the mean over pairs and dimensions", atol=1e-7, rtol=1e-7)
 
 
-@loss_floor(2)
+@loss_floor(weight=2)
 def test_it_estimates_what_x_t_leaves_open(student, generator):
     """on average it is tr Cov[x | x_t] / t², per dimension"""
     data, n = normal(generator, 12, 3), 4000
@@ -213,7 +192,7 @@ def test_it_estimates_what_x_t_leaves_open(student, generator):
         expect.close(value, left.mean(), says, atol=6 * error, rtol=0)
 
 
-@loss_floor(2)
+@loss_floor(weight=2)
 def test_it_is_near_the_floor_of_a_mixture(student, generator):
     """for many draws of a mixture it is near the mixture's irreducible loss"""
     truth, n = mixture(generator), 2000
@@ -227,7 +206,7 @@ def test_it_is_near_the_floor_of_a_mixture(student, generator):
     expect.close(floor, want, says, atol=6 * spread, rtol=0.08)
 
 
-@loss_floor(2)
+@loss_floor(weight=2)
 def test_the_ends_of_the_floor(student, generator):
     """at t = 1 the data's variance, at t = 0 that of noise, in between nothing of what is told
     apart"""
@@ -240,7 +219,7 @@ def test_the_ends_of_the_floor(student, generator):
     expect.close(floor, torch.stack([w.double() for w in want]), says, atol=1e-6)
 
 
-@loss_floor()
+@loss_floor
 def test_larger_data_are_data_at_another_level(student, generator):
     """data times c at t have the floor of the data at s, times (c s/t)², for s/(1 − s) =
     t/((1 − t) c)"""
@@ -274,7 +253,7 @@ def gap(t, m, s):
     return float(torch.maximum(below - rank, rank + 1 / n - below).max()) * n**0.5
 
 
-@logit_normal(3)
+@logit_normal(weight=3)
 @pytest.mark.parametrize("side", [-1, 1], ids=["toward the data", "toward the noise"])
 def test_levels_follow_their_distribution(student, generator, side):
     """levels pass Kolmogorov's and Smirnov's test against Φ((logit t − m) / s)"""
@@ -284,7 +263,7 @@ def test_levels_follow_their_distribution(student, generator, side):
     expect.true(gap(t, m, s) < 2.8, says, f"a gap of {gap(t, m, s):.3g}", "less than 2.8")
 
 
-@logit_normal(2)
+@logit_normal(weight=2)
 def test_the_spread_is_a_standard_deviation(student, generator):
     """the logits have mean m, standard deviation s and the tails of a Gaussian, for s > 1 too"""
     n, m, s = 20_000, number(generator, -0.5, 0.5), number(generator, 1.3, 1.8)
@@ -295,17 +274,17 @@ def test_the_spread_is_a_standard_deviation(student, generator):
     expect.close(u.pow(4).mean(), 3.0, says, atol=6 * (96 / n) ** 0.5, rtol=0)
 
 
-@logit_normal()
+@logit_normal
 def test_without_m_and_s(student, generator):
     """m is 0 and s is 1 by default"""
     t = drawn(student, generator, 20_000)
     expect.true(gap(t, 0.0, 1.0) < 2.8, "the levels are not those of m = 0, s = 1")
 
 
-@logit_normal(2)
+@logit_normal(weight=2)
 def test_levels_are_drawn_anew_and_with_the_generator(student, generator):
     """a seed repeats the levels, the next draw is another, and each level has its own"""
-    seed = whole(generator, 0, 10**6)
+    seed = draws.whole(generator, 0, 10**6 + 1)
     one, two = (torch.Generator().manual_seed(seed) for _ in range(2))
     first = drawn(student, one, 2000, 0.3, 0.9)
     again = drawn(student, two, 2000, 0.3, 0.9)
@@ -322,7 +301,7 @@ def test_levels_are_drawn_anew_and_with_the_generator(student, generator):
 # --- schedules.logit_normal_density -------------------------------------------------------------
 
 
-@logit_normal_density(3)
+@logit_normal_density(weight=3)
 def test_what_lies_between_two_levels(student, generator):
     """∫ p(t) dt between two levels is Φ of one less Φ of the other"""
     m, s = number(generator, -1, 1), number(generator, 0.4, 1.5)
@@ -335,7 +314,7 @@ def test_what_lies_between_two_levels(student, generator):
     expect.close(p.mean() * (b - a), share[1] - share[0], says, atol=1e-5)
 
 
-@logit_normal_density(2)
+@logit_normal_density(weight=2)
 def test_it_integrates_to_1_however_wide(student, generator):
     """it integrates to 1 for any m and s, wide ones too, where nearly all levels are at the ends"""
     for s in (number(generator, 0.2, 0.5), number(generator, 2.5, 4)):
@@ -347,7 +326,7 @@ def test_it_integrates_to_1_however_wide(student, generator):
         expect.close(total, 1.0, f"the integral for m = {m:.2f}, s = {s:.2f}", atol=1e-5)
 
 
-@logit_normal_density()
+@logit_normal_density
 def test_the_ends_are_0(student, generator):
     """it is 0 at both ends, and finite beside them, in float32 and float64"""
     m, s = number(generator, -1, 1), number(generator, 0.5, 3)
@@ -359,7 +338,7 @@ def test_the_ends_are_0(student, generator):
         expect.close(p, want, "the density at 0, beside it, at ½ and at 1")
 
 
-@logit_normal_density(2)
+@logit_normal_density(weight=2)
 def test_mirrored_and_scaled(student, generator):
     """p(1 − t) for −m is p(t) for m, and at sigmoid(m + c s) it is φ(c) / (s t (1 − t))"""
     m, s = number(generator, 0.3, 1.5), number(generator, 0.4, 2)
@@ -372,7 +351,7 @@ def test_mirrored_and_scaled(student, generator):
     expect.close(two, want, "the mirror image of the density", rtol=1e-6)
 
 
-@logit_normal_density()
+@logit_normal_density
 def test_the_density_that_sampling_has(student, generator):
     """a histogram of levels that are logit-normal has this shape, by default m = 0, s = 1"""
     n, edges = 100_000, torch.linspace(0, 1, 21, dtype=torch.float64)
@@ -393,7 +372,7 @@ def moved(student, t, alpha):
     return expect.tensor(student.schedules.shift(t, alpha), t.shape, "t'").double()
 
 
-@shift(3)
+@shift(weight=3)
 @pytest.mark.parametrize("high", [False, True], ids=["toward the data", "toward the noise"])
 def test_noise_against_data(student, generator, high):
     """t' / (1 − t') is α t / (1 − t), for levels of any shape"""
@@ -404,7 +383,7 @@ def test_noise_against_data(student, generator, high):
     expect.close(new, alpha * t / (1 - t) / (1 + alpha * t / (1 - t)), says, atol=1e-9)
 
 
-@shift(2)
+@shift(weight=2)
 def test_shifts_compose(student, generator):
     """α after β is α β, and 1/α leads back"""
     alpha, beta = number(generator, 1.5, 4), number(generator, 0.2, 0.7)
@@ -416,7 +395,7 @@ def test_shifts_compose(student, generator):
     expect.close(two, moved(student, t, alpha * beta), "α after β is not α β", atol=1e-9)
 
 
-@shift()
+@shift
 def test_ends_stay_and_order_too(student, generator):
     """0 and 1 stay, larger levels stay larger, and α above 1 is toward the noise"""
     alpha = number(generator, 1.5, 6)
@@ -427,7 +406,7 @@ def test_ends_stay_and_order_too(student, generator):
     expect.true(bool((new[1:-1] > t[1:-1]).all()), "α above 1 must lead toward the noise, t = 1")
 
 
-@shift(2)
+@shift(weight=2)
 def test_a_shifted_logit_normal_is_one(student, generator):
     """shifted logit-normal levels are logit-normal with m + log α"""
     alpha = math.exp(number(generator, 0.4, 1.5))
@@ -439,10 +418,10 @@ def test_a_shifted_logit_normal_is_one(student, generator):
     expect.close(torch.logit(new), u + math.log(alpha), "logits move by log α", atol=1e-6)
 
 
-@shift(2)
+@shift(weight=2)
 def test_pixels_that_are_averaged(student, generator):
     """x_t shifted by √(m/n) is, once m pixels are averaged to n, x_t at the old level"""
-    k = whole(generator, 2, 4)  # blocks of k × k pixels
+    k = draws.whole(generator, 2, 5)  # blocks of k × k pixels
     t = uniform(generator, 8, 0.1, 0.9)
     new = moved(student, t, float(k))
     signal, noise = 1 - new, new / k  # of a mean of k² pixels that look alike
@@ -459,19 +438,19 @@ def alpha_of(student, m, n):
     return float(value)
 
 
-@resolution_alpha(3)
+@resolution_alpha(weight=3)
 def test_it_is_the_root_of_the_ratio(student, generator):
     """it is √(m/n), for sizes that are no multiples of each other too"""
     for _ in range(4):
-        m, n = whole(generator, 20, 3000), whole(generator, 20, 3000)
+        m, n = draws.whole(generator, 20, 3001), draws.whole(generator, 20, 3001)
         value = alpha_of(student, m, n)
         expect.close(value, math.sqrt(m / n), f"α for {m} pixels against {n}", rtol=1e-6)
 
 
-@resolution_alpha(2)
+@resolution_alpha(weight=2)
 def test_it_is_what_averaging_takes_from_noise(student, generator):
     """the mean of blocks of pixels has noise α times as small"""
-    k, side = whole(generator, 2, 4), 60
+    k, side = draws.whole(generator, 2, 5), 60
     noise = normal(generator, side, k, side, k)
     left = float(noise.mean((1, 3)).std())
     value = alpha_of(student, (side * k) ** 2, side**2)
@@ -480,10 +459,10 @@ def test_it_is_what_averaging_takes_from_noise(student, generator):
     expect.close(left * value, 1.0, says, atol=0.07, rtol=0)
 
 
-@resolution_alpha()
+@resolution_alpha
 def test_sizes_chain(student, generator):
     """from one size to a second and a third is from the first to the third, and back is 1/α"""
-    m, n, k = (whole(generator, low, 2 * low) for low in (50, 170, 600))
+    m, n, k = (draws.whole(generator, low, 2 * low + 1) for low in (50, 170, 600))
     one, two, both = (alpha_of(student, *pair) for pair in ((n, m), (k, n), (k, m)))
     expect.close(one * two, both, "α from size to size does not multiply", rtol=1e-6)
     expect.true(both > 1, "more pixels need α above 1", both, "above 1")

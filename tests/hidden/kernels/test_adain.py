@@ -4,7 +4,7 @@ instruments see it."""
 import pytest
 import torch
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.precision import precise, wide
 from cs231n_gen.checking.kernels.reference import ulps
 from cs231n_gen.checking.kernels.stages import DTYPES, NORM, Exact, Stages, in_words, nbytes
@@ -17,16 +17,8 @@ LAYOUTS = ("strided", "transposed", "expanded")
 ROUNDINGS = 2**6
 
 
-def forward(weight=1):
-    return pytest.mark.exercise("kernels.adain.kernel", weight=weight)
-
-
-def backward(weight=1):
-    return pytest.mark.exercise("kernels.adain.backward_kernel", weight=weight)
-
-
-def whole(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
+forward = pytest.mark.exercise("kernels.adain.kernel")
+backward = pytest.mark.exercise("kernels.adain.backward_kernel")
 
 
 # --- the kernels through their wrapper ----------------------------------------------------------
@@ -172,7 +164,7 @@ def lean(student, kernel, args, block):
 # --- kernel -------------------------------------------------------------------------------------
 
 
-@forward(2)
+@forward(weight=2)
 def test_the_style_decides_mean_and_spread(student, generator):
     """correct: each channel leaves with mean b and spread |w|, ε apart"""
     x, scale, bias = inputs(generator, (2, 3, 12, 13))
@@ -186,7 +178,7 @@ def test_the_style_decides_mean_and_spread(student, generator):
     expect.close(out.double().std((2, 3), correction=0), spread, says, atol=1e-4, what="the spread")
 
 
-@forward()
+@forward
 def test_what_a_channel_was_does_not_matter(student, generator):
     """correct: x and a x + c give the same, −x that of −w; its own style gives x back"""
     x, scale, bias = inputs(generator, (2, 3, 9, 10))
@@ -202,7 +194,7 @@ def test_what_a_channel_was_does_not_matter(student, generator):
     expect.close(called(student, [x, sigma, mu]), x, says, atol=1e-4)
 
 
-@forward()
+@forward
 def test_what_does_not_vary_becomes_the_bias(student, generator):
     """correct: a channel of one number, or of equal ones, becomes the bias"""
     for size in ((1, 1), (8, 8)):
@@ -213,18 +205,18 @@ def test_what_does_not_vary_becomes_the_bias(student, generator):
         expect.close(called(student, [x, scale, bias]), want, says, atol=2e-3, rtol=0)
 
 
-@forward(3)
+@forward(weight=3)
 def test_every_size(student, generator):
     """correct: for channels of 1, 7, 1023, 1024, 1025 and other numbers"""
     for size in SIZES:
         args = inputs(generator, (1, channels(*size), *size))
         on(student, args).correct(*args)
-    more = whole(generator, 3, 20), whole(generator, 3, 20)
-    args = inputs(generator, (whole(generator, 2, 5), 7, *more))
+    more = draws.whole(generator, 3, 20), draws.whole(generator, 3, 20)
+    args = inputs(generator, (draws.whole(generator, 2, 5), 7, *more))
     on(student, args).correct(*args)
 
 
-@forward()
+@forward
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as torch; a style may have its own"""
     for dtype in DTYPES:
@@ -233,7 +225,7 @@ def test_every_dtype(student, generator):
             on(student, args).correct(*args)
 
 
-@forward()
+@forward
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in LAYOUTS:
@@ -241,31 +233,31 @@ def test_any_layout(student, generator):
         on(student, args).correct(*args, layout=layout)
 
 
-@forward()
+@forward
 def test_a_channel_of_8281_numbers(student, generator):
     """correct: for channels that the wrapper does in two blocks"""
     args = inputs(generator, (1, 2, 91, 91))
     on(student, args).correct(*args)
 
 
-@forward(2)
+@forward(weight=2)
 def test_statistics(student, generator):
     """correct: μ and 1/σ of each row are stored for the backward pass, in float32"""
     for dtype in DTYPES:
-        args = rows_of(generator, 5, whole(generator, 40, 64), dtype)
+        args = rows_of(generator, 5, draws.whole(generator, 40, 64), dtype)
         right(student, "kernel", args, 64, tile=4)
 
 
-@forward(3)
+@forward(weight=3)
 def test_long_rows(student, generator):
     """correct: rows longer than BLOCK, by any number, the blocks of which have their own means"""
-    for n in (32, 33, 64, whole(generator, 65, 120)):
+    for n in (32, 33, 64, draws.whole(generator, 65, 120)):
         args = rows_of(generator, 3, n)
         args[0] += torch.arange(n) // 10
         right(student, "kernel", args, 32, tile=4)
 
 
-@forward()
+@forward
 def test_a_large_mean(student, generator):
     """correct: a large mean does no harm to the variance, in one block or in several"""
     x, scale, bias = rows_of(generator, 3, 120)
@@ -281,40 +273,40 @@ def test_a_large_mean(student, generator):
         expect.close(out, want[0], says.format("the result"), rtol=0, atol=1e-2)
 
 
-@forward()
+@forward
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    args = inputs(generator, (5, 7, 6, whole(generator, 6, 11)))
+    args = inputs(generator, (5, 7, 6, draws.whole(generator, 6, 11)))
     on(student, args).safe(*args)
 
 
-@forward()
+@forward
 def test_safe_where_a_row_is_long(student, generator):
     """safe: in the blocks of a long row as well"""
-    safe(student, "kernel", rows_of(generator, 5, whole(generator, 65, 95)), 32)
+    safe(student, "kernel", rows_of(generator, 5, draws.whole(generator, 65, 95)), 32)
 
 
-@forward()
+@forward
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     args, others = (inputs(generator, (2, 3, 16, 16)) for _ in range(2))
     on(student, args).honest(args, others)
 
 
-@forward()
+@forward
 def test_lean(student, generator):
     """lean: x is read once, the result is written once"""
-    args = inputs(generator, (1, 3, 20, whole(generator, 15, 30)))
+    args = inputs(generator, (1, 3, 20, draws.whole(generator, 15, 30)))
     on(student, args).lean(NORM, *args)
 
 
-@forward()
+@forward
 def test_lean_where_a_row_is_long(student, generator):
     """lean: of a long row the first BLOCK numbers are read once, the others twice"""
-    lean(student, "kernel", rows_of(generator, 2, whole(generator, 500, 600)), 64)
+    lean(student, "kernel", rows_of(generator, 2, draws.whole(generator, 500, 600)), 64)
 
 
-@forward()
+@forward
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     args, large = (inputs(generator, s) for s in ((1, 2, 8, 8), (2, 16, 32, 32)))
@@ -324,7 +316,7 @@ def test_compiles(student, generator):
 # --- backward_kernel ----------------------------------------------------------------------------
 
 
-@backward(2)
+@backward(weight=2)
 def test_what_a_norm_does_not_see_gets_no_gradient(student, generator):
     """backward: neither the level of x does, nor its size; a level that comes back moves b alone"""
     x, scale, bias = inputs(generator, (2, 3, 9, 10))
@@ -346,7 +338,7 @@ def test_what_a_norm_does_not_see_gets_no_gradient(student, generator):
     expect.close(d_bias, 90 * level[..., 0, 0], says)
 
 
-@backward()
+@backward
 def test_gradients_follow_their_inputs(student, generator):
     """backward: x twice as large gets half of the gradient; twice of it or −w make twice or −d_x"""
     x, scale, bias = inputs(generator, (1, 3, 9, 10))
@@ -367,7 +359,7 @@ def test_gradients_follow_their_inputs(student, generator):
     expect.close(turned[1], d_scale, "what the scale gets does not depend on the scale")
 
 
-@backward()
+@backward
 def test_one_number_passes_nothing_on(student, generator):
     """backward: a channel of one number is its bias, so that x and w get 0"""
     x, scale, bias = inputs(generator, (3, 4, 1, 1))
@@ -384,16 +376,16 @@ def leaning(generator):
     return lambda out: (1 + out + 3 * torch.randn(out.shape, generator=generator)).to(out.dtype)
 
 
-@backward(3)
+@backward(weight=3)
 def test_gradients_of_every_size(student, generator):
     """backward: for channels of 7, 1023, 1024, 1025 and other numbers"""
-    more = whole(generator, 3, 20), whole(generator, 3, 20)
+    more = draws.whole(generator, 3, 20), draws.whole(generator, 3, 20)
     for size in (*SIZES[1:], more):
         args = inputs(generator, (1, channels(*size), *size))
         on(student, args).backward(*args, upstream=leaning(generator))
 
 
-@backward()
+@backward
 def test_gradients_of_every_dtype(student, generator):
     """backward: in float32, float16 and bfloat16; each has the dtype of what it belongs to"""
     for dtype in DTYPES:
@@ -402,7 +394,7 @@ def test_gradients_of_every_dtype(student, generator):
             on(student, args).backward(*args, upstream=leaning(generator))
 
 
-@backward()
+@backward
 def test_half_precision_is_no_precision_to_add_in(student, generator):
     """backward: sums are taken in float32, and are not rounded before d_x is made of them"""
     for dtype in DTYPES[1:]:
@@ -413,7 +405,7 @@ def test_half_precision_is_no_precision_to_add_in(student, generator):
         right(student, "backward_kernel", [x, scale, *others, level], 128, tile=4)
 
 
-@backward()
+@backward
 def test_gradients_of_any_layout(student, generator):
     """backward: for strided, transposed and expanded tensors, and gradients that come back so"""
     for layout in LAYOUTS:
@@ -421,53 +413,53 @@ def test_gradients_of_any_layout(student, generator):
         on(student, args).backward(*args, upstream=leaning(generator), layout=layout)
 
 
-@backward(2)
+@backward(weight=2)
 def test_gradients_of_long_rows(student, generator):
     """backward: rows longer than BLOCK, by any number"""
-    for n in (32, 33, 64, whole(generator, 65, 120)):
+    for n in (32, 33, 64, draws.whole(generator, 65, 120)):
         right(student, "backward_kernel", rows_back(generator, 3, n), 32, tile=4)
 
 
-@backward()
+@backward
 def test_gradients_of_8281_numbers(student, generator):
     """backward: for channels that the wrapper does in two blocks"""
     args = inputs(generator, (1, 2, 91, 91))
     on(student, args).backward(*args, upstream=leaning(generator))
 
 
-@backward()
+@backward
 def test_backward_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    args = inputs(generator, (5, 7, 6, whole(generator, 6, 11)))
+    args = inputs(generator, (5, 7, 6, draws.whole(generator, 6, 11)))
     on(student, args).safe(*args, gradient=True)
 
 
-@backward()
+@backward
 def test_backward_safe_where_a_row_is_long(student, generator):
     """safe: in the blocks of a long row as well"""
-    safe(student, "backward_kernel", rows_back(generator, 5, whole(generator, 65, 95)), 32)
+    safe(student, "backward_kernel", rows_back(generator, 5, draws.whole(generator, 65, 95)), 32)
 
 
-@backward()
+@backward
 def test_backward_honest(student, generator):
     """honest: the kernels do the work, all of it, every time"""
     args, others = (inputs(generator, (2, 3, 16, 16)) for _ in range(2))
     on(student, args).honest(args, others, gradient=True)
 
 
-@backward()
+@backward
 def test_backward_lean(student, generator):
     """lean: x and upstream are read once, d_x is written once"""
-    lean(student, "backward_kernel", rows_back(generator, 3, whole(generator, 300, 500)), 512)
+    lean(student, "backward_kernel", rows_back(generator, 3, draws.whole(generator, 300, 500)), 512)
 
 
-@backward()
+@backward
 def test_backward_lean_where_a_row_is_long(student, generator):
     """lean: of long rows the first BLOCK numbers are read once, the others twice"""
-    lean(student, "backward_kernel", rows_back(generator, 2, whole(generator, 500, 600)), 64)
+    lean(student, "backward_kernel", rows_back(generator, 2, draws.whole(generator, 500, 600)), 64)
 
 
-@backward()
+@backward
 def test_backward_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     args, large = (inputs(generator, s) for s in ((1, 2, 8, 8), (2, 16, 32, 32)))

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.precision import precise
 from cs231n_gen.checking.kernels.reference import in_turn, ulps
 from cs231n_gen.checking.kernels.stages import DTYPES, NORM, SIZES, Exact, Stages, checked, nbytes
@@ -13,12 +13,8 @@ from cs231n_gen.checking.kernels.stages import DTYPES, NORM, SIZES, Exact, Stage
 EPS = 1e-6  # that of the wrapper
 
 
-def forward(weight=1):
-    return pytest.mark.exercise("kernels.adaln.kernel", weight=weight)
-
-
-def backward(weight=1):
-    return pytest.mark.exercise("kernels.adaln.backward_kernel", weight=weight)
+forward = pytest.mark.exercise("kernels.adaln.kernel")
+backward = pytest.mark.exercise("kernels.adaln.backward_kernel")
 
 
 def reference(x, scale, shift):
@@ -32,10 +28,6 @@ def on(student, x):
     _, T, D = x.shape
     sums = {0: D**2, "x": D, "scale": T * D, "shift": T}
     return Stages(student, "kernels.adaln.adaln", Exact(reference, wrt=(0, 1, 2), sums=sums))
-
-
-def random_size(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
 
 
 def example(generator, batch, T, D, dtype=torch.float32):
@@ -78,33 +70,33 @@ def moments(x, eps):
 # --- kernels.adaln.kernel -----------------------------------------------------------------------
 
 
-@forward(3)
+@forward(weight=3)
 def test_every_dim(student, generator):
     """correct: for tokens of 1, 7, 1023, 1024, 1025 and some other number of numbers"""
-    for D in (*SIZES, random_size(generator, 20, 300)):
+    for D in (*SIZES, draws.whole(generator, 20, 300)):
         args = example(generator, 2, 3, D)
         on(student, args[0]).correct(*args)
 
 
-@forward()
+@forward
 def test_every_number_of_tokens(student, generator):
     """correct: for examples of 1, 7, 31, 32, 33 tokens, where a program does up to 32"""
     for T in (1, 7, 31, 32, 33):
-        args = example(generator, 2, T, random_size(generator, 65, 128))
+        args = example(generator, 2, T, draws.whole(generator, 65, 128))
         on(student, args[0]).correct(*args)
 
 
-@forward()
+@forward
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, also beside a scale and shift in float32"""
     for dtype in DTYPES:
-        x, scale, shift = example(generator, 2, 5, random_size(generator, 200, 500))
+        x, scale, shift = example(generator, 2, 5, draws.whole(generator, 200, 500))
         on(student, x).correct(x.to(dtype), scale.to(dtype), shift.to(dtype))
         if dtype != torch.float32:
             on(student, x).correct(x.to(dtype), scale, shift)
 
 
-@forward()
+@forward
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -112,7 +104,7 @@ def test_any_layout(student, generator):
         on(student, args[0]).correct(*args, layout=layout)
 
 
-@forward()
+@forward
 def test_two_numbers(student, generator):
     """correct: a token of two numbers m ± h becomes ± h / √(h² + ε)"""
     h = torch.randint(1, 9, (5, 1), generator=generator) / 4096  # around √ε
@@ -125,7 +117,7 @@ def test_two_numbers(student, generator):
     expect.close(out, want[None], says, atol=2e-5)
 
 
-@forward()
+@forward
 def test_where_only_the_shift_is_left(student, generator):
     """correct: equal numbers become the shift, as everything does where scale is −1"""
     x, scale, shift = example(generator, 2, 3, 64)
@@ -137,7 +129,7 @@ def test_where_only_the_shift_is_left(student, generator):
     expect.close(result(student, x, -torch.ones(2, 64), shift), want, says)
 
 
-@forward()
+@forward
 def test_the_mean_does_not_matter(student, generator):
     """correct: tokens around 1024 give what they give around 0, as exactly as in torch"""
     _, scale, shift = example(generator, 2, 3, 512)
@@ -147,10 +139,10 @@ def test_the_mean_does_not_matter(student, generator):
     expect.close(far, near, "the same tokens around another mean give something else")
 
 
-@forward(2)
+@forward(weight=2)
 def test_what_is_kept(student, generator):
     """correct: μ and 1/σ of every token are stored, for any ε, ROWS and BLOCK"""
-    T, D = random_size(generator, 5, 12), random_size(generator, 65, 128)
+    T, D = draws.whole(generator, 5, 12), draws.whole(generator, 65, 128)
     eps = 0.25 + float(torch.rand(1, generator=generator))
     floor = ulps(D**2)  # μ is a sum of D numbers, and σ another one upon it
     for dtype, rows, block in zip(DTYPES, (4, 2, 16), (128, 256, 128), strict=True):
@@ -168,29 +160,29 @@ def test_what_is_kept(student, generator):
         precise(left[3], exact, plain, "the result is wrong for another ε, ROWS or BLOCK", floor)
 
 
-@forward(2)
+@forward(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    args = example(generator, 2, random_size(generator, 9, 16), random_size(generator, 300, 500))
+    args = example(generator, 2, draws.whole(generator, 9, 16), draws.whole(generator, 300, 500))
     on(student, args[0]).safe(*args)
 
 
-@forward()
+@forward
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     first, second = (example(generator, 2, 16, 40) for _ in range(2))
     on(student, first[0]).honest(first, second)
 
 
-@forward()
+@forward
 def test_lean(student, generator):
     """lean: tokens are read once and written once, scale and shift once for many tokens"""
-    args = example(generator, 2, 16, random_size(generator, 150, 257))
+    args = example(generator, 2, 16, draws.whole(generator, 150, 257))
     least = nbytes([*args, args[0]]) + 2 * 4 * 2 * 16  # μ and 1/σ are written too
     on(student, args[0]).lean(NORM, *args, least=least)
 
 
-@forward()
+@forward
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     small, large = example(generator, 2, 3, 32), example(generator, 2, 16, 1024)
@@ -249,7 +241,7 @@ def with_upstream(generator, batch, T, D, dtype=torch.float32):
     return x, scale, upstream.to(dtype)
 
 
-@backward(2)
+@backward(weight=2)
 def test_gradients_of_every_dim(student, generator):
     """backward: for tokens of 1, 7, 1023, 1024, 1025 numbers"""
     for D in SIZES:
@@ -257,34 +249,34 @@ def test_gradients_of_every_dim(student, generator):
         on(student, args[0]).backward(*args, upstream=around(generator))
 
 
-@backward(3)
+@backward(weight=3)
 def test_chunks(student, generator):
     """backward: for any number of tokens, in chunks of one or several tiles, which need not fit"""
-    D = random_size(generator, 33, 60)
+    D = draws.whole(generator, 33, 60)
     for T, chunk, rows in ((1, 4, 4), (7, 8, 4), (31, 16, 8), (32, 16, 16), (33, 16, 8)):
         in_chunks(student, *with_upstream(generator, 2, T, D), chunk, rows, 64)
 
 
-@backward(2)
+@backward(weight=2)
 def test_chunks_in_half_precision(student, generator):
     """backward: the sums over a chunk are calculated and kept in float32"""
-    T, D = random_size(generator, 65, 80), random_size(generator, 33, 60)
+    T, D = draws.whole(generator, 65, 80), draws.whole(generator, 33, 60)
     for dtype in (torch.float16, torch.bfloat16):
         in_chunks(student, *with_upstream(generator, 1, T, D, dtype), 64, 16, 128)
 
 
-@backward()
+@backward
 def test_gradients_in_every_dtype(student, generator):
     """backward: in float32, float16 and bfloat16, also beside a scale and shift in float32"""
     for dtype in DTYPES:
-        x, scale, shift = example(generator, 2, 5, random_size(generator, 200, 500))
+        x, scale, shift = example(generator, 2, 5, draws.whole(generator, 200, 500))
         upstream = around(generator)
         on(student, x).backward(x.to(dtype), scale.to(dtype), shift.to(dtype), upstream=upstream)
         if dtype != torch.float32:
             on(student, x).backward(x.to(dtype), scale, shift, upstream=upstream)
 
 
-@backward()
+@backward
 def test_gradients_in_any_layout(student, generator):
     """backward: for strided, transposed and expanded tensors and upstream gradients too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -292,10 +284,10 @@ def test_gradients_in_any_layout(student, generator):
         on(student, args[0]).backward(*args, upstream=around(generator), layout=layout)
 
 
-@backward()
+@backward
 def test_what_changes_nothing(student, generator):
     """backward: a token may be moved or stretched as a whole, so d_x has no part that does that"""
-    args = example(generator, 2, 3, random_size(generator, 30, 60))
+    args = example(generator, 2, 3, draws.whole(generator, 30, 60))
     x, flat = args[0], torch.zeros(2, 3)
     d_x, *_ = gradients(student, args, around(generator)(x))
     says = "a token plus a constant gives the same: the gradient must sum to 0 over a token"
@@ -305,10 +297,10 @@ def test_what_changes_nothing(student, generator):
     expect.close((d_x * off).mean(-1), flat, says, atol=1e-4)
 
 
-@backward()
+@backward
 def test_limits(student, generator):
     """backward: nothing reaches x where scale is −1, nor where upstream is 1 and scale 0"""
-    D = random_size(generator, 30, 60)
+    D = draws.whole(generator, 30, 60)
     x, _, shift = example(generator, 2, 5, D)
     x_hat = F.layer_norm(x.double(), [D], eps=EPS)
     d_x, d_scale, d_shift = gradients(student, [x, -torch.ones(2, D), shift], torch.ones_like(x))
@@ -322,30 +314,30 @@ def test_limits(student, generator):
     expect.close(d_x, torch.zeros_like(x), says, atol=2e-5)
 
 
-@backward(2)
+@backward(weight=2)
 def test_safe_backward(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    args = example(generator, 2, random_size(generator, 9, 16), random_size(generator, 300, 500))
+    args = example(generator, 2, draws.whole(generator, 9, 16), draws.whole(generator, 300, 500))
     on(student, args[0]).safe(*args, gradient=True)
 
 
-@backward()
+@backward
 def test_honest_backward(student, generator):
     """honest: the kernels do the work, all of it, every time"""
     first, second = (example(generator, 2, 16, 40) for _ in range(2))
     on(student, first[0]).honest(first, second, gradient=True)
 
 
-@backward()
+@backward
 def test_lean_backward(student, generator):
     """lean: tokens and upstream are read once, d_x is written once, and one sum a chunk"""
-    args = with_upstream(generator, 2, 32, random_size(generator, 90, 129))
+    args = with_upstream(generator, 2, 32, draws.whole(generator, 90, 129))
     ratio = in_chunks(student, *args, 16, 8, 128)
     says = f"your kernel moves {ratio:.2f} times the least traffic"
     expect.true(0.99 <= ratio <= NORM, says, f"{ratio:.2f}", f"at most {NORM:g}")
 
 
-@backward()
+@backward
 def test_compiles_backward(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     small, large = example(generator, 2, 3, 32), example(generator, 2, 16, 1024)

@@ -6,15 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 
 NAME = "kernels.attention.attention"
 ROWS = 64  # queries that a program does, in float32 and with D up to 64
 
 
-def attend(weight=1):
-    return pytest.mark.exercise("kernels.attention.attend", weight=weight)
+attend = pytest.mark.exercise("kernels.attention.attend")
 
 
 def reference(q, k, v, causal=False, scale=None):
@@ -48,10 +47,6 @@ def example(generator, T, S, D=16, dtype=torch.float32, batch=1, heads=1):
     return [torch.randn(shape, generator=generator).to(dtype) for shape in shapes]
 
 
-def size(generator, low, high):
-    return int(torch.randint(low, high + 1, (1,), generator=generator))
-
-
 def result(student, *args, **options):
     seen = student.instruments.observe.call(student.function(NAME), [*args], options)
     return expect.unpack(checked(seen)["results"], ["the result"])[0]
@@ -80,29 +75,29 @@ def launched(student, q, k, v, rows, keys, causal):
 # --- theory ---------------------------------------------------------------------------------------
 
 
-@attend(2)
+@attend(weight=2)
 def test_equal_keys(student, generator):
     """correct: one key gives its value, and equal keys the mean of the values"""
-    for S in (1, size(generator, 2, 30), size(generator, 65, 100)):
+    for S in (1, draws.whole(generator, 2, 31), draws.whole(generator, 65, 101)):
         q, k, v = example(generator, 7, S)
         got = result(student, q, k[:, :, :1].expand_as(k), v)
         says = f"{S} equal keys have equal weights: the mean of their values must come"
         expect.close(got, v.mean(2, keepdim=True).expand_as(q), says)
 
 
-@attend()
+@attend
 def test_weights_add_up_to_1(student, generator):
     """correct: where all values are 1 so is the result"""
     for causal in (False, True):
-        q, k, v = example(generator, 40, size(generator, 40, 90))
+        q, k, v = example(generator, 40, draws.whole(generator, 40, 91))
         got = result(student, 3 * q, k, torch.ones_like(v), causal=causal)
         expect.close(got, torch.ones_like(q), "the weights of a query do not add up to 1")
 
 
-@attend()
+@attend
 def test_what_changes_nothing(student, generator):
     """correct: neither the order of the keys nor what is added to all scores changes the result"""
-    q, k, v = example(generator, 9, size(generator, 65, 90))
+    q, k, v = example(generator, 9, draws.whole(generator, 65, 91))
     q[..., 0], k[..., 0] = 0.0, 1.0
     want = reference(q.double(), k.double(), v.double())
     order = torch.randperm(k.shape[2], generator=generator)
@@ -115,13 +110,13 @@ def test_what_changes_nothing(student, generator):
         expect.close(result(student, q, k, v), want, says, atol=2e-3)
 
 
-@attend(2)
+@attend(weight=2)
 def test_large_scores(student, generator):
     """correct: of scores near ±10 000 the largest wins, wherever its key is"""
-    S = size(generator, 65, 100)
+    S = draws.whole(generator, 65, 101)
     for C, last in [(1e4, False), (1e4, True), (-1e4, False), (-1e4, True)]:
         q, k, v = example(generator, 7, S)
-        place = size(generator, 64, S - 1) if last else size(generator, 0, 31)
+        place = draws.whole(generator, 64, S) if last else draws.whole(generator, 0, 32)
         q[:], k[:] = 0.0, 0.0
         q[..., 0], k[..., 0] = 4 * C, 1.0  # adds C to every score
         q[..., 1], k[:, :, place, 1] = 400.0, 1.0  # and 100 to one
@@ -130,10 +125,10 @@ def test_large_scores(student, generator):
         expect.close(got, v[:, :, [place]].expand_as(q), says)
 
 
-@attend(2)
+@attend(weight=2)
 def test_causal(student, generator):
     """correct: query t sees keys 0 … t, whatever the numbers of the others are"""
-    T, cut = size(generator, 66, 90), size(generator, 20, 50)
+    T, cut = draws.whole(generator, 66, 91), draws.whole(generator, 20, 51)
     q, k, v = example(generator, T, T)
     correct(student, [q, k, v], causal=True)
     for args in (example(generator, 40, 7), example(generator, 7, 40)):
@@ -149,16 +144,23 @@ def test_causal(student, generator):
 # --- against float64 ------------------------------------------------------------------------------
 
 
-@attend(3)
+@attend(weight=3)
 def test_every_size(student, generator):
     """correct: softmax(q kᵀ · scale) v for any number of queries, keys and numbers of a head"""
     for T, S, D in [(1, 1, 16), (7, 7, 1), (65, 33, 16), (2, 1025, 16), (5, 40, 100)]:
         correct(student, example(generator, T, S, D))
-    args = example(generator, size(generator, 2, 70), size(generator, 2, 70), 24, batch=2, heads=2)
+    args = example(
+        generator,
+        draws.whole(generator, 2, 71),
+        draws.whole(generator, 2, 71),
+        24,
+        batch=2,
+        heads=2,
+    )
     correct(student, args, scale=0.05 + 0.3 * float(torch.rand(1, generator=generator)))
 
 
-@attend()
+@attend
 def test_half_precision(student, generator):
     """correct: in float16 and bfloat16, as exact as torch"""
     for dtype, T, S in [(torch.float16, 129, 7), (torch.bfloat16, 3, 1023)]:
@@ -166,18 +168,18 @@ def test_half_precision(student, generator):
         correct(student, example(generator, 20, 40, 32, dtype=dtype), causal=True)
 
 
-@attend()
+@attend
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
         correct(student, example(generator, 9, 20, batch=2), layout=layout)
 
 
-@attend(2)
+@attend(weight=2)
 def test_tiles_of_any_size(student, generator):
     """correct: for tiles of any size, wherever k and v lie; m and l are those of the scores"""
     for rows, keys, causal in [(16, 32, False), (32, 16, True)]:
-        T, S, D = (size(generator, *of) for of in ((17, 31), (33, 47), (5, 15)))
+        T, S, D = (draws.whole(generator, *of) for of in ((17, 32), (33, 48), (5, 16)))
         args = q, k, v = [x[0] for x in example(generator, T, S, D, heads=2)]
         out, total = launched(student, q, k, v, rows, keys, causal)
         says = f"the result is wrong for tiles of {rows} queries and {keys} keys"
@@ -190,36 +192,36 @@ def test_tiles_of_any_size(student, generator):
 # --- as the instruments see it --------------------------------------------------------------------
 
 
-@attend(2)
+@attend(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    T, S = size(generator, 65, 90), size(generator, 33, 40)
+    T, S = draws.whole(generator, 65, 91), draws.whole(generator, 33, 41)
     for causal in (False, True):
         args = example(generator, T, S)
         on(student, args).safe(*args, causal=causal)
 
 
-@attend()
+@attend
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     args, others = (example(generator, 65, 40) for _ in range(2))
     on(student, args).honest(args, others)
 
 
-@attend()
+@attend
 def test_lean(student, generator):
     """lean: q and the result move once, k and v once for each tile of queries
 
     So much, with m and 1/l of each query, is the least for this grid: a program has room for one
     tile of queries, and goes through all keys for it.
     """
-    T, S, D = 130, size(generator, 40, 70), 16
+    T, S, D = 130, draws.whole(generator, 40, 71), 16
     args = example(generator, T, S, D)
     numbers = 2 * T * D + 2 * T + math.ceil(T / ROWS) * 2 * S * D
     on(student, args).lean(POINTWISE, *args, least=4 * numbers)
 
 
-@attend()
+@attend
 def test_compiles(student, generator):
     """compiles: for an H100, with its instructions for matrices and without spills"""
     small = example(generator, 20, 40, 64, torch.float16)

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.precision import precise, wide
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 from cs231n_gen.checking.kernels.sweeps import as_tuple
@@ -18,12 +18,8 @@ EPS = torch.finfo(torch.float32).eps
 LOG2_E = math.log2(math.e)
 
 
-def keys(weight=1):
-    return pytest.mark.exercise("kernels.attention_backward.keys_backward", weight=weight)
-
-
-def queries(weight=1):
-    return pytest.mark.exercise("kernels.attention_backward.queries_backward", weight=weight)
+keys = pytest.mark.exercise("kernels.attention_backward.keys_backward")
+queries = pytest.mark.exercise("kernels.attention_backward.queries_backward")
 
 
 # --- the truth ------------------------------------------------------------------------------------
@@ -108,10 +104,6 @@ def left(q, k, v, upstream, causal=False, scale=None):
     return torch.stack([m, 1 / l], 2).float(), delta.float()
 
 
-def size(generator, low, high):
-    return int(torch.randint(low, high + 1, (1,), generator=generator))
-
-
 def of_keys(student, *args, **options):
     """d_k and d_v."""
     seen = student.instruments.observe.call(student.function(OF_KEYS), [*args], options)
@@ -161,10 +153,13 @@ def correct_keys(student, args, **options):
     Stages(student, OF_KEYS, KEYS).correct(*args, **options)
 
 
-@keys(2)
+@keys(weight=2)
 def test_equal_keys(student, generator):
     """backward: of equal keys each value gets the same share of upstream, one key all of it"""
-    for T, S in [(size(generator, 33, 70), 1), (size(generator, 2, 31), size(generator, 2, 40))]:
+    for T, S in [
+        (draws.whole(generator, 33, 71), 1),
+        (draws.whole(generator, 2, 32), draws.whole(generator, 2, 41)),
+    ]:
         q, k, v, upstream, *_ = example(generator, T, S)
         k = k[:, :, :1].repeat(1, 1, S, 1)
         args = [q, k, v, upstream, *left(q, k, v, upstream)]
@@ -178,11 +173,11 @@ def test_equal_keys(student, generator):
         expect.close(d_k, want, says, atol=T * rounding(args, (0, 2, 3)), what="d_k")
 
 
-@keys(2)
+@keys(weight=2)
 def test_sums_over_keys(student, generator):
     """backward: over all keys d_v adds up to upstream, and d_k to 0"""
     for causal in (False, True):
-        T, S = size(generator, 20, 50), size(generator, 33, 60)
+        T, S = draws.whole(generator, 20, 51), draws.whole(generator, 33, 61)
         args = example(generator, T, S, causal=causal)
         d_k, d_v = of_keys(student, *args, causal=causal)
         says = "the weights of a query add up to 1: so much of its upstream must reach the values"
@@ -192,10 +187,10 @@ def test_sums_over_keys(student, generator):
         expect.close(d_k.double().sum(2), torch.zeros(1, 1, D), says, atol=most, what="Σ d_k")
 
 
-@keys(2)
+@keys(weight=2)
 def test_slopes_of_keys(student, generator):
     """backward: d_k and d_v are the slopes that finite differences find"""
-    T, S = size(generator, 20, 50), size(generator, 20, 50)
+    T, S = draws.whole(generator, 20, 51), draws.whole(generator, 20, 51)
     args = example(generator, T, S, causal=True)
     q, k, v, upstream = wide(args[:4])
     along = [torch.randn(k.shape, generator=generator, dtype=torch.float64) for _ in "kv"]
@@ -211,10 +206,10 @@ def test_slopes_of_keys(student, generator):
         expect.close((d.double() * along[i]).sum(), slope, says, atol=most, rtol=0)
 
 
-@keys()
+@keys
 def test_queries_in_any_order(student, generator):
     """backward: the order of the queries changes nothing; that of keys only that of gradients"""
-    T, S = size(generator, 33, 60), size(generator, 10, 31)
+    T, S = draws.whole(generator, 33, 61), draws.whole(generator, 10, 32)
     args = example(generator, T, S)
     first = of_keys(student, *args)
     order = torch.randperm(T, generator=generator)
@@ -231,10 +226,10 @@ def test_queries_in_any_order(student, generator):
         expect.close(other, want[:, :, places].double(), says, atol=most)
 
 
-@keys(2)
+@keys(weight=2)
 def test_causal_keys(student, generator):
     """backward: with causal=True key s gets its gradient from queries s, s + 1, … alone"""
-    T = size(generator, 34, 50)
+    T = draws.whole(generator, 34, 51)
     args = example(generator, T, T, causal=True)
     correct_keys(student, args, causal=True)
     correct_keys(student, example(generator, 40, 7, causal=True), causal=True)
@@ -242,7 +237,7 @@ def test_causal_keys(student, generator):
     weight = scores(*wide(args[:2]), causal=True).softmax(-1)[:, :, -1, -1:]
     says = "the last key is seen by the last query alone: its value gets that query's upstream"
     expect.close(d_v[:, :, -1], weight * args[3][:, :, -1], says, what="d_v")
-    more = size(generator, 1, 40)
+    more = draws.whole(generator, 1, 41)
     args = example(generator, 7, 7 + more, causal=True)
     correct_keys(student, args, causal=True)
     for name, d in zip(("d_k", "d_v"), of_keys(student, *args, causal=True), strict=True):
@@ -250,10 +245,10 @@ def test_causal_keys(student, generator):
         expect.close(d[:, :, 7:], torch.zeros(1, 1, more, D), says, atol=0, what=name)
 
 
-@keys()
+@keys
 def test_scores_far_from_0(student, generator):
     """backward: scores near ±1000 are as good as others, once m is subtracted"""
-    T, S = size(generator, 5, 40), size(generator, 5, 40)
+    T, S = draws.whole(generator, 5, 41), draws.whole(generator, 5, 41)
     q, k, v, upstream, *_ = example(generator, T, S)
     q, k = (8 * q).round() / 8, (8 * k).round() / 8  # so that q · k is exact in float32
     q[..., 0], k[..., 0] = 0.0, 1.0
@@ -272,17 +267,17 @@ def test_scores_far_from_0(student, generator):
 # --- keys_backward: float64, and the instruments --------------------------------------------------
 
 
-@keys(3)
+@keys(weight=3)
 def test_every_size_of_keys(student, generator):
     """backward: d_k and d_v for any number of queries, keys and numbers of a head"""
     for T, S, dim in [(1, 7, 16), (7, 7, 2), (33, 33, 16), (1025, 2, 16), (20, 33, 100)]:
         correct_keys(student, example(generator, T, S, dim))
-    T, S, scale = size(generator, 2, 50), size(generator, 2, 31), 0.4
+    T, S, scale = draws.whole(generator, 2, 51), draws.whole(generator, 2, 32), 0.4
     args = example(generator, T, S, 24, batch=2, heads=2, scale=scale)
     correct_keys(student, args, scale=scale)
 
 
-@keys()
+@keys
 def test_half_precision_of_keys(student, generator):
     """backward: in float16 and bfloat16, as exact as torch"""
     for dtype, T, S in [(torch.float16, 1024, 3), (torch.bfloat16, 3, 129)]:
@@ -291,48 +286,48 @@ def test_half_precision_of_keys(student, generator):
         correct_keys(student, args, causal=True)
 
 
-@keys()
+@keys
 def test_any_layout_of_keys(student, generator):
     """backward: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
         correct_keys(student, example(generator, 20, 9, batch=2), layout=layout)
 
 
-@keys(2)
+@keys(weight=2)
 def test_tiles_of_any_size_of_keys(student, generator):
     """backward: for tiles of any size, wherever q, k and v lie"""
     for rows, tile, causal in [(16, 32, False), (32, 16, True)]:
-        T, S, dim = (size(generator, *of) for of in ((33, 47), (17, 31), (5, 15)))
+        T, S, dim = (draws.whole(generator, *of) for of in ((33, 48), (17, 32), (5, 16)))
         args = example(generator, T, S, dim, heads=2, causal=causal)
         got = launched(student, "backward_kernel", args, (1, 2), rows, tile, causal)
         says = f"a gradient is wrong for tiles of {rows} queries and {tile} keys"
         KEYS.judge_results(got, args, {"causal": causal}, says)
 
 
-@keys(2)
+@keys(weight=2)
 def test_safe_keys(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    T, S = size(generator, 33, 60), size(generator, 33, 60)
+    T, S = draws.whole(generator, 33, 61), draws.whole(generator, 33, 61)
     Stages(student, OF_KEYS, KEYS).safe(*example(generator, T, S))
     args = example(generator, T, S, causal=True)
     Stages(student, OF_KEYS, KEYS).safe(*args, causal=True)
 
 
-@keys()
+@keys
 def test_honest_keys(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     args, others = (example(generator, 20, 65) for _ in range(2))
     Stages(student, OF_KEYS, KEYS).honest(args, others)
 
 
-@keys()
+@keys
 def test_lean_keys(student, generator):
     """lean: k, v and their gradients move once, all of a query once for each tile of keys
 
     That is the least for this grid: a program has room for one tile of keys and its gradients, and
     goes through all queries for it, with causal=True through those from its first key on.
     """
-    T = S = size(generator, 40, 60)
+    T = S = draws.whole(generator, 40, 61)
     for causal in (False, True):
         args = example(generator, T, S, causal=causal)
         queries = sum(T - causal * first for first in range(0, S, TILE))
@@ -340,7 +335,7 @@ def test_lean_keys(student, generator):
         Stages(student, OF_KEYS, KEYS).lean(POINTWISE, *args, least=4 * numbers, causal=causal)
 
 
-@keys()
+@keys
 def test_compiles_keys(student, generator):
     """compiles: for an H100, with its instructions for matrices and without spills"""
     small = example(generator, 20, 20, 64, torch.float16)
@@ -355,10 +350,10 @@ def correct_queries(student, args, **options):
     Stages(student, OF_QUERIES, QUERIES).correct(*args, **options)
 
 
-@queries(2)
+@queries(weight=2)
 def test_nothing_to_choose(student, generator):
     """backward: d_q is 0 with one key, equal keys or equal values, and not otherwise"""
-    T, S = size(generator, 2, 60), size(generator, 2, 50)
+    T, S = draws.whole(generator, 2, 61), draws.whole(generator, 2, 51)
     for n, keys_of, values_of, what in [
         (1, 1, 1, "one key"),
         (S, 1, S, "equal keys"),
@@ -376,10 +371,10 @@ def test_nothing_to_choose(student, generator):
     expect.true(longest > 8 * rounding(args, (1, 2, 3)), says)
 
 
-@queries(2)
+@queries(weight=2)
 def test_two_keys(student, generator):
     """backward: with two keys of weights w and 1 − w, d_q goes along their difference"""
-    q, k, v, upstream, *_ = args = example(generator, size(generator, 2, 60), 2)
+    q, k, v, upstream, *_ = args = example(generator, draws.whole(generator, 2, 61), 2)
     d_q = of_queries(student, *args)
     q, k, v, upstream = wide(args[:4])
     w = scores(q, k).softmax(-1)[..., :1]
@@ -389,11 +384,13 @@ def test_two_keys(student, generator):
     expect.close(d_q, want, says, atol=8 * rounding(args, (1, 2, 3)), what="d_q")
 
 
-@queries(2)
+@queries(weight=2)
 def test_slopes_of_queries(student, generator):
     """backward: d_q is the slope that finite differences find"""
     for causal in (False, True):
-        args = example(generator, size(generator, 20, 50), size(generator, 20, 50), causal=causal)
+        args = example(
+            generator, draws.whole(generator, 20, 51), draws.whole(generator, 20, 51), causal=causal
+        )
         q, k, v, upstream = wide(args[:4])
         along = torch.randn(q.shape, generator=generator, dtype=torch.float64)
         ends = [attention(q + step * along, k, v, causal) for step in (1e-4, -1e-4)]
@@ -403,10 +400,10 @@ def test_slopes_of_queries(student, generator):
         expect.close(got.sum(), slope, says, atol=1e-4 * float(got.abs().sum()), rtol=0)
 
 
-@queries(2)
+@queries(weight=2)
 def test_what_changes_nothing(student, generator):
     """backward: neither the order of the keys nor what is added to all of them changes d_q"""
-    T, S = size(generator, 10, 31), size(generator, 65, 80)
+    T, S = draws.whole(generator, 10, 32), draws.whole(generator, 65, 81)
     q, k, v, upstream, *rest = args = example(generator, T, S)
     (want,) = query_gradient(*wide(args))
     order = torch.randperm(S, generator=generator)
@@ -424,10 +421,10 @@ def test_what_changes_nothing(student, generator):
     expect.close(of_queries(student, *args), want, says, atol=most, what="d_q")
 
 
-@queries(2)
+@queries(weight=2)
 def test_causal_queries(student, generator):
     """backward: with causal=True query t gets its gradient from keys 0 … t, whatever the others"""
-    T, cut = size(generator, 40, 60), size(generator, 10, 30)
+    T, cut = draws.whole(generator, 40, 61), draws.whole(generator, 10, 31)
     args = q, k, v, upstream, *_ = example(generator, T, T, causal=True)
     correct_queries(student, args, causal=True)
     for more in (example(generator, 40, 7, causal=True), example(generator, 7, 40, causal=True)):
@@ -443,10 +440,10 @@ def test_causal_queries(student, generator):
     expect.close(got, want, says, atol=most, what="d_q")
 
 
-@queries(2)
+@queries(weight=2)
 def test_scores_far_from_0_of_queries(student, generator):
     """backward: scores near ±1000 are as good as others, and keys that are not there add nothing"""
-    T, S = size(generator, 5, 40), size(generator, 5, 30)
+    T, S = draws.whole(generator, 5, 41), draws.whole(generator, 5, 31)
     q, k, v, upstream, *_ = example(generator, T, S)
     q, k = (8 * q).round() / 8, (8 * k).round() / 8  # so that q · k is exact in float32
     q[..., 0], k[..., 0] = 0.0, 1.0
@@ -463,17 +460,17 @@ def test_scores_far_from_0_of_queries(student, generator):
 # --- queries_backward: float64, and the instruments -----------------------------------------------
 
 
-@queries(3)
+@queries(weight=3)
 def test_every_size_of_queries(student, generator):
     """backward: d_q for any number of queries, keys and numbers of a head"""
     for T, S, dim in [(1, 7, 16), (7, 7, 2), (33, 33, 16), (2, 1025, 16), (33, 20, 100)]:
         correct_queries(student, example(generator, T, S, dim))
-    T, S, scale = size(generator, 2, 31), size(generator, 2, 50), 0.4
+    T, S, scale = draws.whole(generator, 2, 32), draws.whole(generator, 2, 51), 0.4
     args = example(generator, T, S, 24, batch=2, heads=2, scale=scale)
     correct_queries(student, args, scale=scale)
 
 
-@queries()
+@queries
 def test_half_precision_of_queries(student, generator):
     """backward: in float16 and bfloat16, as exact as torch"""
     for dtype, T, S in [(torch.float16, 3, 1023), (torch.bfloat16, 129, 3)]:
@@ -482,48 +479,48 @@ def test_half_precision_of_queries(student, generator):
         correct_queries(student, args, causal=True)
 
 
-@queries()
+@queries
 def test_any_layout_of_queries(student, generator):
     """backward: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
         correct_queries(student, example(generator, 9, 20, batch=2), layout=layout)
 
 
-@queries(2)
+@queries(weight=2)
 def test_tiles_of_any_size_of_queries(student, generator):
     """backward: for tiles of any size, wherever q, k and v lie"""
     for rows, tile, causal in [(16, 32, False), (32, 16, True)]:
-        T, S, dim = (size(generator, *of) for of in ((17, 31), (33, 47), (5, 15)))
+        T, S, dim = (draws.whole(generator, *of) for of in ((17, 32), (33, 48), (5, 16)))
         args = example(generator, T, S, dim, heads=2, causal=causal)
         got = launched(student, "query_backward_kernel", args, (0,), rows, tile, causal)
         says = f"d_q is wrong for tiles of {rows} queries and {tile} keys"
         QUERIES.judge_results(got, args, {"causal": causal}, says)
 
 
-@queries(2)
+@queries(weight=2)
 def test_safe_queries(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    T, S = size(generator, 33, 60), size(generator, 33, 60)
+    T, S = draws.whole(generator, 33, 61), draws.whole(generator, 33, 61)
     Stages(student, OF_QUERIES, QUERIES).safe(*example(generator, T, S))
     args = example(generator, T, S, causal=True)
     Stages(student, OF_QUERIES, QUERIES).safe(*args, causal=True)
 
 
-@queries()
+@queries
 def test_honest_queries(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     args, others = (example(generator, 65, 20) for _ in range(2))
     Stages(student, OF_QUERIES, QUERIES).honest(args, others)
 
 
-@queries()
+@queries
 def test_lean_queries(student, generator):
     """lean: all of a query moves once, k and v once for each tile of queries
 
     That is the least for this grid: a program has room for one tile of queries and its gradient,
     and goes through all keys for it, with causal=True through those up to its last query.
     """
-    T = S = size(generator, 40, 60)
+    T = S = draws.whole(generator, 40, 61)
     for causal in (False, True):
         args = example(generator, T, S, causal=causal)
         seen = sum(min(S, first + TILE) if causal else S for first in range(0, T, TILE))
@@ -532,7 +529,7 @@ def test_lean_queries(student, generator):
         stages.lean(POINTWISE, *args, least=4 * numbers, causal=causal)
 
 
-@queries()
+@queries
 def test_compiles_queries(student, generator):
     """compiles: for an H100, with its instructions for matrices and without spills"""
     small = example(generator, 20, 20, 64, torch.float16)

@@ -3,11 +3,10 @@
 import pytest
 import torch
 
+from cs231n_gen.checking import draws
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages
 
-
-def axpy(weight=1):
-    return pytest.mark.exercise("kernels.axpy.kernel", weight=weight)
+axpy = pytest.mark.exercise("kernels.axpy.kernel")
 
 
 def reference(x, y, a):
@@ -23,48 +22,48 @@ def inputs(generator, shape, dtype=torch.float32):
     return x, y, 1.5 + float(torch.rand(1, generator=generator))
 
 
-@axpy(3)
+@axpy(weight=3)
 def test_every_size(student, generator):
     """correct: a x + y for 1, 7, 1023, 1024, 1025 and some thousand elements"""
-    more = int(torch.randint(2000, 5000, (1,), generator=generator))
+    more = draws.whole(generator, 2000, 5000)
     for n in (*SIZES, more):
         on(student).correct(*inputs(generator, n))
 
 
-@axpy()
+@axpy
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as torch"""
     for dtype in DTYPES:
         on(student).correct(*inputs(generator, 1500, dtype))
 
 
-@axpy()
+@axpy
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
         on(student).correct(*inputs(generator, (3, 20, 30)), layout=layout)
 
 
-@axpy(2)
+@axpy(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    n = int(torch.randint(1100, 2000, (1,), generator=generator))
+    n = draws.whole(generator, 1100, 2000)
     on(student).safe(*inputs(generator, n))
 
 
-@axpy()
+@axpy
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     on(student).honest(inputs(generator, 1500), inputs(generator, 1500))
 
 
-@axpy()
+@axpy
 def test_lean(student, generator):
     """lean: x and y are read once, the result is written once"""
     on(student).lean(POINTWISE, *inputs(generator, 3000))
 
 
-@axpy()
+@axpy
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     on(student).compiles(inputs(generator, 1500), inputs(generator, 1 << 16))

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.stages import (
     DTYPES,
     POINTWISE,
@@ -22,12 +22,8 @@ from cs231n_gen.checking.kernels.stages import (
 SUMS = {0: 1 << 18, "real_logits": 1 << 6, "fake_logits": 1 << 6}
 
 
-def forward(weight=1):
-    return pytest.mark.exercise("kernels.gan_losses.kernel", weight=weight)
-
-
-def backward(weight=1):
-    return pytest.mark.exercise("kernels.gan_losses.backward_kernel", weight=weight)
+forward = pytest.mark.exercise("kernels.gan_losses.kernel")
+backward = pytest.mark.exercise("kernels.gan_losses.backward_kernel")
 
 
 def wide(x):
@@ -51,10 +47,6 @@ def D(student):
 
 def G(student):
     return Stages(student, "kernels.gan_losses.generator_loss", Exact(generators, (0,), SUMS))
-
-
-def whole(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
 
 
 def logits(generator, *shape, dtype=torch.float32):
@@ -82,17 +74,17 @@ def gradients(student, name, *args, upstream=1.0, **options):
 # --- gan_losses.kernel --------------------------------------------------------------------------
 
 
-@forward(3)
+@forward(weight=3)
 def test_every_size(student, generator):
     """correct: the loss for 1, 7, 1023, 1024, 1025 and some thousand logits"""
-    for n in (*SIZES, whole(generator, 2000, 4000)):
-        D(student).correct(logits(generator, n), logits(generator, whole(generator, 1, 1100)))
+    for n in (*SIZES, draws.whole(generator, 2000, 4000)):
+        D(student).correct(logits(generator, n), logits(generator, draws.whole(generator, 1, 1100)))
 
 
-@forward(2)
+@forward(weight=2)
 def test_a_discriminator_that_knows_nothing(student, generator):
     """correct: D = 1/2 everywhere costs the discriminator log 4, the generator ± log 2"""
-    real, fake = torch.zeros(whole(generator, 1, 1100)), torch.zeros(1500)
+    real, fake = torch.zeros(draws.whole(generator, 1, 1100)), torch.zeros(1500)
     says = "D = 1/2 everywhere must cost the discriminator log 4"
     expect.close(loss(student, "discriminator", real, fake), math.log(4), says, rtol=1e-5)
     says = "D = 1/2 everywhere must cost the generator log 2, or −log 2 if it saturates"
@@ -101,7 +93,7 @@ def test_a_discriminator_that_knows_nothing(student, generator):
     expect.close(saturating, -math.log(2), says, rtol=1e-5)
 
 
-@forward(2)
+@forward(weight=2)
 def test_logits_of_100(student, generator):
     """correct: finite for logits of ±100, where −log D is |ℓ| or as good as 0"""
     right, wrong = torch.full((7,), 100.0), torch.full((1030,), -100.0)
@@ -112,7 +104,7 @@ def test_logits_of_100(student, generator):
     D(student).correct(x, x[:40].sort().values, says="the loss is wrong for logits up to ±100")
 
 
-@forward()
+@forward
 def test_small_losses(student, generator):
     """correct: a loss far below the last place of 1 is not rounded away"""
     for y in (6.0, 12.0, 18.0, 30.0):
@@ -122,10 +114,10 @@ def test_small_losses(student, generator):
         expect.close(got, math.log1p(math.exp(-y)), says, atol=0, rtol=1e-5)
 
 
-@forward(2)
+@forward(weight=2)
 def test_the_losses_belong_together(student, generator):
     """correct: −log D + log (1 − D) = −ℓ, and exchanging real and fake turns the signs"""
-    x, y = logits(generator, 1300), logits(generator, whole(generator, 20, 900))
+    x, y = logits(generator, 1300), logits(generator, draws.whole(generator, 20, 900))
     total = loss(student, "generator", x) + loss(student, "generator", x, saturating=True)
     says = "both losses of the generator must add up to minus the mean logit"
     expect.close(total, -x.double().mean(), says, atol=1e-5)
@@ -135,10 +127,10 @@ def test_the_losses_belong_together(student, generator):
     expect.close(one, alone, "the discriminator's loss must be the sum of its two means")
 
 
-@forward(2)
+@forward(weight=2)
 def test_partial_sums(student, generator):
     """correct: each program leaves the weighted sum over its own block, for any BLOCK"""
-    n, weight = whole(generator, 300, 500), 0.25 * whole(generator, 1, 9)
+    n, weight = draws.whole(generator, 300, 500), 0.25 * draws.whole(generator, 1, 9)
     x, kernel = logits(generator, n), student.function("kernels.gan_losses.kernel")
     for size, sign in ((64, 1.0), (128, -1.0), (2048, 1.0)):
         programs = -(-n // size)
@@ -151,7 +143,7 @@ def test_partial_sums(student, generator):
         expect.close(left[1], want, says, rtol=1e-5, what="partials")
 
 
-@forward()
+@forward
 def test_every_dtype(student, generator):
     """correct: logits in float32, float16 and bfloat16, the sum always in float32"""
     for dtype in DTYPES:
@@ -160,7 +152,7 @@ def test_every_dtype(student, generator):
         G(student).correct(real, saturating=True)
 
 
-@forward()
+@forward
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded logits too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -168,27 +160,27 @@ def test_any_layout(student, generator):
         D(student).correct(real, fake, layout=layout)
 
 
-@forward(2)
+@forward(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    real, fake = (logits(generator, whole(generator, 1100, 2000)) for _ in range(2))
+    real, fake = (logits(generator, draws.whole(generator, 1100, 2000)) for _ in range(2))
     D(student).safe(real, fake)
 
 
-@forward()
+@forward
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     one, other = ((logits(generator, 1500), logits(generator, 1200)) for _ in range(2))
     D(student).honest(one, other)
 
 
-@forward()
+@forward
 def test_lean(student, generator):
     """lean: each logit is read once"""
     D(student).lean(POINTWISE, logits(generator, 3000), logits(generator, 1700))
 
 
-@forward()
+@forward
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     D(student).compiles([logits(generator, 1500)] * 2, [torch.zeros(1 << 16)] * 2)
@@ -197,17 +189,19 @@ def test_compiles(student, generator):
 # --- gan_losses.backward_kernel -----------------------------------------------------------------
 
 
-@backward(3)
+@backward(weight=3)
 def test_every_size_of_gradient(student, generator):
     """backward: the gradients of 1, 7, 1023, 1024, 1025 and some thousand logits"""
-    for n in (*SIZES, whole(generator, 2000, 4000)):
-        D(student).backward(logits(generator, n), logits(generator, whole(generator, 1, 1100)))
+    for n in (*SIZES, draws.whole(generator, 2000, 4000)):
+        D(student).backward(
+            logits(generator, n), logits(generator, draws.whole(generator, 1, 1100))
+        )
 
 
-@backward(2)
+@backward(weight=2)
 def test_the_derivative_is_a_sigmoid(student, generator):
     """backward: (D − 1)/n for real logits, D/n for fake ones, ∓1/(2n) where D is 1/2"""
-    real, fake = logits(generator, 1100), logits(generator, whole(generator, 20, 600))
+    real, fake = logits(generator, 1100), logits(generator, draws.whole(generator, 20, 600))
     of_real, of_fake = gradients(student, "discriminator", real, fake)
     scale = {"atol": 0, "rtol": 1e-5}  # tiny ones are held to their own size
     want = -torch.sigmoid(-real.double()) / 1100
@@ -220,7 +214,7 @@ def test_the_derivative_is_a_sigmoid(student, generator):
     expect.close(of_fake, torch.full((70,), 1 / 140), says, **scale)
 
 
-@backward(2)
+@backward(weight=2)
 def test_gradients_at_100(student, generator):
     """backward: finite for logits of ±100, −1/n or as good as 0"""
     sure = torch.tensor([100.0, -100.0, 60.0, -60.0])
@@ -233,7 +227,7 @@ def test_gradients_at_100(student, generator):
     D(student).backward(x, x[:40].sort().values, says="a gradient is wrong for logits up to ±100")
 
 
-@backward(2)
+@backward(weight=2)
 def test_what_vanishes_and_what_does_not(student, generator):
     """backward: where D is small the saturating gradient is −D/n, the other one −1/n; both add up
     to −1/n everywhere"""
@@ -250,7 +244,7 @@ def test_what_vanishes_and_what_does_not(student, generator):
     expect.close(sum(both), torch.full((1200,), -1 / 1200), says, atol=0, rtol=1e-5)
 
 
-@backward(2)
+@backward(weight=2)
 def test_upstream(student, generator):
     """backward: the gradient of the loss scales all of them, and 0 stops them"""
     real, fake = logits(generator, 1100), logits(generator, 40)
@@ -264,10 +258,10 @@ def test_upstream(student, generator):
     D(student).backward(real, fake, upstream=lambda loss: torch.full_like(loss, -scale))
 
 
-@backward(2)
+@backward(weight=2)
 def test_blocks_of_another_size(student, generator):
     """backward: with any BLOCK, weight and sign, each program writes its own block"""
-    n, weight = whole(generator, 300, 500), 0.25 * whole(generator, 1, 9)
+    n, weight = draws.whole(generator, 300, 500), 0.25 * draws.whole(generator, 1, 9)
     x, kernel = logits(generator, n), student.function("kernels.gan_losses.backward_kernel")
     for size, sign in ((64, 1.0), (128, -1.0), (2048, 1.0)):
         args = [x, torch.tensor(-1.5), torch.full((n,), float("nan")), sign, weight, n]
@@ -278,7 +272,7 @@ def test_blocks_of_another_size(student, generator):
         expect.close(left[2], want, says, atol=0, rtol=1e-5, what="gradient")
 
 
-@backward()
+@backward
 def test_every_dtype_of_gradient(student, generator):
     """backward: in float32, float16 and bfloat16, as exact as torch"""
     for dtype in DTYPES:
@@ -287,7 +281,7 @@ def test_every_dtype_of_gradient(student, generator):
         G(student).backward(fake, saturating=True)
 
 
-@backward()
+@backward
 def test_any_layout_of_gradient(student, generator):
     """backward: for strided, transposed and expanded logits too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -295,28 +289,28 @@ def test_any_layout_of_gradient(student, generator):
         D(student).backward(real, fake, layout=layout)
 
 
-@backward(2)
+@backward(weight=2)
 def test_gradient_is_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    real, fake = (logits(generator, whole(generator, 1100, 2000)) for _ in range(2))
+    real, fake = (logits(generator, draws.whole(generator, 1100, 2000)) for _ in range(2))
     D(student).safe(real, fake, gradient=True)
 
 
-@backward()
+@backward
 def test_gradient_is_honest(student, generator):
     """honest: the kernels do the work, all of it, every time"""
     one, other = ((logits(generator, 1500), logits(generator, 1200)) for _ in range(2))
     D(student).honest(one, other, gradient=True)
 
 
-@backward()
+@backward
 def test_gradient_is_lean(student, generator):
     """lean: forward each logit is read once; backward read once more, and its gradient written"""
     fake = logits(generator, 3000)
     G(student).lean(POINTWISE, fake, least=3 * nbytes([fake]), gradient=True)
 
 
-@backward()
+@backward
 def test_gradient_compiles(student, generator):
     """compiles: for an H100, with loads and stores of 128 bits and without spills"""
     G(student).compiles([logits(generator, 1500)], [torch.zeros(1 << 16)], gradient=True)

@@ -4,7 +4,7 @@ the instruments see."""
 import pytest
 import torch
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.precision import precise
 from cs231n_gen.checking.kernels.reference import in_turn
 from cs231n_gen.checking.kernels.stages import (
@@ -20,12 +20,8 @@ from cs231n_gen.checking.kernels.stages import (
 WRAPPER = "kernels.gated_residual.gated_residual"
 
 
-def forward(weight=1):
-    return pytest.mark.exercise("kernels.gated_residual.kernel", weight=weight)
-
-
-def backward(weight=1):
-    return pytest.mark.exercise("kernels.gated_residual.backward_kernel", weight=weight)
+forward = pytest.mark.exercise("kernels.gated_residual.kernel")
+backward = pytest.mark.exercise("kernels.gated_residual.backward_kernel")
 
 
 def reference(x, gate, y):
@@ -35,10 +31,6 @@ def reference(x, gate, y):
 def on(student, x):
     """The gradient of the gate is a sum over tokens."""
     return Stages(student, WRAPPER, Exact(reference, wrt=(0, 1, 2), sums={"gate": x.shape[1]}))
-
-
-def random_size(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
 
 
 def example(generator, batch, T, D, dtype=torch.float32):
@@ -71,26 +63,26 @@ def unwritten(*shape, dtype=torch.float32):
 # --- kernels.gated_residual.kernel --------------------------------------------------------------
 
 
-@forward(3)
+@forward(weight=3)
 def test_every_dim(student, generator):
     """correct: for tokens of 1, 7, 1023, 1024, 1025 and some other number of numbers"""
-    for D in (*SIZES, random_size(generator, 20, 300)):
+    for D in (*SIZES, draws.whole(generator, 20, 300)):
         args = example(generator, 2, 3, D)
         on(student, args[0]).correct(*args)
 
 
-@forward()
+@forward
 def test_every_number_of_tokens(student, generator):
     """correct: for examples of 1, 7, 31, 32, 33 tokens, where a program does up to 32"""
     for T in (1, 7, 31, 32, 33):
-        args = example(generator, 2, T, random_size(generator, 65, 128))
+        args = example(generator, 2, T, draws.whole(generator, 65, 128))
         on(student, args[0]).correct(*args)
 
 
-@forward()
+@forward
 def test_every_tile(student, generator):
     """correct: for any ROWS and BLOCK, not only those that the wrapper takes"""
-    T, D = random_size(generator, 5, 12), random_size(generator, 33, 60)
+    T, D = draws.whole(generator, 5, 12), draws.whole(generator, 33, 60)
     x, gate, y = example(generator, 2, T, D)
     exact = reference(x.double(), gate.double(), y.double())
     for rows, block in ((1, 64), (2, 128), (16, 64)):
@@ -100,17 +92,17 @@ def test_every_tile(student, generator):
         precise(left[3], exact, reference(x, gate, y), says)
 
 
-@forward()
+@forward
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, also beside a gate in float32"""
     for dtype in DTYPES:
-        x, gate, y = example(generator, 2, 5, random_size(generator, 200, 500))
+        x, gate, y = example(generator, 2, 5, draws.whole(generator, 200, 500))
         on(student, x).correct(x.to(dtype), gate.to(dtype), y.to(dtype))
         if dtype != torch.float32:
             on(student, x).correct(x.to(dtype), gate, y.to(dtype))
 
 
-@forward()
+@forward
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -118,10 +110,10 @@ def test_any_layout(student, generator):
         on(student, args[0]).correct(*args, layout=layout)
 
 
-@forward(2)
+@forward(weight=2)
 def test_the_gates_of_theory(student, generator):
     """correct: a gate of 0 is the identity, bit for bit; with 1 and −1 y is added and subtracted"""
-    D = random_size(generator, 30, 60)
+    D = draws.whole(generator, 30, 60)
     gate = torch.tensor([[0.0], [1.0], [-1.0]]).expand(3, D)
     for dtype in DTYPES:
         x, _, y = example(generator, 3, 4, D, dtype)
@@ -132,28 +124,28 @@ def test_the_gates_of_theory(student, generator):
             expect.true(torch.equal(out[k], truth[k]), says)
 
 
-@forward(2)
+@forward(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    args = example(generator, 2, random_size(generator, 9, 16), random_size(generator, 300, 500))
+    args = example(generator, 2, draws.whole(generator, 9, 16), draws.whole(generator, 300, 500))
     on(student, args[0]).safe(*args)
 
 
-@forward()
+@forward
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     first, second = (example(generator, 2, 16, 40) for _ in range(2))
     on(student, first[0]).honest(first, second)
 
 
-@forward()
+@forward
 def test_lean(student, generator):
     """lean: x and y are read once, the gate once for many tokens, the result is written once"""
-    args = example(generator, 2, 16, random_size(generator, 150, 257))
+    args = example(generator, 2, 16, draws.whole(generator, 150, 257))
     on(student, args[0]).lean(POINTWISE, *args)
 
 
-@forward()
+@forward
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     small, large = example(generator, 2, 3, 32), example(generator, 2, 16, 1024)
@@ -189,7 +181,7 @@ def in_chunks(student, upstream, gate, y, chunk, rows, block):
     return moved / nbytes(given)
 
 
-@backward(2)
+@backward(weight=2)
 def test_gradients_of_every_dim(student, generator):
     """backward: for tokens of 1, 7, 1023, 1024, 1025 numbers"""
     for D in SIZES:
@@ -197,34 +189,34 @@ def test_gradients_of_every_dim(student, generator):
         on(student, args[0]).backward(*args, upstream=around(generator))
 
 
-@backward(3)
+@backward(weight=3)
 def test_chunks(student, generator):
     """backward: for any number of tokens, in chunks of one or several tiles, which need not fit"""
-    D = random_size(generator, 33, 60)
+    D = draws.whole(generator, 33, 60)
     for T, chunk, rows in ((1, 4, 4), (7, 8, 4), (31, 16, 8), (32, 16, 16), (33, 16, 8)):
         in_chunks(student, *example(generator, 2, T, D), chunk, rows, 64)
 
 
-@backward(2)
+@backward(weight=2)
 def test_chunks_in_half_precision(student, generator):
     """backward: the sums over a chunk are calculated and kept in float32"""
-    T, D = random_size(generator, 65, 80), random_size(generator, 33, 60)
+    T, D = draws.whole(generator, 65, 80), draws.whole(generator, 33, 60)
     for dtype in (torch.float16, torch.bfloat16):
         in_chunks(student, *example(generator, 1, T, D, dtype), 64, 16, 128)
 
 
-@backward()
+@backward
 def test_gradients_in_every_dtype(student, generator):
     """backward: in float32, float16 and bfloat16, also beside a gate in float32"""
     for dtype in DTYPES:
-        x, gate, y = example(generator, 2, 5, random_size(generator, 200, 500))
+        x, gate, y = example(generator, 2, 5, draws.whole(generator, 200, 500))
         upstream = around(generator)
         on(student, x).backward(x.to(dtype), gate.to(dtype), y.to(dtype), upstream=upstream)
         if dtype != torch.float32:
             on(student, x).backward(x.to(dtype), gate, y.to(dtype), upstream=upstream)
 
 
-@backward()
+@backward
 def test_gradients_in_any_layout(student, generator):
     """backward: for strided, transposed and expanded tensors and upstream gradients too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -232,10 +224,10 @@ def test_gradients_in_any_layout(student, generator):
         on(student, args[0]).backward(*args, upstream=around(generator), layout=layout)
 
 
-@backward()
+@backward
 def test_gradients_at_a_gate_of_0(student, generator):
     """backward: at a gate of 0 nothing reaches y, but the gate is told where to go"""
-    D = random_size(generator, 30, 60)
+    D = draws.whole(generator, 30, 60)
     x, _, y = example(generator, 2, 5, D)
     upstream = around(generator)(x)
     seen = called(student, [x, torch.zeros(2, D), y], wrt=[0, 1, 2], upstream=[upstream])
@@ -248,10 +240,10 @@ def test_gradients_at_a_gate_of_0(student, generator):
     expect.close(d_gate, (y.double() * upstream).sum(1), says, atol=1e-4, what="d_gate")
 
 
-@backward()
+@backward
 def test_the_two_gradients_agree(student, generator):
     """backward: gate and y enter as a product, so Σ gate · d_gate = Σ y · d_y for every example"""
-    x, gate, y = example(generator, 3, 8, random_size(generator, 30, 60))
+    x, gate, y = example(generator, 3, 8, draws.whole(generator, 30, 60))
     upstream = around(generator)(x)
     seen = called(student, [x, gate, y], wrt=[0, 1, 2], upstream=[upstream])
     expect.true(len(seen["gradients"]) == 3, "three gradients must come")
@@ -263,30 +255,30 @@ def test_the_two_gradients_agree(student, generator):
         expect.close(got.sum(-1), both.sum((1, 2)), says, atol=1e-3)
 
 
-@backward(2)
+@backward(weight=2)
 def test_safe_backward(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    args = example(generator, 2, random_size(generator, 9, 16), random_size(generator, 300, 500))
+    args = example(generator, 2, draws.whole(generator, 9, 16), draws.whole(generator, 300, 500))
     on(student, args[0]).safe(*args, gradient=True)
 
 
-@backward()
+@backward
 def test_honest_backward(student, generator):
     """honest: the kernels do the work, all of it, every time"""
     first, second = (example(generator, 2, 16, 40) for _ in range(2))
     on(student, first[0]).honest(first, second, gradient=True)
 
 
-@backward()
+@backward
 def test_lean_backward(student, generator):
     """lean: y and upstream are read once, d_y is written once, and one sum a chunk"""
-    args = example(generator, 2, 32, random_size(generator, 90, 129))
+    args = example(generator, 2, 32, draws.whole(generator, 90, 129))
     ratio = in_chunks(student, *args, 32, 8, 128)
     says = f"your kernel moves {ratio:.2f} times the least traffic"
     expect.true(0.99 <= ratio <= POINTWISE, says, f"{ratio:.2f}", f"at most {POINTWISE:g}")
 
 
-@backward()
+@backward
 def test_compiles_backward(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     small, large = example(generator, 2, 3, 32), example(generator, 2, 16, 1024)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.stages import DTYPES, NORM, Exact, Stages
 
 ROUNDINGS = 2**6  # of μ, x − μ, 1/σ, products and the sigmoid: as good as six levels of additions
@@ -14,12 +14,8 @@ LAYOUTS = ("strided", "transposed", "expanded")
 NAME = "kernels.group_norm_silu.group_norm_silu"
 
 
-def forward(weight=1):
-    return pytest.mark.exercise("kernels.group_norm_silu.kernel", weight=weight)
-
-
-def backward(weight=1):
-    return pytest.mark.exercise("kernels.group_norm_silu.backward_kernel", weight=weight)
+forward = pytest.mark.exercise("kernels.group_norm_silu.kernel")
+backward = pytest.mark.exercise("kernels.group_norm_silu.backward_kernel")
 
 
 def reference(x, groups, weight, bias, eps=1e-6):
@@ -41,7 +37,7 @@ def inputs(generator, shape, groups, dtype=torch.float32):
 
 def random_shape(generator):
     batch, groups, channels, height, width = (
-        int(torch.randint(low, high, (1,), generator=generator))
+        draws.whole(generator, low, high)
         for low, high in ((1, 4), (1, 4), (1, 6), (3, 12), (3, 12))
     )
     return (batch, groups * channels, height, width), groups
@@ -56,7 +52,7 @@ def result(student, *args, **options):
 # --- the forward kernel -------------------------------------------------------------------------
 
 
-@forward()
+@forward
 def test_one_group_a_channel_is_instance_norm_and_one_for_all_is_layer_norm(student, generator):
     """correct: with a group a channel it is instance norm, with one group layer norm"""
     x, _, weight, bias = inputs(generator, (2, 5, 6, 7), 1)
@@ -69,7 +65,7 @@ def test_one_group_a_channel_is_instance_norm_and_one_for_all_is_layer_norm(stud
         expect.close(got, F.silu(normed), f"wrong with {groups} groups", atol=2e-5, rtol=1e-5)
 
 
-@forward()
+@forward
 def test_statistics_of_the_norm(student, generator):
     """correct: the norm does not see that x was moved and stretched"""
     x, groups, weight, bias = inputs(generator, (2, 6, 8, 9), 3)
@@ -79,7 +75,7 @@ def test_statistics_of_the_norm(student, generator):
     expect.close(one, other, says, atol=2e-4, rtol=1e-4)
 
 
-@forward(3)
+@forward(weight=3)
 def test_every_size(student, generator):
     """correct: one number, 7, 1023, 1025, and shapes that are no power of 2"""
     for shape, groups in (*SHAPES, random_shape(generator), random_shape(generator)):
@@ -87,21 +83,21 @@ def test_every_size(student, generator):
         on(student, *args[:2]).correct(*args)
 
 
-@forward()
+@forward
 def test_eps(student, generator):
     """correct: ε is added to the variance, under the root"""
     args = inputs(generator, (2, 4, 3, 5), 2)
     on(student, *args[:2]).correct(0.3 * args[0], *args[1:], eps=0.25)
 
 
-@forward()
+@forward
 def test_a_large_group(student, generator):
     """correct: groups of more numbers than a program has at hand"""
     args = inputs(generator, (1, 3, 60, 61), 1)
     on(student, *args[:2]).correct(*args)
 
 
-@forward()
+@forward
 def test_far_from_zero(student, generator):
     """correct: for x whose mean is large beside its deviation"""
     x, groups, weight, bias = inputs(generator, (1, 4, 8, 8), 2)
@@ -112,7 +108,7 @@ def test_far_from_zero(student, generator):
     expect.close(got, want, "digits are lost where the mean is large", atol=1e-3, rtol=1e-3)
 
 
-@forward()
+@forward
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as torch"""
     for dtype in DTYPES:
@@ -120,7 +116,7 @@ def test_every_dtype(student, generator):
         on(student, *args[:2]).correct(*args)
 
 
-@forward()
+@forward
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in LAYOUTS:
@@ -128,7 +124,7 @@ def test_any_layout(student, generator):
         on(student, *args[:2]).correct(*args, layout=layout)
 
 
-@forward()
+@forward
 def test_what_is_left_for_the_backward_pass(student, generator):
     """correct: the mean and 1/σ of every group are stored"""
     groups, C, n = 3, 2, 35
@@ -148,28 +144,28 @@ def test_what_is_left_for_the_backward_pass(student, generator):
     expect.close(inverse_std, (X.var(2, correction=0) + 1e-6).rsqrt(), says, atol=1e-5)
 
 
-@forward(2)
+@forward(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
     args = inputs(generator, (2, 6, 5, 5), 2)
     on(student, *args[:2]).safe(*args)
 
 
-@forward()
+@forward
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     args, others = (inputs(generator, (2, 6, 11, 11), 2) for _ in range(2))
     on(student, *args[:2]).honest(args, others)
 
 
-@forward()
+@forward
 def test_lean(student, generator):
     """lean: x is read once, the result is written once"""
     args = inputs(generator, (2, 4, 16, 16), 2)
     on(student, *args[:2]).lean(NORM, *args)
 
 
-@forward()
+@forward
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     small, large = (inputs(generator, shape, 2) for shape in ((1, 4, 4, 4), (1, 16, 16, 16)))
@@ -179,7 +175,7 @@ def test_compiles(student, generator):
 # --- the backward kernel ------------------------------------------------------------------------
 
 
-@backward()
+@backward
 def test_what_changes_nothing_has_no_gradient(student, generator):
     """backward: d_x has no part along a shift of x, nor along x itself"""
     x, groups, weight, bias = inputs(generator, (2, 6, 5, 7), 2)
@@ -201,7 +197,7 @@ def test_what_changes_nothing_has_no_gradient(student, generator):
     expect.close(along, torch.zeros(2, groups), says, atol=1e-4)
 
 
-@backward(3)
+@backward(weight=3)
 def test_gradients_of_every_size(student, generator):
     """backward: of x, weight and bias, for shapes that are no power of 2"""
     for shape, groups in (*SHAPES[1:], random_shape(generator)):
@@ -209,14 +205,14 @@ def test_gradients_of_every_size(student, generator):
         on(student, *args[:2]).backward(*args, upstream=torch.square)
 
 
-@backward()
+@backward
 def test_gradients_of_a_large_group(student, generator):
     """backward: of groups of more numbers than a program has at hand"""
     args = inputs(generator, (1, 3, 60, 61), 1)
     on(student, *args[:2]).backward(*args, upstream=torch.square)
 
 
-@backward()
+@backward
 def test_gradients_in_every_dtype(student, generator):
     """backward: in float32, float16 and bfloat16, as exact as torch"""
     for dtype in DTYPES:
@@ -224,7 +220,7 @@ def test_gradients_in_every_dtype(student, generator):
         on(student, *args[:2]).backward(*args)
 
 
-@backward()
+@backward
 def test_gradients_of_any_layout(student, generator):
     """backward: with upstream gradients that are strided, transposed or expanded"""
     for layout in LAYOUTS:
@@ -232,21 +228,21 @@ def test_gradients_of_any_layout(student, generator):
         on(student, *args[:2]).backward(*args, upstream=torch.square, layout=layout)
 
 
-@backward(2)
+@backward(weight=2)
 def test_the_backward_pass_is_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
     args = inputs(generator, (2, 6, 5, 5), 2)
     on(student, *args[:2]).safe(*args, gradient=True)
 
 
-@backward()
+@backward
 def test_the_backward_pass_is_honest(student, generator):
     """honest: the kernels do the work, all of it, every time"""
     args, others = (inputs(generator, (2, 6, 11, 11), 2) for _ in range(2))
     on(student, *args[:2]).honest(args, others, gradient=True)
 
 
-@backward()
+@backward
 def test_the_backward_pass_is_lean(student, generator):
     """lean: both passes read x, x again and the upstream gradient, and write the result and d_x"""
     args = inputs(generator, (2, 4, 16, 16), 2)
@@ -254,7 +250,7 @@ def test_the_backward_pass_is_lean(student, generator):
     on(student, *args[:2]).lean(NORM, *args, gradient=True, least=least)
 
 
-@backward()
+@backward
 def test_the_backward_pass_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     small, large = (inputs(generator, shape, 2) for shape in ((1, 4, 4, 4), (1, 16, 16, 16)))

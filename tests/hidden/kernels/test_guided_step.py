@@ -3,11 +3,10 @@
 import pytest
 import torch
 
+from cs231n_gen.checking import draws
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages
 
-
-def guided_step(weight=1):
-    return pytest.mark.exercise("kernels.guided_step.kernel", weight=weight)
+guided_step = pytest.mark.exercise("kernels.guided_step.kernel")
 
 
 def reference(x, v_y, v_null, w, dt):
@@ -20,15 +19,11 @@ def on(student, truth=reference):
     return Stages(student, "kernels.guided_step.guided_step", Exact(truth))
 
 
-def whole(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
-
-
 def eighths(generator, *shape):
     """Three tensors of multiples of 1/8 up to 4, a guidance of whole quarters, and a step that is a
     power of 2: fp32 holds every term of a step exactly, so that any order of terms is right."""
     given = [torch.randint(-32, 33, shape, generator=generator) / 8 for _ in range(3)]
-    return *given, whole(generator, 1, 32) / 4, 2.0 ** -whole(generator, 1, 5)
+    return *given, draws.whole(generator, 1, 32) / 4, 2.0 ** -draws.whole(generator, 1, 5)
 
 
 def like_images(generator, shape, dtype=torch.float32, w=7.5, dt=0.25):
@@ -37,14 +32,14 @@ def like_images(generator, shape, dtype=torch.float32, w=7.5, dt=0.25):
     return x.to(dtype), (v + change / 10).to(dtype), v.to(dtype), w, dt
 
 
-@guided_step(3)
+@guided_step(weight=3)
 def test_every_size(student, generator):
     """correct: for 1, 7, 1023, 1024, 1025 and some thousand elements"""
-    for n in (*SIZES, whole(generator, 2000, 5000)):
+    for n in (*SIZES, draws.whole(generator, 2000, 5000)):
         on(student).correct(*eighths(generator, n))
 
 
-@guided_step(2)
+@guided_step(weight=2)
 def test_conditional_and_unconditional(student, generator):
     """correct: w = 0 is a step along v_y, w = −1 one along v_∅"""
     x, v_y, v_null, _, dt = eighths(generator, 4, 333)
@@ -54,7 +49,7 @@ def test_conditional_and_unconditional(student, generator):
     one.correct(x, v_y, v_null, -1.0, dt, says="with w = −1 the step must be that along v_∅")
 
 
-@guided_step(2)
+@guided_step(weight=2)
 def test_guidance_goes_beyond(student, generator):
     """correct: w adds to v_y what the condition changes, w times; where it changes nothing, none"""
     x, v_y, v_null, w, dt = eighths(generator, 4, 333)
@@ -68,7 +63,7 @@ def test_guidance_goes_beyond(student, generator):
     one.correct(x, v_y, v_null, -0.5, dt, says=says)
 
 
-@guided_step()
+@guided_step
 def test_no_step(student, generator):
     """correct: no step and no velocity change nothing, a step of 1 along x − z ends at z"""
     x, z, v_null, w, dt = eighths(generator, 1100)
@@ -81,7 +76,7 @@ def test_no_step(student, generator):
     end.correct(x, x - z, x - z, w, 1.0, says=says)
 
 
-@guided_step()
+@guided_step
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as float32 rounded once"""
     for dtype in DTYPES:
@@ -89,32 +84,32 @@ def test_every_dtype(student, generator):
         on(student).correct(*like_images(generator, 1000, dtype, w=15.0, dt=1.0))
 
 
-@guided_step()
+@guided_step
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
         on(student).correct(*like_images(generator, (3, 20, 30)), layout=layout)
 
 
-@guided_step(2)
+@guided_step(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    on(student).safe(*like_images(generator, whole(generator, 1100, 2000)))
+    on(student).safe(*like_images(generator, draws.whole(generator, 1100, 2000)))
 
 
-@guided_step()
+@guided_step
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     on(student).honest(like_images(generator, 1500), like_images(generator, 1500))
 
 
-@guided_step()
+@guided_step
 def test_lean(student, generator):
     """lean: x and both velocities are read once, the result is written once"""
     on(student).lean(POINTWISE, *like_images(generator, 3000))
 
 
-@guided_step()
+@guided_step
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     on(student).compiles(like_images(generator, 1500), like_images(generator, 1 << 16))

@@ -6,14 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.stages import DTYPES, Exact, Stages, checked
 
 NAME = "kernels.joint_attention.joint_attention"
 
 
-def joint(weight=1):
-    return pytest.mark.exercise("kernels.joint_attention.kernel", weight=weight)
+joint = pytest.mark.exercise("kernels.joint_attention.kernel")
 
 
 def reference(image_qkv, text_qkv, text_mask=None, scale=None):
@@ -60,10 +59,6 @@ def words(texts, *lengths):
     return torch.arange(texts) < torch.tensor(lengths)[:, None]
 
 
-def size(generator, low, high):
-    return int(torch.randint(low, high + 1, (1,), generator=generator))
-
-
 def spread(x, row):
     """(batch, heads, tokens, D) as (batch, tokens, heads, row) in memory, NaN from D on; and its
     strides of examples, heads and tokens, in units of 8 numbers."""
@@ -99,7 +94,7 @@ def results(student, *args):
 # --- theory ---------------------------------------------------------------------------------------
 
 
-@joint()
+@joint
 def test_weights_add_up_to_1(student, generator):
     """correct: where all values are 1, so are the results"""
     (iq, ik, iv), (tq, tk, tv) = example(generator, 37, 9, heads=2)
@@ -108,7 +103,7 @@ def test_weights_add_up_to_1(student, generator):
         expect.close(one, torch.ones_like(one), "weights do not add up to 1", atol=1e-5, rtol=0)
 
 
-@joint()
+@joint
 def test_a_text_of_padding_is_as_good_as_none(student, generator):
     """correct: with a text that is all padding, the image attends to itself"""
     image, text = example(generator, 37, 9)
@@ -118,7 +113,7 @@ def test_a_text_of_padding_is_as_good_as_none(student, generator):
     expect.close(got, own, "padding has an influence", atol=1e-5)  # of float32, sums of 37 · 16
 
 
-@joint()
+@joint
 def test_padding_has_no_influence(student, generator):
     """correct: what stands in padding changes nothing, not even by a bit"""
     image, (tq, tk, tv) = example(generator, 20, 9, batch=2)
@@ -132,7 +127,7 @@ def test_padding_has_no_influence(student, generator):
     expect.true(same, "numbers in padding change the result")
 
 
-@joint()
+@joint
 def test_the_order_of_keys_does_not_matter(student, generator):
     """correct: keys may stand in any order, and in either stream"""
     (iq, ik, iv), (tq, tk, tv) = example(generator, 21, 13)
@@ -147,7 +142,7 @@ def test_the_order_of_keys_does_not_matter(student, generator):
 # --- against float64 ------------------------------------------------------------------------------
 
 
-@joint(3)
+@joint(weight=3)
 def test_every_size(student, generator):
     """correct: one token, whole tiles, and one more than a tile, in either stream"""
     more = [int(n) for n in torch.randint(2, 70, (2,), generator=generator)]
@@ -156,7 +151,7 @@ def test_every_size(student, generator):
         on(student, args).correct(*args)
 
 
-@joint()
+@joint
 def test_heads_of_any_width(student, generator):
     """correct: for heads of 1, 17 and 40 numbers, and another scale"""
     for D in (1, 17, 40):
@@ -164,7 +159,7 @@ def test_heads_of_any_width(student, generator):
         on(student, args).correct(*args, scale=0.3)
 
 
-@joint(2)
+@joint(weight=2)
 def test_masks(student, generator):
     """correct: with a text of another length in every example"""
     lengths = [int(n) for n in torch.randint(0, 12, (3,), generator=generator)]
@@ -172,7 +167,7 @@ def test_masks(student, generator):
     on(student, args).correct(*args)
 
 
-@joint()
+@joint
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as torch"""
     for dtype in DTYPES:
@@ -180,7 +175,7 @@ def test_every_dtype(student, generator):
         on(student, args).correct(*args)
 
 
-@joint()
+@joint
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -188,13 +183,13 @@ def test_any_layout(student, generator):
         on(student, args).correct(*args, layout=layout)
 
 
-@joint(2)
+@joint(weight=2)
 def test_every_stride_is_its_own(student, generator):
     """correct: wherever queries, image and text lie; m and l are those of the scores"""
-    T, images, texts = (size(generator, *of) for of in ((33, 47), (33, 47), (17, 31)))
+    T, images, texts = (draws.whole(generator, *of) for of in ((33, 48), (33, 48), (17, 32)))
     (q, *_), _ = example(generator, T, 1, 12, batch=2, heads=2)
     (_, *image), (_, *text) = example(generator, images, texts, 12, batch=2, heads=2)
-    mask = words(texts, size(generator, 0, texts - 1), size(generator, 1, texts - 1))
+    mask = words(texts, draws.whole(generator, 0, texts), draws.whole(generator, 1, texts))
     args = [q, *image, *text, mask]
     out, stats = launched(student, *args)
     says = "the result is wrong where queries, image and text have strides of their own"
@@ -204,7 +199,7 @@ def test_every_stride_is_its_own(student, generator):
     expect.close(m - r.log2(), want, "m + log₂ l is not log₂ Σ 2^score: the gradients need it")
 
 
-@joint()
+@joint
 def test_what_is_left_for_the_backward_pass(student, generator):
     """backward: m and 1/l are stored as the given backward kernels need them"""
     args = (*example(generator, 20, 14, heads=2), words(14, 11))
@@ -218,21 +213,21 @@ def test_what_is_left_for_the_backward_pass(student, generator):
 # --- as the instruments see it --------------------------------------------------------------------
 
 
-@joint(2)
+@joint(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
     args = (*example(generator, 37, 5, D=17, batch=2), words(5, 5, 3))
     on(student, args).safe(*args)
 
 
-@joint()
+@joint
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     args, others = (example(generator, 40, 30, heads=2) for _ in range(2))
     on(student, args).honest(args, others)
 
 
-@joint()
+@joint
 def test_lean(student, generator):
     """lean: queries and results once, keys and values once for each tile of queries"""
     args = example(generator, 50, 20, heads=2)
@@ -241,7 +236,7 @@ def test_lean(student, generator):
     on(student, args).lean(1.1, *args, least=least)
 
 
-@joint()
+@joint
 def test_compiles(student, generator):
     """compiles: for an H100, with instructions for matrices, without spills"""
     args = example(generator, 8, 5)

@@ -8,7 +8,7 @@ near but for rounding, either is right.
 import pytest
 import torch
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.errors import PropertyFailed
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, Exact, Stages, checked
 
@@ -27,8 +27,7 @@ SIZES = (  # N, K, D: around tiles of 64 rows and 32 codes, and of every width
 )
 
 
-def nearest_code(weight=1):
-    return pytest.mark.exercise("kernels.nearest_code.kernel", weight=weight)
+nearest_code = pytest.mark.exercise("kernels.nearest_code.kernel")
 
 
 def reference(z, codes):
@@ -75,10 +74,6 @@ def normal(generator, *shape, dtype=torch.float32):
     return torch.randn(shape, generator=generator).to(dtype)
 
 
-def some(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
-
-
 def chosen_by(student, z, codes):
     """The codes that a student's wrapper chooses, in float64, one for each row of z."""
     seen = checked(student.instruments.observe.call(student.function(WRAPPER), [z, codes]))
@@ -86,30 +81,30 @@ def chosen_by(student, z, codes):
     return codes[seen["results"][0].long()].double()
 
 
-@nearest_code(3)
+@nearest_code(weight=3)
 def test_every_size(student, generator):
     """correct: the nearest codes, for any number of rows, codes and dimensions"""
-    sizes = tuple(some(generator, low, high) for low, high in ((20, 90), (20, 90), (2, 40)))
+    sizes = tuple(draws.whole(generator, low, high) for low, high in ((20, 90), (20, 90), (2, 40)))
     for N, K, D in (*SIZES, sizes):
         on(student).correct(normal(generator, N, D), normal(generator, K, D))
 
 
-@nearest_code()
+@nearest_code
 def test_a_single_tile(student, generator):
     """correct: 64 rows and 32 codes of 16 numbers, which fill one tile"""
     on(student).correct(normal(generator, 64, 16), normal(generator, 32, 16))
 
 
-@nearest_code()
+@nearest_code
 def test_a_code_is_nearest_to_itself(student, generator):
     """correct: each code of a codebook finds itself"""
-    codes = normal(generator, some(generator, 70, 130), 24)
+    codes = normal(generator, draws.whole(generator, 70, 130), 24)
     z = codes[torch.randperm(len(codes), generator=generator)[:60]]
     found = chosen_by(student, z, codes)
     expect.close(found, z, "a code finds another one", atol=0, rtol=0)
 
 
-@nearest_code()
+@nearest_code
 def test_whole_numbers_on_a_line(student, generator):
     """correct: with the whole numbers as codes no number is farther than 1/2"""
     codes = torch.randperm(81, generator=generator).float()[:, None] - 40
@@ -120,10 +115,10 @@ def test_whole_numbers_on_a_line(student, generator):
     expect.true(far <= 0.502, "a number is farther from its code than 1/2", far, "at most 0.502")
 
 
-@nearest_code()
+@nearest_code
 def test_the_axes_of_a_space(student, generator):
     """correct: with the unit vectors and their opposites as codes, the largest coordinate wins"""
-    D = some(generator, 17, 31)
+    D = draws.whole(generator, 17, 31)
     codes = torch.cat([torch.eye(D), -torch.eye(D)])[torch.randperm(2 * D, generator=generator)]
     z = normal(generator, 40, D)
     along = (chosen_by(student, z, codes) * z).sum(1)  # of the code that was chosen
@@ -133,28 +128,28 @@ def test_the_axes_of_a_space(student, generator):
     expect.true(float(over.max()) <= 0, says, float(lost.max()), 0)
 
 
-@nearest_code()
+@nearest_code
 def test_codes_of_every_length(student, generator):
     """correct: a long code may be near as well, a short one far"""
     length = torch.logspace(-1, 1, 70)[torch.randperm(70, generator=generator), None]
     on(student).correct(4 * normal(generator, 60, 6), length * normal(generator, 70, 6))
 
 
-@nearest_code(2)
+@nearest_code(weight=2)
 def test_no_code_is_made_up_at_the_edge(student, generator):
     """correct: where all codes are far from 0, no code of zeros beyond the last is found"""
-    K = 32 * some(generator, 1, 3) + some(generator, 1, 31)
+    K = 32 * draws.whole(generator, 1, 3) + draws.whole(generator, 1, 31)
     on(student).correct(normal(generator, 20, 10), 50 + normal(generator, K, 10))
 
 
-@nearest_code()
+@nearest_code
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16"""
     for dtype in DTYPES:
         on(student).correct(*(normal(generator, n, 20, dtype=dtype) for n in (70, 50)))
 
 
-@nearest_code(2)
+@nearest_code(weight=2)
 def test_half_precision_is_for_inputs_alone(student, generator):
     """correct: in half precision where codes crowd together, and where squares are beyond 65504"""
     for dtype in (torch.float16, torch.bfloat16):
@@ -164,17 +159,17 @@ def test_half_precision_is_for_inputs_alone(student, generator):
         on(student).correct(*(x.to(dtype) for x in large))
 
 
-@nearest_code()
+@nearest_code
 def test_any_layout(student, generator):
     """correct: for strided and transposed tensors too"""
     for layout in ("strided", "transposed"):
         on(student).correct(normal(generator, 40, 12), normal(generator, 70, 12), layout=layout)
 
 
-@nearest_code()
+@nearest_code
 def test_other_tiles(student, generator):
     """correct: with tiles of another size, and wider than a code"""
-    N, K, D = 100, 40, some(generator, 10, 16)
+    N, K, D = 100, 40, draws.whole(generator, 10, 16)
     z, codes = normal(generator, N, D), normal(generator, K, D)
     kernel = student.function("kernels.nearest_code.kernel")
     for rows, width in ((128, 32), (16, 16)):
@@ -188,41 +183,45 @@ def test_other_tiles(student, generator):
         NEAREST.judge_results(args[2:3], [z, codes], {}, says)
 
 
-@nearest_code(2)
+@nearest_code(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    N, K, D = some(generator, 70, 120), some(generator, 40, 60), some(generator, 17, 31)
+    N, K, D = (
+        draws.whole(generator, 70, 120),
+        draws.whole(generator, 40, 60),
+        draws.whole(generator, 17, 31),
+    )
     on(student).safe(normal(generator, N, D), normal(generator, K, D))
 
 
-@nearest_code()
+@nearest_code
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     first, second = ((normal(generator, 70, 20), normal(generator, 50, 20)) for _ in range(2))
     on(student).honest(first, second)
 
 
-@nearest_code()
+@nearest_code
 def test_lean_for_one_program(student, generator):
     """lean: with the rows of one program, rows and codes are read once"""
-    N, K, D = some(generator, 50, 64), some(generator, 100, 120), 40
+    N, K, D = draws.whole(generator, 50, 64), draws.whole(generator, 100, 120), 40
     z, codes = normal(generator, N, D), normal(generator, K, D)
     on(student).lean(POINTWISE, z, codes, least=(N + K) * D * 4)
 
 
-@nearest_code()
+@nearest_code
 def test_lean_for_many_programs(student, generator):
     """lean: with more rows, each program of 64 rows reads them and all the codes once"""
     # Programs share nothing but the cache, so each of the P = ⌈N / 64⌉ must read all codes: N D +
     # P K D numbers are asked for, (N + P K) / (N + K) times the least. The N numbers of codes that
     # are written, below 2 % of that, are within the 5 %.
-    N, K, D = some(generator, 150, 190), some(generator, 40, 60), 40
+    N, K, D = draws.whole(generator, 150, 190), draws.whole(generator, 40, 60), 40
     most = POINTWISE * (N + -(-N // ROWS) * K) / (N + K)
     z, codes = normal(generator, N, D), normal(generator, K, D)
     on(student).lean(most, z, codes, least=(N + K) * D * 4)
 
 
-@nearest_code()
+@nearest_code
 def test_compiles(student, generator):
     """compiles: for an H100, with its instructions for matrices and without spills"""
     small = normal(generator, 70, 20), normal(generator, 50, 20)

@@ -6,16 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked
 
 
 def column(k, x):
     return k.reshape(-1, *[1] * (x.dim() - 1))
-
-
-def whole(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
 
 
 def reference(x, z, t, coefficients=None):
@@ -34,8 +30,7 @@ def process(generator, batch):
 # --- noising.kernel -----------------------------------------------------------------------------
 
 
-def noising(weight=1):
-    return pytest.mark.exercise("kernels.noising.kernel", weight=weight)
+noising = pytest.mark.exercise("kernels.noising.kernel")
 
 
 def on(student, truth=reference):
@@ -69,21 +64,21 @@ def cancelling(generator, batch, n, dtype):
     return (8 * x).to(dtype), z.to(dtype), t
 
 
-@noising(3)
+@noising(weight=3)
 def test_every_size(student, generator):
     """correct: for 1, 7, 1023, 1024, 1025 and some thousand elements in an example"""
-    for n in (*SIZES, whole(generator, 2000, 4000)):
-        on(student).correct(*eighths(generator, whole(generator, 2, 5), n))
+    for n in (*SIZES, draws.whole(generator, 2000, 4000)):
+        on(student).correct(*eighths(generator, draws.whole(generator, 2, 5), n))
 
 
-@noising(2)
+@noising(weight=2)
 def test_any_process(student, generator):
     """correct: for coefficients of any process, each example's own, and shapes of images"""
     x, z, t = normal(generator, 4, 3, 17, 11)
     on(student).correct(x, z, t, process(generator, 4))
 
 
-@noising(2)
+@noising(weight=2)
 def test_from_data_to_noise(student, generator):
     """correct: x at level 0, z at level 1, and x_t moves by v from any level to any other"""
     x, z, t = eighths(generator, 3, 1100)
@@ -97,7 +92,7 @@ def test_from_data_to_noise(student, generator):
     expect.close(here - column(t, x) * v, x, "x_t − t v must lead back to x")
 
 
-@noising(2)
+@noising(weight=2)
 def test_a_process_that_turns(student, generator):
     """correct: with cos, sin, −sin, cos nothing grows or shrinks, and turning back restores"""
     x, z, t = normal(generator, 3, 700)
@@ -113,7 +108,7 @@ def test_a_process_that_turns(student, generator):
     expect.close(noise, z, "turning back must restore z", atol=1e-5)
 
 
-@noising()
+@noising
 def test_copies_and_exchanges(student, generator):
     """correct: with ones and zeros the kernel copies, exchanges, or forgets"""
     x, z, t = eighths(generator, 2, 1200)
@@ -128,7 +123,7 @@ def test_copies_and_exchanges(student, generator):
     first.correct(x, z, t, (mine, zero, zero, mine), says=says)
 
 
-@noising()
+@noising
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as float32 rounded once"""
     for dtype in DTYPES:
@@ -136,7 +131,7 @@ def test_every_dtype(student, generator):
         on(student).correct(*cancelling(generator, 2, 500, dtype))
 
 
-@noising()
+@noising
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -144,26 +139,26 @@ def test_any_layout(student, generator):
         on(student).correct(x, z, t, process(generator, 3), layout=layout)
 
 
-@noising(2)
+@noising(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of an example is touched, and no two programs meet"""
-    x, z, t = normal(generator, 3, whole(generator, 1100, 2000))
+    x, z, t = normal(generator, 3, draws.whole(generator, 1100, 2000))
     on(student).safe(x, z, t, process(generator, 3))
 
 
-@noising()
+@noising
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     on(student).honest(normal(generator, 3, 700), normal(generator, 3, 700))
 
 
-@noising()
+@noising
 def test_lean(student, generator):
     """lean: x and z are read once, x_t and v are written once"""
     on(student).lean(POINTWISE, *normal(generator, 2, 3000))
 
 
-@noising()
+@noising
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     on(student).compiles(normal(generator, 2, 1100), normal(generator, 16, 1 << 12))
@@ -172,8 +167,7 @@ def test_compiles(student, generator):
 # --- noising.random_kernel ----------------------------------------------------------------------
 
 
-def random(weight=1):
-    return pytest.mark.exercise("kernels.noising.random_kernel", weight=weight)
+random = pytest.mark.exercise("kernels.noising.random_kernel")
 
 
 def philox(seed, example, place):
@@ -230,7 +224,7 @@ def drawn_in_blocks(student, size, batch, n, seed):
 
 
 def a_seed(generator):
-    return whole(generator, 0, 2**63 - 1)
+    return draws.whole(generator, 0, 2**63 - 1)
 
 
 def near(got, want, says):
@@ -242,10 +236,10 @@ def near(got, want, says):
     expect.close(got, want, says, atol=1e-5, rtol=0)
 
 
-@random(3)
+@random(weight=3)
 def test_every_size_with_noise(student, generator):
     """correct: x_t and v with the noise of the seed, for any number of elements"""
-    sizes = *SIZES, whole(generator, 1100, 2000)
+    sizes = *SIZES, draws.whole(generator, 1100, 2000)
     for batch, n in zip((3, 2, 1, 1, 2, 1), sizes, strict=True):  # few: a program takes 20 ms
         x, _, t = eighths(generator, batch, n)
         seed = a_seed(generator)
@@ -255,7 +249,7 @@ def test_every_size_with_noise(student, generator):
         near(v, want_v, f"v is not c x + d z with the noise z of the seed, for n = {n}")
 
 
-@random(2)
+@random(weight=2)
 def test_every_seed(student, generator):
     """correct: for seeds of 0, 32 and 63 bits"""
     x, t = torch.zeros(1, 41), torch.full((1,), 0.5)
@@ -264,7 +258,7 @@ def test_every_seed(student, generator):
         near(v, noise(x.shape, seed), f"the noise is not that of seed {seed}")
 
 
-@random(2)
+@random(weight=2)
 def test_the_noise_is_normal(student, generator):
     """correct: the noise is normal: its moments, and its distribution"""
     x, t = torch.zeros(2, 3072), torch.full((2,), 0.5)
@@ -280,11 +274,11 @@ def test_the_noise_is_normal(student, generator):
     expect.true(gap * n**0.5 < 2.8, says)  # Kolmogorov–Smirnov, p = 3e-7
 
 
-@random(2)
+@random(weight=2)
 def test_no_noise_is_used_twice(student, generator):
     """correct: neighbours, blocks, examples and seeds know nothing of each other"""
     x, t = torch.zeros(2, 2048), torch.full((2,), 0.5)
-    seed = whole(generator, 0, 2**62)
+    seed = draws.whole(generator, 0, 2**62)
     z, other = (drawn(student, x, t, s)[1].double() for s in (seed, seed + 1))
     pairs = {"neighbours": (z[:, 1:], z[:, :-1]), "blocks": (z[:, 1024:], z[:, :-1024])}
     pairs |= {f"elements {k} apart": (z[:, k:], z[:, :-k]) for k in (2, 3, 4, 256)}
@@ -300,17 +294,17 @@ def test_no_noise_is_used_twice(student, generator):
     expect.true(both.unique().numel() > 0.995 * both.numel(), says)
 
 
-@random(2)
+@random(weight=2)
 def test_blocks_of_another_size_draw_the_same(student, generator):
     """correct: with any BLOCK the noise stays the same"""
-    n, seed = whole(generator, 130, 190), a_seed(generator)
+    n, seed = draws.whole(generator, 130, 190), a_seed(generator)
     want = noise((2, n), seed)
     for size in (64, 128, 2048):
         z = drawn_in_blocks(student, size, 2, n, seed)
         near(z, want, f"with BLOCK = {size} the noise is not that of the seed")
 
 
-@random(2)
+@random(weight=2)
 def test_an_example_keeps_its_noise(student, generator):
     """correct: an example's noise depends on its number and its places, not on what is beside it"""
     seed, t = a_seed(generator), torch.full((2,), 0.5)
@@ -324,14 +318,14 @@ def test_an_example_keeps_its_noise(student, generator):
     expect.true(torch.equal(longer[:, :530], z), says)
 
 
-@random()
+@random
 def test_any_process_with_noise(student, generator):
     """correct: for coefficients of any process, each example's own, and shapes of images"""
     x, _, t = normal(generator, 2, 3, 17, 11)
     with_noise(student).correct(x, t, a_seed(generator), process(generator, 2))
 
 
-@random()
+@random
 def test_one_noise_for_both(student, generator):
     """correct: x_t and v are made of one noise, which is all there is at level 1"""
     x, _, t = eighths(generator, 2, 300)
@@ -343,7 +337,7 @@ def test_one_noise_for_both(student, generator):
     near(x_t[0], (v + x)[0], "at level 1 x_t must be the noise")
 
 
-@random()
+@random
 def test_every_dtype_with_noise(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as float32 rounded once"""
     for dtype in DTYPES:
@@ -351,7 +345,7 @@ def test_every_dtype_with_noise(student, generator):
         with_noise(student).correct(x, t, a_seed(generator))
 
 
-@random()
+@random
 def test_any_layout_with_noise(student, generator):
     """correct: for strided, transposed and expanded tensors too"""
     for layout in ("strided", "transposed", "expanded"):
@@ -359,28 +353,28 @@ def test_any_layout_with_noise(student, generator):
         with_noise(student).correct(x, t, a_seed(generator), layout=layout)
 
 
-@random(2)
+@random(weight=2)
 def test_safe_with_noise(student, generator):
     """safe: nothing outside of an example is touched, and no two programs meet"""
-    x, _, t = normal(generator, 2, whole(generator, 1100, 2000))
+    x, _, t = normal(generator, 2, draws.whole(generator, 1100, 2000))
     with_noise(student).safe(x, t, a_seed(generator))
 
 
-@random()
+@random
 def test_honest_with_noise(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     (x, _, t), (y, _, s) = normal(generator, 2, 700), normal(generator, 2, 700)
     with_noise(student).honest((x, t, 5), (y, s, 6))
 
 
-@random()
+@random
 def test_lean_with_noise(student, generator):
     """lean: x is read once, x_t and v are written once, and the noise is nowhere"""
     x, _, t = normal(generator, 2, 2000)
     with_noise(student).lean(POINTWISE, x, t, a_seed(generator))
 
 
-@random()
+@random
 def test_compiles_with_noise(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     (x, _, t), (y, _, s) = normal(generator, 1, 700), normal(generator, 16, 1 << 12)

@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, Exact, Stages, checked
 
 SHAPES = (  # batch, channels, height, width, and the side of a patch
@@ -20,12 +20,8 @@ SHAPES = (  # batch, channels, height, width, and the side of a patch
 )
 
 
-def patchify(weight=1):
-    return pytest.mark.exercise("kernels.patchify.kernel", weight=weight)
-
-
-def inverse(weight=1):
-    return pytest.mark.exercise("kernels.patchify.inverse_kernel", weight=weight)
+patchify = pytest.mark.exercise("kernels.patchify.kernel")
+inverse = pytest.mark.exercise("kernels.patchify.inverse_kernel")
 
 
 def tokens_of(x, patch):
@@ -57,14 +53,15 @@ def as_tokens(x, patch):
     return tokens_of(x, patch), patch, *x.shape[1:]
 
 
-def whole(low, high, generator):
-    return int(torch.randint(low, high, (1,), generator=generator))
-
-
 def any_shape(generator):
     """A batch of images of a random size, and a side of patches that fill them."""
-    patch, channels = whole(2, 5, generator), whole(2, 7, generator)
-    return (2, channels, whole(2, 5, generator) * patch, whole(5, 8, generator) * patch), patch
+    patch, channels = draws.whole(generator, 2, 5), draws.whole(generator, 2, 7)
+    return (
+        2,
+        channels,
+        draws.whole(generator, 2, 5) * patch,
+        draws.whole(generator, 5, 8) * patch,
+    ), patch
 
 
 def came(student, name, *args):
@@ -98,7 +95,7 @@ def launched(student, name, numbers, like, strides, sizes, tile):
 # --- kernels.patchify.kernel ----------------------------------------------------------------------
 
 
-@patchify(3)
+@patchify(weight=3)
 def test_every_size(student, generator):
     """correct: tokens of images of any size, smaller and larger than a tile"""
     shape, patch = any_shape(generator)
@@ -106,7 +103,7 @@ def test_every_size(student, generator):
         forward(student).correct(image(generator, sizes), side)
 
 
-@patchify()
+@patchify
 def test_every_number_arrives_once(student, generator):
     """correct: tokens are the numbers of their image, each once, in whatever order"""
     (_, C, H, W), patch = any_shape(generator)
@@ -117,7 +114,7 @@ def test_every_number_arrives_once(student, generator):
     expect.close(tokens.flatten(1).sort(1).values, x.flatten(1), says, atol=0, rtol=0)
 
 
-@patchify()
+@patchify
 def test_each_patch_is_one_token(student, generator):
     """correct: token i holds the pixels of patch i, counted row by row"""
     (batch, C, H, W), patch = any_shape(generator)
@@ -129,7 +126,7 @@ def test_each_patch_is_one_token(student, generator):
     expect.close(tokens, want, "a token holds pixels of another patch", atol=0, rtol=0)
 
 
-@patchify(2)
+@patchify(weight=2)
 def test_a_convolution_with_its_own_stride(student, generator):
     """correct: a linear map of tokens is a convolution whose stride is its size"""
     shape, patch = any_shape(generator)
@@ -143,7 +140,7 @@ def test_a_convolution_with_its_own_stride(student, generator):
     expect.close(embedded, want, says, atol=1e-9, rtol=1e-9)
 
 
-@patchify()
+@patchify
 def test_every_dtype(student, generator):
     """correct: float32, float16 and bfloat16 arrive to the last bit"""
     shape, patch = any_shape(generator)
@@ -154,7 +151,7 @@ def test_every_dtype(student, generator):
         expect.close(came(student, "patchify", x, patch), want, says, atol=0, rtol=0)
 
 
-@patchify()
+@patchify
 @pytest.mark.parametrize("layout", ["strided", "transposed", "expanded"])
 def test_any_layout(student, generator, layout):
     """correct: for strided, transposed and expanded images too"""
@@ -162,7 +159,7 @@ def test_any_layout(student, generator, layout):
     forward(student).correct(image(generator, shape), patch, layout=layout)
 
 
-@patchify()
+@patchify
 def test_channels_last_in_other_tiles(student, generator):
     """correct: for images that lie with their channels last, in tiles of another size"""
     shape, patch = any_shape(generator)
@@ -178,7 +175,7 @@ def test_channels_last_in_other_tiles(student, generator):
         expect.close(got, want, says, atol=0, rtol=0)
 
 
-@patchify()
+@patchify
 def test_the_gradient_of_the_inverse(student, generator):
     """backward: your kernel takes the gradient of unpatchify back to tokens"""
     shape, patch = any_shape(generator)
@@ -191,27 +188,27 @@ def test_the_gradient_of_the_inverse(student, generator):
     back(student).backward(*given, layout="expanded")
 
 
-@patchify(2)
+@patchify(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    forward(student).safe(image(generator, (2, 33 + whole(0, 20, generator), 9, 15)), 3)
+    forward(student).safe(image(generator, (2, 33 + draws.whole(generator, 0, 20), 9, 15)), 3)
 
 
-@patchify()
+@patchify
 def test_honest(student, generator):
     """honest: the kernel moves all of the image, every time"""
     x = image(generator, (2, 2, 5, 20, 16))
     forward(student).honest((x[0], 4), (x[1], 4))
 
 
-@patchify()
+@patchify
 def test_lean(student, generator):
     """lean: every number is read once and written once"""
-    channels = 33 + whole(0, 20, generator)
+    channels = 33 + draws.whole(generator, 0, 20)
     forward(student).lean(POINTWISE, image(generator, (2, channels, 10, 12)), 2)
 
 
-@patchify()
+@patchify
 def test_compiles(student, generator):
     """compiles: for an H100, with loads and stores of 128 bits and without spills"""
     small = (image(generator, (2, 3, 6, 4)), 2)
@@ -221,7 +218,7 @@ def test_compiles(student, generator):
 # --- kernels.patchify.inverse_kernel --------------------------------------------------------------
 
 
-@inverse(2)
+@inverse(weight=2)
 def test_images_of_every_size(student, generator):
     """correct: images of any size, smaller and larger than a tile"""
     shape, patch = any_shape(generator)
@@ -229,7 +226,7 @@ def test_images_of_every_size(student, generator):
         back(student).correct(*as_tokens(image(generator, sizes), side))
 
 
-@inverse(2)
+@inverse(weight=2)
 def test_it_is_the_inverse(student, generator):
     """correct: it undoes patchify, bit for bit, and patchify undoes it"""
     shape, patch = any_shape(generator)
@@ -245,7 +242,7 @@ def test_it_is_the_inverse(student, generator):
     expect.close(again, tokens, "tokens put together and cut again are others", atol=0, rtol=0)
 
 
-@inverse()
+@inverse
 def test_every_feature_arrives_once(student, generator):
     """correct: an image is the numbers of its tokens, each once, in whatever order"""
     (_, C, H, W), patch = any_shape(generator)
@@ -256,7 +253,7 @@ def test_every_feature_arrives_once(student, generator):
     expect.close(x.flatten(1).sort(1).values, tokens.flatten(1), says, atol=0, rtol=0)
 
 
-@inverse()
+@inverse
 def test_each_token_is_one_patch(student, generator):
     """correct: token i fills patch i, counted row by row"""
     (batch, C, H, W), patch = any_shape(generator)
@@ -269,7 +266,7 @@ def test_each_token_is_one_patch(student, generator):
     expect.close(x, want, "a patch holds numbers of another token", atol=0, rtol=0)
 
 
-@inverse(2)
+@inverse(weight=2)
 def test_a_transposed_convolution(student, generator):
     """correct: patches of a linear map are a transposed convolution, as at the end of DiT"""
     (batch, C, H, W), patch = any_shape(generator)
@@ -284,7 +281,7 @@ def test_a_transposed_convolution(student, generator):
     expect.close(x, want, says, atol=0, rtol=0)
 
 
-@inverse()
+@inverse
 @pytest.mark.parametrize("layout", ["strided", "transposed", "expanded"])
 def test_tokens_of_any_layout(student, generator, layout):
     """correct: for strided, transposed and expanded tokens too"""
@@ -292,7 +289,7 @@ def test_tokens_of_any_layout(student, generator, layout):
     back(student).correct(*as_tokens(image(generator, shape), patch), layout=layout)
 
 
-@inverse()
+@inverse
 def test_other_tiles(student, generator):
     """correct: in tiles of another size"""
     shape, patch = any_shape(generator)
@@ -305,7 +302,7 @@ def test_other_tiles(student, generator):
         expect.close(got, x, says, atol=0, rtol=0)
 
 
-@inverse()
+@inverse
 def test_the_gradient_of_patchify(student, generator):
     """backward: your kernel takes the gradient of patchify back to the image"""
     shape, patch = any_shape(generator)
@@ -318,28 +315,28 @@ def test_the_gradient_of_patchify(student, generator):
     forward(student).backward(x, patch, layout="expanded")
 
 
-@inverse(2)
+@inverse(weight=2)
 def test_back_safely(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    x = image(generator, (2, 33 + whole(0, 20, generator), 9, 15))
+    x = image(generator, (2, 33 + draws.whole(generator, 0, 20), 9, 15))
     back(student).safe(*as_tokens(x, 3))
 
 
-@inverse()
+@inverse
 def test_back_honestly(student, generator):
     """honest: the kernel moves all of the tokens, every time"""
     x = image(generator, (2, 2, 5, 20, 16))
     back(student).honest(as_tokens(x[0], 4), as_tokens(x[1], 4))
 
 
-@inverse()
+@inverse
 def test_back_lean(student, generator):
     """lean: every number is read once and written once"""
-    x = image(generator, (2, 33 + whole(0, 20, generator), 10, 12))
+    x = image(generator, (2, 33 + draws.whole(generator, 0, 20), 10, 12))
     back(student).lean(POINTWISE, *as_tokens(x, 2))
 
 
-@inverse()
+@inverse
 def test_back_compiles(student, generator):
     """compiles: for an H100, with loads and stores of 128 bits and without spills"""
     small = as_tokens(image(generator, (2, 3, 6, 4)), 2)

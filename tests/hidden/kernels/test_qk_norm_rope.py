@@ -4,17 +4,12 @@ float64, and as the instruments see it."""
 import pytest
 import torch
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.reference import ulps
 from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, checked, nbytes
 
-
-def kernel(weight=1):
-    return pytest.mark.exercise("kernels.qk_norm_rope.kernel", weight=weight)
-
-
-def backward_kernel(weight=1):
-    return pytest.mark.exercise("kernels.qk_norm_rope.backward_kernel", weight=weight)
+kernel = pytest.mark.exercise("kernels.qk_norm_rope.kernel")
+backward_kernel = pytest.mark.exercise("kernels.qk_norm_rope.backward_kernel")
 
 
 WRAPPER = "kernels.qk_norm_rope.qk_norm_rope"
@@ -57,10 +52,6 @@ def gradients_of(student, args):
 def noise(generator):
     """Makes upstream gradients of random numbers."""
     return lambda like: normal(generator, *like.shape).to(like.dtype)
-
-
-def size(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
 
 
 def normal(generator, *shape):
@@ -127,10 +118,10 @@ def launched(student, name, grid, args, **constants):
 # --- kernel ---------------------------------------------------------------------------------------
 
 
-@kernel(2)
+@kernel(weight=2)
 def test_lengths(student, generator):
     """correct: with a weight of 1 the length is √dim, whatever it was, for every token"""
-    tokens, dim = size(generator, 2, 20), 2 * size(generator, 3, 40)
+    tokens, dim = draws.whole(generator, 2, 20), 2 * draws.whole(generator, 3, 40)
     ones = torch.ones(dim)
     q, k, _, _, *turn = example(generator, 1, 1, tokens, dim)
     scales = 10 ** (4 * torch.rand(tokens, 1, generator=generator) - 2)
@@ -139,10 +130,10 @@ def test_lengths(student, generator):
         expect.close(x.square().mean(-1), torch.ones(1, 1, tokens), says, what="mean squares")
 
 
-@kernel(2)
+@kernel(weight=2)
 def test_turns(student, generator):
     """correct: no turn leaves RMSNorm, a quarter turn exchanges the halves, θ then −θ is no turn"""
-    dim = 2 * size(generator, 3, 40)
+    dim = 2 * draws.whole(generator, 3, 40)
     q, k, *weights, cos, sin = example(generator, 1, 1, 5, dim)
     want = [unit(x) * w for x, w in zip((q, k), weights, strict=True)]
     one, none = torch.ones_like(cos), torch.zeros_like(cos)
@@ -159,7 +150,7 @@ def test_turns(student, generator):
         expect.close(x, unit(right), "turned by θ and then by −θ it must be as it was")
 
 
-@kernel(2)
+@kernel(weight=2)
 def test_products_know_how_far_apart_tokens_are(student, generator):
     """correct: products of q and k depend on how far apart the tokens are, and not on where"""
     q, k, *weights = (normal(generator, *s) for s in [(1, 1, 1, 48), (1, 1, 1, 48), (48,), (48,)])
@@ -175,7 +166,7 @@ def test_products_know_how_far_apart_tokens_are(student, generator):
     expect.close(products, (q @ k.mT)[0, 0], "q · k is wrong", atol=1e-3)
 
 
-@kernel()
+@kernel
 def test_eps(student, generator):
     """correct: numbers all a become a / √(a² + eps) times the weight"""
     q, k, *weights, cos, sin = example(generator, 1, 1, 4, 14)
@@ -188,17 +179,17 @@ def test_eps(student, generator):
         expect.close(x[0, 0], want, "a token of numbers a must become w a / √(a² + eps)")
 
 
-@kernel(3)
+@kernel(weight=3)
 def test_every_size(student, generator):
     """correct: for 1, 7, 1023, 1024, 1025 tokens, for dims of 2 to 1026, and for random sizes"""
     sizes = [(1, 2), (7, 6), (1023, 4), (1024, 4), (1025, 4), (3, 1022), (3, 1024), (3, 1026)]
     for tokens, dim in sizes:
         on(student).correct(*example(generator, 1, 1, tokens, dim))
-    shape = (2, 3, size(generator, 2, 20), 2 * size(generator, 4, 40))
+    shape = (2, 3, draws.whole(generator, 2, 20), 2 * draws.whole(generator, 4, 40))
     on(student).correct(*example(generator, *shape))
 
 
-@kernel()
+@kernel
 def test_every_dtype(student, generator):
     """correct: in float16 and bfloat16, calculated in fp32, the weights in a dtype of their own"""
     for dtype in HALVES:
@@ -210,7 +201,7 @@ def test_every_dtype(student, generator):
     on(student).correct(q, k, *(w.half() for w in weights), cos, sin)
 
 
-@kernel(2)
+@kernel(weight=2)
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors, and heads that lie inside of tokens"""
     for layout in ("strided", "transposed", "expanded"):
@@ -224,19 +215,19 @@ def test_any_layout(student, generator):
     EXACT.judge_results([q, k], args, {}, says)
 
 
-@kernel(2)
+@kernel(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
     on(student).safe(*example(generator, 1, 2, 9, 508))
 
 
-@kernel()
+@kernel
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     on(student).honest(*(example(generator, 1, 1, 20, 64) for _ in "12"))
 
 
-@kernel()
+@kernel
 def test_lean(student, generator):
     """lean: q and k are read once, the results written once; each head reads its angles"""
     q, k, *_, cos, sin = args = example(generator, 1, 2, 9, 510)
@@ -245,7 +236,7 @@ def test_lean(student, generator):
     on(student).lean(NORM, *args, least=least)
 
 
-@kernel()
+@kernel
 def test_compiles(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     large = example(generator, 1, 2, 256, 64)
@@ -255,10 +246,10 @@ def test_compiles(student, generator):
 # --- backward_kernel ------------------------------------------------------------------------------
 
 
-@backward_kernel(2)
+@backward_kernel(weight=2)
 def test_lengths_make_no_difference(student, generator):
     """backward: without eps d_x is at right angles to x, and half as large for twice the x"""
-    q, k, *rest = example(generator, 1, 1, 5, 2 * size(generator, 8, 40))
+    q, k, *rest = example(generator, 1, 1, 5, 2 * draws.whole(generator, 8, 40))
     seeds = [normal(generator, *q.shape) for _ in "qk"]
     d_q, d_k, *weights = pulled(student, [q, k, *rest], seeds, eps=0.0)
     for x, d_x in [(q, d_q), (k, d_k)]:
@@ -273,10 +264,10 @@ def test_lengths_make_no_difference(student, generator):
         expect.close(other, one, "the gradients of the weights know nothing of how long x is")
 
 
-@backward_kernel(2)
+@backward_kernel(weight=2)
 def test_along_the_result(student, generator):
     """backward: pulled along itself no result changes, and each weight's gradient is Σ n²"""
-    dim = 2 * size(generator, 8, 40)
+    dim = 2 * draws.whole(generator, 8, 40)
     q, k, _, _, *turn = example(generator, 1, 1, 5, dim)
     ones = torch.ones(dim)
     seeds = reference(q, k, ones, ones, *turn, eps=0.0)
@@ -288,10 +279,10 @@ def test_along_the_result(student, generator):
         expect.close(d_weight, unit(x).square().sum((0, 1, 2)), says)
 
 
-@backward_kernel()
+@backward_kernel
 def test_weights_are_factors(student, generator):
     """backward: Σ w d_w = Σ result · its gradient, and q knows nothing of k"""
-    q, k, *rest = args = example(generator, 1, 2, 5, 2 * size(generator, 8, 40))
+    q, k, *rest = args = example(generator, 1, 2, 5, 2 * draws.whole(generator, 8, 40))
     seeds = [normal(generator, *q.shape), torch.zeros(k.shape)]
     d_q, d_k, d_q_weight, d_k_weight = pulled(student, args, seeds)
     result = reference(*(x.double() for x in args))[0]
@@ -304,17 +295,20 @@ def test_weights_are_factors(student, generator):
     expect.true(not d_k.any() and not d_k_weight.any(), says)
 
 
-@backward_kernel(3)
+@backward_kernel(weight=3)
 def test_every_gradient(student, generator):
     """backward: for 1, 7, 1023 and 1025 tokens, for dims of 4 to 1026, and for random sizes"""
     sizes = [(1, 64), (7, 48), (1023, 4), (1025, 4), (3, 1024), (3, 1026)]
     shapes = [(1, 1, *s) for s in sizes]
-    for shape in [*shapes, (2, 1, size(generator, 2, 20), 2 * size(generator, 8, 40))]:
+    for shape in [
+        *shapes,
+        (2, 1, draws.whole(generator, 2, 20), 2 * draws.whole(generator, 8, 40)),
+    ]:
         args = example(generator, *shape)
         gradients_of(student, args).backward(*args, upstream=noise(generator))
 
 
-@backward_kernel()
+@backward_kernel
 def test_every_dtype_backward(student, generator):
     """backward: in float16 and bfloat16, calculated in fp32, the weights in a dtype of their own"""
     wrapper = Stages(student, WRAPPER, Exact(reference, wrt=range(4)))  # what is stored is rounded
@@ -327,7 +321,7 @@ def test_every_dtype_backward(student, generator):
     gradients_of(student, args).backward(*args, upstream=noise(generator))
 
 
-@backward_kernel()
+@backward_kernel
 def test_eps_backward(student, generator):
     """backward: eps stands under the root, forward and backward"""
     args = example(generator, 1, 1, 5, 48)
@@ -335,7 +329,7 @@ def test_eps_backward(student, generator):
     gradients_of(student, args).backward(*args, upstream=noise(generator), eps=eps)
 
 
-@backward_kernel(2)
+@backward_kernel(weight=2)
 def test_any_layout_backward(student, generator):
     """backward: for strided, transposed and expanded tensors and gradients, and heads in tokens"""
     for layout, batch in [("strided", 1), ("transposed", 1), ("expanded", 2)]:
@@ -353,21 +347,21 @@ def test_any_layout_backward(student, generator):
     gradients_of(student, args).exact.judge_gradients(got, args, seeds, {}, says)
 
 
-@backward_kernel(2)
+@backward_kernel(weight=2)
 def test_safe_backward(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
     args = example(generator, 1, 1, 9, 508)
     gradients_of(student, args).safe(*args, gradient=True)
 
 
-@backward_kernel()
+@backward_kernel
 def test_honest_backward(student, generator):
     """honest: the kernels do the work, all of it, every time, in the backward pass too"""
     args, others = (example(generator, 1, 1, 20, 64) for _ in "12")
     gradients_of(student, args).honest(args, others, gradient=True)
 
 
-@backward_kernel()
+@backward_kernel
 def test_lean_backward(student, generator):
     """lean: q, k and the upstream gradients are read once, each gradient is written once"""
     q, k, *_, cos, sin = args = example(generator, 1, 1, 16, 510)
@@ -377,7 +371,7 @@ def test_lean_backward(student, generator):
     gradients_of(student, args).lean(NORM, *args, least=least, gradient=True)
 
 
-@backward_kernel()
+@backward_kernel
 def test_compiles_backward(student, generator):
     """compiles: for an H100, with loads of 128 bits and without spills"""
     args, large = example(generator, 1, 1, 5, 64), example(generator, 1, 2, 256, 64)

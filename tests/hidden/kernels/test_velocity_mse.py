@@ -4,12 +4,10 @@ float64, and as the instruments see it."""
 import pytest
 import torch
 
-from cs231n_gen.checking import expect
+from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked
 
-
-def velocity_mse(weight=1):
-    return pytest.mark.exercise("kernels.velocity_mse.kernel", weight=weight)
+velocity_mse = pytest.mark.exercise("kernels.velocity_mse.kernel")
 
 
 def reference(prediction, v):
@@ -28,10 +26,6 @@ def pair(generator, shape, dtype=torch.float32):
     return [torch.randn(shape, generator=generator).to(dtype) for _ in range(2)]
 
 
-def some(generator, low, high):
-    return int(torch.randint(low, high, (1,), generator=generator))
-
-
 def loss_and_gradient(student, prediction, v):
     """In float64, once they are seen to be finite."""
     wrapper = student.function("kernels.velocity_mse.velocity_mse")
@@ -42,17 +36,17 @@ def loss_and_gradient(student, prediction, v):
     return loss, expect.tensor(seen["gradients"][0], v.shape, "the gradient").double()
 
 
-@velocity_mse(2)
+@velocity_mse(weight=2)
 def test_every_size(student, generator):
     """correct: the mean square for 1, 7, 1023, 1024, 1025 and some thousand elements"""
-    for n in (*SIZES, some(generator, 2000, 5000)):
+    for n in (*SIZES, draws.whole(generator, 2000, 5000)):
         on(student, n).correct(*pair(generator, n))
 
 
-@velocity_mse(2)
+@velocity_mse(weight=2)
 def test_a_constant_error(student, generator):
     """correct: an error of c everywhere costs c², whatever n is, and no error nothing"""
-    n = some(generator, 1100, 3000)
+    n = draws.whole(generator, 1100, 3000)
     v = torch.randint(-50, 50, (n,), generator=generator) / 8
     for c in (0.0, 3.0, -0.5):
         loss, gradient = loss_and_gradient(student, v + c, v)
@@ -66,10 +60,10 @@ def test_a_constant_error(student, generator):
         )
 
 
-@velocity_mse()
+@velocity_mse
 def test_variance_and_bias(student, generator):
     """correct: a constant prediction a costs the variance of v and (a − its mean)²"""
-    n, a = some(generator, 1100, 3000), 1 + float(torch.rand(1, generator=generator))
+    n, a = draws.whole(generator, 1100, 3000), 1 + float(torch.rand(1, generator=generator))
     v = torch.randn(n, generator=generator) - 1
     prediction = torch.full((n,), a)
     loss, _ = loss_and_gradient(student, prediction, v)
@@ -78,10 +72,10 @@ def test_variance_and_bias(student, generator):
     expect.close(loss, want, "the loss is not variance + bias²", rtol=1e-5, atol=0)
 
 
-@velocity_mse()
+@velocity_mse
 def test_exchanged_and_doubled(student, generator):
     """correct: prediction and v exchanged cost the same, and 4 times as much if both are doubled"""
-    prediction, v = pair(generator, some(generator, 1100, 3000))
+    prediction, v = pair(generator, draws.whole(generator, 1100, 3000))
     loss, gradient = loss_and_gradient(student, prediction, v)
     other, turned = loss_and_gradient(student, v, prediction)
     expect.close(other, loss, "prediction and v exchanged cost something else", rtol=1e-6)
@@ -93,21 +87,21 @@ def test_exchanged_and_doubled(student, generator):
     expect.close(twice, 2 * gradient, says, rtol=1e-6, atol=1e-8)
 
 
-@velocity_mse()
+@velocity_mse
 def test_large_numbers_that_are_nearly_equal(student, generator):
     """correct: digits are not lost where prediction and v are large and nearly equal"""
-    n = some(generator, 300, 1500)
+    n = draws.whole(generator, 300, 1500)
     on(student, n).correct(*(1000 + x for x in pair(generator, n)))
 
 
-@velocity_mse()
+@velocity_mse
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, the loss in float32"""
     for dtype in DTYPES:
         on(student, 1500).correct(*pair(generator, 1500, dtype))
 
 
-@velocity_mse()
+@velocity_mse
 def test_squares_beyond_half_precision(student, generator):
     """correct: where squares are beyond float16, and differences have more digits than bfloat16"""
     prediction, v = pair(generator, 1500)
@@ -117,7 +111,7 @@ def test_squares_beyond_half_precision(student, generator):
     on(student, 1500).correct(prediction.bfloat16(), v.bfloat16())
 
 
-@velocity_mse()
+@velocity_mse
 @pytest.mark.parametrize("layout", ["strided", "transposed", "expanded"])
 def test_any_layout(student, generator, layout):
     """correct: for strided, transposed and expanded tensors too, and their gradient"""
@@ -125,10 +119,10 @@ def test_any_layout(student, generator, layout):
     on(student, 1800).correct(*pair(generator, (3, 20, 30)), layout=layout)
 
 
-@velocity_mse()
+@velocity_mse
 def test_blocks_of_another_size(student, generator):
     """correct: partials[i] is the sum over block i, for any size of a block and any weight"""
-    n, weight = some(generator, 600, 900), 0.75
+    n, weight = draws.whole(generator, 600, 900), 0.75
     prediction, v = pair(generator, n)
     off = prediction.double() - v.double()
     for block, wanted in ((128, True), (256, False)):
@@ -147,24 +141,24 @@ def test_blocks_of_another_size(student, generator):
         expect.close(args[3], want, f"{says} the gradient is wrong", rtol=1e-5)
 
 
-@velocity_mse(3)
+@velocity_mse(weight=3)
 def test_gradients_of_every_size(student, generator):
     """backward: 2 (prediction − v) / n for 1, 7, 1023, 1024, 1025 and some thousand elements"""
-    for n in (*SIZES, some(generator, 2000, 4000)):
+    for n in (*SIZES, draws.whole(generator, 2000, 4000)):
         on(student, n).backward(*pair(generator, n))
 
 
-@velocity_mse()
+@velocity_mse
 def test_eulers_identity(student, generator):
     """backward: the gradient times the error is twice the loss, for the loss is of degree 2"""
-    prediction, v = pair(generator, some(generator, 1100, 3000))
+    prediction, v = pair(generator, draws.whole(generator, 1100, 3000))
     loss, gradient = loss_and_gradient(student, prediction, v)
     along = (gradient * (prediction.double() - v.double())).sum()
     expect.true(float(loss) > 0, "the loss of random numbers must be positive", loss)
     expect.close(along, 2 * loss, "the gradient and the loss do not belong together", rtol=1e-5)
 
 
-@velocity_mse(2)
+@velocity_mse(weight=2)
 def test_gradients_of_every_dtype(student, generator):
     """backward: in float32, float16 and bfloat16, for any gradient of the loss"""
     for dtype in DTYPES:
@@ -173,35 +167,35 @@ def test_gradients_of_every_dtype(student, generator):
         on(student, 1500).backward(*given, upstream=lambda like, s=scale: s * torch.ones_like(like))
 
 
-@velocity_mse()
+@velocity_mse
 def test_a_loss_scale_rescues_small_gradients(student, generator):
     """backward: gradients too small for float16 survive until a loss scale makes them larger"""
     prediction, v = (x.half() for x in (1e-3 * y for y in pair(generator, 3000)))
     on(student, 3000).backward(prediction, v, upstream=lambda like: 1e5 * torch.ones_like(like))
 
 
-@velocity_mse(2)
+@velocity_mse(weight=2)
 def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
-    n = some(generator, 1100, 2000)
+    n = draws.whole(generator, 1100, 2000)
     on(student, n).safe(*pair(generator, n), gradient=True)
 
 
-@velocity_mse()
+@velocity_mse
 def test_safe_where_no_gradient_is_wanted(student, generator):
     """safe: no gradient is written where none is wanted"""
-    n = some(generator, 1100, 2000)
+    n = draws.whole(generator, 1100, 2000)
     on(student, n).safe(*pair(generator, n))
 
 
-@velocity_mse()
+@velocity_mse
 def test_honest(student, generator):
     """honest: the kernel does the work, all of it, every time"""
     first, second = pair(generator, 1500), pair(generator, 1500)
     on(student, 1500).honest(first, second, gradient=True)
 
 
-@velocity_mse()
+@velocity_mse
 def test_lean(student, generator):
     """lean: prediction and v are read once, the gradient is written meanwhile, 3 numbers in all"""
     given = pair(generator, 3000)
@@ -209,7 +203,7 @@ def test_lean(student, generator):
     on(student, 3000).lean(POINTWISE, *given)
 
 
-@velocity_mse()
+@velocity_mse
 def test_compiles(student, generator):
     """compiles: for an H100, with loads and stores of 128 bits and without spills"""
     on(student, 1500).compiles(pair(generator, 1500), pair(generator, 1 << 16), gradient=True)
