@@ -10,8 +10,12 @@ ARGS =
 BIN := $(if $(filter Windows_NT,$(OS)),.venv/Scripts,.venv/bin)
 COURSE := $(BIN)/python -m cs231n_gen.cli
 TESTS := OMP_NUM_THREADS=1 TRITON_INTERPRET=1 $(BIN)/python -m pytest
+# Longest files first; which are cut, and what --quick leaves out, is in tests/selection/tiers.py.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+EVERY := tests/project tests/public tests/hidden tests/gpu
 # Tests of a whole JupyterLab, which several processes beside it would starve.
 ALONE := tests/project/browser
+HOLDS_ALONE := $(filter tests tests/ tests/project tests/project/,$(ARGS))
 # Formats and lints the JavaScript of figures, in the version that package.json and its lock file say.
 BIOME := node_modules/.bin/biome check --error-on-warnings
 # The hidden graders are only here, not in the course that students get.
@@ -49,8 +53,9 @@ help:
 	@echo "make setup     install everything into .venv"
 	@echo "make lab       the same, then open JupyterLab on chapter 00 (ARGS=\"--port 9000 --no-browser\")"
 ifneq ($(SOURCE),)
-	@echo "make test      the same, then lint and run all tests (ARGS=\"tests/project -x\")"
-	@echo "make proof     try every mistake and variant of every exercise on its graders: half an hour of two cores"
+	@echo "make test      the same, then lint and run the tests, of long families some (ARGS=\"tests/project -x\")"
+	@echo "make proof     run what make test leaves out, but for exercises and chapters that stand proved"
+	@echo "make test-all  run all there is, whatever stands proved: an hour of two cores"
 	@echo "make release   build what students get: build/course and build/course.zip (ARGS=\"--only 04\")"
 	@echo "make site      build the reader's site: build/site/index.html (ARGS=\"--only 04 --with-solutions\")"
 	@echo "make lint      format, and mend what the linter can"
@@ -72,12 +77,26 @@ test: lint-js
 	$(call set_up,test site $(EXTRAS))
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
-	@$(TESTS) -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(if $(ARGS),$(ARGS),--ignore=$(ALONE))
-	@$(if $(ARGS),,$(TESTS) $(ALONE))
+ifeq ($(ARGS),)
+	@$(TESTS) --quick $(PARALLEL) --ignore=$(ALONE) $(EVERY)
+	@$(TESTS) --quick $(ALONE)
+else ifneq ($(findstring $(ALONE),$(ARGS)),)
+	@$(TESTS) $(ARGS)
+else
+	@$(TESTS) $(PARALLEL) --ignore=$(ALONE) $(ARGS)
+	@$(if $(HOLDS_ALONE),$(TESTS) $(filter -%,$(ARGS)) $(ALONE))
+endif
 
+# FULL=1: whatever stands proved.
 proof:
-	$(call set_up,test $(EXTRAS))
-	@OMP_NUM_THREADS=1 TRITON_INTERPRET=1 PROOF=full $(BIN)/python -m pytest -n auto --maxprocesses 4 $(ARGS) tests/project/test_graders_grade.py
+	$(call have,chromium:chromium node:nodejs)
+	$(call set_up,test site $(EXTRAS))
+	@$(TESTS) --rest $(ALONE)
+	@$(BIN)/python tests/selection prove $(PARALLEL) --ignore=$(ALONE) $(EVERY)
+
+test-all:
+	@$(MAKE) test ARGS=
+	@$(MAKE) proof FULL=1
 
 release:
 	$(call set_up,$(EXTRAS))
@@ -112,4 +131,6 @@ clean:
 	@rm -rf .venv node_modules build *.egg-info .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: help setup lab test proof release site lint lint-js clean
+export FULL
+
+.PHONY: help setup lab test proof test-all release site lint lint-js clean

@@ -6,6 +6,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -18,17 +19,19 @@ from cs231n_gen.grading.release.build import READ, SHIPPED
 from cs231n_gen.grading.release.manifest import files_in
 from cs231n_gen.grading.source.tree import ROOT
 
+sys.path.insert(0, str(ROOT / "tests"))  # tests are not a package
+
+from selection.tiers import (  # noqa: F401, which pytest finds here
+    pytest_addoption,
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+    pytest_xdist_make_scheduler,
+)
+
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 OF_PAGES = ("page-has-heading-one", "bypass")  # a figure in a frame has no heading of its own
-LONG = (  # files that take a minute and more of a process, the longest first
-    "test_grade_class.py",
-    "test_graders_grade.py",
-    "test_attacks.py",
-    "test_exercises.py",
-    "test_release.py",
-    "test_site.py",
-    "test_nbgrader.py",
-)
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -38,12 +41,6 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-
-
-def pytest_collection_modifyitems(items):
-    """Long files come first, so that in the end no process has to wait for another's."""
-    places = {name: i for i, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
 """The proof that graders grade: wrong answers fail, right ones pass, checks name mistakes.
 
-Of kernels, which are interpreted, a few variants are tried; `make proof` tries them all.
+Some of each exercise are drawn here; `--all` tries every mistake and variant, and
+PROVE="flow.loss flow.sample" in the environment names the exercises to prove (`make proof`).
 """
 
 import os
-from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -17,40 +17,56 @@ from cs231n_gen.checking.student import Student
 
 TESTS = Path(__file__).parents[1]
 SEED = 2025
-FULL = os.environ.get("PROOF") == "full"
-FEW = {"mistakes": 2, "accepted": 1}  # of each exercise on kernels, unless the proof is to be full
+PROVE = os.environ.get("PROVE", "").split()
+
+
+def wanted(folder):
+    """The variants of a folder, of the exercises that are to be proved."""
+    return [v for v in variants.load(TESTS / folder) if not PROVE or v.exercise in PROVE]
+
+
+MISTAKES, ACCEPTED = wanted("mistakes"), wanted("accepted")
+EXERCISES = sorted({m.exercise for m in MISTAKES})
+IDLE = [None, 0.0, torch.tensor(0.0), "the first argument"]
 
 
 def is_kernel(exercise):
     return exercise.startswith("kernels.")
 
 
-def chosen(folder):
-    """All variants of a folder; of kernels a few, since all of them take half an hour."""
-    counts, found = Counter(), []
-    for variant in variants.load(TESTS / folder):
-        counts[variant.exercise] += 1
-        few = is_kernel(variant.exercise) and not FULL
-        if not few or counts[variant.exercise] <= FEW[folder]:
-            found.append(variant)
-    return found
+def label(part):
+    return f"{part.exercise}:{part.name}" if isinstance(part, variants.Variant) else str(part)
 
 
-MISTAKES, ACCEPTED = chosen("mistakes"), chosen("accepted")
-PUBLIC = [m for m in MISTAKES if m.public]
-EXERCISES = sorted({m.exercise for m in MISTAKES})
-PROVED = [e for e in EXERCISES if FULL or not is_kernel(e)]  # property by property, seed by seed
+def some(cases, *, each=0, others=0, kernels):
+    """Cases of which some are drawn: of each exercise or of all, and of all exercises on kernels.
+
+    Kernels are interpreted: all their variants take half an hour.
+    """
+    parameters = []
+    for case in cases:
+        parts = case if isinstance(case, tuple) else (case,)
+        exercise = getattr(parts[0], "exercise", parts[0])
+        group = (exercise, each) if each else ("others", others)
+        mark = pytest.mark.drawn(*(("kernels", kernels) if is_kernel(exercise) else group))
+        parameters.append(pytest.param(*parts, marks=mark, id=":".join(map(label, parts))))
+    return parameters
 
 
 @pytest.fixture(scope="module", autouse=True)
-def few_are_known():
-    """Mistakes of kernels are told apart from those that are tried, unless the proof is full."""
+def few_are_known(request):
+    """Mistakes of kernels are told apart from those that are tried, unless all are to be proved."""
+    if PROVE or request.config.getoption("--all", False):
+        yield
+        return
+    tried = [getattr(item, "callspec", None) for item in request.session.items]
+    tried = [t.params["mistake"] for t in tried if t and "mistake" in t.params]
     observed = diagnosis._observed
 
     def of_those(exercise):
-        if FULL or not is_kernel(exercise):
+        if not is_kernel(exercise):
             return observed(exercise)
-        return diagnosis._observe([m for m in PUBLIC if m.exercise == exercise])
+        return diagnosis._observe([m for m in tried if m.public and m.exercise == exercise])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagnosis, "_observed", of_those)
@@ -81,29 +97,21 @@ def fails(mistake, test):
     return not result.passed
 
 
-def name(variant):
-    return f"{variant.exercise}:{variant.name}"
-
-
-@pytest.mark.parametrize("mistake", MISTAKES, ids=name)
+@pytest.mark.parametrize("mistake", some(MISTAKES, each=3, kernels=24))
 def test_hidden_graders_fail_every_mistake(mistake):
     assert first_failure(mistake), "full points for a wrong answer"
 
 
-@pytest.mark.parametrize("variant", ACCEPTED, ids=name)
+@pytest.mark.parametrize("variant", some(ACCEPTED, each=1, kernels=6))
 def test_hidden_graders_and_checks_pass_every_accepted_variant(variant):
     for folder in ("hidden", "public"):
         lost = [(r.name, r.says) for r in graded(folder, variant) if not r.passed]
         assert not lost, f"tests/{folder} refuses a right answer"
 
 
-IDLE = [None, 0.0, torch.tensor(0.0), "the first argument"]
-
-
 @pytest.mark.parametrize(
     ("exercise", "answer"),
-    [(e, a) for e in PROVED for a in IDLE],
-    ids=str,
+    some([(e, a) for e in EXERCISES for a in IDLE], each=1, kernels=6),
 )
 def test_an_answer_that_does_nothing_gets_nothing(exercise, answer):
     """Properties that hold of an empty answer would be points for nothing."""
@@ -115,19 +123,20 @@ def test_an_answer_that_does_nothing_gets_nothing(exercise, answer):
     assert not [r.name for r in results if r.passed]
 
 
-@pytest.mark.parametrize("mistake", PUBLIC, ids=name)
+@pytest.mark.parametrize("mistake", some([m for m in MISTAKES if m.public], each=2, kernels=8))
 def test_checks_name_every_public_mistake(mistake):
     results = graded("public", mistake, seed=0)
     assert any(not r.passed for r in results), "the public check lets it through"
     assert diagnosis.diagnose(results) == mistake.says
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_reference_gets_full_points_for_any_seed(seed):
-    exercises = PROVED if seed else EXERCISES
-    results = run(TESTS / "hidden", exercises, seed=seed)
-    lost = [(r.exercise, r.name, r.says) for r in results if not r.passed]
-    assert not lost
+@pytest.mark.parametrize(
+    ("exercise", "seed"), some([(e, s) for e in EXERCISES for s in range(3)], each=1, kernels=6)
+)
+def test_the_reference_gets_full_points_for_any_seed(exercise, seed):
+    results = run(TESTS / "hidden", [exercise], seed=seed)
+    assert results
+    assert not [(r.name, r.says) for r in results if not r.passed]
 
 
 def test_another_seed_makes_other_inputs():
@@ -140,32 +149,31 @@ def test_another_seed_makes_other_inputs():
     assert returned(2025) == seen[3]
 
 
-def test_every_hidden_property_is_failed_by_some_mistake_of_its_exercise():
-    left = {(r.exercise, r.test) for r in run(TESTS / "hidden", PROVED, seed=SEED)}
-    left -= {(m.exercise, first_failure(m)) for m in MISTAKES}
-    useless = [
-        (exercise, test)
-        for exercise, test in left
-        if not any(fails(m, test) for m in MISTAKES if m.exercise == exercise)
-    ]
+@pytest.mark.parametrize("exercise", some(EXERCISES, others=6, kernels=1))
+def test_every_hidden_property_is_failed_by_some_mistake_of_its_exercise(exercise):
+    own = [m for m in MISTAKES if m.exercise == exercise]
+    left = {r.test for r in run(TESTS / "hidden", [exercise], seed=SEED)}
+    left -= {first_failure(m) for m in own}
+    useless = [test for test in left if not any(fails(m, test) for m in own)]
     assert not useless, (
         "no mistake fails these properties: they test nothing, or a mistake is missing"
     )
 
 
-def test_a_right_answer_is_never_diagnosed():
-    for exercise in PROVED:
-        assert diagnosis.diagnose(run(TESTS / "public", [exercise])) is None
+@pytest.mark.parametrize("exercise", some(EXERCISES, each=1, kernels=6))
+def test_a_right_answer_is_never_diagnosed(exercise):
+    assert diagnosis.diagnose(run(TESTS / "public", [exercise])) is None
 
 
-def test_written_diagnoses_say_the_same_as_the_mistakes_themselves(tmp_path, monkeypatch):
-    diagnosis.write(tmp_path / "diagnoses.json", PROVED)
+@pytest.mark.parametrize("exercise", some(EXERCISES, others=6, kernels=0))
+def test_written_diagnoses_say_the_same_as_the_mistakes_themselves(exercise, tmp_path, monkeypatch):
+    diagnosis.write(tmp_path / "diagnoses.json", [exercise])
     monkeypatch.setattr(diagnosis, "FILE", tmp_path / "diagnoses.json")
     monkeypatch.setattr(diagnosis, "MISTAKES", tmp_path / "none")
     diagnosis._known.cache_clear()
     diagnosis._from_file.cache_clear()
     try:
-        for mistake in [m for m in PUBLIC if m.exercise in PROVED]:
+        for mistake in [m for m in MISTAKES if m.public and m.exercise == exercise]:
             assert diagnosis.diagnose(graded("public", mistake, seed=0)) == mistake.says
     finally:
         diagnosis._known.cache_clear()

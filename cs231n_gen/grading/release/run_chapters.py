@@ -10,7 +10,7 @@ import hashlib
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,22 +49,32 @@ def main(arguments: list[str] | None = None) -> int:
         names = ", ".join(c.name for c in chapters())
         print(f"no chapter is called {', '.join(only)}; there are {names}", file=sys.stderr)
         return 2
-    folder = ROOT / "build" / "executed"
-    folder.mkdir(parents=True, exist_ok=True)
+    outcomes = []
     try:
-        course = release([c.name for c in chosen], folder / "course", diagnoses=False)
+        for outcome in run(chosen):
+            outcomes.append(outcome)
+            mark = "✓" if outcome.passed else "✗"
+            print(f"{mark} {outcome.chapter}, {outcome.form}: {outcome.says}", flush=True)
     except BadSource as error:
         print(error, file=sys.stderr)
         return 1
-    outcomes = []
-    for chapter in chosen:
-        for run in (run_source, run_released):
-            outcomes.append(outcome := run(chapter, folder, course))
-            mark = "✓" if outcome.passed else "✗"
-            print(f"{mark} {outcome.chapter}, {outcome.form}: {outcome.says}", flush=True)
     good = sum(o.passed for o in outcomes)
     print(f"{good} passed, {len(outcomes) - good} failed")
     return 0 if good == len(outcomes) else 1
+
+
+def run(chosen: Sequence[Chapter]) -> Iterator[Outcome]:
+    """Run chapters, each as source and then as released.
+
+    Raises:
+        BadSource: if no course can be made of the source.
+    """
+    folder = ROOT / "build" / "executed"
+    folder.mkdir(parents=True, exist_ok=True)
+    course = release([c.name for c in chosen], folder / "course", diagnoses=False)
+    for chapter in chosen:
+        for form in (run_source, run_released):
+            yield form(chapter, folder, course)
 
 
 def run_source(chapter: Chapter, folder: Path, course: Path | None = None) -> Outcome:

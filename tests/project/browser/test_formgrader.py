@@ -15,6 +15,7 @@ from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.grading.release.nbgrader_assign import assign
 from cs231n_gen.grading.source.tree import ROOT
 
+pytestmark = pytest.mark.full
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER = classroom.CHAPTER
 PATIENCE = 120_000  # milliseconds until something must have appeared

@@ -1,0 +1,293 @@
+"""Which files an exercise's proof or a chapter's run can depend on, read from their text.
+
+A file depends on the modules that it imports, those that a text of it names (`cs231n_gen.grading`,
+`flow.interpolate`, `"figures/flow_field"`), and the files whose names stand in it. Where a package
+only passes on what its modules define, as `viz` does, a file depends on what it takes from there:
+that all the others can be imported is seen in every run of the tests.
+"""
+
+import ast
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cs231n_gen.grading.source.tree import exercises
+
+PACKAGE = "cs231n_gen"
+SETTINGS = ("pyproject.toml", "constraints.txt", "data/SHA256SUMS")  # whatever is run depends on
+FOLDERS = (PACKAGE, "tests", "notebooks", "data")
+LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
+PROOF = "tests/project/test_graders_grade.py"
+RUN = f"{PACKAGE}/grading/release/run_chapters.py"
+DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
+JS_IMPORT = re.compile(r"""(?:from|import)\s*\(?\s*["'](\.[^"']+)["']""")
+
+
+@dataclass(frozen=True)
+class Item:
+    """What is proved as one, and the files where the search for all others begins.
+
+    name: `flow.interpolate` or `04_rectified_flow`.
+    """
+
+    kind: str
+    name: str
+    roots: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"
+
+
+class Tree:
+    """The files of a source tree, and what each depends on.
+
+    Args:
+        root: the folder that holds `cs231n_gen`, `tests`, `notebooks` and `data`.
+    """
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._hashes: dict[str, str] = {}
+        self._needs: dict[str, frozenset[str]] = {}
+        self._texts: dict[str, str] = {}
+
+    @cached_property
+    def files(self) -> frozenset[str]:
+        """All files, as `cs231n_gen/flow.py`."""
+        found = [p for folder in FOLDERS for p in (self.root / folder).rglob("*")]
+        names = [p.relative_to(self.root) for p in found if p.is_file()]
+        own = {n.as_posix() for n in names if not LEFT_OUT & set(n.parts)}
+        return frozenset(own | {n for n in SETTINGS if (self.root / n).is_file()})
+
+    @cached_property
+    def subjects(self) -> dict[str, str]:
+        """Modules that exercises may be in, by name: `flow`, `kernels.axpy`."""
+        found = {}
+        for file in self.files:
+            parts = file.removesuffix(".py").split("/")
+            if not file.endswith(".py") or parts[0] != PACKAGE or parts[-1] == "__init__":
+                continue
+            if len(parts) == 2 or parts[1] == "kernels":
+                found[".".join(parts[1:])] = file
+        return found
+
+    @cached_property
+    def named(self) -> dict[str, set[str]]:
+        """Files that are not Python by what a text may call them: their name, or the end of their
+        path without its suffix."""
+        found: dict[str, set[str]] = {}
+        for file in self.files:
+            if file.endswith((".py", ".ipynb")):
+                continue
+            folders = file.rpartition(".")[0].split("/")
+            ends = ["/".join(folders[i:]) for i in range(1, len(folders) - 1)]
+            for name in [*ends, *([] if file.endswith(".md") else [file.rpartition("/")[2]])]:
+                found.setdefault(name, set()).add(file)
+        return found
+
+    def text(self, file: str) -> str:
+        """The text of a file; of a notebook its code, without what is IPython's."""
+        if file not in self._texts:
+            text = (self.root / file).read_text(encoding="utf-8", errors="replace")
+            self._texts[file] = _code(text) if file.endswith(".ipynb") else text
+        return self._texts[file]
+
+    def hash(self, files: Iterable[str]) -> str:
+        """One number for the names and contents of files."""
+        whole = hashlib.sha256()
+        for file in sorted(files):
+            if file not in self._hashes:
+                content = (self.root / file).read_bytes()
+                self._hashes[file] = hashlib.sha256(content).hexdigest()
+            whole.update(f"{file} {self._hashes[file]}\n".encode())
+        return whole.hexdigest()
+
+    def closure(self, roots: Iterable[str]) -> frozenset[str]:
+        """These files and all that they depend on."""
+        found, left = set(), [r for r in roots if r in self.files]
+        while left:
+            file = left.pop()
+            if file not in found:
+                found.add(file)
+                left += self.needs(file) - found
+        return frozenset(found)
+
+    def needs(self, file: str) -> frozenset[str]:
+        """The files that a file names, imported or otherwise."""
+        if file not in self._needs:
+            found: set[str] = set()
+            if file.endswith((".py", ".ipynb")):
+                found |= self._python(file)
+            elif file.endswith(".mjs"):
+                here = posixpath.dirname(file)
+                named = JS_IMPORT.findall(self.text(file))
+                found |= {posixpath.normpath(posixpath.join(here, n)) for n in named}
+            self._needs[file] = frozenset((found & self.files) - {file})
+        return self._needs[file]
+
+    def _python(self, file: str) -> set[str]:
+        text = self.text(file)
+        tree = ast.parse(text)  # what is not Python is no item's: an error here ends the run
+        found = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    found |= self._module(alias.name)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                for alias in node.names:
+                    found |= self._taken(node.module, alias, tree)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found |= self.named.get(node.value, set())
+        for name in DOTTED.findall(text):
+            if name.startswith(f"{PACKAGE}."):
+                found |= {f for f in self._module(name) if f not in self._passed_on}
+            found |= self._subject(name)
+        return found
+
+    def _taken(self, module: str, alias: ast.alias, tree: ast.Module) -> set[str]:
+        """What `from module import alias` takes."""
+        if not f"{module}.".startswith(f"{PACKAGE}."):
+            return set()
+        whole = f"{module}.{alias.name}"
+        if (init := self._init(whole)) and init in self._passed_on:
+            taken = _attributes(tree, alias.asname or alias.name)
+            known = self._passed_on[init]
+            if taken is None or not taken <= known.keys():
+                return {init, *known.values()}
+            return {known[name] for name in taken}
+        init = self._init(module)
+        if init in self._passed_on and alias.name in self._passed_on[init]:
+            return {self._passed_on[init][alias.name]}
+        return self._module(whole)
+
+    def _module(self, name: str) -> set[str]:
+        """The file of the longest part of a dotted name that is a module, and the packages it is
+        in."""
+        parts = name.split(".")
+        if parts[0] != PACKAGE:
+            return set()
+        short = f"{PACKAGE}/*/{parts[1]}.py" if len(parts) > 1 else ""
+        found = {f"{PACKAGE}/__init__.py"}
+        for i in range(2, len(parts) + 1):
+            path = "/".join(parts[:i])
+            if f"{path}.py" in self.files:
+                return found | {f"{path}.py"}
+            init = f"{path}/__init__.py"
+            if init not in self.files:
+                break
+            if init not in self._passed_on or i == len(parts):
+                found.add(init)
+        if len(found) == 1 and short:  # a short name: `from cs231n_gen import data`
+            found |= {f for f in self.files if Path(f).match(short)}
+        return found
+
+    def _init(self, name: str) -> str:
+        init = f"{name.replace('.', '/')}/__init__.py"
+        return init if init in self.files else ""
+
+    def _subject(self, name: str) -> set[str]:
+        """The modules of exercises in a dotted name: `student.kernels.axpy.axpy`, `flow.loss`."""
+        parts, found = name.split("."), set()
+        for i in range(len(parts)):
+            for j in (i + 1, i + 2):
+                if file := self.subjects.get(".".join(parts[i:j])):
+                    found.add(file)
+        return found
+
+    @cached_property
+    def _passed_on(self) -> dict[str, dict[str, str]]:
+        """Of packages that only pass on names of their modules: from where each name is."""
+        found = {}
+        for file in self.files:
+            if not (file.startswith(f"{PACKAGE}/") and file.endswith("/__init__.py")):
+                continue
+            names: dict[str, str] = {}
+            for node in ast.parse(self.text(file)).body:
+                if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    path = f"{node.module.replace('.', '/')}.py"
+                    names |= {a.asname or a.name: path for a in node.names}
+                elif not _is_said(node):
+                    break
+            else:
+                if names and set(names.values()) <= self.files:
+                    found[file] = names
+        return found
+
+
+def items(tree: Tree) -> list[Item]:
+    """The proofs of all exercises, then the runs of all chapters."""
+    return [*_exercises(tree), *_chapters(tree)]
+
+
+def _exercises(tree: Tree) -> Iterator[Item]:
+    """The exercises; one of a chapter's cells begins with its notebook."""
+    shared = [PROOF, *SETTINGS, *_helpers(tree)]
+    for exercise in exercises(tree.root):
+        *folders, module, _ = exercise.id.split(".")
+        own, tests = "/".join([*folders, f"{module}.py"]), "/".join([*folders, f"test_{module}.py"])
+        roots = [exercise.file.relative_to(tree.root).as_posix()]
+        roots += [f"tests/{folder}/{tests}" for folder in ("hidden", "public")]
+        roots += [f"tests/{folder}/{own}" for folder in ("mistakes", "accepted")]
+        yield Item("exercise", exercise.id, tuple(sorted({*roots, *shared} & tree.files)))
+
+
+def _chapters(tree: Tree) -> Iterator[Item]:
+    """A chapter for every notebook; the checks that it calls are among its roots."""
+    for file in sorted(f for f in tree.files if f.startswith("notebooks/")):
+        if not file.endswith(".ipynb"):
+            continue
+        called = re.findall(r"""check\(\s*["']([\w.]+)\.\w+["']""", tree.text(file))
+        checks = [f"tests/public/{'/'.join(_test_path(m))}" for m in called]
+        roots = {file, RUN, *SETTINGS, *checks, *_helpers(tree, ("public",))}
+        yield Item("chapter", Path(file).stem, tuple(sorted(roots & tree.files)))
+
+
+def _test_path(module: str) -> list[str]:
+    *folders, name = module.split(".")
+    return [*folders, f"test_{name}.py"]
+
+
+def _helpers(
+    tree: Tree, folders: tuple[str, ...] = ("hidden", "public", "mistakes", "accepted")
+) -> list[str]:
+    """Files beside tests and variants that belong to none of the exercises: what all may use."""
+    found = []
+    for file in tree.files:
+        parts = file.split("/")
+        if parts[0] != "tests" or parts[1] not in folders or file.endswith("diagnoses.json"):
+            continue
+        own = file.removesuffix(".py").split("/", 2)[2].replace("test_", "")
+        module = own.replace("/", ".")
+        if module not in tree.subjects and not re.fullmatch(r"chapter\d\d", module):
+            found.append(file)
+    return found
+
+
+def _attributes(tree: ast.Module, name: str) -> set[str] | None:
+    """The attributes of a name that a module uses; None where it is used in another way."""
+    used = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name]
+    taken = [
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
+    ]
+    return {n.attr for n in taken} if len(used) == len(taken) else None
+
+
+def _is_said(node: ast.stmt) -> bool:
+    """Whether a statement is a docstring or `__all__ = [...]`."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    return isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"
+
+
+def _code(notebook: str) -> str:
+    """The code of a notebook, as Python."""
+    cells = [c for c in json.loads(notebook)["cells"] if c["cell_type"] == "code"]
+    lines = "\n".join("".join(c["source"]) for c in cells).splitlines()
+    return "\n".join("pass" if line.lstrip()[:1] in ("%", "!") else line for line in lines)
