@@ -156,7 +156,7 @@ class Suite:
         items = [i for i in items if tests is None or i.name in tests]
         for item, following in itertools.zip_longest(items, items[1:]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-            if student.lost or (first and not all(r.passed for r in self._results)):
+            if student.failure or (first and not all(r.passed for r in self._results)):
                 break
         return self._results
 

@@ -43,7 +43,7 @@ class Student:
     ):
         self._modules = package_modules() if modules is None else modules
         self._on_result = on_result or (lambda result: None)
-        self.lost = ""  # why nothing can be asked any more
+        self.failure = ""  # why nothing can be asked any more
         self.output = ""  # what was printed elsewhere than in this process
 
     def __getattr__(self, name: str) -> "_Module":

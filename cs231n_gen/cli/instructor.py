@@ -71,8 +71,8 @@ def collect(
     )
     for refused in found.refused:
         print(f"refused: {refused.source}: {refused.reason}", file=sys.stderr)
-    taken = [t.state for t in found.taken]
-    counts = [f"{taken.count(s)} {s}" for s in dict.fromkeys(taken)]
+    states = [a.state for a in found.attempts]
+    counts = [f"{states.count(s)} {s}" for s in dict.fromkeys(states)]
     print(", ".join([*counts, f"{len(found.refused)} refused"]))
     raise typer.Exit(1 if found.refused else 0)
 
@@ -99,12 +99,12 @@ def grade(
     from cs231n_gen.grading.run.examiner import GraderBroken
 
     with expected(GradeError, NoJail, JailBroken, GraderBroken):
-        course = session.open_course(ROOT, chapter, seed, unsafe)
-        chosen = session.choose(course, student)
+        assignment = session.open_assignment(ROOT, chapter, seed, unsafe)
+        chosen = session.choose(assignment, student)
         if exercise:
-            session.look(course, chosen, exercise)
+            session.look(assignment, chosen, exercise)
             return
-        good = session.grade(course, chosen, workers or os.cpu_count() or 1, dask, again)
+        good = session.grade(assignment, chosen, workers or os.cpu_count() or 1, dask, again)
     raise typer.Exit(0 if good else 1)
 
 

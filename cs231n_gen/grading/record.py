@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Graded:
+class ExerciseGrade:
     """One exercise of one submission.
 
     Args:
@@ -47,7 +47,7 @@ class Graded:
         return bool(self.results) and all(r.passed for r in self.results)
 
     @property
-    def lost(self) -> str:
+    def failure(self) -> str:
         """Why no property could be tried, or "": "your code took more than 20 seconds"."""
         one = self.results[0] if len(self.results) == 1 else None
         return one.says if one and not one.test and not one.passed else ""
@@ -70,7 +70,7 @@ class Grading:
     student: str
     chapter: str
     seed: int
-    exercises: tuple[Graded, ...]
+    exercises: tuple[ExerciseGrade, ...]
     repairs: tuple[str, ...] = ()
     unsafe: bool = False
     fingerprint: str = ""
@@ -110,7 +110,7 @@ class Grading:
         if values.get("format") != FORMAT:
             raise ValueError(f"a record of format {values.get('format')}, expected {FORMAT}")
         exercises = tuple(
-            Graded(
+            ExerciseGrade(
                 e["exercise"],
                 e["points"],
                 tuple(Result.from_json(r) for r in e["results"]),

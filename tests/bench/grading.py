@@ -46,15 +46,16 @@ from cs231n_gen.checking.fresh_modules import FreshModules, load_module
 from cs231n_gen.checking.runner import Suite, with_tests
 from cs231n_gen.checking.student import Student
 from cs231n_gen.common import tables
+from cs231n_gen.grading.config import load_config
 from cs231n_gen.grading.jail.sandbox import NoJail
 from cs231n_gen.grading.release.build import READ, SHIPPED
 from cs231n_gen.grading.release.manifest import files_in
-from cs231n_gen.grading.release.nbgrader_assign import assign, heard, load_config
+from cs231n_gen.grading.release.nbgrader_assign import assign, heard
 from cs231n_gen.grading.run import grade_class as grading
-from cs231n_gen.grading.run.assignment import Course
+from cs231n_gen.grading.run.assignment import Assignment
 from cs231n_gen.grading.run.examiner import HIDDEN, PUBLIC
 from cs231n_gen.grading.run.pools import LocalPool
-from cs231n_gen.grading.run.session import open_course
+from cs231n_gen.grading.run.session import open_assignment
 from cs231n_gen.grading.source.tree import ROOT
 
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
@@ -94,7 +95,7 @@ class Bench:
             raise ValueError(f"{MODULE} has not the one line {LINE.strip()!r}")
         for n, student in enumerate([*WARM, *self.students]):
             self._hand_in(student, n, module.replace(LINE, f"    mine = {n}\n{LINE}    del mine\n"))
-        self.course: Course = open_course(root, CHAPTER, None, False)
+        self.assignment: Assignment = open_assignment(root, CHAPTER, None, False)
 
     def folder(self, student: str) -> Path:
         """Where a submission is."""
@@ -124,9 +125,9 @@ class Bench:
                 begun = time.perf_counter()
                 modules = FreshModules()
                 modules["flow"] = load_module(self.folder(student) / MODULE, "cs231n_gen.flow")
-                for exercise in self.course.exercises:
+                for exercise in self.assignment.exercises:
                     own = Student(modules)
-                    results = suite.run(own, self.course.seed, [exercise], HIDDEN)
+                    results = suite.run(own, self.assignment.seed, [exercise], HIDDEN)
                     if not results or not all(r.passed for r in results):
                         raise ValueError(f"{student} has not got {exercise} right")
                 seconds.append(time.perf_counter() - begun)
@@ -162,14 +163,14 @@ class Bench:
                 memory[mark] = resident(pool)
 
         with (
-            LocalPool(self.course, workers) as pool,
+            LocalPool(self.assignment, workers) as pool,
             mock.patch.object(grading, "finish", timed),
             bar_of(len(students), f"grade, {workers} worker{'s' * (workers > 1)}") as bar,
         ):
-            grading.grade(self.course, pool, WARM, tell=self._expect_full)
+            grading.grade(self.assignment, pool, WARM, tell=self._expect_full)
             writing.clear()
             begun = time.perf_counter()
-            grading.grade(self.course, pool, students, tell=tell)
+            grading.grade(self.assignment, pool, students, tell=tell)
             wall = time.perf_counter() - begun
         per = {"wall": wall, "writer": sum(writing), "worker": sum(worked)}
         return {**{k: v / len(students) for k, v in per.items()}, "memory": memory}
@@ -225,8 +226,8 @@ class Bench:
         with contextlib.closing(sqlite3.connect(self.root / "gradebook.db")) as book:
             for student in students:
                 (full,) = book.execute(query, (student,)).fetchone()
-                if full != len(self.course.exercises):
-                    there = len(self.course.exercises)
+                if full != len(self.assignment.exercises):
+                    there = len(self.assignment.exercises)
                     raise ValueError(f"stock: {student} got points for {full} of {there} exercises")
 
 

@@ -21,7 +21,7 @@ from cs231n_gen.common import tables
 from cs231n_gen.grading.collect.collect import collect
 from cs231n_gen.grading.run import grade_class as grading
 from cs231n_gen.grading.run.pools import LocalPool
-from cs231n_gen.grading.run.session import open_course
+from cs231n_gen.grading.run.session import open_assignment
 from cs231n_gen.grading.source.tree import ROOT
 
 bench = load_module(ROOT / "tests" / "bench" / "grading.py", "bench")
@@ -52,14 +52,14 @@ def measure(root: Path, count: int) -> dict:
     """Grade the class, and see what became of it."""
     released = bench.copy_course(root, classroom.SHORT)
     kinds = hand_in(root, released, count)
-    course = open_course(root, CHAPTER, None, False)
+    assignment = open_assignment(root, CHAPTER, None, False)
     marks = {max(1, len(kinds) * p // 100): f"{p} %" for p in (10, 25, 50, 75, 100)}
     memory: dict[str, dict] = {}
     states: Counter = Counter()
     undue = []
     begun = time.perf_counter()
     with (
-        LocalPool(course, 2) as pool,
+        LocalPool(assignment, 2) as pool,
         bench.bar_of(len(kinds), f"a class of {count}") as bar,
     ):
 
@@ -73,7 +73,7 @@ def measure(root: Path, count: int) -> dict:
             if mark := marks.get(states.total()):
                 memory[mark] = bench.resident(pool)
 
-        grading.grade(course, pool, sorted(kinds), tell=tell)
+        grading.grade(assignment, pool, sorted(kinds), tell=tell)
     wall = time.perf_counter() - begun
     with contextlib.closing(sqlite3.connect(root / "gradebook.db")) as book:
         names = [e.grade_id for e in classroom.FLOW]
@@ -87,7 +87,7 @@ def measure(root: Path, count: int) -> dict:
         "states": dict(states),
         "undue": undue,
         "points": points,
-        "expected points": len(kinds) * len(course.exercises),
+        "expected points": len(kinds) * len(assignment.exercises),
         "records": records,
         "wall": wall,
         "memory": memory,

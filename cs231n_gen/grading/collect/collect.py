@@ -19,17 +19,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cs231n_gen.grading.collect import identify
-from cs231n_gen.grading.collect.finder import Finder, HandIn, Refused
+from cs231n_gen.grading.collect.finder import Candidate, Finder, Refused
 from cs231n_gen.grading.collect.identify import Who
+from cs231n_gen.grading.collect.roster import Roster, read_roster
 from cs231n_gen.grading.collect.select import (
-    Picked,
+    Selection,
     find_notebooks,
     left_out,
     modules_by_chapter,
-    pick,
+    select,
 )
-from cs231n_gen.grading.collect.store import Busy, Shelf
-from cs231n_gen.grading.collect.untrusted_files import Unsafe, same, shown
+from cs231n_gen.grading.collect.store import Busy, Store
+from cs231n_gen.grading.collect.untrusted_files import Unsafe, name_key, shown
 from cs231n_gen.grading.source import tree
 
 AHEAD = timedelta(days=1)  # the times in a zip have no zone
@@ -40,12 +41,12 @@ class CollectError(ValueError):
 
 
 @dataclass(frozen=True)
-class Taken:
-    """A submission.
+class Attempt:
+    """A student's attempt at a chapter; the newest becomes the submission.
 
     Args:
         student, chapter: whose and which.
-        source: where it was found.
+        source: where it was candidate.
         state: `new`, `replaced`, `unchanged`, or `kept out`: what is there is newer.
         time: when it was handed in.
         clock: who says so: `the LMS`, `its manifest`, `its timestamp.txt`, `the file`.
@@ -62,10 +63,10 @@ class Taken:
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What a call of `collect` did: what it took, by student, and what it refused."""
+class CollectSummary:
+    """What a call of `collect` did: the newest attempts, by student, and what it refused."""
 
-    taken: tuple[Taken, ...]
+    attempts: tuple[Attempt, ...]
     refused: tuple[Refused, ...]
 
     def rows(self) -> list[tuple[str, str, str, str, str]]:
@@ -81,11 +82,11 @@ class Collected:
                 f"{t.time:%Y-%m-%d %H:%M} UTC by {t.clock}",
                 "; ".join([t.source, *t.notes]),
             )
-            for t in self.taken
+            for t in self.attempts
         ]
 
     def __str__(self) -> str:
-        states = [t.state for t in self.taken]
+        states = [t.state for t in self.attempts]
         counts = [f"{states.count(s)} {s}" for s in dict.fromkeys(states)]
         lines = ["  ".join(row) for row in self.rows()]
         lines += [f"refused: {r.source}: {r.reason}" for r in self.refused]
@@ -98,7 +99,7 @@ def collect(
     *,
     chapter: str | None = None,
     roster: Path | None = None,
-) -> Collected:
+) -> CollectSummary:
     """Put submissions to `submitted/<student>/<chapter>/`; doing it again changes nothing.
 
     Of several attempts the newest counts; what is there is replaced by a newer one only.
@@ -117,7 +118,7 @@ def collect(
     known = None
     if roster is not None:
         try:
-            known = identify.read_roster(Path(roster))
+            known = read_roster(Path(roster))
         except (Unsafe, OSError) as error:
             said = getattr(error, "strerror", None) or error
             raise CollectError(f"the roster {roster} cannot be read: {said}") from None
@@ -130,11 +131,11 @@ def collect(
         elif (own := places.setdefault(path.parent, [])) is not None and path not in own:
             own.append(path)
     try:
-        with Shelf.opened(root) as shelf:
-            collecting = _Collecting(shelf, chapters, wanted, known)
+        with Store.opened(root) as store:
+            collecting = _Collecting(store, chapters, wanted, known)
             for place, files in places.items():
-                for found in collecting.finder.place(place, files):
-                    collecting.take(found)
+                for candidate in collecting.finder.place(place, files):
+                    collecting.stage(candidate)
             return collecting.settle()
     except Busy as error:
         raise CollectError(str(error)) from None
@@ -150,12 +151,12 @@ def _wanted(chapters: Sequence[str], chapter: str | None, root: Path) -> list[st
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """A submission that is staged. `identity` is the LMS's own number for a student."""
+class _StagedAttempt:
+    """An attempt whose files are staged. `identity` is the LMS's own number for a student."""
 
     student: str
     identity: tuple[str, ...]
-    taken: Taken
+    attempt: Attempt
     number: int
     folder: Path
 
@@ -163,102 +164,111 @@ class _Attempt:
 class _Collecting:
     """One call of `collect`: first everything is staged, then the newest get their places."""
 
-    def __init__(self, shelf: Shelf, chapters: dict, wanted: list[str], roster):
-        self.shelf, self.chapters, self.wanted, self.roster = shelf, chapters, wanted, roster
-        self.here = shelf.students()
+    def __init__(self, store: Store, chapters: dict, wanted: list[str], roster: Roster | None):
+        self.store, self.chapters, self.wanted, self.roster = store, chapters, wanted, roster
+        self.here = store.students()
         self.now = datetime.now(UTC)
-        self.attempts: list[_Attempt] = []
+        self.staged: list[_StagedAttempt] = []
         self.finder = Finder(list(chapters), self._knows, closed=roster is not None)
 
-    def take(self, found: HandIn) -> None:
+    def stage(self, candidate: Candidate) -> None:
         """Stage what somebody handed in, of every chapter that is in it."""
-        with self.finder.refusing(found.label):
-            there = list(find_notebooks(found.files, list(self.chapters)))
+        with self.finder.refusing(candidate.label):
+            there = list(find_notebooks(candidate.files, list(self.chapters)))
             wanted = [c for c in there if c in self.wanted]
             if not wanted:
                 expected = " or ".join(self.wanted)
                 raise Unsafe(f"is of chapter {', '.join(there)}, expected {expected}")
-            if not found.people:
+            if not candidate.people:
                 raise Unsafe("has no name that says whose it is, expected student01.zip")
-            picked = []
+            selections = []
             for chapter in wanted:
-                with self.finder.refusing(found.label):
+                with self.finder.refusing(candidate.label):
                     modules = self.chapters[chapter]
-                    picked.append((chapter, pick(chapter, modules, found.files, self.now)))
-            notes = left_out(found.files, [f for _, one in picked for f in one.used])
-            for who in found.people:
-                with self.finder.refusing(found.label):
+                    selection = select(chapter, modules, candidate.files, self.now)
+                    selections.append((chapter, selection))
+            used = [file for _, selection in selections for file in selection.used]
+            notes = left_out(candidate.files, used)
+            for who in candidate.people:
+                with self.finder.refusing(candidate.label):
                     student = self._id(who)
-                    for chapter, one in picked:
-                        self._stage(student, who, chapter, found, one, notes)
+                    for chapter, selection in selections:
+                        self._stage_attempt(student, who, chapter, candidate, selection, notes)
 
-    def _stage(
-        self, student: str, who: Who, chapter: str, found: HandIn, one: Picked, notes: list[str]
+    def _stage_attempt(
+        self,
+        student: str,
+        who: Who,
+        chapter: str,
+        candidate: Candidate,
+        selection: Selection,
+        notes: list[str],
     ) -> None:
-        time, clock = self._time(found, one)
-        others = [shown(p.name) for p in found.people if p is not who]
+        time, clock = self._time(candidate, selection)
+        others = [shown(p.name) for p in candidate.people if p is not who]
         notes = [
-            *(["the LMS marks it late"] if found.late else []),
+            *(["the LMS marks it late"] if candidate.late else []),
             *([f"handed in together with {', '.join(others)}"] if others else []),
-            *one.notes,
+            *selection.notes,
             *notes,
         ]
         identity = (who.lms, who.number) if who.lms and who.number else ()
         if who.lms == "moodle":  # its numbers are of one assignment
-            identity = (*identity, found.label.partition("/")[0], chapter)
-        folder = self.shelf.stage(one.contents, time)
-        taken = Taken(student, chapter, shown(found.label), "new", time, clock, tuple(notes))
-        number = max(found.number, one.number)
-        self.attempts.append(_Attempt(student, identity, taken, number, folder))
+            identity = (*identity, candidate.label.partition("/")[0], chapter)
+        folder = self.store.stage(selection.contents, time)
+        label = shown(candidate.label)
+        attempt = Attempt(student, chapter, label, "new", time, clock, tuple(notes))
+        number = max(candidate.number, selection.number)
+        self.staged.append(_StagedAttempt(student, identity, attempt, number, folder))
 
-    def _time(self, found: HandIn, one: Picked) -> tuple[datetime, str]:
+    def _time(self, candidate: Candidate, selection: Selection) -> tuple[datetime, str]:
         """When it was handed in, to the second as nbgrader reads it, and who says so."""
-        files = [found.zipped] if found.zipped else one.used
+        files = [candidate.zipped] if candidate.zipped else selection.used
         written = max((f.modified for f in files if f.modified), default=None)
         if written and written > self.now + AHEAD:
             written = None
-        if found.made or (found.lms and written):
-            time, clock = found.made or written, "the LMS"
-        elif one.stamped:
-            time, clock = one.stamped, one.stamp
+        if candidate.made or (candidate.lms and written):
+            time, clock = candidate.made or written, "the LMS"
+        elif selection.stamped:
+            time, clock = selection.stamped, selection.stamp
         else:
             time, clock = written or self.now, "the file" if written else "nobody, so it is now"
         return time.replace(microsecond=0), clock
 
-    def settle(self) -> Collected:
+    def settle(self) -> CollectSummary:
         """Put the newest attempts in place."""
-        taken = []
-        attempts = self._without_doubles()
-        for key in sorted({(a.student, a.taken.chapter) for a in attempts}):
-            own = [a for a in attempts if (a.student, a.taken.chapter) == key]
-            *older, newest = sorted(own, key=lambda a: (a.taken.time, a.number, a.taken.source))
-            with self.finder.refusing(newest.taken.source):
+        newest_attempts = []
+        staged = self._without_doubles()
+        for key in sorted({(a.student, a.attempt.chapter) for a in staged}):
+            own = [a for a in staged if (a.student, a.attempt.chapter) == key]
+            *older, newest = sorted(own, key=lambda a: (a.attempt.time, a.number, a.attempt.source))
+            with self.finder.refusing(newest.attempt.source):
                 state = self._put(newest)
-                notes = [f"an older attempt was kept out: {a.taken.source}" for a in older]
-                notes = (*newest.taken.notes, *notes)
-                taken.append(replace(newest.taken, state=state, notes=notes))
-        return Collected(tuple(taken), tuple(self.finder.refused))
+                notes = [f"an older attempt was kept out: {a.attempt.source}" for a in older]
+                notes = (*newest.attempt.notes, *notes)
+                newest_attempts.append(replace(newest.attempt, state=state, notes=notes))
+        return CollectSummary(tuple(newest_attempts), tuple(self.finder.refused))
 
-    def _put(self, attempt: _Attempt) -> str:
-        chapter, time = attempt.taken.chapter, attempt.taken.time
-        there = self.shelf.there(attempt.student, chapter)
-        if there and there[0] == self.shelf.files(attempt.folder):
+    def _put(self, staged: _StagedAttempt) -> str:
+        chapter, time = staged.attempt.chapter, staged.attempt.time
+        current = self.store.current(staged.student, chapter)
+        if current and current[0] == self.store.files(staged.folder):
             return "unchanged"
-        if there and there[1] >= time:
+        if current and current[1] >= time:
             return "kept out"
-        self.shelf.put(attempt.folder, attempt.student, chapter)
-        return "replaced" if there else "new"
+        self.store.put(staged.folder, staged.student, chapter)
+        return "replaced" if current else "new"
 
-    def _without_doubles(self) -> list[_Attempt]:
+    def _without_doubles(self) -> list[_StagedAttempt]:
         """Attempts without those of two students who would share a folder."""
         spelled, people, kept = dict(self.here), {}, []
-        for a in self.attempts:
+        for a in self.staged:
             if a.identity:
-                own = people.setdefault((same(a.student), a.identity[0], a.identity[2:]), set())
+                own = people.setdefault((name_key(a.student), a.identity[0], a.identity[2:]), set())
                 own.add(a.identity[1])
-        for a in self.attempts:
-            numbers = people.get((same(a.student), *a.identity[:1], a.identity[2:]), set())
-            first = spelled.setdefault(same(a.student), a.student)
+        for a in self.staged:
+            numbers = people.get((name_key(a.student), *a.identity[:1], a.identity[2:]), set())
+            first = spelled.setdefault(name_key(a.student), a.student)
             reason = ""
             if a.identity and len(numbers) > 1:
                 told = " and ".join(sorted(map(shown, numbers)))
@@ -269,14 +279,14 @@ class _Collecting:
                     "folder on some systems: rename one, or say with a roster who is who"
                 )
             if reason:
-                self.finder.refused.append(Refused(a.taken.source, reason))
+                self.finder.refused.append(Refused(a.attempt.source, reason))
             else:
                 kept.append(a)
         return kept
 
     def _knows(self, who: Who) -> bool:
         with contextlib.suppress(Unsafe):
-            return bool(self.roster and self._id(who)) or same(self._id(who)) in self.here
+            return bool(self.roster and self._id(who)) or name_key(self._id(who)) in self.here
         return False
 
     def _id(self, who: Who) -> str:

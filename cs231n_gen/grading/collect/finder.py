@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cs231n_gen.grading.collect import identify, untrusted_zip
 from cs231n_gen.grading.collect.identify import Who
-from cs231n_gen.grading.collect.select import Placed, find_notebooks
+from cs231n_gen.grading.collect.select import CandidateFile, find_notebooks
 from cs231n_gen.grading.collect.untrusted_files import File, Unsafe, file_at, folder_files, shown
 
 BULK = 16_000_000_000  # bytes of a download
@@ -24,7 +24,7 @@ class Refused:
 
 
 @dataclass
-class HandIn:
+class Candidate:
     """What one student handed in at once, with a notebook in it; in zips, only until the next.
 
     Args:
@@ -39,7 +39,7 @@ class HandIn:
 
     people: list[Who]
     label: str
-    files: list[Placed]
+    files: list[CandidateFile]
     late: bool = False
     made: datetime | None = None
     zipped: File | None = None
@@ -58,13 +58,13 @@ class _Group:
     key: tuple[str, ...]
     people: list[Who]
     open: bool
-    files: list[Placed] = field(default_factory=list)
+    files: list[CandidateFile] = field(default_factory=list)
     late: bool = False
     made: datetime | None = None
     problem: str = ""
 
     @property
-    def zips(self) -> list[Placed]:
+    def zips(self) -> list[CandidateFile]:
         return [p for p in self.files if p[0][-1].lower().endswith(".zip")]
 
 
@@ -92,7 +92,7 @@ class Finder:
             said = getattr(error, "strerror", None) or type(error).__name__
             self.refused.append(Refused(shown(label), f"cannot be taken: {said}"))
 
-    def place(self, folder: Path, own: Sequence[Path] | None = None) -> Iterator[HandIn]:
+    def place(self, folder: Path, own: Sequence[Path] | None = None) -> Iterator[Candidate]:
         """What is in a folder, or of it only in its `own` files."""
         before, found = len(self.refused), 0
         with self.refusing(folder.name):
@@ -108,7 +108,7 @@ class Finder:
 
     def _groups(
         self, files: Sequence[File], outer: list[Who], where: str, depth: int
-    ) -> Iterator[HandIn]:
+    ) -> Iterator[Candidate]:
         for group in self._split(files, outer):
             yield from self._group(group, where, depth)
 
@@ -128,7 +128,7 @@ class Finder:
             groups[key].late |= bool(slot and slot.late)
         return [groups[key] for key in sorted(groups)]
 
-    def _group(self, group: _Group, where: str, depth: int) -> Iterator[HandIn]:
+    def _group(self, group: _Group, where: str, depth: int) -> Iterator[Candidate]:
         zips = group.zips
         loose = [p for p in group.files if p not in zips]
         label = _join(where, _label(group, loose))
@@ -138,7 +138,7 @@ class Finder:
             if find_notebooks(loose, self.chapters):
                 if bad := next((f for _, f in loose if f.problem), None):
                     raise Unsafe(f"{bad.name} {bad.problem}")
-                yield HandIn(group.people, label, loose, group.late, group.made)
+                yield Candidate(group.people, label, loose, group.late, group.made)
             elif group.key and not zips:
                 raise Unsafe(self._why(loose))
             elif not group.key:  # a README beside everybody's folders is nobody's
@@ -159,7 +159,7 @@ class Finder:
         label: str,
         depth: int,
         outside: File | None = None,
-    ) -> Iterator[HandIn]:
+    ) -> Iterator[Candidate]:
         """A zip: a class's download, or what one student handed in, perhaps zipped once more."""
         if depth > 2:
             raise Unsafe(f"is a zip in a zip in a zip: {untrusted_zip.EXPECTED}")
@@ -174,7 +174,7 @@ class Finder:
             inner = [p for p in placed if p[0][-1].lower().endswith(".zip")]
             if find_notebooks(placed, self.chapters):
                 zipped = outside or file
-                yield HandIn(group.people, label, placed, group.late, group.made, zipped, number)
+                yield Candidate(group.people, label, placed, group.late, group.made, zipped, number)
             elif inner:
                 for path, one in inner:
                     named = _join(label, one.name)
@@ -196,7 +196,7 @@ class Finder:
             return bool(groups)
         return bool(full) and self.closed
 
-    def _why(self, files: Sequence[Placed]) -> str:
+    def _why(self, files: Sequence[CandidateFile]) -> str:
         """Why files without a notebook are not taken."""
         for _, file in files:
             if file.problem:
@@ -228,7 +228,7 @@ def _join(*parts: str) -> str:
     return "/".join(p for p in parts if p)
 
 
-def _label(group: _Group, loose: Sequence[Placed]) -> str:
+def _label(group: _Group, loose: Sequence[CandidateFile]) -> str:
     """The folder that files have in common, or the name of the only one."""
     if len(loose) == 1:
         return loose[0][1].name

@@ -1,18 +1,14 @@
-"""Whose a file is, as its path says it, and the id under which a student is graded."""
+"""Whose a file is, by its path or by the LMS, and the id under which a student is graded."""
 
-import csv
-import io
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from cs231n_gen.grading.collect.untrusted_files import RESERVED, Unsafe, same, shown
+from cs231n_gen.grading.collect.untrusted_files import RESERVED, Unsafe, shown
 
 LONGEST_ID = 64
-LONGEST_ROSTER = 5_000_000
 CANVAS = re.compile(r"(?P<who>[^_]+)_(?P<late>LATE_)?(?P<number>[1-9]\d*)_[1-9]\d*_(?P<rest>.+)")
 MOODLE = re.compile(r"(?P<who>.+?)_(?P<number>\d+)_assignsubmission_file_?(?P<rest>.*)")
 GRADESCOPE = re.compile(r"submission_(?P<number>\d+)")
@@ -163,96 +159,3 @@ def student_id(name: str) -> str:
     if said:
         raise Unsafe(f"{shown(name)!r} cannot be a student's id: {said}")
     return made
-
-
-class Roster:
-    """The students of a course: finds the id of somebody whom an LMS names."""
-
-    def __init__(self, rows: Sequence[dict[str, str]]):
-        """From rows with `id`, and where known `name`, `email`, `number`."""
-        self.ids: dict[str, str] = {}
-        self.found: dict[tuple[str, str], set[str]] = {}
-        for row in rows:
-            own = student_id(row["id"])
-            if same(own) in self.ids:
-                raise Unsafe(f"has two students with the id {own}")
-            self.ids[same(own)] = own
-            words = [_letters(w) for w in re.split(r"[\s,]+", row["name"]) if _letters(w)]
-            last, comma, first = row["name"].partition(",")
-            turned = [[first, last]] if comma else [[*words[i:], *words[:i]] for i in (1, -1)]
-            for order in [words, *turned]:
-                self._add("name", _letters("".join(order)), own)
-            self._add("email", same(row["email"]), own)
-            self._add("number", row["number"], own)
-            self._add("login", same(row["login"]), own)
-
-    def _add(self, kind: str, value: str, own: str) -> None:
-        if value:
-            self.found.setdefault((kind, value), set()).add(own)
-
-    def find(self, who: Who) -> str:
-        """The id; a number, a login or an email counts before a name.
-
-        Raises:
-            Unsafe: if there is no such student, or more than one.
-        """
-        number = who.number if who.lms == "canvas" else ""
-        if number and any(kind == "number" for kind, _ in self.found):
-            keys = [("number", number)]
-        else:
-            keys = [("email", same(who.email)), ("login", same(who.login))]
-            keys += [("name", _letters(who.name))] if who.lms else []
-        if not who.lms:
-            keys += [("login", same(who.name)), ("name", _letters(who.name))]
-            if own := self.ids.get(same(re.sub(r"\s+", "_", who.name.strip()))):
-                return own
-        if who.login and (own := self.ids.get(same(who.login))):
-            return own
-        found = next((self.found[k] for k in keys if k in self.found), set())
-        if len(found) == 1:
-            return next(iter(found))
-        told = shown(who.name) + (f" ({shown(who.number)})" if who.number else "")
-        if found:
-            raise Unsafe(f"{told} could be {' or '.join(sorted(found))} of the roster")
-        raise Unsafe(f"{told} is not in the roster")
-
-
-def read_roster(path: Path) -> Roster:
-    """A roster from a CSV file with the columns `id,name,email`, or Canvas's gradebook.
-
-    Raises:
-        Unsafe: if it cannot be read.
-        OSError: if the file cannot be opened.
-    """
-    with path.open("rb") as file:
-        data = file.read(LONGEST_ROSTER + 1)
-    if len(data) > LONGEST_ROSTER:
-        raise Unsafe(f"has more than {LONGEST_ROSTER} bytes")
-    try:
-        table = csv.DictReader(io.StringIO(data.decode("utf-8-sig")), strict=True)
-        lines = [{(k or "").strip(): (v or "") for k, v in r.items() if k} for r in table]
-        columns = [(c or "").strip() for c in table.fieldnames or ()]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise Unsafe(f"is no CSV file in UTF-8: {shown(str(error))}") from None
-    lower = {c.lower(): c for c in columns}
-    canvas = "Student" in columns and "ID" in columns
-    names = {"id": "sis login id", "name": "student", "number": "id", "login": "sis user id"}
-    names = names if canvas else {k: k for k in ("id", "name", "login")}
-    names["email"] = "email"
-    if lower.get(names["id"]) is None and canvas:
-        names["id"] = "id"
-    if names["id"] not in lower:
-        raise Unsafe(
-            f"has the columns {shown(', '.join(columns))}, expected id,name,email "
-            "or Canvas's Student,ID,SIS Login ID"
-        )
-    keys = {k: lower.get(names.get(k, ""), "") for k in ("id", "name", "email", "number", "login")}
-    rows = [{k: line.get(c, "").strip() for k, c in keys.items()} for line in lines]
-    rows = [row for row in rows if row["id"]]
-    if not rows:
-        raise Unsafe("has no students")
-    return Roster(rows)
-
-
-def _letters(name: str) -> str:
-    return "".join(c for c in same(name) if c.isalnum())

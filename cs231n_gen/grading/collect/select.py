@@ -1,4 +1,4 @@
-"""What belongs to a submission, picked out of the files that somebody handed in, and checked."""
+"""What belongs to a submission, selected from the files that somebody handed in, and checked."""
 
 import hashlib
 import json
@@ -21,8 +21,8 @@ NAMED = 5  # files that are left out and named
 
 
 @dataclass(frozen=True)
-class Picked:
-    """A submission of one chapter.
+class Selection:
+    """What a candidate holds for one chapter.
 
     Args:
         contents: its files, by their names in `submitted/student01/04_rectified_flow`.
@@ -41,7 +41,9 @@ class Picked:
     notes: tuple[str, ...]
 
 
-Placed = tuple[tuple[str, ...], File]  # a file and its path inside what one student handed in
+CandidateFile = tuple[
+    tuple[str, ...], File
+]  # a file and its path inside what one student handed in
 
 
 def modules_by_chapter(root: Path) -> dict[str, list[str]]:
@@ -53,12 +55,14 @@ def modules_by_chapter(root: Path) -> dict[str, list[str]]:
     }
 
 
-def find_notebooks(files: Sequence[Placed], names: Sequence[str]) -> dict[str, list[Placed]]:
+def find_notebooks(
+    files: Sequence[CandidateFile], names: Sequence[str]
+) -> dict[str, list[CandidateFile]]:
     """The notebooks of chapters by chapter; the one to take comes first.
 
     That is the one in the fewest folders, and of several attempts the last.
     """
-    found: dict[str, list[tuple[int, Placed]]] = {}
+    found: dict[str, list[tuple[int, CandidateFile]]] = {}
     for path, file in files:
         for chapter in names:
             if (number := _attempt(path[-1], f"{chapter}.ipynb")) is not None:
@@ -68,7 +72,9 @@ def find_notebooks(files: Sequence[Placed], names: Sequence[str]) -> dict[str, l
     return {chapter: [placed for _, placed in own] for chapter, own in found.items()}
 
 
-def pick(chapter: str, modules: Sequence[str], files: Sequence[Placed], now: datetime) -> Picked:
+def select(
+    chapter: str, modules: Sequence[str], files: Sequence[CandidateFile], now: datetime
+) -> Selection:
     """The submission of a chapter: its notebook, the modules of its exercises, its manifest.
 
     Args:
@@ -108,10 +114,10 @@ def pick(chapter: str, modules: Sequence[str], files: Sequence[Placed], now: dat
         used.append(timestamp)
         if stamped is None and (stamped := _read_timestamp(timestamp, now)):
             stamp = "its timestamp.txt"
-    return Picked(contents, tuple(used), number, stamped, stamp, tuple(notes))
+    return Selection(contents, tuple(used), number, stamped, stamp, tuple(notes))
 
 
-def left_out(files: Sequence[Placed], used: Sequence[File]) -> list[str]:
+def left_out(files: Sequence[CandidateFile], used: Sequence[File]) -> list[str]:
     """A note that names the files that no submission took, if there are any."""
     names = [f.name for _, f in files if not any(f is u for u in used)]
     if not names:
@@ -189,7 +195,11 @@ def _attempt(name: str, wanted: str) -> int | None:
 
 
 def _find(
-    name: str, base: tuple[str, ...], files: Sequence[Placed], number: int, beside: bool = True
+    name: str,
+    base: tuple[str, ...],
+    files: Sequence[CandidateFile],
+    number: int,
+    beside: bool = True,
 ) -> File | None:
     """A file of a submission: where `submit` puts it, beside the notebook, or as in the course."""
     parts = tuple(name.split("/"))

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from cs231n_gen.grading.collect.untrusted_files import Unsafe, file_at, folder_files, same
+from cs231n_gen.grading.collect.untrusted_files import Unsafe, file_at, folder_files, name_key
 
 WORK, LOCK = ".collecting", ".collecting.lock"
 STAMP = "timestamp.txt"
@@ -23,7 +23,7 @@ class Busy(OSError):
     """Another process is writing here."""
 
 
-class Shelf:
+class Store:
     """The folder `submitted` of a course, for one process at a time."""
 
     def __init__(self, root: Path):
@@ -34,25 +34,25 @@ class Shelf:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, root: Path) -> Iterator[Self]:
-        """The shelf, after what a killed process left is mended.
+        """The store, after what a killed process left is mended.
 
         Raises:
             Busy: if another process has it.
         """
-        shelf = cls(root)
-        shelf.folder.mkdir(exist_ok=True)
-        with (shelf.folder / LOCK).open("w") as lock:
+        store = cls(root)
+        store.folder.mkdir(exist_ok=True)
+        with (store.folder / LOCK).open("w") as lock:
             _lock(lock)
-            shelf._recover()
+            store._recover()
             try:
-                yield shelf
+                yield store
             finally:
-                shelf._recover()
+                store._recover()
 
     def students(self) -> dict[str, str]:
         """The names of the folders there, by what they have in common with other spellings."""
         names = [p.name for p in sorted(self.folder.iterdir()) if not p.name.startswith(".")]
-        return {same(n): n for n in names}
+        return {name_key(n): n for n in names}
 
     def stage(self, contents: Mapping[str, bytes], when: datetime) -> Path:
         """Write a submission aside, with nbgrader's timestamp."""
@@ -65,7 +65,7 @@ class Shelf:
             path.write_bytes(data)
         return folder
 
-    def there(self, student: str, chapter: str) -> tuple[dict[str, bytes], datetime] | None:
+    def current(self, student: str, chapter: str) -> tuple[dict[str, bytes], datetime] | None:
         """What is in place: its files without the timestamp, and its time.
 
         Raises:

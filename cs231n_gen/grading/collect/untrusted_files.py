@@ -81,7 +81,7 @@ def shown(name: str, most: int = 120) -> str:
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"
 
 
-def same(name: str) -> str:
+def name_key(name: str) -> str:
     """Equal for names that are one file on some system: NFC, and upper case is lower case."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
@@ -106,7 +106,7 @@ def wrong_name(name: str) -> str:
     return ""
 
 
-def junk(path: Sequence[str]) -> bool:
+def is_junk(path: Sequence[str]) -> bool:
     """Whether it is what systems and editors leave behind."""
     return any(p in JUNK or p.startswith("._") or p.endswith(LEFT_SUFFIXES) for p in path)
 
@@ -141,7 +141,7 @@ def folder_files(folder: Path) -> list[File]:
             continue
         for entry in entries:
             path = (*inside, entry.name)
-            if junk(path):
+            if is_junk(path):
                 continue
             if entry.is_dir(follow_symlinks=False) and len(path) <= DEPTH:
                 todo.append((Path(entry.path), path))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import BinaryIO
 
-from cs231n_gen.grading.collect.untrusted_files import File, Unsafe, junk, same, wrong_name
+from cs231n_gen.grading.collect.untrusted_files import File, Unsafe, is_junk, name_key, wrong_name
 
 MB = 1_000_000
 DIRECTORY = 8 * MB  # bytes of a zip's list of members: about 60 000 of them
@@ -50,12 +50,12 @@ def zip_files(stream: BinaryIO) -> list[File]:
         folder = name.endswith("/")
         problem = wrong_name(name.removesuffix("/")) if name else ""
         path = tuple(name.removesuffix("/").split("/"))
-        if not problem and (folder or not name or junk(path)):
+        if not problem and (folder or not name or is_junk(path)):
             continue
         problem = problem or _wrong_member(info)
-        if not problem and same(name) in names:
+        if not problem and name_key(name) in names:
             problem = "is there twice, or differs from another name in upper case only"
-        names.add(same(name))
+        names.add(name_key(name))
 
         def opener(info: zipfile.ZipInfo = info) -> BinaryIO:
             return io.BytesIO(_inflate(stream, info))

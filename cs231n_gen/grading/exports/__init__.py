@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cs231n_gen.grading.release.nbgrader_assign import load_config
+from cs231n_gen.grading.config import load_config
 
 
 class ExportError(ValueError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cs231n_gen.grading.exports import ExportError, final_score, open_gradebook, write_whole
-from cs231n_gen.grading.exports.csv_cells import Cell, Table, read_table
+from cs231n_gen.grading.exports.csv_cells import CsvCell, Table, read_table
 
 TEST_STUDENTS = {"Student, Test", "Test Student"}  # Canvas's own, for the student view
 SPOKEN_FOR = {"EX", "N/A"}  # excused, not assigned: a decision that a score would undo
@@ -132,7 +132,7 @@ def _assignment(gradebook, chapter: str):
     raise ExportError(f"no chapter {chapter} is in the gradebook; there are {known}")
 
 
-def _read(export: Path) -> tuple[Table, list[str], list[Cell], list[list[Cell]]]:
+def _read(export: Path) -> tuple[Table, list[str], list[CsvCell], list[list[CsvCell]]]:
     """The file, its header, the row of points, and the rows of students."""
     expected = "expected a Canvas gradebook export: a header with Student, ID, Section, then "
     expected += "a row “Points Possible”"
@@ -189,7 +189,7 @@ def _other_number(words: str, number: str) -> bool:
     return bool(numbers) and _words(number) not in numbers
 
 
-def _scale(points: list[Cell], at: int, most: float) -> tuple[float, bool]:
+def _scale(points: list[CsvCell], at: int, most: float) -> tuple[float, bool]:
     """The factor to Canvas's points, and whether numbers have a decimal comma."""
     texts = [cell.value.strip() for cell in points[1:]]
     comma = any(re.fullmatch(r"[0-9]+,[0-9]+", text) for text in texts)
@@ -205,7 +205,7 @@ def _number(value: float, comma: bool) -> str:
     return text.replace(".", ",") if comma else text
 
 
-def _match(header: list[str], rows: list[list[Cell]], students: list[tuple[str, str]]) -> dict:
+def _match(header: list[str], rows: list[list[CsvCell]], students: list[tuple[str, str]]) -> dict:
     """The student of each row, by the row's identity.
 
     A row is looked up by login and SIS number, then by e-mail, then by Canvas's own number.
@@ -219,7 +219,7 @@ def _match(header: list[str], rows: list[list[Cell]], students: list[tuple[str, 
     for index in (ids, emails, mailboxes):
         index[""] = set()  # an empty cell is nobody
     found: dict[int, str] = {}
-    owner: dict[str, list[Cell]] = {}
+    owner: dict[str, list[CsvCell]] = {}
     for row in rows:
         login, sis, own = (
             _key(_cell(header, row, n)) for n in ("SIS Login ID", "SIS User ID", "ID")
@@ -252,18 +252,18 @@ def _mailbox(text: str) -> str:
     return _key(text).partition("@")[0]
 
 
-def _cell(header: list[str], row: list[Cell], name: str) -> str:
+def _cell(header: list[str], row: list[CsvCell], name: str) -> str:
     at = header.index(name) if name in header else len(row)
     return row[at].value.strip() if at < len(row) else ""
 
 
-def _name(header: list[str], row: list[Cell]) -> str:
+def _name(header: list[str], row: list[CsvCell]) -> str:
     if "Student" in header:
         return _cell(header, row, "Student")
     return f"{_cell(header, row, 'LastName')}, {_cell(header, row, 'FirstName')}"
 
 
-def _label(header: list[str], row: list[Cell]) -> str:
+def _label(header: list[str], row: list[CsvCell]) -> str:
     login = _cell(header, row, "SIS Login ID") or _cell(header, row, "ID")
     return f"{_name(header, row)} ({login})"
 

@@ -10,7 +10,7 @@ MARKS = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
 @dataclass(frozen=True)
-class Cell:
+class CsvCell:
     """A cell: what it says, and the span of the text that says it."""
 
     value: str
@@ -26,9 +26,9 @@ class Table:
     text: str
     encoding: str
     separator: str
-    rows: list[list[Cell]]
+    rows: list[list[CsvCell]]
 
-    def changed(self, changes: Mapping[Cell, str]) -> bytes:
+    def changed(self, changes: Mapping[CsvCell, str]) -> bytes:
         """The file with other values in some cells, each quoted if it was or has to be."""
         parts, at = [], 0
         for cell, value in sorted(changes.items(), key=lambda change: change[0].start):
@@ -69,7 +69,7 @@ def read_table(path: Path, is_header: Callable[[list[str]], bool]) -> Table:
     raise ValueError("the first row is no such header")
 
 
-def _row(text: str, at: int, separator: str) -> tuple[list[Cell], int]:
+def _row(text: str, at: int, separator: str) -> tuple[list[CsvCell], int]:
     """The row that begins at a place of the text, and where the next one does."""
     cells = []
     while True:
@@ -83,7 +83,7 @@ def _row(text: str, at: int, separator: str) -> tuple[list[Cell], int]:
     return cells, at + 1
 
 
-def _cell(text: str, at: int, separator: str) -> tuple[Cell, int]:
+def _cell(text: str, at: int, separator: str) -> tuple[CsvCell, int]:
     start, value = at, []
     quoted = text[at : at + 1] == '"'
     if quoted:
@@ -100,4 +100,4 @@ def _cell(text: str, at: int, separator: str) -> tuple[Cell, int]:
     while end < len(text) and text[end] not in (separator, "\r", "\n"):
         end += 1
     value.append(text[at:end])
-    return Cell("".join(value), start, end, quoted), end
+    return CsvCell("".join(value), start, end, quoted), end

@@ -11,8 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 
 from cs231n_gen.grading.exports import write_whole
-from cs231n_gen.grading.feedback.messages import Told, tell, visible
-from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.feedback.messages import PropertyFeedback, property_feedback, visible
+from cs231n_gen.grading.record import ExerciseGrade, Grading
 
 VISIBILITIES = ("visible", "hidden", "after_due_date", "after_published")
 UNIT = 1_000_000  # scores are rounded to six decimals
@@ -77,9 +77,9 @@ def _summary(grading: Grading) -> list[str]:
     return [*lines, *grading.repairs]
 
 
-def _tests(number: int, graded: Graded, visibility: str, submission: Path) -> list[dict]:
+def _tests(number: int, graded: ExerciseGrade, visibility: str, submission: Path) -> list[dict]:
     """The tests of one exercise. What its known mistake is, is said where it first shows."""
-    told = tell(graded.results, graded.points, submission)
+    told = property_feedback(graded.results, graded.points, submission)
     first = next((t for t in told if not t.holds), None)
     tests = []
     for i, (t, worth) in enumerate(zip(told, _shares(graded), strict=True), 1):
@@ -104,17 +104,17 @@ def _tests(number: int, graded: Graded, visibility: str, submission: Path) -> li
     return tests
 
 
-def _lines(t: Told) -> list[str]:
+def _lines(t: PropertyFeedback) -> list[str]:
     """What stands below a property that does not hold."""
     if t.holds:
         return []
-    lines = [t.says or t.word, t.came and f"came: {t.came}"]
+    lines = [t.says or t.word, t.got and f"got: {t.got}"]
     lines += [t.expected and f"expected: {t.expected}"]
     lines += [f"{f.file}, line {f.line}: {f.code}" for f in t.frames]
     return [line for line in lines if line]
 
 
-def _shares(graded: Graded) -> list[float]:
+def _shares(graded: ExerciseGrade) -> list[float]:
     """What each property is worth: those that hold add up to the score, all to the points."""
     total = round(Fraction(graded.points) * UNIT)
     passed = round(Fraction(graded.score) * UNIT)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cs231n_gen.grading.exports.gradescope_results import write_results
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.record import ExerciseGrade, Grading
 from cs231n_gen.grading.run.examiner import GraderBroken
 from cs231n_gen.grading.run.worker_client import Worker
 from cs231n_gen.grading.source.tree import chapters, exercises
@@ -35,7 +35,7 @@ def run(root: Path, submission: Path = SUBMISSION, results: Path = RESULTS) -> P
     own = {e.id: points[e.grade_id] for e in exercises(root) if e.grade_id in points}
     with Worker(Limits()) as worker:
         found = worker.grade(_folder(submission), list(own), seed=SEED)
-    marked = tuple(Graded(e, own[e], found[e].results, found[e].mistake) for e in own)
+    marked = tuple(ExerciseGrade(e, own[e], found[e].results, found[e].mistake) for e in own)
     seconds = round(time.monotonic() - begun, 3)
     grading = Grading(_student(submission), chapter.name, SEED, marked, seconds=seconds)
     return write_results(grading, results, submission=_folder(submission))

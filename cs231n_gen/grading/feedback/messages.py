@@ -1,4 +1,4 @@
-"""What a student is told about each property: which hold, what came, and the lines of their own.
+"""What a student is told about each property: whether it holds, what was got, their own lines.
 
 Neither hidden tests nor the reference are ever quoted: of an error only those lines are shown that
 are in the student's own files. Whatever a submission says is cut to length and made visible first.
@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from cs231n_gen.checking import answer_cells as cells
+from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.errors import TracebackLine
 from cs231n_gen.checking.report import COLOUR, MARK
 from cs231n_gen.checking.runner import LONGEST_OUTPUT, Result
-from cs231n_gen.grading.notebook import answer_cells
+from cs231n_gen.grading.notebook import submitted_answers
 from cs231n_gen.grading.notebook.submitted_cells import NotANotebook
-from cs231n_gen.grading.record import Graded
+from cs231n_gen.grading.record import ExerciseGrade
 from cs231n_gen.grading.source.tree import ROOT
 
 LONGEST = 300  # characters of any sentence
@@ -32,7 +32,7 @@ WORDS = {
     "error": "raised an error",
     "missing": "not written",
 }
-BARE = "what came back is not what was asked for"  # instead of an assertion that quotes a test
+BARE = "the result is not what was asked for"  # instead of an assertion that quotes a test
 OWN_FILES, OWN_BYTES = 200, 1_000_000  # how much of a submission is read to find its lines
 COLOURS_OF_A_TERMINAL = re.compile(r"\x1b\[[0-9;]*m")
 QUOTED = re.compile(r"^(AssertionError: )?assert ", re.MULTILINE)  # as pytest words its own
@@ -41,7 +41,7 @@ HIDDEN_KINDS = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, surrogate, sep
 
 
 @dataclass(frozen=True)
-class Told:
+class PropertyFeedback:
     """What is said about one property; every text is fit to be shown, once it is escaped.
 
     Args:
@@ -55,7 +55,7 @@ class Told:
     status: str
     worth: float
     says: str = ""
-    came: str = ""
+    got: str = ""
     expected: str = ""
     frames: tuple[TracebackLine, ...] = ()
     output: str = ""
@@ -78,17 +78,19 @@ class Told:
 
 def score(results: Sequence[Result], points: float) -> float:
     """The points for what holds: their share is the weight that passed over all weight."""
-    return Graded("", points, tuple(results)).score
+    return ExerciseGrade("", points, tuple(results)).score
 
 
 def report(exercise: str, results: Sequence[Result], points: float, submission: Path) -> dict:
     """The report on an exercise as notebook output data: `text/html` and `text/plain`."""
     headline = f"{exercise}: {score(results, points):g} of {points:g} points"
-    rows = tell(results, points, submission)
+    rows = property_feedback(results, points, submission)
     return {"text/html": _html(headline, rows), "text/plain": _text(headline, rows)}
 
 
-def tell(results: Sequence[Result], points: float, submission: Path) -> list[Told]:
+def property_feedback(
+    results: Sequence[Result], points: float, submission: Path
+) -> list[PropertyFeedback]:
     """What to say about each property of an exercise.
 
     Args:
@@ -99,7 +101,10 @@ def tell(results: Sequence[Result], points: float, submission: Path) -> list[Tol
     total = sum(r.weight for r in results)
     frames = [frame for r in results for frame in r.frames]
     own = _lines_of(submission, frames) if frames else lambda frame: False
-    return [_told(r, points * r.weight / total if total else 0.0, own, submission) for r in results]
+    return [
+        _one_property(r, points * r.weight / total if total else 0.0, own, submission)
+        for r in results
+    ]
 
 
 def visible(text: object, longest: int = LONGEST) -> str:
@@ -120,12 +125,14 @@ def visible(text: object, longest: int = LONGEST) -> str:
     return "".join(parts) + " …" * (len(text) > longest)
 
 
-def _told(r: Result, worth: float, own: Callable[[TracebackLine], bool], submission: Path) -> Told:
+def _one_property(
+    r: Result, worth: float, own: Callable[[TracebackLine], bool], submission: Path
+) -> PropertyFeedback:
     name = visible(r.name)
     if r.passed:
-        return Told(name, r.status, worth)
+        return PropertyFeedback(name, r.status, worth)
     if r.status == "missing":
-        return Told(name, r.status, worth, visible(r.says) if not r.test else "")
+        return PropertyFeedback(name, r.status, worth, visible(r.says) if not r.test else "")
     says = r.says
     theirs = bool(r.frames) and own(r.frames[-1])
     if r.status == "error" and says.startswith("AssertionError"):
@@ -138,7 +145,7 @@ def _told(r: Result, worth: float, own: Callable[[TracebackLine], bool], submiss
     def clean(text: str) -> str:
         return visible(_without_places(text, submission))
 
-    return Told(
+    return PropertyFeedback(
         name,
         r.status,
         worth,
@@ -148,7 +155,7 @@ def _told(r: Result, worth: float, own: Callable[[TracebackLine], bool], submiss
         tuple(
             TracebackLine(
                 visible(f.file),
-                cells.line_in_cell(f.file, f.line),
+                answer_cells.line_in_cell(f.file, f.line),
                 visible(f.function),
                 visible(f.code.strip()),
             )
@@ -164,9 +171,9 @@ def _lines_of(submission: Path, frames: Sequence[TracebackLine]) -> Callable[[Tr
     for path in _python_files(submission):
         texts.setdefault(path.name, []).append(path.read_text("utf-8", "replace").split("\n"))
     for module in {f.file.partition(".")[0] for f in frames}:
-        if cells.number_of(module) and cells.notebook_of(module):
+        if answer_cells.number_of(module) and answer_cells.notebook_of(module):
             with contextlib.suppress(NotANotebook):
-                for name, text in answer_cells.find(submission, module).items():
+                for name, text in submitted_answers.find_answers(submission, module).items():
                     texts.setdefault(Path(name).name, []).append(text.split("\n"))
 
     def own(frame: TracebackLine) -> bool:
@@ -209,16 +216,16 @@ def _printed(output: str) -> str:
     return text if len(kept) <= MOST_LINES else "\n".join([*kept[:MOST_LINES], "…"])
 
 
-def _details(t: Told) -> list[str]:
+def _details(t: PropertyFeedback) -> list[str]:
     """What stands below a property in the notebook."""
     if t.status == "missing":
         return [t.says or WORDS["missing"]]
-    lines = [t.says, t.came and f"came: {t.came}", t.expected and f"expected: {t.expected}"]
+    lines = [t.says, t.got and f"got: {t.got}", t.expected and f"expected: {t.expected}"]
     lines += [f"{f.file}, line {f.line}: {f.code}" for f in t.frames]
     return [] if t.holds else [line for line in lines if line]
 
 
-def _text(headline: str, rows: list[Told]) -> str:
+def _text(headline: str, rows: list[PropertyFeedback]) -> str:
     lines = [headline]
     for t in rows:
         lines.append(f"  {t.mark} {t.name} ({t.worth:.2g})")
@@ -226,7 +233,7 @@ def _text(headline: str, rows: list[Told]) -> str:
     return "\n".join(lines)
 
 
-def _html(headline: str, rows: list[Told]) -> str:
+def _html(headline: str, rows: list[PropertyFeedback]) -> str:
     items = []
     for t in rows:
         below = "".join(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cs231n_gen.grading.feedback.messages import LONGEST, visible
 from cs231n_gen.grading.feedback.pages import LONGEST_NAME, number, render, save, titled
-from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.record import ExerciseGrade, Grading
 
 BINS = 11  # tenths of the points, and all of them
 MOST_REASONS = 40  # kinds of loss in one exercise; what is rarer is put together
@@ -22,7 +22,7 @@ IN_A_FILE = re.compile(r"([\w./-]{1,80}\.py)(?:, line \d+)?: (\w{1,60})")
 
 
 @dataclass(frozen=True)
-class Property:
+class PropertyCount:
     """A property, and of how many attempts it held."""
 
     name: str
@@ -44,7 +44,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Exercise:
+class ExerciseSummary:
     """One exercise over all submissions.
 
     Args:
@@ -59,7 +59,7 @@ class Exercise:
         mistakes: recognised ones, the most frequent first.
         unexplained: attempts that are not full, where no mistake was recognised.
         blank: where it is not written.
-        lost: where nothing could be tried, by reason.
+        failures: where nothing could be tried, by reason.
     """
 
     exercise: str
@@ -68,16 +68,16 @@ class Exercise:
     full: int
     mean: float
     histogram: tuple[int, ...]
-    properties: tuple[Property, ...]
+    properties: tuple[PropertyCount, ...]
     mistakes: tuple[Group, ...]
     unexplained: tuple[str, ...]
     blank: tuple[str, ...]
-    lost: tuple[Group, ...]
+    failures: tuple[Group, ...]
 
     @property
     def attempts(self) -> int:
         """In how many submissions it is written and could be tried."""
-        return self.submissions - len(self.blank) - sum(len(g.students) for g in self.lost)
+        return self.submissions - len(self.blank) - sum(len(g.students) for g in self.failures)
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Overview:
         chapters: what was handed in.
         submissions: how many were graded.
         mean, points: of all exercises, the mean a submission got and the most there is.
-        histogram: submissions by share of all points, as in `Exercise`.
+        histogram: submissions by share of all points, as in `ExerciseSummary`.
         exercises: the one with the lowest mean share first.
         repaired: submissions whose notebook was mended, by what was.
         unsafe: whose code ran outside the jail.
@@ -99,7 +99,7 @@ class Overview:
     mean: float
     points: float
     histogram: tuple[int, ...]
-    exercises: tuple[Exercise, ...]
+    exercises: tuple[ExerciseSummary, ...]
     repaired: tuple[Group, ...]
     unsafe: tuple[str, ...]
 
@@ -122,14 +122,14 @@ class Overview:
         ]
         if self.exercises:
             wide = max(len(e.exercise) for e in self.exercises)
-            lines.append(f"{'exercise':<{wide}}  mean  full  part  blank  lost  most often")
+            lines.append(f"{'exercise':<{wide}}  mean  full  part  blank  not run  most often")
         for e in self.exercises:
-            lost = sum(len(g.students) for g in e.lost)
+            failures = sum(len(g.students) for g in e.failures)
             part = e.attempts - e.full
             often = f"{len(e.mistakes[0].students)} × {e.mistakes[0].says}" if e.mistakes else ""
             often = often if len(often) <= 60 else f"{often[:58]} …"
             line = f"{e.exercise:<{wide}}  {100 * e.mean:>3.0f}%  {e.full:>4}  {part:>4}  "
-            lines.append(f"{line}{len(e.blank):>5}  {lost:>4}  {often}".rstrip())
+            lines.append(f"{line}{len(e.blank):>5}  {failures:>7}  {often}".rstrip())
         if self.repaired:
             mended = {s for group in self.repaired for s in group.students}
             lines.append(f"mended notebooks: {len(mended)}")
@@ -211,16 +211,16 @@ class _Count:
     mistakes: _Groups = field(default_factory=_Groups)
     unexplained: list[str] = field(default_factory=list)
     blank: list[str] = field(default_factory=list)
-    lost: _Groups = field(default_factory=_Groups)
+    failures: _Groups = field(default_factory=_Groups)
 
-    def add(self, student: str, graded: Graded) -> None:
+    def add(self, student: str, graded: ExerciseGrade) -> None:
         share = _share(graded)
         self.submissions += 1
         self.full += graded.full
         self.shares += share
         self.histogram[_bin(share, 1)] += 1
-        if graded.lost:
-            return self.lost.add(_kind(graded.lost), student)
+        if graded.failure:
+            return self.failures.add(_kind(graded.failure), student)
         if all(r.status == "missing" for r in graded.results):
             return self.blank.append(student)
         for r in graded.results:
@@ -233,9 +233,11 @@ class _Count:
             self.unexplained.append(student)
         return None
 
-    def done(self, exercise: str) -> Exercise:
-        properties = [Property(n, self.passed[t], self.tried[t]) for t, n in self.names.items()]
-        return Exercise(
+    def done(self, exercise: str) -> ExerciseSummary:
+        properties = [
+            PropertyCount(n, self.passed[t], self.tried[t]) for t, n in self.names.items()
+        ]
+        return ExerciseSummary(
             exercise=visible(exercise, LONGEST_NAME),
             points=self.points,
             submissions=self.submissions,
@@ -246,11 +248,11 @@ class _Count:
             mistakes=self.mistakes.done(),
             unexplained=tuple(self.unexplained),
             blank=tuple(self.blank),
-            lost=self.lost.done(),
+            failures=self.failures.done(),
         )
 
 
-def _share(graded: Graded) -> Fraction:
+def _share(graded: ExerciseGrade) -> Fraction:
     """The share of an exercise's points, exact: a rounded score would fall into a wrong tenth."""
     total = sum(Fraction(r.weight) for r in graded.results)
     passed = sum(Fraction(r.weight) for r in graded.results if r.passed)

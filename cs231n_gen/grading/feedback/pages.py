@@ -12,8 +12,13 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cs231n_gen.checking.report import GREEN, ORANGE, RED
-from cs231n_gen.grading.feedback.messages import LONGEST, Told, tell, visible
-from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.feedback.messages import (
+    LONGEST,
+    PropertyFeedback,
+    property_feedback,
+    visible,
+)
+from cs231n_gen.grading.record import ExerciseGrade, Grading
 
 TEMPLATES = Path(__file__).parent / "templates"
 LONGEST_NAME = 80  # of a student, who chose the name of the folder
@@ -36,28 +41,28 @@ class Section:
     """One exercise on a student's page.
 
     Args:
-        lost: why none of its properties could be tried, or "".
+        failure: why none of its properties could be tried, or "".
         advice: what to look for then, or "".
     """
 
     exercise: str
     score: float
     points: float
-    held: tuple[Told, ...]
-    open: tuple[Told, ...]
+    held: tuple[PropertyFeedback, ...]
+    open: tuple[PropertyFeedback, ...]
     mistake: str = ""
-    lost: str = ""
+    failure: str = ""
     advice: str = ""
 
     @property
     def full(self) -> bool:
         """Whether there is nothing left to do."""
-        return not self.open and not self.lost
+        return not self.open and not self.failure
 
     @property
     def blank(self) -> bool:
         """Whether it is not written yet."""
-        return not self.held and not self.lost and all(t.status == "missing" for t in self.open)
+        return not self.held and not self.failure and all(t.status == "missing" for t in self.open)
 
     @property
     def state(self) -> str:
@@ -67,7 +72,7 @@ class Section:
     @property
     def headline(self) -> str:
         """One line on what holds."""
-        if self.lost:
+        if self.failure:
             return "None of its properties could be tried."
         if self.blank:
             return "Not written yet."
@@ -78,7 +83,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ManualGrade:
     """One question that a person grades; `score` is None until somebody did."""
 
     question: str
@@ -111,7 +116,8 @@ def write_feedback(
     """
     sections = [_section(e, submission, printed=not grading.unsafe) for e in grading.exercises]
     answers = [
-        Answer(visible(q), s, p, visible(comment, LONGEST_COMMENT)) for q, s, p, comment in manual
+        ManualGrade(visible(q), s, p, visible(comment, LONGEST_COMMENT))
+        for q, s, p, comment in manual
     ]
     page = render(
         "feedback.html.j2",
@@ -166,16 +172,16 @@ def percent(part: float, whole: float) -> float:
     return round(100 * min(1.0, max(0.0, part / whole)), 2) if whole else 0.0
 
 
-def _section(graded: Graded, submission: Path, printed: bool) -> Section:
+def _section(graded: ExerciseGrade, submission: Path, printed: bool) -> Section:
     """What to say on an exercise.
 
     Where student code ran beside the hidden tests, a traceback it printed would quote them: then
     nothing that was `printed` is shown.
     """
-    told = tell(graded.results, graded.points, submission)
-    lost = next((t.says for t in told if graded.lost), "")
-    reason = lost.partition(" in the test ")[0]
-    opened = [t if printed else replace(t, output="") for t in told if not t.holds and not lost]
+    told = property_feedback(graded.results, graded.points, submission)
+    failure = next((t.says for t in told if graded.failure), "")
+    reason = failure.partition(" in the test ")[0]
+    opened = [t if printed else replace(t, output="") for t in told if not t.holds and not failure]
     return Section(
         exercise=visible(graded.exercise, LONGEST_NAME),
         score=graded.score,
@@ -183,12 +189,12 @@ def _section(graded: Graded, submission: Path, printed: bool) -> Section:
         held=tuple(t for t in told if t.holds),
         open=tuple(_once(opened)),
         mistake=visible(graded.mistake, 2 * LONGEST),
-        lost=lost,
+        failure=failure,
         advice=next((a for sign, a in ADVICE.items() if sign in reason), ""),
     )
 
 
-def _once(told: Sequence[Told]) -> Iterator[Told]:
+def _once(told: Sequence[PropertyFeedback]) -> Iterator[PropertyFeedback]:
     """The same properties, with an error or an output that comes again only named again."""
     seen: set[object] = set()
     for t in told:

@@ -8,9 +8,9 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.coursedir import CourseDirectory
 
 from cs231n_gen.grading import record
+from cs231n_gen.grading.config import load_config
 from cs231n_gen.grading.feedback import pages
 from cs231n_gen.grading.record import Grading
-from cs231n_gen.grading.release.nbgrader_assign import load_config
 
 Answers = list[tuple[str, float | None, float, str]]
 

@@ -1,4 +1,4 @@
-"""What stands around the nursery: bubblewrap's command, and the little that can be seen inside."""
+"""What surrounds the fork server: bubblewrap's command, and the little that is visible inside."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def why_not() -> str:
 
 
 def command(binds: dict[Path, str]) -> list[str]:
-    """The command that starts a program in the box.
+    """The command that starts a program in the sandbox.
 
     Args:
         binds: folders to show read-only, and where.
@@ -56,7 +56,7 @@ def command(binds: dict[Path, str]) -> list[str]:
 
 
 def compile_command(binds: dict[Path, str], filter_: int) -> list[str]:
-    """The command that starts the compiler in a box, as nobody, without any capability.
+    """The command that starts the compiler in a sandbox, as nobody, without any capability.
 
     Args:
         binds: folders to show read-only, and where.
@@ -118,7 +118,7 @@ def write_view(folder: Path) -> None:
 
 
 def environment(package: str, scratch: str) -> dict[str, str]:
-    """All that the nursery and its children see of the environment."""
+    """All that the fork server and its children see of the environment."""
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return dict.fromkeys(threads, "1") | {
         "PATH": os.environ.get("PATH", "") if package != "/course" else "/usr/bin:/bin",

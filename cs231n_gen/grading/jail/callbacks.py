@@ -2,19 +2,26 @@
 gradient."""
 
 import functools
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from cs231n_gen.grading.jail.child import Host
+
+class Asking(Protocol):
+    """The end of a conversation that can put questions to the grader."""
+
+    def ask(self, op: str, number: int, **more: Any) -> Any:
+        """Have the grader call function `number`, or take its gradient."""
+
+    def ask_plainly(self, number: int, tensors: tuple[Tensor, ...]) -> Any:
+        """The same for a call whose arguments are tensors only."""
 
 
-class Lent:
+class Callback:
     """A function of the grader's that student code can call, and differentiate."""
 
-    def __init__(self, host: "Host", number: int):
+    def __init__(self, host: Asking, number: int):
         self._host, self._number = host, number
 
     def __call__(self, *args, **kwargs):
@@ -35,7 +42,7 @@ class _Tracked(torch.autograd.Function):
     """A call whose gradient the grader computes, too: it holds the graph."""
 
     @staticmethod
-    def forward(ctx, host: "Host", number: int, names: tuple[str, ...], *given):
+    def forward(ctx, host: Asking, number: int, names: tuple[str, ...], *given):
         at = len(given) - len(names)
         ctx.host, ctx.wanted = host, [i for i, w in enumerate(ctx.needs_input_grad[3:]) if w]
         args, kwargs = [*given[:at]], dict(zip(names, given[at:], strict=True))

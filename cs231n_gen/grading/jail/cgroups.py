@@ -1,8 +1,8 @@
 """Limits by control group, where this user may make groups; elsewhere resource limits must do.
 
-The nursery lives in the group, so that its children do from their first moment; one lives at a
-time, and the kernel kills it before the nursery. To move every child into a group of its own takes
-longer than all the rest of locking it in.
+The fork server lives in the group, so that its children do from their first moment; one lives at a
+time, and the kernel kills it before the fork server. To move every child into a group of its own
+takes longer than all the rest of locking it in.
 """
 
 import contextlib
@@ -10,15 +10,15 @@ import os
 import re
 from pathlib import Path
 
-MINE = "cs231n-gen-"
-SLACK = 64 << 20  # bytes that the nursery itself may come to need
-OWN_PROCESSES = 4  # bubblewrap's two, the nursery, its helper
+PREFIX = "cs231n-gen-"
+SLACK = 64 << 20  # bytes that the fork server itself may need
+OWN_PROCESSES = 4  # bubblewrap's two, the fork server, its helper
 _SYSTEM = Path("/sys/fs/cgroup")
 _JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
 
 
 class Cgroups:
-    """The groups of one nursery.
+    """The groups of one fork server.
 
     Args:
         memory, pids: their folders; the same in version 2.
@@ -40,7 +40,7 @@ class Cgroups:
         return ["/bin/sh", "-c", _JOIN, "sh", *(f"{g}/cgroup.procs" for g in self.folders), "--"]
 
     def settle(self) -> None:
-        """Note what the nursery uses by itself."""
+        """Note what the fork server uses by itself."""
         if self.memory:
             name = "memory.usage_in_bytes" if self.version == 1 else "memory.current"
             self._baseline = int((self.memory / name).read_text()) + SLACK
@@ -73,7 +73,7 @@ class Cgroups:
                 group.rmdir()
 
 
-def find() -> Cgroups | None:
+def make_groups() -> Cgroups | None:
     """Fresh groups of this process, of either version; None where none can be made."""
     own = _own_groups()
     made = {c: _make(_SYSTEM / c / own[c]) for c in ("memory", "pids") if c in own}
@@ -107,13 +107,13 @@ def _make(parent: Path) -> Path | None:
     """A group of this process's own; those of processes that are gone are cleared away."""
     if not (parent / "cgroup.procs").is_file() or not os.access(parent, os.W_OK):
         return None
-    for old in parent.glob(f"{MINE}*"):
-        number = re.match(rf"{MINE}(\d+)-", old.name)
+    for old in parent.glob(f"{PREFIX}*"):
+        number = re.match(rf"{PREFIX}(\d+)-", old.name)
         if number and not Path(f"/proc/{number[1]}").exists():
             with contextlib.suppress(OSError):
                 old.rmdir()
     for n in range(1000):
-        group = parent / f"{MINE}{os.getpid()}-{n}"
+        group = parent / f"{PREFIX}{os.getpid()}-{n}"
         try:
             group.mkdir()
         except FileExistsError:

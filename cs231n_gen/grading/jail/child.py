@@ -15,29 +15,28 @@ from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.errors import StudentError
 from cs231n_gen.checking.student import Object, Student
 from cs231n_gen.grading.jail import lockdown, module_loader
-from cs231n_gen.grading.jail.callbacks import Lent, plain_call
+from cs231n_gen.grading.jail.callbacks import Callback, plain_call
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.lockdown import SUBMISSION
-from cs231n_gen.grading.jail.protocol import frames as wire
-from cs231n_gen.grading.jail.protocol import values
+from cs231n_gen.grading.jail.protocol import frames, values
 from cs231n_gen.grading.jail.protocol.generators import Generators
 
 
-def live(channel: wire.Channel, uid: int | None, filter_program: bytes | None) -> None:
+def live(channel: frames.Channel, uid: int | None, filter_program: bytes | None) -> None:
     """Take a job from the grader, then serve it until the grader hangs up."""
     try:
-        job = channel.receive().header
-        limits = Limits(**job["limits"])
+        task = channel.receive().header
+        limits = Limits(**task["limits"])
         descriptor = channel.sock.fileno()
         if filter_program is None:
             lockdown.limit_only(limits, descriptor)
         else:
-            lockdown.lock_in(job["files"], limits, descriptor, uid, filter_program)
+            lockdown.lock_in(task["files"], limits, descriptor, uid, filter_program)
     except BaseException as error:
         channel.send({"op": "broken", "says": f"{type(error).__name__}: {error}"})
         return
     channel.send({"op": "locked"})
-    Host(channel, limits.output).serve(job)
+    Host(channel, limits.output).serve(task)
 
 
 class Host:
@@ -48,7 +47,7 @@ class Host:
         output: characters kept of what is printed in one property.
     """
 
-    def __init__(self, channel: wire.Channel, output: int):
+    def __init__(self, channel: frames.Channel, output: int):
         self.channel, self.output = channel, output
         self.objects: dict[int, Object] = {}
         self.generators = Generators(-1)
@@ -56,33 +55,33 @@ class Host:
         self.lock = threading.RLock()
         self.student = Student({})
         self.printed = _Capped(output)
-        self.course = module_loader.Course({})
+        self.finder = module_loader.ModuleFinder({})
 
-    def serve(self, job: dict) -> None:
+    def serve(self, task: dict) -> None:
         """Load, then answer until the grader hangs up."""
-        sys.meta_path.insert(0, self.course)
-        self._load(job)
+        sys.meta_path.insert(0, self.finder)
+        self._load(task)
         while True:
             try:
                 frame = self.channel.receive()
-            except wire.Closed:
+            except frames.Closed:
                 return
             if frame.header["op"] == "load":
                 self._load(frame.header)
             else:
                 self.answer(frame)
 
-    def _load(self, job: dict) -> None:
+    def _load(self, task: dict) -> None:
         """Begin an exercise: nothing of the one before is imported or kept any more."""
         self.objects.clear()
-        self.course.give(job["modules"])
+        self.finder.give(task["modules"])
         self.student = Student(module_loader.Modules())
         sys.stdout = sys.stderr = self.printed
-        module = job["exercise"].rpartition(".")[0]
+        module = task["exercise"].rpartition(".")[0]
         try:
             self.student._modules[module]
         except BaseException as error:
-            self._say_cannot_load(job["modules"][module]["file"], error)
+            self._say_cannot_load(task["modules"][module]["file"], error)
         else:
             self.channel.send({"op": "loaded"})
 
@@ -97,7 +96,7 @@ class Host:
         said = f"{type(error).__name__}: {getattr(error, 'msg', None) or error}"
         self.channel.send({"op": "cannot load", "says": f"{file}{at}: {said}"[:1000]})
 
-    def answer(self, frame: wire.Frame) -> None:
+    def answer(self, frame: frames.Frame) -> None:
         """Do what one frame asks, and send what comes of it."""
         header = frame.header
         if not self.depth:
@@ -114,7 +113,7 @@ class Host:
             reply = {"op": "result", "value": writer(result)}
         except StudentError as error:
             reply = _error(error)
-        except wire.CannotSend as error:
+        except frames.CannotSend as error:
             reply = _error(StudentError("TypeError", str(error), []))
         except BaseException as error:
             reply = _error(StudentError(type(error).__name__, "", []))
@@ -124,7 +123,7 @@ class Host:
         with self.lock:
             try:
                 self.channel.send(reply, writer.tensors)
-            except (wire.CannotSend, RuntimeError, TypeError, MemoryError) as error:
+            except (frames.CannotSend, RuntimeError, TypeError, MemoryError) as error:
                 self.channel.send(_error(StudentError("TypeError", str(error), [])))
 
     def _begin(self, seed: int) -> None:
@@ -162,16 +161,16 @@ class Host:
                 return plain(value)
         if isinstance(value, torch.Generator):
             return self.generators.tagged(value)
-        raise wire.CannotSend(f"{type(value).__name__} is not what the function takes")
+        raise frames.CannotSend(f"{type(value).__name__} is not what the function takes")
 
     def _incoming(self, tag: str, content, read: values.Reader):
         if tag == "o":
             return self.objects[content]
         if tag == "f":
-            return Lent(self, content)
+            return Callback(self, content)
         if tag == "g":
             return self.generators.of(content)
-        raise wire.BadFrame(f"a value tagged {tag}")
+        raise frames.BadFrame(f"a value tagged {tag}")
 
     def ask(self, op: str, number: int, **more):
         """Have the grader do something: call a function of a test's, or take its gradient."""
@@ -183,7 +182,7 @@ class Host:
             with self.lock:
                 self.channel.send(request, writer.tensors)
                 return self._await_answer()
-        except wire.CannotSend as error:
+        except frames.CannotSend as error:
             raise TypeError(f"the model cannot be given this: {error}") from None
 
     def ask_plainly(self, number: int, tensors: tuple[Tensor, ...]):
@@ -195,7 +194,7 @@ class Host:
             with self.lock:
                 self.channel.send_written(plain_call(number, len(tensors)), packed)
                 return self._await_answer()
-        except wire.CannotSend as error:
+        except frames.CannotSend as error:
             raise TypeError(f"the model cannot be given this: {error}") from None
 
     def _await_answer(self):
@@ -236,6 +235,6 @@ class _Capped(io.StringIO):
 
 
 def _error(error: StudentError) -> dict:
-    frames = [[f.file, f.line, f.function, f.code] for f in error.frames[-20:]]
+    lines = [[f.file, f.line, f.function, f.code] for f in error.frames[-20:]]
     kind, text = error.kind[:200], error.text[:2000]
-    return {"op": "error", "kind": kind, "text": text, "frames": frames}
+    return {"op": "error", "kind": kind, "text": text, "frames": lines}

@@ -1,9 +1,9 @@
-"""Where a submission's kernels are compiled: a box of its own, in which programs may be started.
+"""Where a submission's kernels are compiled: a sandbox of its own that may start programs.
 
-The children of the nursery interpret kernels and may start no program; the GPU's compiler cannot
-live beside the interpreter, and starts an assembler. So it gets a box: the interpreter, the package
-without solutions, the one submission in its place, no network, no capability, an ordinary user, a
-filter of system calls, limits of time, memory and disk.
+The children of the fork server interpret kernels and may start no program; the GPU's compiler
+cannot live beside the interpreter, and starts an assembler. So it gets a sandbox: the interpreter,
+the package without solutions, the one submission in its place, no network, no capability, an
+ordinary user, a filter of system calls, limits of time, memory and disk.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from cs231n_gen.grading.jail.limits import MIB
 from cs231n_gen.instruments.compiler.compile import CHILD, Compiled, Compiler
 from cs231n_gen.instruments.compiler.launches import Launch
 
-SEEN = "/submission"  # as in a child of the nursery: launches name their files so
+SEEN = "/submission"  # as in a child of the fork server: launches name their files so
 LIMITS = {
     resource.RLIMIT_AS: 16384 * MIB,
     resource.RLIMIT_CPU: 300,
@@ -29,13 +29,13 @@ LIMITS = {
 }
 
 
-class CompileBox:
+class CompileSandbox:
     """Compiles launches of one submission.
 
     Args:
         files: of the submission, texts by name.
         view: the folder of the package as submissions may see it.
-        unsafe: without walls: only limits of time and memory.
+        unsafe: without bubblewrap: only limits of time and memory.
     Raises:
         RuntimeError: if the compiler does not start.
     """
@@ -58,8 +58,8 @@ class CompileBox:
                 filter_ = cleanup.enter_context(tempfile.TemporaryFile())
                 filter_.write(seccomp.program(starts_programs=True))
                 filter_.seek(0)
-                box = bubblewrap.compile_command({folder: SEEN}, filter_.fileno())
-                child = [*box, *child]
+                wrapper = bubblewrap.compile_command({folder: SEEN}, filter_.fileno())
+                child = [*wrapper, *child]
                 env = bubblewrap.environment(SEEN, "/scratch")
                 options["pass_fds"] = [filter_.fileno()]
             env |= {"TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}

@@ -1,8 +1,8 @@
-"""The warm process: imports what exercises need, then forks a child for each that the grader asks.
+"""The warm process: imports what exercises need, then forks a child whenever the grader asks.
 
-Started by `box`, inside bubblewrap: `python -m cs231n_gen.grading.jail.forkserver DESCRIPTOR`. It
-holds no secret. Requests come over a socket: `{"uid"}` with the child's end of a wire
-brings a child to life, `{"end": true}` ends it and says how it ended.
+`sandbox` starts it inside bubblewrap: `python -m cs231n_gen.grading.jail.forkserver DESCRIPTOR`. It
+holds no secret. It reads requests from a socket: `{"uid"}`, with the child's end of another one,
+starts a child; `{"end": true}` ends it and says how it ended.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ def main() -> None:
     gc.freeze()
     syscalls.use_large_pages()
     unsafe = settings["unsafe"]
-    nursery = Nursery(control, None if unsafe else bytes.fromhex(settings["filter"]))
-    control.send(json.dumps({"ready": True, "helper": nursery.needs_helper}).encode())
-    nursery.serve()
+    forkserver = Forkserver(control, None if unsafe else bytes.fromhex(settings["filter"]))
+    control.send(json.dumps({"ready": True, "helper": forkserver.needs_helper}).encode())
+    forkserver.serve()
 
 
 def warm_up(modules: list[str]) -> None:
@@ -74,7 +74,7 @@ def warm_up(modules: list[str]) -> None:
         values.Reader(frame, lambda tag, content, _: None)(frame.header["value"])
 
 
-class Nursery:
+class Forkserver:
     """Forks one child at a time.
 
     Args:
@@ -111,7 +111,7 @@ class Nursery:
                 self.start(request, descriptors[0])
 
     def start(self, request: dict, descriptor: int) -> None:
-        """Bring a child to life, with a wire of its own to the grader."""
+        """Bring a child to life, with a channel of its own to the grader."""
         if self.needs_helper:
             self.child = os.fork()
             if self.child == 0:
@@ -127,7 +127,7 @@ class Nursery:
         os.close(descriptor)
 
     def _help(self, request: dict, descriptor: int) -> None:
-        """Between nursery and child where the child can't be had directly: ends as it ends."""
+        """Stand between fork server and child, where that is needed, and end as the child ends."""
         try:
             syscalls.die_with_parent()
             syscalls.unshare(syscalls.NEW_PIDS)

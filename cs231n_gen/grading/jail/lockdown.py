@@ -21,7 +21,7 @@ def lock_in(
 ) -> None:
     """Leave everything behind but the interpreter, the submission (read-only) and some scratch."""
     syscalls.die_with_parent()
-    Path("/proc/self/oom_score_adj").write_text("1000")  # this one first, not the nursery
+    Path("/proc/self/oom_score_adj").write_text("1000")  # this one first, not the fork server
     syscalls.unshare(
         syscalls.NEW_MOUNTS | syscalls.NEW_HOSTNAME | syscalls.NEW_IPC | syscalls.NEW_NETWORK
     )
@@ -40,7 +40,7 @@ def lock_in(
     restrict(limits, used, descriptor)
     os.umask(0o077)
     syscalls.become_nobody(uid)
-    syscalls.filter_calls(filter_program)
+    syscalls.install_filter(filter_program)
 
 
 def limit_only(limits: Limits, descriptor: int) -> None:

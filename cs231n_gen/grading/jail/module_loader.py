@@ -10,7 +10,7 @@ from cs231n_gen.grading.jail.lockdown import SUBMISSION
 GIVEN = "<given>"  # where the code of other exercises says it is from
 
 
-class Course:
+class ModuleFinder:
     """Finds the modules that hold exercises: the student's, with other exercises given.
 
     Args:

@@ -1,4 +1,4 @@
-"""The trusted side of the jail: builds the box, starts the nursery in it, asks it for children."""
+"""The trusted side of the jail: starts the fork server in a sandbox and asks it for children."""
 
 import contextlib
 import itertools
@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cs231n_gen.grading.jail import bubblewrap, cgroups, seccomp
-from cs231n_gen.grading.jail.compile_sandbox import CompileBox
+from cs231n_gen.grading.jail.compile_sandbox import CompileSandbox
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.protocol import frames
 from cs231n_gen.grading.source.tree import exercises
 from cs231n_gen.instruments.compiler.compile import Compiled
 from cs231n_gen.instruments.compiler.launches import Launch
 
-START_LIMIT = 180.0  # seconds for the nursery to import torch, on a machine with much else to do
+START_LIMIT = 180.0  # seconds for the fork server to import torch, on a busy machine
 END_LIMIT = 20.0
 LONGEST = 1 << 16
 FIRST_UID = 1 << 20  # above any user of the machine; each child gets another one
@@ -36,7 +36,7 @@ class JailBroken(RuntimeError):
 
 
 @dataclass(frozen=True)
-class End:
+class ChildExit:
     """How a child ended.
 
     code: None if it lived until it was told to end, else its exit code, negative for a signal.
@@ -56,19 +56,19 @@ class End:
 
 @dataclass
 class Child:
-    """A child at the other end of a wire, before any student code runs in it."""
+    """A child at the other end of a channel, before any student code runs in it."""
 
     channel: frames.Channel
-    box: "Box" = field(repr=False)
+    sandbox: "Sandbox" = field(repr=False)
 
-    def end(self) -> End:
+    def end(self) -> ChildExit:
         """End it, and all that it started."""
         self.channel.close()
-        return self.box.end_child()
+        return self.sandbox.end_child()
 
 
-class Box:
-    """A nursery inside bubblewrap.
+class Sandbox:
+    """A fork server inside bubblewrap.
 
     Args:
         unsafe: leave out bubblewrap, namespaces, filter and user: only limits of time and memory
@@ -98,12 +98,12 @@ class Box:
         self._view, self._compiling = view, None
         self._cleanup.callback(self._end_compiling)
         self._complaints = self._cleanup.enter_context(tempfile.TemporaryFile("w+b"))  # noqa: SIM115
-        self.cgroups = None if self.unsafe else cgroups.find()
+        self.cgroups = None if self.unsafe else cgroups.make_groups()
         if self.cgroups:
             self._cleanup.callback(self.cgroups.remove)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = self._cleanup.enter_context(ours)
-        command = [] if self.unsafe else self._walls(view)
+        command = [] if self.unsafe else self._bubblewrap_command(view)
         module = "cs231n_gen.grading.jail.forkserver"
         with theirs:
             self._process = subprocess.Popen(
@@ -129,7 +129,7 @@ class Box:
         if self.cgroups:
             self.cgroups.settle()
 
-    def _walls(self, view: Path) -> list[str]:
+    def _bubblewrap_command(self, view: Path) -> list[str]:
         command = bubblewrap.command({view: "/course"})
         joining = self.cgroups.joining() if self.cgroups else []
         return [*joining, *command, "--remount-ro", "/", "--chdir", "/"]
@@ -148,7 +148,7 @@ class Box:
             try:
                 socket.send_fds(self._control, [json.dumps(request).encode()], [theirs.fileno()])
             except OSError:
-                raise JailBroken(f"the nursery is gone: {self._complaint()}") from None
+                raise JailBroken(f"the fork server is gone: {self._complaint()}") from None
         return Child(frames.Channel(ours, limits.answer, limits.answers), self)
 
     def compile(self, files: dict[str, str], launch: Launch) -> Compiled | None:
@@ -158,18 +158,18 @@ class Box:
             files: of the submission.
             launch: of one of its kernels.
         """
-        box = self._compiling
-        if box is None or box.dead or box.files != files:
+        sandbox = self._compiling
+        if sandbox is None or sandbox.dead or sandbox.files != files:
             self._end_compiling()
-            box = self._compiling = CompileBox(files, self._view, self.unsafe)
-        return box.compile(launch)
+            sandbox = self._compiling = CompileSandbox(files, self._view, self.unsafe)
+        return sandbox.compile(launch)
 
     def _end_compiling(self) -> None:
         if self._compiling is not None:
             self._compiling.close()
         self._compiling = None
 
-    def end_child(self) -> End:
+    def end_child(self) -> ChildExit:
         """End the child that lives."""
         with contextlib.suppress(OSError):
             self._control.send(b'{"end": true}')
@@ -178,15 +178,15 @@ class Box:
         if said.get("survivors"):
             raise JailBroken(f"{said['survivors']} processes of a submission would not end")
         out_of_memory = bool(self.cgroups) and self.cgroups.killed()
-        return End(said["code"], said.get("cpu", 0.0), out_of_memory)
+        return ChildExit(said["code"], said.get("cpu", 0.0), out_of_memory)
 
     def _hear(self, doing: str) -> dict:
         try:
             said = self._control.recv(LONGEST)
         except OSError as error:
-            raise JailBroken(f"the nursery did not {doing}: {error}") from None
+            raise JailBroken(f"the fork server did not {doing}: {error}") from None
         if not said:
-            raise JailBroken(f"the nursery did not {doing}: {self._complaint()}")
+            raise JailBroken(f"the fork server did not {doing}: {self._complaint()}")
         return json.loads(said)
 
     def _complaint(self) -> str:
@@ -201,10 +201,10 @@ class Box:
         self._process.wait()
 
     def close(self) -> None:
-        """End the nursery and all in it."""
+        """End the fork server and all in it."""
         self._cleanup.close()
 
-    def __enter__(self) -> "Box":
+    def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(self, *exception) -> None:

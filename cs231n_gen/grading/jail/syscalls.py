@@ -94,7 +94,7 @@ def become_nobody(uid: int | None) -> None:
     die_with_parent()  # another user's process had forgotten it
 
 
-def filter_calls(program: bytes) -> None:
+def install_filter(program: bytes) -> None:
     """Install a compiled seccomp filter; from here on only what it lists can be called."""
 
     class Program(ctypes.Structure):

@@ -18,11 +18,11 @@ from cs231n_gen.grading.notebook.match_cells import (
     begins_alike,
     grade_id,
     is_answer,
-    same,
+    same_text,
 )
 from cs231n_gen.grading.notebook.sanitize_markdown import as_code, safe_markdown
-from cs231n_gen.grading.notebook.sanitize_outputs import Images, kept_outputs
-from cs231n_gen.grading.notebook.submitted_cells import NotANotebook, Written, read_notebook
+from cs231n_gen.grading.notebook.sanitize_outputs import ImageFilter, kept_outputs
+from cs231n_gen.grading.notebook.submitted_cells import NotANotebook, SubmittedCell, read_notebook
 
 __all__ = ["NotANotebook", "Rebuild", "Rebuilt", "rebuild", "rebuild_cells", "safe_markdown"]
 
@@ -58,11 +58,11 @@ def rebuild(submitted: bytes, release: NotebookNode) -> Rebuilt:
 
 def rebuild_cells(submitted: dict, release: NotebookNode) -> Rebuilt:
     """Put the answers of a notebook that was read into the release."""
-    written = written_cells(submitted, release.cells)
+    written = submitted_cells(submitted, release.cells)
     work = _Rebuilding(written, release)
-    if lost := len(submitted["cells"]) - len(written):
+    if unread := len(submitted["cells"]) - len(written):
         work.repairs.insert(
-            0, f"{_count(lost)} could not be read or came after {MOST_CELLS} others."
+            0, f"{_count(unread)} could not be read or came after {MOST_CELLS} others."
         )
     repairs = work.repairs
     if len(repairs) > MOST_REPAIRS:
@@ -71,9 +71,9 @@ def rebuild_cells(submitted: dict, release: NotebookNode) -> Rebuilt:
     return Rebuilt(work.notebook, tuple(repairs))
 
 
-def written_cells(submitted: dict, release: Sequence[NotebookNode]) -> list[Written]:
+def submitted_cells(submitted: dict, release: Sequence[NotebookNode]) -> list[SubmittedCell]:
     """Those cells of a notebook that was read which count."""
-    cells = [Written.read(c) for c in submitted["cells"] if isinstance(c, dict)]
+    cells = [SubmittedCell.read(c) for c in submitted["cells"] if isinstance(c, dict)]
     names = {grade_id(c) for c in release} - {""}
     later = [w for w in cells[MOST_CELLS:] if w.grade_id in names]
     return [*cells[:MOST_CELLS], *later[:MOST_CELLS]]
@@ -102,10 +102,10 @@ class Rebuild(NbGraderPreprocessor):
 class _Rebuilding:
     """The work on one notebook."""
 
-    def __init__(self, written: list[Written], release: NotebookNode) -> None:
+    def __init__(self, written: list[SubmittedCell], release: NotebookNode) -> None:
         self.release = release.cells
         self.match = Matching(written, self.release)
-        self.images = Images()
+        self.images = ImageFilter()
         self.markdown_left = MOST_MARKDOWN
         self.repairs: list[str] = []
         self.joined: dict[int, list[int]] = {}
@@ -139,7 +139,7 @@ class _Rebuilding:
             self.repairs.append(
                 f"The {what} {name} had become a {own.kind} cell; it is a {cell.cell_type} cell."
             )
-        if not answer and not same(own.text, cell.source):
+        if not answer and not same_text(own.text, cell.source):
             self.repairs.append(f"The cell {name} was changed; it is back as it was released.")
         rest = list(self._rest(r)) if answer else []
         if copies := [s for s in self.match.copies(r) if s not in rest]:
@@ -177,8 +177,8 @@ class _Rebuilding:
     def _inspect_order(self) -> None:
         found = self.match.found
         plain = [r for r, cell in enumerate(self.release) if not grade_id(cell)]
-        if lost := sum(r not in found for r in plain):
-            self.repairs.append(f"{_count(lost)} of the chapter were missing; they are back.")
+        if missing := sum(r not in found for r in plain):
+            self.repairs.append(f"{_count(missing)} of the chapter were missing; they are back.")
         places = [found[r] for r in sorted(found)]
         if places != sorted(places):
             self.repairs.append(
@@ -214,7 +214,7 @@ class _Rebuilding:
         text = "\n\n".join(
             [own.text, *(self.match.written[s].text for s in self.joined.get(r, ()))]
         )
-        if theirs and not same(text, cell.source):
+        if theirs and not same_text(text, cell.source):
             self._fill(made, text, own)
         if cell.cell_type == "code":
             checked = cell.metadata.get("nbgrader", {}).get("grade") and not is_answer(cell)
@@ -232,7 +232,7 @@ class _Rebuilding:
             self._run(made, own)
         return made
 
-    def _fill(self, made: NotebookNode, text: str, own: Written) -> None:
+    def _fill(self, made: NotebookNode, text: str, own: SubmittedCell) -> None:
         made.source = text
         if made.cell_type == "markdown":
             attached = self.images.attachments(own.raw.get("attachments"))
@@ -245,7 +245,7 @@ class _Rebuilding:
         elif len(text) > MOST_CODE:
             made.source = f"{text[:MOST_CODE]}\n# cut: {len(text) - MOST_CODE} characters more"
 
-    def _run(self, made: NotebookNode, own: Written | None) -> None:
+    def _run(self, made: NotebookNode, own: SubmittedCell | None) -> None:
         """The outputs of a code cell: the student's, if they may stay."""
         kept = own is not None and own.kind == "code"
         count = own.raw.get("execution_count") if kept else None

@@ -19,7 +19,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
-class Images:
+class ImageFilter:
     """Checks the images of one notebook, and counts their bytes."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Images:
         return kept
 
 
-def kept_outputs(outputs: object, images: Images) -> list[NotebookNode]:
+def kept_outputs(outputs: object, images: ImageFilter) -> list[NotebookNode]:
     """A code cell's outputs as a person may look at them: a note first, then images and text."""
     found = [_kept(o, images) for o in _dicts(outputs)[:MOST_OUTPUTS]]
     found = [o for o in found if o is not None and o.get("text") != NOTE]
@@ -81,7 +81,7 @@ def without_controls(text: str) -> str:
     return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-def _kept(output: dict, images: Images) -> NotebookNode | None:
+def _kept(output: dict, images: ImageFilter) -> NotebookNode | None:
     kind = output.get("output_type")
     if kind == "stream":
         name = "stderr" if output.get("name") == "stderr" else "stdout"

@@ -17,7 +17,7 @@ class NotANotebook(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Written:
+class SubmittedCell:
     """A cell as it was submitted: read with care, nothing of it believed."""
 
     kind: str
@@ -33,7 +33,7 @@ class Written:
         return name if isinstance(name, str) else ""
 
     @classmethod
-    def read(cls, cell: dict) -> "Written":
+    def read(cls, cell: dict) -> "SubmittedCell":
         """Read a cell out of a notebook's JSON."""
         metadata = cell.get("metadata")
         settings = metadata.get("nbgrader") if isinstance(metadata, dict) else None

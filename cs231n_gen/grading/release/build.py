@@ -14,8 +14,9 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
-from cs231n_gen.grading.release import manifest as built
-from cs231n_gen.grading.release.nbgrader_assign import CONFIG, ReleaseError, assign
+from cs231n_gen.grading.config import CONFIG
+from cs231n_gen.grading.release import manifest
+from cs231n_gen.grading.release.nbgrader_assign import ReleaseError, assign
 from cs231n_gen.grading.source.lint import BadSource, problems
 from cs231n_gen.grading.source.markers import make_gaps
 from cs231n_gen.grading.source.tree import ROOT, Chapter, Exercise, chapters, exercises
@@ -76,8 +77,8 @@ def release(
         _write_notebooks(course, root, assigned)
         _write_diagnoses(course, root, assigned if diagnoses else [])
         shutil.copy(TEMPLATES / "README.md", course / "README.md")
-        built.write_manifest(course, _facts(root, assigned))
-        built.write_zip(course, output.with_name(output.name + ".zip"))
+        manifest.write_manifest(course, _facts(root, assigned))
+        manifest.write_zip(course, output.with_name(output.name + ".zip"))
         _put_in_place(course, output, Path(folder) / "old")
     return output
 
@@ -85,14 +86,14 @@ def release(
 def build_if_changed() -> Path:
     """The built course, built again (same chapters assigned) if the source changed since."""
     course = ROOT / "build" / "course"
-    manifest = built.read_manifest(course)
-    if manifest is None:
+    facts = manifest.read_manifest(course)
+    if facts is None:
         return release()
-    if manifest["source"] == _fingerprint(ROOT):
+    if facts["source"] == _fingerprint(ROOT):
         return course
     known = {c.name for c in chapters()}
-    only = [n for n, c in manifest["chapters"].items() if c["assigned"] and n in known]
-    return release(None if all(c["assigned"] for c in manifest["chapters"].values()) else only)
+    only = [n for n, c in facts["chapters"].items() if c["assigned"] and n in known]
+    return release(None if all(c["assigned"] for c in facts["chapters"].values()) else only)
 
 
 def chosen(only: Sequence[str] | None, root: Path = ROOT) -> list[Chapter]:
@@ -176,8 +177,8 @@ def _write_diagnoses(course: Path, root: Path, assigned: list[Chapter]) -> None:
 
 def _put_in_place(course: Path, output: Path, old: Path) -> None:
     if output.exists():
-        if built.edited(output):
-            aside = built.put_aside(output)
+        if manifest.edited(output):
+            aside = manifest.put_aside(output)
             print(f"{output.name} was edited since it was built: it is kept as {aside}")
         else:
             output.rename(old)
@@ -208,12 +209,12 @@ def _contents(chapter: Chapter, by_grade_id: dict[str, Exercise]) -> dict:
 
 
 def _fingerprint(root: Path) -> str:
-    return built.fingerprint(_files([*SHIPPED, *READ], root), root)
+    return manifest.fingerprint(_files([*SHIPPED, *READ], root), root)
 
 
 def _files(names: list[str], root: Path) -> list[Path]:
     found = []
     for name in names:
         path = root / name
-        found += built.files_in(path) if path.is_dir() else [path]
+        found += manifest.files_in(path) if path.is_dir() else [path]
     return sorted(set(found))

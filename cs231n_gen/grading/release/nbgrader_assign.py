@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-CONFIG = "nbgrader_config.py"
+from cs231n_gen.grading.config import load_config
 
 
 class ReleaseError(Exception):
@@ -36,13 +36,6 @@ def assign(chapters: Sequence[str], root: Path) -> Path:
             except NbGraderException:
                 raise ReleaseError(f"{chapter}: {_reason(said.getvalue())}") from None
     return root / config.CourseDirectory.release_directory
-
-
-def load_config(root: Path):
-    """nbgrader's configuration of a course."""
-    from traitlets.config.loader import PyFileConfigLoader
-
-    return PyFileConfigLoader(CONFIG, path=str(root)).load_config()
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ PATIENCE = 5  # a chapter that takes this many times its budget hangs
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ChapterRun:
     """How one chapter ran."""
 
     chapter: str
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if good == len(outcomes) else 1
 
 
-def run(chosen: Sequence[Chapter]) -> Iterator[Outcome]:
+def run(chosen: Sequence[Chapter]) -> Iterator[ChapterRun]:
     """Run chapters, each as source and then as released.
 
     Raises:
@@ -77,16 +77,16 @@ def run(chosen: Sequence[Chapter]) -> Iterator[Outcome]:
             yield form(chapter, folder, course)
 
 
-def run_source(chapter: Chapter, folder: Path, course: Path | None = None) -> Outcome:
+def run_source(chapter: Chapter, folder: Path, course: Path | None = None) -> ChapterRun:
     """The chapter with its solutions: no cell may fail."""
     file = folder / f"{chapter.name}.ipynb"
     took, budget, error = execute(chapter.file, ROOT, file, {STATE: state(chapter)})
     says = f"{took:.0f} s of {budget:.0f} s"
     if error:
-        return Outcome(chapter.name, "source", False, f"{says}; {error.where}: {error.text}")
+        return ChapterRun(chapter.name, "source", False, f"{says}; {error.where}: {error.text}")
     if took > budget:  # said, not failed: a slow machine is not a broken chapter
         says += ", OVER ITS BUDGET"
-    return Outcome(chapter.name, "source", True, says)
+    return ChapterRun(chapter.name, "source", True, says)
 
 
 def state(chapter: Chapter) -> str:
@@ -108,15 +108,15 @@ def is_fresh(executed: Path, chapter: Chapter) -> bool:
     return known == state(chapter)
 
 
-def run_released(chapter: Chapter, folder: Path, course: Path) -> Outcome:
+def run_released(chapter: Chapter, folder: Path, course: Path) -> ChapterRun:
     """The chapter as students get it: it stops at the first thing to be written."""
     notebook = course / chapter.file.relative_to(ROOT)
     _, _, error = execute(notebook, course, folder / f"{chapter.name}.released.ipynb")
     if not error:
-        return Outcome(chapter.name, "released", False, "nothing in it asks to be written")
+        return ChapterRun(chapter.name, "released", False, "nothing in it asks to be written")
     passed = error.name in STOPS and error.graded
     how = "stops at" if passed else "fails at"
-    return Outcome(chapter.name, "released", passed, f"{how} {error.where}: {error.text}")
+    return ChapterRun(chapter.name, "released", passed, f"{how} {error.where}: {error.text}")
 
 
 @dataclass(frozen=True)

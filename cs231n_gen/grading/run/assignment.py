@@ -9,10 +9,10 @@ import nbformat
 from cs231n_gen.checking.fresh_modules import files_of
 from cs231n_gen.grading import record
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.record import ExerciseGrade, Grading
 from cs231n_gen.grading.run import marking
-from cs231n_gen.grading.run.examiner import Examined, whole
-from cs231n_gen.grading.run.job import CannotRead, Submission
+from cs231n_gen.grading.run.examiner import ExerciseResult, single_result
+from cs231n_gen.grading.run.task import CannotRead, SubmittedCode
 
 KEPT = ("manifest.json", "timestamp.txt")
 
@@ -22,7 +22,7 @@ class GradeError(ValueError):
 
 
 @dataclass(frozen=True)
-class HandedIn:
+class Submission:
     """A submission on disk.
 
     files: what is read of it, by name.
@@ -32,7 +32,7 @@ class HandedIn:
     student: str
     folder: Path
     files: dict[str, bytes]
-    submission: Submission
+    code: SubmittedCode
     problem: str = ""
 
 
@@ -50,19 +50,19 @@ class Job:
     limits: Limits
     unsafe: bool
 
-    def run(self, grade: Callable[..., dict[str, Examined]]) -> dict[str, Examined]:
+    def run(self, grade: Callable[..., dict[str, ExerciseResult]]) -> dict[str, ExerciseResult]:
         """Grade.
 
         Args:
             grade: takes the submission and its exercises, and `seed`, `limits`, `unsafe`.
         """
         if self.problem:
-            return {e: whole(e, self.problem) for e in self.exercises}
+            return {e: single_result(e, self.problem) for e in self.exercises}
         options = {"seed": self.seed, "limits": self.limits, "unsafe": self.unsafe}
-        return grade(Submission(self.files), self.exercises, **options)
+        return grade(SubmittedCode(self.files), self.exercises, **options)
 
 
-class Course:
+class Assignment:
     """What grading a chapter needs of the course: the release, the folders, the settings.
 
     Args:
@@ -93,7 +93,7 @@ class Course:
         folders = sorted((self.root / "submitted").glob(f"*/{self.chapter}"))
         return [f.parent.name for f in folders if f.is_dir() and f.parent.name[0] != "."]
 
-    def handed_in(self, student: str) -> HandedIn:
+    def submission(self, student: str) -> Submission:
         """Read a submission."""
         folder = self.root / "submitted" / student / self.chapter
         files = {}
@@ -104,37 +104,43 @@ class Course:
             if path.is_file() and not path.is_symlink():
                 files[name] = path.read_bytes()
         try:
-            submission, problem = Submission.read(folder, self.exercises), ""
+            code, problem = SubmittedCode.read(folder, self.exercises), ""
         except CannotRead as error:
-            submission, problem = Submission({}), str(error)
-        return HandedIn(student, folder, files, submission, problem)
+            code, problem = SubmittedCode({}), str(error)
+        return Submission(student, folder, files, code, problem)
 
-    def fingerprint(self, own: HandedIn) -> str:
+    def fingerprint(self, submission: Submission) -> str:
         """The hash of all that this submission's scores depend on."""
-        return marking.fingerprint(own.files, self.seed, self.limits, self.unsafe, self._released)
+        return marking.fingerprint(
+            submission.files, self.seed, self.limits, self.unsafe, self._released
+        )
 
-    def done(self, own: HandedIn) -> Grading | None:
+    def done(self, submission: Submission) -> Grading | None:
         """The record of an earlier grading, if it would come out the same now."""
-        known = record.read(self.autograded / own.student / self.chapter)
-        return known if known and known.fingerprint == self.fingerprint(own) else None
+        known = record.read(self.autograded / submission.student / self.chapter)
+        return known if known and known.fingerprint == self.fingerprint(submission) else None
 
-    def job(self, own: HandedIn, exercises: Sequence[str] | None = None) -> Job:
+    def job(self, submission: Submission, exercises: Sequence[str] | None = None) -> Job:
         """The work on a submission: these exercises, or all."""
         wanted = self.exercises if exercises is None else tuple(exercises)
-        files = own.submission.files
-        return Job(files, own.problem, wanted, self.seed, self.limits, self.unsafe)
+        files = submission.code.files
+        return Job(files, submission.problem, wanted, self.seed, self.limits, self.unsafe)
 
     def grading(
-        self, own: HandedIn, marked: tuple[Graded, ...], repairs: tuple[str, ...], seconds: float
+        self,
+        submission: Submission,
+        marked: tuple[ExerciseGrade, ...],
+        repairs: tuple[str, ...],
+        seconds: float,
     ) -> Grading:
         """The record of a graded submission."""
         return Grading(
-            own.student,
+            submission.student,
             self.chapter,
             self.seed,
             marked,
             repairs,
             self.unsafe,
-            self.fingerprint(own),
+            self.fingerprint(submission),
             round(seconds, 3),
         )

@@ -1,6 +1,6 @@
-"""Grades submission after submission: hidden tests collected once, children made as needed.
+"""Grades submission after submission: hidden tests collected once, children started as needed.
 
-A child answers the exercises of one submission in the order of the course, as long as it is right;
+A child answers the exercises of one submission in the order of the course, as long as all pass;
 after anything else the next exercise gets a fresh one.
 """
 
@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from cs231n_gen.checking import diagnosis
 from cs231n_gen.checking.runner import Result, Suite, with_tests
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.jail.sandbox import Box, Child, End, JailBroken
-from cs231n_gen.grading.run.job import (
+from cs231n_gen.grading.jail.sandbox import Child, ChildExit, JailBroken, Sandbox
+from cs231n_gen.grading.run.remote_student import CannotLoad, ChildFailed, RemoteStudent
+from cs231n_gen.grading.run.task import (
     NotSubmitted,
-    Submission,
+    SubmittedCode,
+    exercise_task,
     in_order,
-    job,
 )
-from cs231n_gen.grading.run.remote_student import CannotLoad, Lost, RemoteStudent
 from cs231n_gen.grading.source.tree import ROOT
 
 HIDDEN, PUBLIC = ROOT / "tests" / "hidden", ROOT / "tests" / "public"
@@ -30,14 +30,14 @@ class GraderBroken(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Examined:
-    """What came of one exercise: the properties, and the mistake that was recognised, or ""."""
+class ExerciseResult:
+    """The result of one exercise: of each property, and the mistake that was recognised, or ""."""
 
     results: tuple[Result, ...]
     mistake: str = ""
 
     @property
-    def right(self) -> bool:
+    def passed(self) -> bool:
         """Whether every property holds."""
         return all(r.passed for r in self.results)
 
@@ -48,113 +48,113 @@ class Examiner:
     Args:
         suite: hidden and public tests, collected.
         limits: of each child.
-        open_box: makes the place where children live.
+        open_sandbox: makes the place where children live.
     """
 
-    def __init__(self, suite: Suite, limits: Limits, open_box: Callable[[], Box] = Box):
-        self._suite, self._limits, self._open_box = suite, limits, open_box
-        self._box = open_box()
+    def __init__(self, suite: Suite, limits: Limits, open_sandbox: Callable[[], Sandbox] = Sandbox):
+        self._suite, self._limits, self._open_sandbox = suite, limits, open_sandbox
+        self._sandbox = open_sandbox()
 
     def close(self) -> None:
         """Close the jail."""
-        self._box.close()
+        self._sandbox.close()
 
     def examine(
-        self, submission: Submission, exercises: Iterable[str], seed: int
-    ) -> Iterator[tuple[str, Examined]]:
+        self, code: SubmittedCode, exercises: Iterable[str], seed: int
+    ) -> Iterator[tuple[str, ExerciseResult]]:
         """Grade exercises of a submission, one after the other.
 
         Args:
-            submission: its files.
+            code: what is run of it.
             exercises: their ids.
             seed: of all random inputs; the same seed gives the same scores.
         Raises:
             GraderBroken: if a hidden test does not even run, or the jail fails twice.
         """
-        sitting = _Sitting(self._limits)
+        child = _ReusedChild(self._limits)
         try:
             for exercise in exercises:
-                yield exercise, self._repeated(sitting, submission, exercise, seed)
+                yield exercise, self._repeated(child, code, exercise, seed)
         finally:
             try:
-                sitting.leave()
+                child.leave()
             except JailBroken:
                 self._open_another()
 
-    def _repeated(self, sitting: "_Sitting", *given) -> Examined:
+    def _repeated(self, child: "_ReusedChild", *given) -> ExerciseResult:
         """Grade; if the jail breaks, once more in a new one."""
         try:
-            return self._one(sitting, *given)
+            return self._one(child, *given)
         except JailBroken:
-            sitting.forget()
+            child.forget()
             self._open_another()
         try:
-            return self._one(sitting, *given)
+            return self._one(child, *given)
         except JailBroken as error:
             raise GraderBroken(f"{given[1]}: {error}") from None
 
     def _open_another(self) -> None:
-        self._box.close()
-        self._box = self._open_box()
+        self._sandbox.close()
+        self._sandbox = self._open_sandbox()
 
     def _one(
-        self, sitting: "_Sitting", submission: Submission, exercise: str, seed: int
-    ) -> Examined:
+        self, child: "_ReusedChild", code: SubmittedCode, exercise: str, seed: int
+    ) -> ExerciseResult:
         """Grade an exercise, in the child that the exercises before it have left behind or, unless
         it is right there, in a fresh one."""
         place = [e.id for e in in_order()].index(exercise)
         try:
-            work = job(submission, in_order()[place])
+            task = exercise_task(code, in_order()[place])
         except NotSubmitted as error:
-            return whole(exercise, str(error), "missing")
-        if sitting.can_go_on(place):
-            found = self._asked(sitting, lambda: sitting.go_on(work, place), exercise, seed)
-            if found.right:
+            return single_result(exercise, str(error), "missing")
+        if child.can_go_on(place):
+            found = self._asked(child, lambda: child.go_on(task, place), exercise, seed)
+            if found.passed:
                 return found
-            sitting.leave()
-        found = self._asked(sitting, lambda: sitting.begin(self._box, work, place), exercise, seed)
-        if not found.right:
-            found = replace(found, mistake=self._mistake(sitting.student, exercise, found))
-            sitting.leave()
+            child.leave()
+        found = self._asked(child, lambda: child.begin(self._sandbox, task, place), exercise, seed)
+        if not found.passed:
+            found = replace(found, mistake=self._mistake(child.student, exercise, found))
+            child.leave()
         return found
 
     def _asked(
-        self, sitting: "_Sitting", open_: Callable[[], RemoteStudent], exercise: str, seed: int
-    ) -> Examined:
+        self, child: "_ReusedChild", open_: Callable[[], RemoteStudent], exercise: str, seed: int
+    ) -> ExerciseResult:
         try:
             student = open_()
         except CannotLoad as error:
-            return whole(exercise, str(error))
-        except Lost as loss:
-            how = self._how(str(loss), sitting.leave())
-            return whole(exercise, f"your code {how} when it was imported")
+            return single_result(exercise, str(error))
+        except ChildFailed as failed:
+            how = self._how(str(failed), child.leave())
+            return single_result(exercise, f"your code {how} when it was imported")
         results = self._suite.run(student, seed, [exercise], HIDDEN)
         if not results:
             raise GraderBroken(f"{exercise} has no hidden tests in {HIDDEN}")
-        if student.lost:
-            how = self._how(student.lost, sitting.leave())
-            return whole(exercise, f"your code {how} in the test «{results[-1].name}»")
-        return Examined(tuple(results))
+        if student.failure:
+            how = self._how(student.failure, child.leave())
+            return single_result(exercise, f"your code {how} in the test «{results[-1].name}»")
+        return ExerciseResult(tuple(results))
 
-    def _how(self, lost: str, end: End) -> str:
+    def _how(self, failure: str, end: ChildExit) -> str:
         """What completes "your code …"."""
         if end.out_of_memory:
             return "used more memory than it may"
-        if lost != "ended":
-            return lost
+        if failure != "ended":
+            return failure
         if end.cpu >= self._limits.cpu - 0.5:
             return f"used the processor for more than {self._limits.cpu} seconds"
         return str(end)
 
-    def _mistake(self, student: RemoteStudent | None, exercise: str, found: Examined) -> str:
+    def _mistake(self, student: RemoteStudent | None, exercise: str, found: ExerciseResult) -> str:
         """The sentence of the mistake that the public tests recognise, if hidden ones failed."""
         if student is None or all(r.passed or r.status == "missing" for r in found.results):
             return ""
         seen = self._suite.run(student, PUBLIC_SEED, [exercise], PUBLIC)
-        return diagnosis.diagnose(seen) or "" if seen and not student.lost else ""
+        return diagnosis.diagnose(seen) or "" if seen and not student.failure else ""
 
 
-class _Sitting:
+class _ReusedChild:
     """The child in which the exercises of one submission are answered, one after the other.
 
     It serves on as long as every answer is right: then nothing that an exercise left behind has
@@ -173,20 +173,20 @@ class _Sitting:
         """Whether there is a child that has served exercises before this place of the course."""
         return self.student is not None and self._place < place
 
-    def begin(self, jail: Box, work: dict, place: int) -> RemoteStudent:
+    def begin(self, jail: Sandbox, task: dict, place: int) -> RemoteStudent:
         """A student in a fresh child."""
         self._child = jail.child(self._limits)
         self.student, self._place = None, place
-        self.student = RemoteStudent(self._child, work, self._limits)
+        self.student = RemoteStudent(self._child, task, self._limits)
         return self.student
 
-    def go_on(self, work: dict, place: int) -> RemoteStudent:
+    def go_on(self, task: dict, place: int) -> RemoteStudent:
         """The student in the child that is there."""
         self._place = place
-        self.student.load(work, HASTE * self._limits.wall)
+        self.student.load(task, HASTE * self._limits.wall)
         return self.student
 
-    def leave(self) -> End | None:
+    def leave(self) -> ChildExit | None:
         """End the child, if there is one."""
         child, self._child, self.student = self._child, None, None
         return child.end() if child else None
@@ -196,18 +196,18 @@ class _Sitting:
         self._child = self.student = None
 
 
-def examining(
-    limits: Limits, use: Callable[[Examiner], None], open_box: Callable[[], Box] = Box
+def with_examiner(
+    limits: Limits, use: Callable[[Examiner], None], open_sandbox: Callable[[], Sandbox] = Sandbox
 ) -> None:
     """Collect the tests and open the jail once, and lend `use` an examiner.
 
     Raises:
-        box.NoJail: if no jail can be built here.
+        sandbox.NoJail: if no jail can be built here.
         GraderBroken: if the tests cannot be collected.
     """
 
     def lend(suite: Suite) -> None:
-        examiner = Examiner(suite, limits, open_box)
+        examiner = Examiner(suite, limits, open_sandbox)
         try:
             use(examiner)
         finally:
@@ -216,6 +216,6 @@ def examining(
     with_tests([HIDDEN, PUBLIC], lend)
 
 
-def whole(exercise: str, says: str, status: str = "error") -> Examined:
+def single_result(exercise: str, says: str, status: str = "error") -> ExerciseResult:
     """A result that stands for all properties of an exercise."""
-    return Examined((Result(exercise, "", "the exercise can be run", 1.0, status, says),))
+    return ExerciseResult((Result(exercise, "", "the exercise can be run", 1.0, status, says),))

@@ -17,9 +17,9 @@ from cs231n_gen.grading.notebook.rebuild import rebuild
 from cs231n_gen.grading.notebook.submitted_cells import NotANotebook
 from cs231n_gen.grading.record import Grading
 from cs231n_gen.grading.run import marking
-from cs231n_gen.grading.run.assignment import Course, GradeError, HandedIn
-from cs231n_gen.grading.run.examiner import Examined
-from cs231n_gen.grading.run.gradebook import Book, NotReleased
+from cs231n_gen.grading.run.assignment import Assignment, GradeError, Submission
+from cs231n_gen.grading.run.examiner import ExerciseResult
+from cs231n_gen.grading.run.gradebook import GradebookWriter, NotReleased
 
 PART = ".grading-"  # begins the name of a folder that is being written
 
@@ -39,7 +39,7 @@ class Outcome:
 
 
 def grade(
-    course: Course,
+    assignment: Assignment,
     pool,
     students: Sequence[str],
     *,
@@ -49,9 +49,9 @@ def grade(
     """Grade submissions.
 
     Args:
-        course: the chapter.
-        pool: who grades: its `map(handed_in)` yields `(handed_in, found or an error, seconds)` in
-            any order.
+        assignment: the chapter.
+        pool: who grades: its `map(submissions)` yields in any order
+            `(submission, found or an error, seconds)`.
         students: whose.
         again: whether to grade those too that would come out the same.
         tell: hears of each as it is done, from this thread.
@@ -60,66 +60,74 @@ def grade(
         NoJail: if no jail can be built here.
     """
     try:
-        book = Book(course.root, course.chapter)
+        book = GradebookWriter(assignment.root, assignment.chapter)
     except NotReleased as error:
         raise GradeError(str(error)) from None
     with book:
-        _tidy(course)
+        _tidy(assignment)
         gc.freeze()  # what was imported stays: no need to look through it again and again
-        for own, found, seconds in pool.map(_waiting(course, students, again, tell)):
+        for submission, found, seconds in pool.map(_waiting(assignment, students, again, tell)):
             if isinstance(found, NoJail):
                 raise found
             if isinstance(found, Exception):
-                tell(Outcome(own.student, "failed", reason=str(found)))
+                tell(Outcome(submission.student, "failed", reason=str(found)))
                 continue
-            grading = finish(course, own, found, seconds, book)
-            tell(Outcome(own.student, "graded", grading))
+            grading = finish(assignment, submission, found, seconds, book)
+            tell(Outcome(submission.student, "graded", grading))
 
 
 def _waiting(
-    course: Course, students: Iterable[str], again: bool, tell: Callable[[Outcome], None]
-) -> Iterator[HandedIn]:
+    assignment: Assignment, students: Iterable[str], again: bool, tell: Callable[[Outcome], None]
+) -> Iterator[Submission]:
     """The submissions that must be graded; the others are told of as they are met."""
     for student in students:
-        own = course.handed_in(student)
-        known = None if again else course.done(own)
+        submission = assignment.submission(student)
+        known = None if again else assignment.done(submission)
         if known:
             tell(Outcome(student, "unchanged", known))
         else:
-            yield own
+            yield submission
 
 
 def finish(
-    course: Course, own: HandedIn, found: dict[str, Examined], seconds: float, book: Book
+    assignment: Assignment,
+    submission: Submission,
+    found: dict[str, ExerciseResult],
+    seconds: float,
+    book: GradebookWriter,
 ) -> Grading:
     """Write notebook, gradebook and record of one submission, in an order that can be repeated.
 
     The record, which says that all is done, comes last.
     """
-    notebook, repairs = _rebuilt(course, own)
-    marked = marking.mark(marking.graded_cells(notebook), found, own.folder)
-    notebook.metadata["cs231n_gen_grading"] = course.settings
-    grading = course.grading(own, marked, repairs, seconds)
-    target = course.autograded / own.student / course.chapter
+    notebook, repairs = _rebuilt(assignment, submission)
+    marked = marking.mark(marking.graded_cells(notebook), found, submission.folder)
+    notebook.metadata["cs231n_gen_grading"] = assignment.settings
+    grading = assignment.grading(submission, marked, repairs, seconds)
+    target = assignment.autograded / submission.student / assignment.chapter
     target.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=PART, dir=target.parent))
     draft.chmod(0o755)
-    for name, content in own.files.items():
+    for name, content in submission.files.items():
         (draft / name).parent.mkdir(parents=True, exist_ok=True)
         (draft / name).write_bytes(content)
     text = nbformat.v4.writes(notebook)  # what `rebuild` makes needs no look at its schema
-    (draft / f"{course.chapter}.ipynb").write_text(text, encoding="utf-8")
+    (draft / f"{assignment.chapter}.ipynb").write_text(text, encoding="utf-8")
     _replace(draft, target)
-    book.record(own.student, notebook, own.folder)
+    book.record(submission.student, notebook, submission.folder)
     record.write(grading, target)
     return grading
 
 
-def _rebuilt(course: Course, own: HandedIn) -> tuple[NotebookNode, tuple[str, ...]]:
+def _rebuilt(
+    assignment: Assignment, submission: Submission
+) -> tuple[NotebookNode, tuple[str, ...]]:
     try:
-        rebuilt = rebuild(own.files.get(f"{course.chapter}.ipynb", b""), course.release)
+        rebuilt = rebuild(
+            submission.files.get(f"{assignment.chapter}.ipynb", b""), assignment.release
+        )
     except NotANotebook as error:
-        fresh = nbformat.from_dict(course.release)
+        fresh = nbformat.from_dict(assignment.release)
         return fresh, (f"The notebook could not be read, so none of its answers: {error}",)
     return rebuilt.notebook, rebuilt.repairs
 
@@ -135,7 +143,7 @@ def _replace(draft: Path, target: Path) -> None:
         os.replace(draft, target)
 
 
-def _tidy(course: Course) -> None:
+def _tidy(assignment: Assignment) -> None:
     """Remove what a grader that was killed left behind."""
-    for left in course.autograded.glob(f"*/{PART}*"):
+    for left in assignment.autograded.glob(f"*/{PART}*"):
         shutil.rmtree(left, ignore_errors=True)

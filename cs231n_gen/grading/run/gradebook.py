@@ -12,14 +12,14 @@ from nbgrader.preprocessors import AssignLatePenalties
 from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution, is_task
 from sqlalchemy.exc import SAWarning
 
-from cs231n_gen.grading.release.nbgrader_assign import load_config
+from cs231n_gen.grading.config import load_config
 
 
 class NotReleased(Exception):
     """The gradebook does not know the chapter; one line for the person at the terminal."""
 
 
-class Book:
+class GradebookWriter:
     """An open gradebook. What is written is what nbgrader's own autograding would write.
 
     Args:
@@ -48,7 +48,7 @@ class Book:
         """Close it."""
         self._book.close()
 
-    def __enter__(self) -> "Book":
+    def __enter__(self) -> "GradebookWriter":
         return self
 
     def __exit__(self, *exception) -> None:

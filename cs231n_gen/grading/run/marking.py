@@ -1,4 +1,4 @@
-"""What the grader found, written where it belongs: into the cells of a notebook, into a record."""
+"""Results, written where they belong: into the cells of a notebook, into a record."""
 
 import functools
 import hashlib
@@ -12,9 +12,9 @@ from nbgrader.utils import is_grade
 
 from cs231n_gen.grading.feedback import messages
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.record import Graded
+from cs231n_gen.grading.record import ExerciseGrade
 from cs231n_gen.grading.release import manifest
-from cs231n_gen.grading.run.examiner import Examined
+from cs231n_gen.grading.run.examiner import ExerciseResult
 from cs231n_gen.grading.source.tree import ROOT, exercises
 
 
@@ -33,8 +33,8 @@ def graded_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
 
 
 def mark(
-    cells: Mapping[str, NotebookNode], found: Mapping[str, Examined], submission: Path
-) -> tuple[Graded, ...]:
+    cells: Mapping[str, NotebookNode], found: Mapping[str, ExerciseResult], submission: Path
+) -> tuple[ExerciseGrade, ...]:
     """Write reports and points into graded cells.
 
     The points are the result of the cell, a number between 0 and its maximum: what nbgrader reads
@@ -42,14 +42,14 @@ def mark(
 
     Args:
         cells: the graded cells, by exercise.
-        found: what came of each.
+        found: the result of each.
         submission: the folder with the student's files, whose lines may be quoted.
     """
     marked = []
     for exercise, cell in cells.items():
-        points, examined = float(cell.metadata.nbgrader["points"]), found[exercise]
-        own = Graded(exercise, points, examined.results, examined.mistake)
-        told = messages.report(exercise, examined.results, points, submission)
+        points, result = float(cell.metadata.nbgrader["points"]), found[exercise]
+        own = ExerciseGrade(exercise, points, result.results, result.mistake)
+        told = messages.report(exercise, result.results, points, submission)
         worth = {"text/plain": repr(own.score)}
         cell.outputs = [
             from_dict({"output_type": "display_data", "metadata": {}, "data": told}),

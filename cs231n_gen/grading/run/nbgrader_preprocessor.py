@@ -12,7 +12,7 @@ from cs231n_gen.grading import record
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.notebook.rebuild import REPAIRS
 from cs231n_gen.grading.run import marking
-from cs231n_gen.grading.run.assignment import Course
+from cs231n_gen.grading.run.assignment import Assignment
 from cs231n_gen.grading.run.worker_client import grade_here
 
 
@@ -39,14 +39,14 @@ class GradeSubmission(NbGraderPreprocessor):
         begun = time.monotonic()
         where = resources["nbgrader"]
         root = Path(CourseDirectory(config=self.config).root)
-        course = Course(root, where["assignment"], self.seed, self.limits, self.unsafe)
-        own = course.handed_in(where["student"])
+        assignment = Assignment(root, where["assignment"], self.seed, self.limits, self.unsafe)
+        submission = assignment.submission(where["student"])
         cells = marking.graded_cells(nb)
         self.log.info("Grading %s with seed %d", ", ".join(cells), self.seed)
-        found = course.job(own, tuple(cells)).run(grade_here)
-        marked = marking.mark(cells, found, own.folder)
+        found = assignment.job(submission, tuple(cells)).run(grade_here)
+        marked = marking.mark(cells, found, submission.folder)
         repairs = tuple(nb.metadata.pop(REPAIRS, ()))
-        grading = course.grading(own, marked, repairs, time.monotonic() - begun)
+        grading = assignment.grading(submission, marked, repairs, time.monotonic() - begun)
         record.write(grading, Path(resources["metadata"]["path"]))
-        nb.metadata["cs231n_gen_grading"] = course.settings
+        nb.metadata["cs231n_gen_grading"] = assignment.settings
         return nb, resources

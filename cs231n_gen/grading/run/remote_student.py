@@ -1,7 +1,7 @@
 """The remote back of the `student` object: the same calls, answered by a child in the jail.
 
-What a test passes in goes over the wire as plain values and tensors; its functions stay here, and
-the child calls back. What comes is checked, and believed to be nothing but the student's answer.
+What a test passes in is sent as plain values and tensors; its functions stay here, and
+the child calls back. Every reply is checked, and taken to be nothing but the student's answer.
 """
 
 import time
@@ -18,13 +18,13 @@ from cs231n_gen.checking.student import Student
 from cs231n_gen.grading.jail import sandbox
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.protocol import frames, values
-from cs231n_gen.grading.jail.protocol import tensors as layout
 from cs231n_gen.grading.jail.protocol.generators import Generators
+from cs231n_gen.grading.jail.protocol.tensors import Packed
 from cs231n_gen.grading.run.remote_object import RemoteObject
 from cs231n_gen.grading.run.replies import (
     CannotLoad,
+    ChildFailed,
     Graph,
-    Lost,
     call,
     capped,
     detached,
@@ -42,17 +42,17 @@ class RemoteStudent(Student):
 
     Args:
         child: a fresh child.
-        job: its first frame: files, modules, exercise.
+        task: its first frame: files, modules, exercise.
         limits: of the child. Only the time in which the child is waited for counts.
     Raises:
         CannotLoad: if the student's module does not import.
         Lost: if the child ends or hangs while it does.
-        box.JailBroken: if it could not be locked in.
+        sandbox.JailBroken: if it could not be locked in.
     """
 
-    def __init__(self, child: sandbox.Child, job: Mapping, limits: Limits):
+    def __init__(self, child: sandbox.Child, task: Mapping, limits: Limits):
         super().__init__({})
-        self._child, self._limits, self._files = child, limits, job["files"]
+        self._child, self._limits, self._files = child, limits, task["files"]
         self._wall = self._left = limits.wall
         self._depth = 0  # a test's function that the child calls may call the child
         self._seed: int | None = None
@@ -60,15 +60,15 @@ class RemoteStudent(Student):
         self._graphs: list[Graph] = []
         self._generators = Generators(1)
         self._refusal: BaseException | None = None
-        self.lost = ""
+        self.failure = ""
         self.output = ""
-        self._send({**job, "limits": limits.to_json()})
+        self._send({**task, "limits": limits.to_json()})
         locked = self._receive().header
         if locked.get("op") != "locked":
-            raise sandbox.JailBroken(f"a child could not be locked in: {locked.get('says')}")
+            raise sandsandbox.JailBroken(f"a child could not be locked in: {locked.get('says')}")
         self._hear_of_loading()
 
-    def load(self, job: Mapping, wall: float) -> None:
+    def load(self, task: Mapping, wall: float) -> None:
         """Go on with another exercise of the same submission.
 
         Args:
@@ -79,7 +79,7 @@ class RemoteStudent(Student):
         """
         self._wall = self._left = wall
         self._child.channel.renew(self._limits.answers)
-        self._send({"op": "load", "exercise": job["exercise"], "modules": job["modules"]})
+        self._send({"op": "load", "exercise": task["exercise"], "modules": task["modules"]})
         self._hear_of_loading()
 
     def _hear_of_loading(self) -> None:
@@ -87,7 +87,7 @@ class RemoteStudent(Student):
         if loaded.get("op") == "cannot load" and isinstance(loaded.get("says"), str):
             raise CannotLoad(capped(loaded["says"], "text"))
         if loaded.get("op") != "loaded":
-            self._lose("sent something that is no answer")
+            self._fail("sent a malformed reply")
 
     def begin(self, seed: int) -> None:
         """Begin a property: its random numbers, its output, its functions."""
@@ -113,9 +113,9 @@ class RemoteStudent(Student):
         return self._ask("gradient", name, args, {**kwargs, "wrt": wrt})
 
     def compiled(self, launches: object, wide: bool = True) -> list[list[str]]:
-        """What the GPU's compiler says, in a box of its own."""
+        """What the GPU's compiler says, in a sandbox of its own."""
         return compiled_launches.problems(
-            launches, partial(self._child.box.compile, self._files), wide
+            launches, partial(self._child.sandbox.compile, self._files), wide
         )
 
     def _run_function(self, name: str, args: tuple, kwargs: dict):
@@ -123,8 +123,8 @@ class RemoteStudent(Student):
 
     def _ask(self, what: str, name: str, args: tuple, kwargs: dict, number: int = 0):
         """One call to the child, and what comes of it."""
-        if self.lost:
-            raise Lost(self.lost)
+        if self.failure:
+            raise ChildFailed(self.failure)
         if not self._depth:
             self._generators.clear()
         writer = values.Writer(self._outgoing)
@@ -171,11 +171,11 @@ class RemoteStudent(Student):
                     self._take_output(header)
                     raise student_error(header)
                 else:
-                    raise frames.BadFrame("an answer of no kind")
+                    raise frames.BadFrame(f"unknown operation {op!r}")
             except (frames.BadFrame, KeyError, TypeError, ValueError, AttributeError, RuntimeError):
-                self._lose("sent something that is no answer")
+                self._fail("sent a malformed reply")
             self._serve(*serve)
-        return self._lose(f"asked the model more than {MOST_CALLBACKS} times in one call")
+        return self._fail(f"asked the model more than {MOST_CALLBACKS} times in one call")
 
     @staticmethod
     def _arguments(header: dict, read: values.Reader) -> tuple:
@@ -187,7 +187,7 @@ class RemoteStudent(Student):
         writer = values.Writer(self._outgoing)
         try:
             value = writer(answer(number, given))
-        except Lost:
+        except ChildFailed:
             raise
         except AssertionError as verdict:
             if isinstance(verdict, PropertyFailed):
@@ -218,7 +218,7 @@ class RemoteStudent(Student):
 
     def _function(self, number: object) -> Callable:
         if type(number) is not int or not 0 <= number < len(self._functions):
-            raise TypeError("this function was lent for an earlier test")
+            raise TypeError("this function belongs to an earlier test")
         return self._functions[number]
 
     def _outgoing(self, value: object, writer: values.Writer) -> dict:
@@ -238,8 +238,8 @@ class RemoteStudent(Student):
         if tag == "o":
             number, kind = content
             if type(number) is not int or not isinstance(kind, str):
-                raise frames.BadFrame("an object that is none")
-            return RemoteObject(self, number, kind[:200])
+                raise frames.BadFrame("malformed object")
+            return RemoteObject(self._ask, number, kind[:200])
         if tag == "f":
             return self._function(content)
         if tag == "g":
@@ -249,36 +249,36 @@ class RemoteStudent(Student):
     def _take_output(self, header: dict) -> None:
         output = header.get("output", "")
         if not isinstance(output, str):
-            raise frames.BadFrame("an output that is none")
+            raise frames.BadFrame("malformed output")
         self.output = writable(output[: self._limits.output])
 
-    def _send(self, header: dict, tensors: Sequence[layout.Packed] = ()) -> None:
+    def _send(self, header: dict, tensors: Sequence[Packed] = ()) -> None:
         try:
             self._child.channel.send(header, tensors, time.monotonic() + max(self._left, 1.0))
         except TimeoutError:
-            self._lose_time()
+            self._time_out()
         except frames.Closed:
-            self._lose("ended")
+            self._fail("ended")
 
     def _receive(self) -> frames.Frame:
         begun = time.monotonic()
         try:
             return self._child.channel.receive(begun + self._left)
         except TimeoutError:
-            return self._lose_time()
+            return self._time_out()
         except (frames.Closed, frames.BadFrame) as error:
             ended = isinstance(error, frames.Closed)
-            return self._lose("ended" if ended else "sent something that is no answer")
+            return self._fail("ended" if ended else "sent a malformed reply")
         finally:
             self._left -= time.monotonic() - begun
 
-    def end(self) -> sandbox.End:
+    def end(self) -> sandbox.ChildExit:
         """End the child."""
         return self._child.end()
 
-    def _lose_time(self) -> NoReturn:
-        self._lose(f"took more than {self._wall:g} seconds")
+    def _time_out(self) -> NoReturn:
+        self._fail(f"took more than {self._wall:g} seconds")
 
-    def _lose(self, how: str) -> NoReturn:
-        self.lost = how
-        raise Lost(how)
+    def _fail(self, how: str) -> NoReturn:
+        self.failure = how
+        raise ChildFailed(how)

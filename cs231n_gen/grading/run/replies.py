@@ -1,4 +1,4 @@
-"""What is made of a child's words before anything else sees them: texts, errors, calls."""
+"""A child's replies, checked before anything else sees them: texts, errors, calls."""
 
 import inspect
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking.errors import NotWritten, StudentError, TracebackLine
-from cs231n_gen.grading.jail.protocol import frames as wire
+from cs231n_gen.grading.jail.protocol import frames
 
 LONGEST = {"kind": 200, "text": 2000, "file": 200, "function": 200, "code": 500}
 
@@ -17,15 +17,15 @@ class CannotLoad(Exception):
     """The student's module cannot be imported; its text says where and why."""
 
 
-class Lost(Exception):
-    """The child died, hung, or spoke nonsense; its text completes "your code …"."""
+class ChildFailed(Exception):
+    """The child died, hung, or sent a malformed reply; its text completes "your code …"."""
 
 
 def call(function: Callable, args: object, kwargs: object):
     """Call a test's function as a child asked; a TypeError in words for the student, if it can't be
     called like this."""
     if not isinstance(args, list) or not isinstance(kwargs, dict):
-        raise wire.BadFrame("a call that is none")
+        raise frames.BadFrame("not a call")
     try:
         return function(*args, **kwargs)
     except TypeError as error:
@@ -61,11 +61,11 @@ class Graph:
                 wanted.
         """
         if not isinstance(args, list) or not isinstance(kwargs, dict):
-            raise wire.BadFrame("a call that is none")
+            raise frames.BadFrame("not a call")
         given = [*args, *kwargs.values()]
         for place in wanted:
             if not isinstance(given[place], Tensor) or not given[place].is_floating_point():
-                raise TypeError("gradients of what is no floating-point tensor")
+                raise TypeError("gradients can be taken for floating-point tensors only")
             given[place] = given[place].clone().requires_grad_()
         with torch.enable_grad():
             own = dict(zip(kwargs, given[len(args) :], strict=True))
@@ -104,9 +104,9 @@ def first_line(error: BaseException) -> str:
 
 
 def capped(value: object, what: str) -> str:
-    """A text of a child's, no longer than such a text may be; BadFrame if it is none."""
+    """A text that a child sent, cut to its greatest length; BadFrame if it is not a text."""
     if not isinstance(value, str):
-        raise wire.BadFrame(f"{what} that is no text")
+        raise frames.BadFrame(f"{what}: got {type(value).__name__}, expected a text")
     return writable(value[: LONGEST[what]])
 
 
@@ -117,12 +117,12 @@ def writable(text: str) -> str:
 
 def student_error(header: dict) -> StudentError:
     """The error that a child reports."""
-    frames = []
+    lines = []
     for file, line, function, code in header["frames"][-20:]:
         if type(line) is not int:
-            raise wire.BadFrame("a line that is no number")
+            raise frames.BadFrame(f"line: got {type(line).__name__}, expected an integer")
         texts = capped(file, "file"), capped(function, "function"), capped(code, "code")
-        frames.append(TracebackLine(texts[0], line, texts[1], texts[2]))
+        lines.append(TracebackLine(texts[0], line, texts[1], texts[2]))
     kind, text = capped(header["kind"], "kind"), capped(header["text"], "text")
     made = NotWritten if kind == "NotImplementedError" else StudentError
-    return made(kind, text, frames)
+    return made(kind, text, lines)

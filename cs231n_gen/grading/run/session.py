@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from cs231n_gen.checking.report import MARK
 from cs231n_gen.common import tables
-from cs231n_gen.grading.release.nbgrader_assign import load_config
-from cs231n_gen.grading.run.assignment import Course, GradeError
+from cs231n_gen.grading.config import load_config
+from cs231n_gen.grading.run.assignment import Assignment, GradeError
 from cs231n_gen.grading.run.grade_class import Outcome
 from cs231n_gen.grading.run.grade_class import grade as grade_all
 from cs231n_gen.grading.run.nbgrader_preprocessor import GradeSubmission
@@ -31,34 +31,34 @@ def find_chapter(root: Path, wanted: str) -> str:
     raise GradeError(f"no chapter {wanted}; there are {', '.join(known)}")
 
 
-def open_course(root: Path, chapter: str, seed: int | None, unsafe: bool) -> Course:
+def open_assignment(root: Path, chapter: str, seed: int | None, unsafe: bool) -> Assignment:
     """The chapter with the settings of nbgrader_config.py, so that both ways of grading agree."""
     settings = GradeSubmission(config=load_config(root))
     name = find_chapter(root, chapter)
     seed = settings.seed if seed is None else seed
-    return Course(root, name, seed, settings.limits, unsafe or settings.unsafe)
+    return Assignment(root, name, seed, settings.limits, unsafe or settings.unsafe)
 
 
-def choose(course: Course, wanted: Sequence[str] | None) -> list[str]:
+def choose(assignment: Assignment, wanted: Sequence[str] | None) -> list[str]:
     """Whose submissions. Raises GradeError if somebody handed in nothing, or nobody anything."""
-    there = course.students()
+    there = assignment.students()
     if not there:
         raise GradeError(
-            f"nothing of {course.chapter} is in submitted/: `cs231n-gen collect` takes it in"
+            f"nothing of {assignment.chapter} is in submitted/: `cs231n-gen collect` takes it in"
         )
     for student in wanted or ():
         if student not in there:
-            raise GradeError(f"{student} has handed in nothing of {course.chapter}")
+            raise GradeError(f"{student} has handed in nothing of {assignment.chapter}")
     return list(wanted or there)
 
 
 def grade(
-    course: Course, students: Sequence[str], workers: int, dask: str | None, again: bool
+    assignment: Assignment, students: Sequence[str], workers: int, dask: str | None, again: bool
 ) -> bool:
     """Grade with a progress bar; print the table. Returns whether every submission was graded."""
-    summary = Summary(course)
+    summary = Summary(assignment)
     with (
-        _pool(course, min(workers, len(students)), dask) as pool,
+        _pool(assignment, min(workers, len(students)), dask) as pool,
         tqdm(total=len(students), unit=" submissions", smoothing=0.1) as bar,
     ):
 
@@ -68,7 +68,7 @@ def grade(
 
         stopped = False
         try:
-            grade_all(course, pool, students, again=again, tell=tell)
+            grade_all(assignment, pool, students, again=again, tell=tell)
         except KeyboardInterrupt:
             stopped = True
     summary.show()
@@ -77,41 +77,43 @@ def grade(
     return not stopped and not summary.failed
 
 
-def _pool(course: Course, workers: int, dask: str | None) -> contextlib.AbstractContextManager:
+def _pool(
+    assignment: Assignment, workers: int, dask: str | None
+) -> contextlib.AbstractContextManager:
     if not dask:
-        return LocalPool(course, workers)
+        return LocalPool(assignment, workers)
     try:
-        return DaskPool(course, dask)
+        return DaskPool(assignment, dask)
     except ImportError:
         raise GradeError("Dask is not installed: make setup EXTRAS=scale") from None
     except OSError as error:
         raise GradeError(f"no Dask scheduler answers at {dask}: {error}") from None
 
 
-def look(course: Course, students: Sequence[str], exercises: Sequence[str]) -> None:
+def look(assignment: Assignment, students: Sequence[str], exercises: Sequence[str]) -> None:
     """Grade some exercises and print every property; nothing is written."""
     for exercise in exercises:
-        if exercise not in course.exercises:
-            there = ", ".join(course.exercises)
-            raise GradeError(f"{exercise} is not in {course.chapter}; there are {there}")
-    with Worker(course.limits, unsafe=course.unsafe) as worker:
+        if exercise not in assignment.exercises:
+            there = ", ".join(assignment.exercises)
+            raise GradeError(f"{exercise} is not in {assignment.chapter}; there are {there}")
+    with Worker(assignment.limits, unsafe=assignment.unsafe) as worker:
         for student in students:
-            found = course.job(course.handed_in(student), exercises).run(worker.grade)
-            for exercise, examined in found.items():
-                print(f"{student}  {exercise}  seed {course.seed}")
-                for r in examined.results:
+            found = assignment.job(assignment.submission(student), exercises).run(worker.grade)
+            for exercise, result in found.items():
+                print(f"{student}  {exercise}  seed {assignment.seed}")
+                for r in result.results:
                     print(f"  {MARK[r.status]} {r.name}  (weight {r.weight:g})")
                     for line in filter(None, [r.says, r.got, r.expected]):
                         print(f"      {line}")
-                if examined.mistake:
-                    print(f"  What it looks like: {examined.mistake}")
+                if result.mistake:
+                    print(f"  What it looks like: {result.mistake}")
 
 
 @dataclass
 class Summary:
     """What is said at the end; it keeps counts, and names of those that need a look."""
 
-    course: Course
+    assignment: Assignment
     states: Counter = field(default_factory=Counter)
     notable: list[tuple[str, str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
@@ -127,19 +129,19 @@ class Summary:
         self.total += grading.score
         reasons: dict[str, list[str]] = {}
         for e in grading.exercises:
-            if e.lost:
-                reasons.setdefault(e.lost, []).append(e.exercise)
+            if e.failure:
+                reasons.setdefault(e.failure, []).append(e.exercise)
         every = len(grading.exercises)
-        lost = [
+        failures = [
             f"{'all exercises' if len(ids) == every else ', '.join(ids)}: {reason}"
             for reason, ids in reasons.items()
         ]
-        timed = any("seconds" in e.lost for e in grading.exercises)
+        timed = any("seconds" in e.failure for e in grading.exercises)
         self.states["timed out"] += timed
         self.states["repaired"] += bool(grading.repairs)
-        if lost or grading.repairs:
+        if failures or grading.repairs:
             points = f"{grading.score:g} of {grading.points:g}"
-            self.notable.append((outcome.student, points, "\n".join([*lost, *grading.repairs])))
+            self.notable.append((outcome.student, points, "\n".join([*failures, *grading.repairs])))
 
     def show(self) -> None:
         """Print the table and the counts."""
@@ -150,9 +152,9 @@ class Summary:
             print(f"not graded: {student}: {reason}")
         counts = [f"{self.states[s]} {s}" for s in ("graded", "unchanged", "failed")]
         extra = [f"{self.states[s]} {s}" for s in ("repaired", "timed out") if self.states[s]]
-        print(f"{self.course.chapter}: {', '.join(counts)}; {', '.join(extra) or 'no trouble'}")
+        print(f"{self.assignment.chapter}: {', '.join(counts)}; {', '.join(extra) or 'no trouble'}")
         done = self.states["graded"] + self.states["unchanged"]
         if done:
-            print(f"mean {self.total / done:.2f} points for exercises, seed {self.course.seed}")
-        if self.course.unsafe:
+            print(f"mean {self.total / done:.2f} points for exercises, seed {self.assignment.seed}")
+        if self.assignment.unsafe:
             print("UNSAFE: student code ran outside the jail, and these grades are marked so")

@@ -17,8 +17,8 @@ from pathlib import Path
 from cs231n_gen.checking.runner import Result
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.sandbox import NoJail
-from cs231n_gen.grading.run.examiner import Examined, GraderBroken, whole
-from cs231n_gen.grading.run.job import CannotRead, Submission
+from cs231n_gen.grading.run.examiner import ExerciseResult, GraderBroken, single_result
+from cs231n_gen.grading.run.task import CannotRead, SubmittedCode
 from cs231n_gen.grading.source.tree import ROOT
 
 START_LIMIT = 300.0  # seconds for two processes to import torch, on a machine with much else to do
@@ -69,37 +69,37 @@ class Worker:
         return self._process.poll() is None
 
     def grade(
-        self, submission: Submission | Path, exercises: Sequence[str], *, seed: int, **_
-    ) -> dict[str, Examined]:
+        self, code: SubmittedCode | Path, exercises: Sequence[str], *, seed: int, **_
+    ) -> dict[str, ExerciseResult]:
         """Grade exercises of a submission.
 
         Args:
-            submission: its files, or the folder in which they are.
+            code: what is run of it, or the folder in which it is.
             exercises: their ids.
             seed: of all random inputs; the same seed gives the same scores.
         Raises:
             GraderBroken: if the grader itself fails. The worker is closed then.
         """
-        if isinstance(submission, Path):
+        if isinstance(code, Path):
             try:
-                submission = Submission.read(submission, exercises)
+                code = SubmittedCode.read(code, exercises)
             except CannotRead as error:
-                return {e: whole(e, str(error)) for e in exercises}
+                return {e: single_result(e, str(error)) for e in exercises}
         try:
-            return self._grade(submission, list(exercises), seed)
+            return self._grade(code, list(exercises), seed)
         except BaseException:
             self.close()
             raise
 
-    def _grade(self, submission: Submission, names: list[str], seed: int) -> dict[str, Examined]:
-        self._write({"files": submission.files, "exercises": names, "seed": seed})
-        done: dict[str, Examined] = {}
+    def _grade(self, code: SubmittedCode, names: list[str], seed: int) -> dict[str, ExerciseResult]:
+        self._write({"files": code.files, "exercises": names, "seed": seed})
+        done: dict[str, ExerciseResult] = {}
         while True:
             answer = self._read(3 * self.limits.wall + PATIENCE)
             if "done" in answer:
                 return done
             results = tuple(Result.from_json(r) for r in answer["results"])
-            done[answer["exercise"]] = Examined(results, answer["mistake"])
+            done[answer["exercise"]] = ExerciseResult(results, answer["mistake"])
 
     def _write(self, line: dict) -> None:
         with contextlib.suppress(BrokenPipeError):
@@ -151,20 +151,20 @@ _one_at_a_time = threading.Lock()
 
 
 def grade_here(
-    submission: Submission | Path,
+    code: SubmittedCode | Path,
     exercises: Sequence[str],
     *,
     seed: int,
     limits: Limits,
     unsafe: bool,
-) -> dict[str, Examined]:
+) -> dict[str, ExerciseResult]:
     """Grade with a worker that this process keeps: for nbgrader, which asks one by one."""
     with _one_at_a_time:
         worker = _shared.get((limits, unsafe))
         if worker is None or not worker.alive:
             worker = _shared[limits, unsafe] = Worker(limits, unsafe=unsafe)
             atexit.register(worker.close)
-        return worker.grade(submission, exercises, seed=seed)
+        return worker.grade(code, exercises, seed=seed)
 
 
 def _lines(stream) -> queue.Queue:

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.jail.sandbox import Box, JailBroken, NoJail
-from cs231n_gen.grading.run.examiner import Examiner, GraderBroken, examining
-from cs231n_gen.grading.run.job import Submission
+from cs231n_gen.grading.jail.sandbox import JailBroken, NoJail, Sandbox
+from cs231n_gen.grading.run.examiner import Examiner, GraderBroken, with_examiner
+from cs231n_gen.grading.run.task import SubmittedCode
 
 MOST_MEMORY = 768 << 20  # bytes of address space that tests may come to need
 
@@ -39,12 +39,12 @@ def main() -> None:
     def serve(examiner: Examiner) -> None:
         gc.collect()
         gc.freeze()  # what was imported stays: no need to look through it again and again
-        _limit_memory()  # now that the nursery, which would inherit it, has started
+        _limit_memory()  # now that the fork server, which would inherit it, has started
         answer({"ready": True})
         for line in sys.stdin:
-            job = json.loads(line)
-            submission = Submission(job["files"])
-            done = examiner.examine(submission, job["exercises"], job["seed"])
+            request = json.loads(line)
+            submission = SubmittedCode(request["files"])
+            done = examiner.examine(submission, request["exercises"], request["seed"])
             for exercise, found in done:
                 results = [r.to_json() for r in found.results]
                 answer({"exercise": exercise, "results": results, "mistake": found.mistake})
@@ -54,8 +54,8 @@ def main() -> None:
     if settings["core"] is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {settings["core"]})
     try:
-        box = functools.partial(Box, unsafe=settings["unsafe"])
-        examining(Limits(**settings["limits"]), serve, box)
+        sandbox = functools.partial(Sandbox, unsafe=settings["unsafe"])
+        with_examiner(Limits(**settings["limits"]), serve, sandbox)
     except NoJail as error:
         answer({"no jail": str(error)})
     except (GraderBroken, JailBroken, RuntimeError) as error:

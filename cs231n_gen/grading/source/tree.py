@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from cs231n_gen.checking import answer_cells as answer_cells
+from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.fresh_modules import file_of
 from cs231n_gen.grading.source.markers import Gap, find_gaps, make_gaps
 

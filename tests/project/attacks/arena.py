@@ -19,8 +19,8 @@ from pathlib import Path
 
 from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.record import Graded
-from cs231n_gen.grading.run.examiner import Examined, GraderBroken
+from cs231n_gen.grading.record import ExerciseGrade
+from cs231n_gen.grading.run.examiner import ExerciseResult, GraderBroken
 from cs231n_gen.grading.run.worker_client import Worker
 from cs231n_gen.grading.source.tree import ROOT
 
@@ -179,7 +179,7 @@ class Outcome:
     grown: bytes that the grading process grew at its worst.
     """
 
-    found: dict[str, Examined]
+    found: dict[str, ExerciseResult]
     right: float = 0.0
     wrong: float = 0.0
     broken: str = ""
@@ -198,9 +198,9 @@ class Outcome:
         return "\n".join([*said, *(e.mistake for e in self.found.values())])
 
 
-def share(examined: Examined) -> float:
+def share(result: ExerciseResult) -> float:
     """The share of the points that an exercise gets."""
-    return Graded("", 1.0, examined.results).score
+    return ExerciseGrade("", 1.0, result.results).score
 
 
 class Secrets:

@@ -6,7 +6,7 @@ import arena
 import pytest
 
 from cs231n_gen.checking.runner import Result
-from cs231n_gen.grading.run.examiner import Examined
+from cs231n_gen.grading.run.examiner import ExerciseResult
 
 ATTACKS = arena.attacks()
 
@@ -67,8 +67,8 @@ def test_a_check_of_an_attack_sees_success(planted):
     leaking = replace(passed, output=arena.HIDDEN[0] + planted.words["environment"])
     other = Result("flow.straightness", "t", "n", 1.0, "failed")
     found = {
-        "flow.interpolate": Examined((leaking,)),
-        "flow.straightness": Examined((other,)),
+        "flow.interpolate": ExerciseResult((leaking,)),
+        "flow.straightness": ExerciseResult((other,)),
     }
     worst = arena.Outcome(found, right=0.5, wrong=0.5, left=("process 1",), grown=1 << 40)
     assert len(attack.successes(worst, planted)) == 10

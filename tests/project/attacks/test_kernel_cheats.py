@@ -100,7 +100,7 @@ HUNTERS = {
 
 @pytest.fixture(scope="module")
 def jail():
-    with sandbox.Box() as made:
+    with sandbox.Sandbox() as made:
         yield made
 
 

@@ -1,4 +1,4 @@
-"""The wire between grader and child: frames of a JSON header and raw bytes, read with suspicion.
+"""Frames between grader and child: a JSON header and raw bytes, read with suspicion.
 
 A frame is the length of its header (4 bytes), that of its body (8 bytes), the header, the body. The
 header holds plain values; where a tensor stood it says which one, and lists dtype and shape of
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cs231n_gen.grading.jail.protocol.tensors import Packed, Place, places
+from cs231n_gen.grading.jail.protocol.tensors import Packed, TensorSpec, read_specs
 
 HEAD = struct.Struct("!IQ")
 LONGEST_HEADER = 1 << 20
@@ -28,29 +28,29 @@ _encode = json.JSONEncoder(separators=(",", ":")).encode
 _quoted = json.encoder.encode_basestring_ascii
 
 
-class Written(str):
+class JsonText(str):
     """A value of a header, in JSON already."""
 
     __slots__ = ()
 
 
-def written(value: object) -> Written:
+def json_text(value: object) -> JsonText:
     """A plain value in JSON."""
     if type(value) is str:
         if len(value) > LONGEST_HEADER:
             raise CannotSend(f"{len(value)} characters of plain values, {LONGEST_HEADER} at most")
-        return Written(_quoted(value))
+        return JsonText(_quoted(value))
     if type(value) is int:
-        return Written(int.__repr__(value))
-    return Written(_encode(value))
+        return JsonText(int.__repr__(value))
+    return JsonText(_encode(value))
 
 
 class BadFrame(Exception):
-    """What came is no frame; whoever sent it is not to be spoken to any more."""
+    """A malformed frame; whoever sent it is not to be spoken to any more."""
 
 
 class CannotSend(TypeError):
-    """A value that has no place on the wire; its text says why."""
+    """A value that no frame can carry; its text says why."""
 
 
 class Closed(Exception):
@@ -66,7 +66,7 @@ class Frame:
 
 
 class Channel:
-    """One end of the wire.
+    """One end of the connection.
 
     Args:
         sock: a connected stream socket.
@@ -99,7 +99,7 @@ class Channel:
             Closed, TimeoutError: if the other side is gone, or does not read in time.
         """
         values = [
-            f"{_quoted(k)}:{v if type(v) is Written else written(v)}" for k, v in header.items()
+            f"{_quoted(k)}:{v if type(v) is JsonText else json_text(v)}" for k, v in header.items()
         ]
         self.send_written(",".join(values), tensors, deadline)
 
@@ -143,7 +143,7 @@ class Channel:
         text = bytes(self._buffer[begin:middle])
         header, found, length = (_known if size <= REMEMBERED else _read)(text)
         if length != rest:
-            raise BadFrame("a body that is not as long as its tensors")
+            raise BadFrame(f"got a body of {rest} bytes, expected {length}")
         body = self._buffer[middle : min(middle + rest, self._to)]
         self._forget(middle + len(body))
         if len(body) < rest:
@@ -214,13 +214,13 @@ class Channel:
             self._from = self._to = 0
 
 
-def _read(text: bytes) -> tuple[dict, list[Place], int]:
+def _read(text: bytes) -> tuple[dict, list[TensorSpec], int]:
     """The plain values of a header, the places of its tensors, the bytes that they take."""
     try:
         header = json.loads(text)
-        return header, *places(header.pop("tensors", []))
+        return header, *read_specs(header.pop("tensors", []))
     except (ValueError, RecursionError, AttributeError, TypeError, KeyError) as error:
-        raise BadFrame(f"a header that cannot be read: {type(error).__name__}") from error
+        raise BadFrame(f"malformed header: {type(error).__name__}") from error
 
 
 _known = functools.lru_cache(256)(_read)

@@ -35,9 +35,9 @@ class Generators:
         return {"g": number}
 
     def of(self, number: object) -> torch.Generator:
-        """The generator of a number. Raises wire.BadFrame if there is none."""
+        """The generator of a number. Raises frames.BadFrame if it is unknown."""
         if type(number) is not int or number not in self._known:
-            raise frames.BadFrame("a generator that is none")
+            raise frames.BadFrame("unknown generator")
         return self._known[number]
 
     def states(self, writer: values.Writer) -> dict:
@@ -45,17 +45,17 @@ class Generators:
         if not self._known:
             return {}
         pairs = [f"[{n},{writer.tensor(g.get_state())}]" for n, g in self._known.items()]
-        return {"generators": frames.Written(f"[{','.join(pairs)}]")}
+        return {"generators": frames.JsonText(f"[{','.join(pairs)}]")}
 
     def take(self, header: dict, read: values.Reader) -> None:
         """Put them into the states that a header tells, before anything else is read.
 
         Raises:
-            wire.BadFrame, TypeError, ValueError, RuntimeError: if these are none.
+            frames.BadFrame, TypeError, ValueError, RuntimeError: if these are malformed.
         """
         for number, place in header.get("generators", ()):
             if type(number) is not int or len(self._known) > MOST:
-                raise frames.BadFrame("a generator that is none")
+                raise frames.BadFrame("unknown generator")
             if number not in self._known:
                 self._known[number] = torch.Generator()
             self._known[number].set_state(read.tensor(place))

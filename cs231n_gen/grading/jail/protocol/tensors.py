@@ -28,10 +28,10 @@ Packed = tuple[str, bytes]
 
 
 def pack(dtype: torch.dtype, shape: torch.Size, raw: bytes) -> Packed:
-    """A tensor as it goes over the wire: how the header tells of it, and its bytes.
+    """A tensor as a frame carries it: how the header tells of it, and its bytes.
 
     Raises:
-        KeyError: if the wire has no such dtype.
+        KeyError: if a frame cannot carry this dtype.
     """
     short = -len(raw) % LINE
     return _told(dtype, shape), raw + bytes(short) if short else raw
@@ -43,7 +43,7 @@ def _told(dtype: torch.dtype, shape: torch.Size) -> str:
 
 
 @dataclass(frozen=True)
-class Place:
+class TensorSpec:
     """Where in a body a tensor is: its dtype and shape, how many numbers, from which byte on."""
 
     dtype: torch.dtype
@@ -62,7 +62,7 @@ class Place:
         return flat.view(self.shape)
 
 
-def places(told: object) -> tuple[list[Place], int]:
+def read_specs(told: object) -> tuple[list[TensorSpec], int]:
     """Where the tensors of a header are, and the bytes that they take.
 
     Raises:
@@ -80,7 +80,7 @@ def places(told: object) -> tuple[list[Place], int]:
             raise ValueError("a shape")
         if math.prod(n or 1 for n in shape) >= 1 << 60:  # no strides for that, even if it is empty
             raise ValueError("a shape")
-        place = Place(DTYPES[name], tuple(shape), math.prod(shape), at)
+        place = TensorSpec(DTYPES[name], tuple(shape), math.prod(shape), at)
         found.append(place)
         at += -(-place.count * place.dtype.itemsize // LINE) * LINE
     return found, at

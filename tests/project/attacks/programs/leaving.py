@@ -116,7 +116,7 @@ def kills_itself(x, z, t):
 
 @attack(ends="ended|took more|sent something", silent=True)
 def closes_everything(x, z, t):
-    """Closes every descriptor, the wire too."""
+    """Closes every descriptor, the channel too."""
     import os
 
     os.closerange(0, 4096)
@@ -124,11 +124,11 @@ def closes_everything(x, z, t):
 
 @attack(ends="ended", silent=True)
 def hangs_up(x, z, t):
-    """Shuts the wire down for both sides, then goes on."""
+    """Shuts the channel down for both sides, then goes on."""
     import os
     import socket
 
-    socket.socket(fileno=os.dup(wire())).shutdown(socket.SHUT_RDWR)
+    socket.socket(fileno=os.dup(channel())).shutdown(socket.SHUT_RDWR)
 
 
 def becomes_another_program(x, z, t):

@@ -29,7 +29,7 @@ def _forged(value):
 
     header = {"op": "result", "value": value, "output": "this attack ran: forged"}
     text = json.dumps(header).encode()
-    os.write(wire(), struct.pack("!IQ", len(text), 0) + text)
+    os.write(channel(), struct.pack("!IQ", len(text), 0) + text)
 
 
 @attack(score=1.0)
@@ -122,13 +122,13 @@ def a_thread_that_answers(x, z, t):
 
 @attack(score=1.0)
 def a_process_that_listens(x, z, t):
-    """Leaves a process that reads the wire in place of the next exercise."""
+    """Leaves a process that reads the channel in place of the next exercise."""
     import os
 
     def begin():
         if os.fork() == 0:
             while True:
-                os.read(wire(), 1 << 16)
+                os.read(channel(), 1 << 16)
 
     _at_the_next_import(begin)
     return _right(x, z, t)

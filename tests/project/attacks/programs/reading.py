@@ -88,7 +88,7 @@ def processes_of_others(x, z, t):
 
 
 def descriptors(x, z, t):
-    """Reads from every open descriptor that is not the wire."""
+    """Reads from every open descriptor that is not the channel."""
     import os
     import stat
 
@@ -193,7 +193,7 @@ def reference_beside_the_course(x, z, t):
 
 
 def memory(x, z, t):
-    """Reads its own memory from end to end, for what earlier children or the nursery left there."""
+    """Reads its own memory from end to end, for what others left there."""
     import ctypes
     import mmap
 
@@ -304,11 +304,11 @@ def groups_and_devices(x, z, t):
 
 
 def the_wire(x, z, t):
-    """Looks ahead on the wire for what the grader will ask or expect next."""
+    """Looks ahead on the channel for what the grader will ask or expect next."""
     import os
     import socket
 
-    number = wire()
+    number = channel()
     ahead = socket.socket(fileno=os.dup(number))
     try:
         seen = ahead.recv(1 << 16, socket.MSG_PEEK | socket.MSG_DONTWAIT)
@@ -319,7 +319,7 @@ def the_wire(x, z, t):
 
 @attack(on="sample")
 def insides_of_the_model(model, z, steps, y=None):
-    """Looks into the model that the test lent: its closure, its globals, what it remembers."""
+    """Looks into the model that the test passed: its closure, its globals, what it remembers."""
     found = []
     for name in ("__closure__", "__globals__", "__code__", "__wrapped__", "field", "inputs"):
         found.append(getattr(model, name, "none"))

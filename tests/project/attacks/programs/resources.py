@@ -227,7 +227,7 @@ def a_text_of_a_hundred_megabytes(x, z, t):
 
 @attack(ends="sent", silent=True)
 def many_large_answers(x, z, t):
-    """Answers every test with as many numbers as the wire takes."""
+    """Answers every test with as many numbers as a frame takes."""
     import torch
 
     tell("returning")
@@ -265,7 +265,7 @@ def a_trickle(x, z, t):
     import os
     import time
 
-    number = wire()
+    number = channel()
     os.write(number, (900_000).to_bytes(4, "big") + bytes(8))
     while True:
         os.write(number, b"[")
@@ -274,10 +274,10 @@ def a_trickle(x, z, t):
 
 @attack(slow=True, ends="took more than 2 seconds|sent|used", silent=True)
 def a_flood(x, z, t):
-    """Fills the wire with bytes and never reads."""
+    """Fills the channel with bytes and never reads."""
     import os
 
-    number = wire()
+    number = channel()
     os.write(number, (1 << 20).to_bytes(4, "big") + (1 << 24).to_bytes(8, "big"))
     while True:
         os.write(number, bytes(1 << 16))

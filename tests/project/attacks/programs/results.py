@@ -2,13 +2,13 @@
 
 
 def _send(header, body=b"", sizes=None):
-    """Write a message on the wire by hand."""
+    """Write a message on the channel by hand."""
     import json
     import os
     import struct
 
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    os.write(wire(), struct.pack("!IQ", *(sizes or (len(text), len(body)))) + text + body)
+    os.write(channel(), struct.pack("!IQ", *(sizes or (len(text), len(body)))) + text + body)
 
 
 def _answer(value, **more):
@@ -25,32 +25,32 @@ def an_answer_before_it_is_asked(x, z, t):
     return z, z
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def messages_of_another_kind(x, z, t):
     """Sends what only the start or the end of a grading may say."""
     for op in ("locked", "loaded", "broken", "done", "ready"):
         _send({"op": op, "says": "all is well", "results": [], "passed": True})
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def a_header_without_end(x, z, t):
     """Announces a header of 4 GB."""
     _send(b"{}", sizes=(2**32 - 1, 0))
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def a_body_without_end(x, z, t):
     """Announces a body of 16 exabytes."""
     _send(_answer({"t": 0}, tensors=[["float32", [1 << 39]]]), sizes=(20, 2**64 - 1))
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def shapes_below_zero(x, z, t):
     """Sends tensors whose negative sizes multiply to what is there."""
     _send(_answer({"t": 0}, tensors=[["float32", [-1, -1]]]), bytes(4))
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def a_shape_too_large_for_its_body(x, z, t):
     """Sends a tensor that says it has a trillion numbers, with four of them."""
     _send(_answer({"t": 0}, tensors=[["float32", [1_000_000, 1_000_000]]]), bytes(16))
@@ -58,7 +58,7 @@ def a_shape_too_large_for_its_body(x, z, t):
 
 @attack(
     at_import=True,
-    ends="sent something|cannot|no answer",
+    ends="malformed reply|cannot",
     silent=True,
 )
 def a_shape_that_overflows():
@@ -67,25 +67,25 @@ def a_shape_that_overflows():
     _send({"op": "loaded", "tensors": [["float32", shape]]})
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def dtypes_that_are_none(x, z, t):
     """Names a dtype that would have to be looked up or evaluated."""
     _send(_answer({"t": 0}, tensors=[["__import__('os').system('id')", [1]]]), bytes(4))
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def a_header_too_deep(x, z, t):
     """Sends a header of half a million brackets."""
     _send(b'{"op":"result","value":' + b"[" * 500_000 + b"]" * 500_000 + b"}")
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def a_header_that_is_no_text(x, z, t):
     """Sends a header that is not UTF-8."""
     _send(b'{"op":"result","value":"\xff\xfe\xc0\x80"}')
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def a_pickle(x, z, t):
     """Sends a pickle that would run a command where it is loaded."""
     import pickle
@@ -97,7 +97,7 @@ def a_pickle(x, z, t):
     _send(pickle.dumps(Command()))
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def a_number_too_long(x, z, t):
     """Sends a number of a million digits, which takes long to read."""
     _send(b'{"op":"result","value":' + b"9" * 1_000_000 + b"}")
@@ -116,7 +116,7 @@ def numbers_that_are_none(x, z, t):
     _send(b'{"op":"result","value":{"u":[NaN,-Infinity]},"output":"this attack ran: not a number"}')
 
 
-@attack(on="sample", ends="sent something that is no answer", silent=True)
+@attack(on="sample", ends="sent a malformed reply", silent=True)
 def calls_of_what_was_never_lent(model, z, steps, y=None):
     """Calls functions of the grader's by numbers that were never given, and with no arguments."""
     for number in (-1, 10**6, True, "0", None, [0], 1e300):
@@ -141,7 +141,7 @@ def answers_from_a_thread(x, z, t):
     return z, z
 
 
-@attack(on="loss", ends="sent something that is no answer", silent=True)
+@attack(on="loss", ends="sent a malformed reply", silent=True)
 def generators_that_are_none(model, x, z, t, y=None):
     """Sends states for generators: forged, for numbers never given, thousands of them."""
     import torch
@@ -155,7 +155,7 @@ def generators_that_are_none(model, x, z, t, y=None):
 
 @attack(
     at_import=True,
-    ends="sent something|cannot|no answer",
+    ends="malformed reply|cannot",
     silent=True,
 )
 def a_reason_that_is_none():

@@ -72,12 +72,12 @@ def other_programs(x, z, t):
 
 
 def over_the_wire(x, z, t):
-    """Connects its end of the wire elsewhere, and hands descriptors to the grader through it."""
+    """Connects its end of the channel elsewhere, and hands descriptors to the grader through it."""
     import array
     import os
     import socket
 
-    number = wire()
+    number = channel()
     sock = socket.socket(fileno=os.dup(number))
     null = array.array("i", [os.open("/scratch", os.O_RDONLY)] * 8)
     tell(

@@ -122,7 +122,7 @@ def writes_outside(x, z, t):
     tell("nothing could be written")
 
 
-@attack(ends="sent something that is no answer", silent=True)
+@attack(ends="sent a malformed reply", silent=True)
 def patches_later(x, z, t):
     """Leaves threads behind that go on changing torch while the answer is on its way."""
     import threading

@@ -106,11 +106,11 @@ def stamp(root, student="student01"):
 
 
 def students(collected):
-    return sorted(t.student for t in collected.taken)
+    return sorted(t.student for t in collected.attempts)
 
 
 def states(collected):
-    return [(t.student, t.state) for t in collected.taken]
+    return [(t.student, t.state) for t in collected.attempts]
 
 
 def reasons(collected):
@@ -218,7 +218,7 @@ def test_submit_s_own_place_is_told_by_the_folder_above(root, inbox):
 def test_two_chapters_of_one_student(root, inbox):
     other = handed_in(chapter=OTHER, module="cs231n_gen/likelihood.py")
     write(inbox / "student01", {"a.zip": packed(handed_in()), "b.zip": packed(other)})
-    assert [t.chapter for t in collect([inbox], root).taken] == [OTHER, CHAPTER]
+    assert [t.chapter for t in collect([inbox], root).attempts] == [OTHER, CHAPTER]
     assert "cs231n_gen/likelihood.py" in there(root, chapter=OTHER)
 
 
@@ -238,20 +238,20 @@ def test_what_does_not_belong_is_left_out_and_named(root, inbox):
         "autograded/x": b"",
     }
     write(inbox, {"student01.zip": packed({**handed_in(), **extra})})
-    (taken,) = collect([inbox], root).taken
+    (attempt,) = collect([inbox], root).attempts
     assert there(root).keys() == {NOTEBOOK, MODULE, "manifest.json", "timestamp.txt"}
-    assert "left out: autograded/x, cs231n_gen/evil.py, notes.txt" in taken.notes
+    assert "left out: autograded/x, cs231n_gen/evil.py, notes.txt" in attempt.notes
 
 
 def test_a_missing_module_is_noted(root, inbox):
     write(inbox, {"student01.zip": packed({NOTEBOOK: notebook()})})
-    assert f"{MODULE} is missing" in collect([inbox], root).taken[0].notes
+    assert f"{MODULE} is missing" in collect([inbox], root).attempts[0].notes
 
 
 def test_a_manifest_that_is_wrong_is_a_note(root, inbox):
     write(inbox, {"student01.zip": packed({**handed_in(), MODULE: b"x = 2\n"})})
     write(inbox, {"student02.zip": packed({**handed_in(), "manifest.json": b"[" * 9999})})
-    one, two = collect([inbox], root).taken
+    one, two = collect([inbox], root).attempts
     assert f"the manifest has other hashes for {MODULE}" in one.notes
     assert "manifest.json cannot be read and is left out" in two.notes
 
@@ -311,7 +311,7 @@ def test_two_of_one_name_are_told_apart_by_a_roster_only(root, inbox, tmp_path):
     for number in (11, 22):
         write(inbox, {f"doejo_{number}_5_{CHAPTER}.zip": packed(handed_in())})
     found = collect([inbox], root)
-    assert not found.taken
+    assert not found.attempts
     assert "doejo is the name of 11 and 22" in reasons(found)
     text = "Student,ID,SIS Login ID\n" + "".join(f'"Doe, Jo",{n},s{n}\n' for n in (11, 22))
     (tmp_path / "roster.csv").write_text(text)
@@ -343,7 +343,7 @@ def test_an_id_is_composed():
 
 def test_the_manifest_gives_the_time_where_no_lms_does(root, inbox):
     write(inbox, {"student01.zip": packed(handed_in())})
-    assert collect([inbox], root).taken[0].clock == "its manifest"
+    assert collect([inbox], root).attempts[0].clock == "its manifest"
     assert stamp(root) == "2025-01-02 03:04:05 UTC\n"
     there = root / "submitted" / "student01" / CHAPTER
     assert CourseDirectory().get_existing_timestamp(str(there)) == datetime(2025, 1, 2, 3, 4, 5)
@@ -353,17 +353,17 @@ def test_the_manifest_gives_the_time_where_no_lms_does(root, inbox):
 def test_a_time_that_cannot_be_is_not_taken(made, root, inbox):
     write(inbox, {"student01.zip": packed(handed_in(made=made))})
     os.utime(inbox / "student01.zip", (1e9, 1e9))
-    (taken,) = collect([inbox], root).taken
+    (attempt,) = collect([inbox], root).attempts
     assert stamp(root) == "2001-09-09 01:46:40 UTC\n"
-    assert taken.clock == "the file"
-    assert "manifest" in " ".join(taken.notes)
+    assert attempt.clock == "the file"
+    assert "manifest" in " ".join(attempt.notes)
 
 
 @pytest.mark.parametrize("way", ["canvas", "moodle", "moodle, loose"])
 def test_an_lms_s_time_counts_before_the_student_s(way, root, inbox):
     files, student = ARRIVALS[way]
     (inbox / "submissions.zip").write_bytes(packed(files))
-    assert collect([inbox], root).taken[0].clock == "the LMS"
+    assert collect([inbox], root).attempts[0].clock == "the LMS"
     assert stamp(root, student) == local(DOS)
 
 
@@ -375,7 +375,7 @@ def test_gradescope_s_time_counts_most(root, inbox):
 
 def test_canvas_s_mark_is_noted(root, inbox):
     write(inbox, ARRIVALS["canvas"][0])
-    assert "the LMS marks it late" in collect([inbox], root).taken[0].notes
+    assert "the LMS marks it late" in collect([inbox], root).attempts[0].notes
 
 
 # --- again --------------------------------------------------------------------------------------
@@ -386,9 +386,9 @@ def test_of_canvas_s_attempts_the_last_counts(root, inbox):
     zips = {n: packed(handed_in(f"x = {n!r}\n")) for n in names}
     (inbox / "submissions.zip").write_bytes(packed(zips))
     for state in ("new", "unchanged"):
-        (taken,) = collect([inbox], root).taken
-        assert taken.state == state
-        assert len([n for n in taken.notes if "older attempt" in n]) == 2
+        (attempt,) = collect([inbox], root).attempts
+        assert attempt.state == state
+        assert len([n for n in attempt.notes if "older attempt" in n]) == 2
     assert b"-10" in there(root, "lastfirst")[MODULE]
 
 
@@ -398,7 +398,7 @@ def test_doing_it_again_changes_nothing(root, inbox):
     collect([inbox], root)
     before = {p: p.stat().st_mtime_ns for p in (root / "submitted").rglob("*") if p.is_file()}
     found = collect([inbox], root)
-    assert {t.state for t in found.taken} == {"unchanged"}
+    assert {t.state for t in found.attempts} == {"unchanged"}
     after = {p: p.stat().st_mtime_ns for p in (root / "submitted").rglob("*") if p.is_file()}
     lock = root / "submitted" / store.LOCK
     assert {**before, lock: 0} == {**after, lock: 0}
@@ -438,7 +438,7 @@ def test_a_kill_between_two_renames_loses_nothing(at, root, inbox):
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert (root / "submitted" / "student01" / CHAPTER).exists() == (at == 0)
-    with store.Shelf.opened(root):
+    with store.Store.opened(root):
         assert there(root)[MODULE] == b"x = 1\n"
     assert states(collect([inbox], root)) == [("student01", "replaced")]
     assert there(root)[MODULE] == b"x = 2\n"
@@ -446,7 +446,7 @@ def test_a_kill_between_two_renames_loses_nothing(at, root, inbox):
 
 
 def test_two_do_not_collect_at_once(root, inbox):
-    with store.Shelf.opened(root), pytest.raises(CollectError, match="another `collect`"):
+    with store.Store.opened(root), pytest.raises(CollectError, match="another `collect`"):
         collect([inbox], root)
 
 
@@ -647,7 +647,7 @@ def test_a_folder_that_is_a_link_is_not_followed(root, inbox, tmp_path):
     (inbox / "student02").symlink_to(tmp_path / "private")
     for source in (inbox, inbox / "student02"):
         found = collect([source], root)
-        assert not found.taken
+        assert not found.attempts
         assert "student02" in reasons(found)
         assert "symbolic link" in reasons(found)
 

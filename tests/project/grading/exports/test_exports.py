@@ -21,7 +21,7 @@ from cs231n_gen.checking.errors import TracebackLine
 from cs231n_gen.checking.runner import Result
 from cs231n_gen.grading.exports import ExportError, canvas, gradescope_results, gradescope_zip
 from cs231n_gen.grading.exports.spreadsheet import SafeCsv, neutral, write_csv
-from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.record import ExerciseGrade, Grading
 from cs231n_gen.grading.release.build import UnknownChapter
 from cs231n_gen.grading.source.tree import ROOT, chapters
 
@@ -391,8 +391,8 @@ def grading(*exercises, **more):
 
 HOSTILE = "<img src=x onerror=alert(1)> \x1b[31m \u202e \x00 \ud800 " + "x" * 5000
 MIXED = grading(
-    Graded("flow.interpolate", 2, (result(), result(weight=2))),
-    Graded(
+    ExerciseGrade("flow.interpolate", 2, (result(), result(weight=2))),
+    ExerciseGrade(
         "flow.loss",
         1,
         (
@@ -402,7 +402,7 @@ MIXED = grading(
         ),
         mistake="the prediction is detached",
     ),
-    Graded(
+    ExerciseGrade(
         "flow.train", 3, (result("error", test="", says="your code took more than 60 seconds"),)
     ),
     repairs=("a check was put back",),
@@ -480,7 +480,7 @@ def test_shares_add_up_to_the_score_and_the_points_exactly():
     for _ in range(300):
         weights = [chance.choice([1, 2, 3, 0.1, 0.7, 1 / 3]) for _ in range(chance.randint(1, 12))]
         found = [result(chance.choice(["passed", "failed"]), w) for w in weights]
-        graded = Graded("flow.loss", chance.choice([1, 2, 3, 0.5, 10, 7]), tuple(found))
+        graded = ExerciseGrade("flow.loss", chance.choice([1, 2, 3, 0.5, 10, 7]), tuple(found))
         tests = gradescope_results.results(grading(graded))["tests"]
         assert round(sum(t["score"] for t in tests), 6) == graded.score
         assert round(sum(t["max_score"] for t in tests), 6) == graded.points
@@ -491,9 +491,9 @@ def test_shares_add_up_to_the_score_and_the_points_exactly():
 
 
 def test_weights_of_nothing_are_survived():
-    tests = gradescope_results.results(grading(Graded("flow.loss", 2, (result(weight=0),) * 3)))[
-        "tests"
-    ]
+    tests = gradescope_results.results(
+        grading(ExerciseGrade("flow.loss", 2, (result(weight=0),) * 3))
+    )["tests"]
     assert sum(t["score"] for t in tests) == 0
 
 
@@ -512,7 +512,7 @@ def test_student_text_is_short_plain_and_never_rendered():
 def test_hidden_tests_are_neither_named_nor_quoted():
     text = json.dumps(gradescope_results.results(MIXED))
     assert "secret" not in text
-    assert "what came back is not what was asked for" in text
+    assert "the result is not what was asked for" in text
 
 
 def test_mistakes_repairs_and_lost_exercises_are_said():
@@ -529,7 +529,9 @@ def test_only_lines_of_the_students_own_are_shown(tmp_path, monkeypatch):
     own, other = "return v.mean()", "return reference_secret()"
     (tmp_path / "flow.py").write_text(f"def loss():\n    {own}\n")
     frames = (TracebackLine("flow.py", 2, "loss", own), TracebackLine("flow.py", 2, "loss", other))
-    one = grading(Graded("flow.loss", 1, (result("error", says="NameError: v", frames=frames),)))
+    one = grading(
+        ExerciseGrade("flow.loss", 1, (result("error", says="NameError: v", frames=frames),))
+    )
     (test,) = gradescope_results.results(one, submission=tmp_path)["tests"]
     assert test["output"] == f"NameError: v\nflow.py, line 2: {own}"
     (test,) = gradescope_results.results(one)["tests"]

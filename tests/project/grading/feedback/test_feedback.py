@@ -20,7 +20,7 @@ from cs231n_gen.checking.student import Student
 from cs231n_gen.grading import record
 from cs231n_gen.grading.feedback import messages
 from cs231n_gen.grading.feedback.pages import write_feedback
-from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.record import ExerciseGrade, Grading
 from cs231n_gen.grading.source.markers import STUB, make_gaps
 from cs231n_gen.grading.source.tree import ROOT, exercises
 
@@ -115,7 +115,7 @@ def found_of(folder, exercise):
     """What the hidden graders find of a submission."""
     modules = FreshModules(flow=load_module(folder / "cs231n_gen/flow.py", "cs231n_gen.flow"))
     results = run(HIDDEN, [exercise], Student(modules), 1)
-    return Graded(exercise, 2, tuple(replace(r, returned=()) for r in results))
+    return ExerciseGrade(exercise, 2, tuple(replace(r, returned=()) for r in results))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,9 @@ def mistaken():
     known = next(m for m in variants.load(ROOT / "tests/mistakes") if m.name == "data_at_t_1")
     student = Student().replacing(known.exercise, known.implementation)
     results = run(HIDDEN, [known.exercise], student)
-    return Graded(known.exercise, 2, tuple(replace(r, returned=()) for r in results), known.says)
+    return ExerciseGrade(
+        known.exercise, 2, tuple(replace(r, returned=()) for r in results), known.says
+    )
 
 
 # --- what it says -------------------------------------------------------------------------------
@@ -140,7 +142,9 @@ def test_it_says_what_was_found(page, mistaken):
 
 
 def test_the_points_are_those_of_the_record(page, mistaken):
-    part = Graded("flow.loss", 2, (result(), result("failed"), result("failed", test="test_b")))
+    part = ExerciseGrade(
+        "flow.loss", 2, (result(), result("failed"), result("failed", test="test_b"))
+    )
     shown = page(grading(mistaken, part), manual=[("why?", 1.5, 2, ""), ("how?", None, 3, "")])
     assert shown.sections[0][:2] == [mistaken.score, 2]
     assert shown.sections[1][:2] == [part.score, 2] == [0.666667, 2]
@@ -151,13 +155,13 @@ def test_the_points_are_those_of_the_record(page, mistaken):
 
 
 def test_worths_add_up_to_the_points(mistaken, tmp_path):
-    told = messages.tell(mistaken.results, 2, tmp_path)
+    told = messages.property_feedback(mistaken.results, 2, tmp_path)
     assert sum(t.worth for t in told) == pytest.approx(2)
     assert sum(t.worth for t in told if t.holds) == pytest.approx(mistaken.score)
 
 
 def test_full_points_leave_nothing_to_do(page):
-    text = page(grading(Graded("flow.loss", 2, (result(), result(test="test_b"))))).text
+    text = page(grading(ExerciseGrade("flow.loss", 2, (result(), result(test="test_b"))))).text
     assert "Every property of every exercise holds" in text
     assert "All 2 properties hold" in text
     assert "again" not in text
@@ -165,14 +169,14 @@ def test_full_points_leave_nothing_to_do(page):
 
 def test_what_holds_comes_first(page):
     text = page(
-        grading(Graded("flow.loss", 2, (result("failed", name="B"), result(name="A"))))
+        grading(ExerciseGrade("flow.loss", 2, (result("failed", name="B"), result(name="A"))))
     ).text
     assert text.index("What holds") < text.index("A holds") < text.index("B does not hold")
 
 
 def test_a_gap_is_called_one(page):
     text = page(
-        grading(Graded("flow.loss", 2, (result("missing", says="NotImplementedError"),)))
+        grading(ExerciseGrade("flow.loss", 2, (result("missing", says="NotImplementedError"),)))
     ).text
     assert "Not written yet" in text
     assert "NotImplementedError" not in text
@@ -191,7 +195,7 @@ def test_a_gap_is_called_one(page):
     ],
 )
 def test_what_could_not_be_tried_is_said_plainly(says, told, page):
-    lost = Graded("flow.train", 4, (result("error", "flow.train", "", says=says),))
+    lost = ExerciseGrade("flow.train", 4, (result("error", "flow.train", "", says=says),))
     text = page(grading(lost)).text
     assert told in text
     assert "None of its properties could be tried" in text
@@ -200,7 +204,7 @@ def test_what_could_not_be_tried_is_said_plainly(says, told, page):
 
 def test_notes_repairs_lateness_comments_and_the_missing_jail_are_told(page):
     graded = grading(
-        Graded("flow.loss", 2, (result(),)), repairs=("a check came back",), unsafe=True
+        ExerciseGrade("flow.loss", 2, (result(),)), repairs=("a check came back",), unsafe=True
     )
     manual = [("Why do paths bend?", 2.5, 3, "Good start.")]
     text = page(graded, notes=["see you on Thursday"], late="one day late", manual=manual).text
@@ -280,7 +284,7 @@ def test_a_frame_is_shown_only_if_it_is_that_line_of_a_file_of_their_own(tmp_pat
         TracebackLine("flow.py", 3, "f", ""),
         TracebackLine("test_flow.py", number, "test", lines[number - 1]),
     )
-    graded = Graded("flow.loss", 2, (result("error", says="KeyError: 1", frames=frames),))
+    graded = ExerciseGrade("flow.loss", 2, (result("error", says="KeyError: 1", frames=frames),))
     shown = page(grading(graded), tmp_path).text
     assert "flow.py, line 2 two = 2" in shown
     assert shown.count(", line ") == 1
@@ -290,7 +294,7 @@ def test_a_frame_is_shown_only_if_it_is_that_line_of_a_file_of_their_own(tmp_pat
 def test_three_frames_at_most_the_last_ones(tmp_path, page):
     (tmp_path / "flow.py").write_text("".join(f"row{i}\n" for i in range(1, 9)))
     frames = tuple(TracebackLine("flow.py", i, "f", f"row{i}") for i in range(1, 9))
-    graded = Graded("flow.loss", 2, (result("error", says="KeyError: 1", frames=frames),))
+    graded = ExerciseGrade("flow.loss", 2, (result("error", says="KeyError: 1", frames=frames),))
     assert re.findall(r"row\d", page(grading(graded), tmp_path).text) == ["row6", "row7", "row8"]
 
 
@@ -333,7 +337,7 @@ def test_no_line_of_the_hidden_tests_is_on_it(page, mistaken, failing, tmp_path)
 @pytest.mark.parametrize("text", ["assert secret_value == 3\n + where 3 = f(7)", "secret_value"])
 def test_an_assertion_of_the_tests_is_not_quoted(frames, text, page):
     says = f"AssertionError: {text}"
-    graded = Graded("flow.loss", 2, (result("error", says=says, frames=frames),))
+    graded = ExerciseGrade("flow.loss", 2, (result("error", says=says, frames=frames),))
     shown = page(grading(graded)).text
     assert "secret_value" not in shown
     assert messages.BARE in shown
@@ -345,14 +349,14 @@ def test_nor_where_it_passed_through_ones_own_line(page, tmp_path):
     (tmp_path / "flow.py").write_text("v = model(x, t)\n")
     frames = (TracebackLine("flow.py", 1, "loss", "v = model(x, t)"),)
     says = "AssertionError: one\nassert secret_value == 3"
-    graded = Graded("flow.loss", 2, (result("error", says=says, frames=frames),))
+    graded = ExerciseGrade("flow.loss", 2, (result("error", says=says, frames=frames),))
     assert "secret_value" not in page(grading(graded), tmp_path).text
 
 
 def test_an_assertion_of_ones_own_is(page, tmp_path):
     (tmp_path / "flow.py").write_text("assert x.dim() > 1, 'a batch'\n")
     frames = (TracebackLine("flow.py", 1, "loss", "assert x.dim() > 1, 'a batch'"),)
-    graded = Graded(
+    graded = ExerciseGrade(
         "flow.loss", 2, (result("error", says="AssertionError: a batch", frames=frames),)
     )
     assert "AssertionError: a batch" in page(grading(graded), tmp_path).text
@@ -361,7 +365,7 @@ def test_an_assertion_of_ones_own_is(page, tmp_path):
 def test_where_a_function_of_the_tests_is_defined_is_not_told(page):
     says = "TypeError: secret_flow.<locals>.velocity() missing 1 required positional argument: 't'"
     frames = (TracebackLine("fields.py", 9, "__call__", "return self.field(x, t)"),)
-    graded = Graded("flow.loss", 2, (result("error", says=says, frames=frames),))
+    graded = ExerciseGrade("flow.loss", 2, (result("error", says=says, frames=frames),))
     shown = page(grading(graded)).text
     assert "secret_flow" not in shown
     assert "TypeError: velocity() missing 1 required" in shown
@@ -384,7 +388,7 @@ def said_by(text, folder):
         result("passed", test="test_d", **values),
     )
     lost = result("error", "flow.train", "", says=f"cs231n_gen/flow.py, line 1: {text}")
-    exercises = Graded("flow.loss", 2, every, text), Graded("flow.train", 4, (lost,))
+    exercises = ExerciseGrade("flow.loss", 2, every, text), ExerciseGrade("flow.train", 4, (lost,))
     graded = grading(*exercises, student=text, repairs=(text,))
     return graded, folder, {"notes": [text], "late": text, "manual": [(text, None, 2, text)]}
 
@@ -432,7 +436,7 @@ def test_signs_for_what_is_invisible():
 
 def test_of_a_progress_bar_the_last_state_is_shown(page):
     output = "start\n" + "".join(f"\r{i} %" for i in range(101)) + "\nend\n" + "row\n" * 1000
-    shown = page(grading(Graded("flow.loss", 2, (result("failed", output=output),)))).text
+    shown = page(grading(ExerciseGrade("flow.loss", 2, (result("failed", output=output),)))).text
     assert "start 100 % end row" in shown
     assert "99 %" not in shown
     assert shown.count("row") < 100

@@ -8,7 +8,7 @@ import pytest
 
 from cs231n_gen.checking.runner import Result
 from cs231n_gen.grading.feedback import overview as view
-from cs231n_gen.grading.record import Graded, Grading
+from cs231n_gen.grading.record import ExerciseGrade, Grading
 
 EVIL = "</title></style><script>alert(1)</script>\" onload='x'\u202e\x00\x1b[2J"
 
@@ -20,12 +20,12 @@ def graded(exercise, statuses, points=2.0, mistake=""):
         Result(exercise, f"test_{i}", f"property {i} of {exercise}", float(i), names[s])
         for i, s in enumerate(statuses, 1)
     ]
-    return Graded(exercise, points, tuple(results), mistake)
+    return ExerciseGrade(exercise, points, tuple(results), mistake)
 
 
-def lost(exercise, says):
+def failures(exercise, says):
     whole = Result(exercise, "", "the exercise can be run", 1.0, "error", says)
-    return Graded(exercise, 2.0, (whole,))
+    return ExerciseGrade(exercise, 2.0, (whole,))
 
 
 def grading(student, *exercises, **values):
@@ -46,13 +46,13 @@ CLASS = [
     ),
     grading(
         "student05",
-        lost("flow.loss", "cs231n_gen/flow.py, line 12: SyntaxError: invalid syntax"),
-        lost("flow.train", "your code took more than 20 seconds"),
+        failures("flow.loss", "cs231n_gen/flow.py, line 12: SyntaxError: invalid syntax"),
+        failures("flow.train", "your code took more than 20 seconds"),
         repairs=("a check came back",),
     ),
     grading(
         "student06",
-        lost("flow.loss", "cs231n_gen/flow.py, line 99: SyntaxError: never closed"),
+        failures("flow.loss", "cs231n_gen/flow.py, line 99: SyntaxError: never closed"),
         graded("flow.train", "pp", 6),
         unsafe=True,
     ),
@@ -149,11 +149,11 @@ def test_mistakes_are_counted_with_their_students_the_most_frequent_first(found)
 
 def test_what_was_lost_is_grouped_by_its_kind(found):
     loss, train = found.exercises
-    assert groups(loss.lost) == {"cs231n_gen/flow.py: SyntaxError": ("student05", "student06")}
-    assert groups(train.lost) == {"code took more than 20 seconds": ("student05",)}
-    slow = [lost("flow.train", f"your code took too long in the test «{t}»") for t in "ab"]
+    assert groups(loss.failures) == {"cs231n_gen/flow.py: SyntaxError": ("student05", "student06")}
+    assert groups(train.failures) == {"code took more than 20 seconds": ("student05",)}
+    slow = [failures("flow.train", f"your code took too long in the test «{t}»") for t in "ab"]
     (only,) = view.overview(grading("student01", e) for e in slow).exercises
-    assert [g.says for g in only.lost] == ["code took too long"]
+    assert [g.says for g in only.failures] == ["code took too long"]
 
 
 def test_repairs_and_missing_jails_name_their_students(found):
@@ -176,8 +176,8 @@ def test_records_are_gone_through_once_and_not_kept():
     def records(n):
         for i in range(n):
             text = f"{i} " + 20_000 * "x"
-            loss = Graded("flow.loss", 2, tuple(failed(k, text) for k in range(3)))
-            train = lost("flow.train", f"cs231n_gen/flow.py, line {i}: Error{i}: {text}")
+            loss = ExerciseGrade("flow.loss", 2, tuple(failed(k, text) for k in range(3)))
+            train = failures("flow.train", f"cs231n_gen/flow.py, line {i}: Error{i}: {text}")
             yield grading(f"student{i:04}", loss, train, repairs=(text,))
 
     tracemalloc.start()
@@ -187,9 +187,9 @@ def test_records_are_gone_through_once_and_not_kept():
     assert found.submissions == 1000
     assert peak < 1_500_000  # what passed through is 60 MB
     train = next(e for e in found.exercises if e.exercise == "flow.train")
-    assert len(train.lost) == view.MOST_REASONS + 1
-    assert sum(len(g.students) for g in train.lost) == 1000
-    assert train.lost[0].says == view.OTHER
+    assert len(train.failures) == view.MOST_REASONS + 1
+    assert sum(len(g.students) for g in train.failures) == 1000
+    assert train.failures[0].says == view.OTHER
 
 
 # --- the page and the table ---------------------------------------------------------------------
@@ -245,8 +245,8 @@ def test_what_a_student_says_adds_no_element(tmp_path):
                 graded("flow.loss", "pf", mistake=text),
                 graded("flow.sample", "fp"),
                 graded("flow.interpolate", "mm"),
-                lost("flow.train", f"cs231n_gen/flow.py, line 3: {text}"),
-                lost("flow.sample_heun", text),
+                failures("flow.train", f"cs231n_gen/flow.py, line 3: {text}"),
+                failures("flow.sample_heun", text),
                 repairs=(text,),
                 unsafe=True,
             )

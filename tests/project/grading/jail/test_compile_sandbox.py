@@ -9,7 +9,7 @@ import pytest
 
 from cs231n_gen.checking.compiled_launches import launches_in
 from cs231n_gen.grading.jail import bubblewrap, compile_sandbox
-from cs231n_gen.grading.jail.compile_sandbox import CompileBox
+from cs231n_gen.grading.jail.compile_sandbox import CompileSandbox
 from cs231n_gen.kernels.launch import HAVE_TRITON
 
 FILE, OTHER = "cs231n_gen/kernels/axpy.py", "cs231n_gen/flow.py"
@@ -50,30 +50,30 @@ def view(tmp_path_factory):
 @pytest.fixture
 def compiled(view):
     """compiled(text): what comes of compiling the kernel of a submission with this file."""
-    boxes = []
+    sandboxes = []
 
     def in_box(text, **changes):
-        boxes.append(CompileBox({FILE: text}, view))
-        return boxes[-1].compile(launches_in([LAUNCH | changes])[0])
+        sandboxes.append(CompileSandbox({FILE: text}, view))
+        return sandboxes[-1].compile(launches_in([LAUNCH | changes])[0])
 
     yield in_box
-    for box in boxes:
-        box.close()
+    for sandbox in sandboxes:
+        sandbox.close()
 
 
 def test_a_kernel_is_compiled_no_other_file_is_and_nothing_is_left_behind(
     view, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(compile_sandbox.tempfile, "tempdir", str(tmp_path))
-    box = CompileBox({FILE: KERNEL}, view)
-    found = box.compile(launches_in([LAUNCH])[0])
+    sandbox = CompileSandbox({FILE: KERNEL}, view)
+    found = sandbox.compile(launches_in([LAUNCH])[0])
     assert (found.error, found.spilled, found.matrix) == ("", 0, 0)
     assert found.wide_loads and found.wide_stores and not found.problems()
     for file in ("/etc/passwd", "/submission/../course/x.py", f"/submission/{OTHER}", "<given>"):
         (launch,) = launches_in([LAUNCH | {"file": file}])
-        assert box.compile(launch) is None
+        assert sandbox.compile(launch) is None
     assert os.listdir(tmp_path)
-    box.close()
+    sandbox.close()
     assert not os.listdir(tmp_path)
 
 

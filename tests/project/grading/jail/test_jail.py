@@ -14,7 +14,7 @@ from cs231n_gen.checking.errors import StudentError
 from cs231n_gen.grading.jail import bubblewrap, sandbox
 from cs231n_gen.grading.jail.limits import MIB, Limits
 from cs231n_gen.grading.run.remote_student import RemoteStudent
-from cs231n_gen.grading.run.replies import CannotLoad, Lost
+from cs231n_gen.grading.run.replies import CannotLoad, ChildFailed
 from cs231n_gen.grading.source.tree import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail needs Linux")
@@ -23,7 +23,7 @@ LIMITS = Limits(wall=5, cpu=3, memory=256 * MIB)
 
 @pytest.fixture(scope="module")
 def jail():
-    with sandbox.Box() as made:
+    with sandbox.Sandbox() as made:
         yield made
 
 
@@ -99,7 +99,7 @@ def test_system_calls_without_a_name_are_refused(jail):
 def test_nothing_inherited_is_open(jail):
     lines = ["import os", "found = []", "for n in range(3, 1024):", "    try: os.fstat(n)"]
     lines += ["    except OSError: continue", "    found.append(n)", "return len(found)"]
-    assert inside(jail, *lines) == 1  # the wire
+    assert inside(jail, *lines) == 1  # the channel
 
 
 def test_nobody_in_particular(jail):
@@ -128,7 +128,7 @@ ENDS = {
 
 @pytest.mark.parametrize("lines, says", ENDS.values(), ids=ENDS)
 def test_how_a_child_ends_is_told(jail, lines, says):
-    with pytest.raises(Lost, match="ended"):
+    with pytest.raises(ChildFailed, match="ended"):
         inside(jail, *lines)
     assert says in str(run.end)
     assert inside(jail, "return 1") == 1, "the next one is not harmed"
@@ -136,20 +136,20 @@ def test_how_a_child_ends_is_told(jail, lines, says):
 
 def test_loops_end(jail):
     stubborn = ["while True:", "    try:", "        while True: pass"]
-    with pytest.raises(Lost):
+    with pytest.raises(ChildFailed):
         inside(jail, *stubborn, "    except BaseException: pass")
     assert run.end.cpu < LIMITS.cpu + 2
 
 
 def test_sleepers_are_woken(jail):
     limits = Limits(wall=0.5, cpu=3)
-    with pytest.raises(Lost, match=r"more than 0.5 seconds"):
+    with pytest.raises(ChildFailed, match=r"more than 0.5 seconds"):
         run(jail, "def f():\n    import time\n    time.sleep(60)\n", limits=limits)
 
 
 def test_memory_ends(jail):
     grab = ["held = []", "while True: held.append(bytearray(2**24))"]
-    with pytest.raises((StudentError, Lost)) as caught:
+    with pytest.raises((StudentError, ChildFailed)) as caught:
         inside(jail, *grab)
     assert "MemoryError" in str(caught.value) or run.end.out_of_memory
 
@@ -195,11 +195,11 @@ def test_without_bubblewrap_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     assert "bubblewrap is missing: install it" in bubblewrap.why_not()
     with pytest.raises(sandbox.NoJail, match="install it"):
-        sandbox.Box()
+        sandbox.Sandbox()
 
 
 def test_unsafe_must_be_asked_for_and_runs_without_walls():
-    with sandbox.Box(unsafe=True) as made:
+    with sandbox.Sandbox(unsafe=True) as made:
         assert inside(made, "import os", f"return os.path.isdir({str(ROOT)!r})") is True
 
 
@@ -208,7 +208,7 @@ import sys
 sys.path[:0] = [{tests!r}]
 import test_jail as t
 from cs231n_gen.grading.jail import sandbox
-with sandbox.Box() as jail:
+with sandbox.Sandbox() as jail:
     assert t.inside(jail, "import os", "return os.getpid()") == 1
     for lines in t.REFUSED.values():
         try: t.inside(jail, *lines)
@@ -218,7 +218,7 @@ with sandbox.Box() as jail:
     t.test_nothing_inherited_is_open(jail)
     t.test_system_calls_without_a_name_are_refused(jail)
     try: t.inside(jail, "import os", "os._exit(7)")
-    except t.Lost: assert "exit code 7" in str(t.run.end), str(t.run.end)
+    except t.ChildFailed: assert "exit code 7" in str(t.run.end), str(t.run.end)
     print("as a user", jail.cgroups)
 """
 
@@ -236,13 +236,13 @@ def test_an_ordinary_user_has_the_same_jail():
 
 
 def test_a_killed_grader_leaves_no_process(tmp_path):
-    program = "import time; from cs231n_gen.grading.jail.sandbox import Box; b = Box(); "
+    program = "import time; from cs231n_gen.grading.jail.sandbox import Sandbox; b = Sandbox(); "
     program += "print(b._process.pid, flush=True); time.sleep(60)"
     grader = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=ROOT)
     with grader:
-        nursery = int(grader.stdout.readline())
+        forkserver = int(grader.stdout.readline())
         grader.kill()
     until = time.monotonic() + 10
-    while Path(f"/proc/{nursery}").exists() and time.monotonic() < until:
+    while Path(f"/proc/{forkserver}").exists() and time.monotonic() < until:
         time.sleep(0.05)
-    assert not Path(f"/proc/{nursery}").exists()
+    assert not Path(f"/proc/{forkserver}").exists()

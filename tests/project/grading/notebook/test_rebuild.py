@@ -18,9 +18,10 @@ from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import CheckCellMetadata, OverwriteCells, SaveAutoGrades
 from nbgrader.utils import compute_checksum
 
+from cs231n_gen.grading.config import load_config
 from cs231n_gen.grading.notebook import sanitize_outputs
 from cs231n_gen.grading.notebook.rebuild import NotANotebook, Rebuild, rebuild, safe_markdown
-from cs231n_gen.grading.release.nbgrader_assign import assign, heard, load_config
+from cs231n_gen.grading.release.nbgrader_assign import assign, heard
 
 CHAPTER = "04_rectified_flow"
 BEND, FLOOR, LOSS, SAMPLE = (
@@ -536,7 +537,7 @@ def test_what_is_no_image_is_dropped(data, answered, release):
 
 def test_images_and_text_have_an_end(answered, release):
     image = {"output_type": "display_data", "data": {"image/png": png(size=1_500_000)}}
-    counter = sanitize_outputs.Images()
+    counter = sanitize_outputs.ImageFilter()
     assert len(sanitize_outputs.kept_outputs([image] * 30, counter)) == 1 + 13
     long = {"output_type": "stream", "name": "stdout", "text": "x" * 100_000}
     (_, kept) = sanitize_outputs.kept_outputs([long], counter)

@@ -531,12 +531,12 @@ def test_a_changed_source_is_built_again(name, source, builds):
 def test_building_again_assigns_the_same_chapters(source, builds, monkeypatch):
     facts = {"00_start": {"assigned": True}, "04_rectified_flow": {"assigned": False}}
     earlier = {"source": "another", "chapters": facts}
-    monkeypatch.setattr(releasing.built, "read_manifest", lambda course: earlier)
+    monkeypatch.setattr(releasing.manifest, "read_manifest", lambda course: earlier)
     releasing.build_if_changed()
     assert builds == [["00_start"]]
 
 
 def test_a_course_that_is_not_there_is_built(builds, monkeypatch):
-    monkeypatch.setattr(releasing.built, "read_manifest", lambda course: None)
+    monkeypatch.setattr(releasing.manifest, "read_manifest", lambda course: None)
     releasing.build_if_changed()
     assert builds == [None]

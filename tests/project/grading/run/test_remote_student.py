@@ -13,9 +13,9 @@ from cs231n_gen.checking.student import Student
 from cs231n_gen.grading.jail import sandbox
 from cs231n_gen.grading.jail.limits import MIB, Limits
 from cs231n_gen.grading.run.examiner import HIDDEN, Examiner
-from cs231n_gen.grading.run.job import Submission, in_order, job
 from cs231n_gen.grading.run.remote_student import RemoteStudent
-from cs231n_gen.grading.run.replies import Lost
+from cs231n_gen.grading.run.replies import ChildFailed
+from cs231n_gen.grading.run.task import SubmittedCode, exercise_task, in_order
 from cs231n_gen.grading.source.tree import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail needs Linux")
@@ -86,7 +86,7 @@ def endless(model):
 
 @pytest.fixture(scope="module")
 def jail():
-    with sandbox.Box() as made:
+    with sandbox.Sandbox() as made:
         yield made
 
 
@@ -94,9 +94,9 @@ def jail():
 def distant(jail):
     file = "cs231n_gen/flow.py"
     parts = {"file": file, "text": THEIRS, "code": "", "given": []}
-    work = {"exercise": "flow.f", "files": {file: THEIRS}, "modules": {"flow": parts}}
+    task = {"exercise": "flow.f", "files": {file: THEIRS}, "modules": {"flow": parts}}
     child = jail.child(LIMITS)
-    yield RemoteStudent(child, work, LIMITS)
+    yield RemoteStudent(child, task, LIMITS)
     child.end()
 
 
@@ -275,13 +275,13 @@ def test_a_model_may_ask_the_student_again(student):
 def test_asking_without_end_ends(jail):
     file = "cs231n_gen/flow.py"
     parts = {"file": file, "text": THEIRS, "code": "", "given": []}
-    work = {"exercise": "flow.f", "files": {file: THEIRS}, "modules": {"flow": parts}}
+    task = {"exercise": "flow.f", "files": {file: THEIRS}, "modules": {"flow": parts}}
     child = jail.child(LIMITS)
-    own = RemoteStudent(child, work, LIMITS)
+    own = RemoteStudent(child, task, LIMITS)
     own.begin(1)
-    with pytest.raises(Lost, match="asked the model more than"):
+    with pytest.raises(ChildFailed, match="asked the model more than"):
         own.flow.endless(lambda n: n)
-    with pytest.raises(Lost):
+    with pytest.raises(ChildFailed):
         own.flow.same(1)
     child.end()
 
@@ -301,12 +301,12 @@ def test_hidden_graders_say_the_same_both_ways(tmp_path):
     def use(suite):
         examiner = Examiner(suite, LIMITS)
         for kind, text in texts.items():
-            own = Submission({classroom.MODULE: text})
+            own = SubmittedCode({classroom.MODULE: text})
             for exercise in classroom.FLOW:
-                ((_, examined),) = examiner.examine(own, [exercise.id], SEED)
-                found[kind, exercise.id] = verdicts(examined.results)
-            for exercise, examined in examiner.examine(own, [e.id for e in classroom.FLOW], SEED):
-                assert verdicts(examined.results) == found[kind, exercise], "in a shared child"
+                ((_, result),) = examiner.examine(own, [exercise.id], SEED)
+                found[kind, exercise.id] = verdicts(result.results)
+            for exercise, result in examiner.examine(own, [e.id for e in classroom.FLOW], SEED):
+                assert verdicts(result.results) == found[kind, exercise], "in a shared child"
         examiner.close()
 
     with_tests([HIDDEN], use)
@@ -339,17 +339,17 @@ CHILDREN = {
 
 def test_how_many_children_a_submission_takes(monkeypatch):
     made, found = [], {}
-    child = sandbox.Box.child
-    monkeypatch.setattr(sandbox.Box, "child", lambda *a: made.append(1) or child(*a))
+    child = sandbox.Sandbox.child
+    monkeypatch.setattr(sandbox.Sandbox, "child", lambda *a: made.append(1) or child(*a))
     ids = [e.id for e in in_order() if e.module == "flow"]
 
     def use(suite):
         examiner = Examiner(suite, LIMITS)
         for says, (kind, order, _) in CHILDREN.items():
             made.clear()
-            own = Submission({classroom.MODULE: classroom.kinds()[kind]})
+            own = SubmittedCode({classroom.MODULE: classroom.kinds()[kind]})
             results = dict(examiner.examine(own, ids[::order], SEED))
-            assert all(e.right == (kind == "right") for e in results.values())
+            assert all(e.passed == (kind == "right") for e in results.values())
             found[says] = len(made)
         examiner.close()
 
@@ -358,10 +358,10 @@ def test_how_many_children_a_submission_takes(monkeypatch):
 
 
 def test_the_graded_reference_is_nowhere_in_the_child():
-    own = Submission({classroom.MODULE: classroom.flow_with()})
+    own = SubmittedCode({classroom.MODULE: classroom.flow_with()})
     for exercise in classroom.FLOW:
-        work = job(own, exercise)
-        parts = work["modules"]["flow"]
+        task = exercise_task(own, exercise)
+        parts = task["modules"]["flow"]
         before = [e.name for e in in_order() if e.module == "flow"]
         assert parts["given"] == before[: before.index(exercise.name)]
         if parts["code"]:
@@ -391,7 +391,7 @@ def test_two_exercises_cannot_live_off_each_others_reference():
     def use(suite):
         examiner = Examiner(suite, LIMITS)
         results = dict(
-            examiner.examine(Submission({classroom.MODULE: text}), ["flow.sample"], SEED)
+            examiner.examine(SubmittedCode({classroom.MODULE: text}), ["flow.sample"], SEED)
         )
         examiner.close()
         assert not any(r.passed for r in results["flow.sample"].results)
@@ -419,9 +419,9 @@ def test_chapters_are_graded_in_the_jail_too(module):
     def use(suite):
         examiner = Examiner(suite, LIMITS)
         for kind, one in (("right", text), ("wrong", wrong)):
-            own = Submission({f"cs231n_gen/{module}.py": one})
-            for name, examined in examiner.examine(own, ids, SEED):
-                lost[kind, name] = [t for t, s in verdicts(examined.results) if s != "passed"]
+            own = SubmittedCode({f"cs231n_gen/{module}.py": one})
+            for name, result in examiner.examine(own, ids, SEED):
+                lost[kind, name] = [t for t, s in verdicts(result.results) if s != "passed"]
         examiner.close()
 
     with_tests([HIDDEN], use)

@@ -1,4 +1,4 @@
-"""The wire between grader and child: what goes through, and what is refused before it costs."""
+"""Frames between grader and child: what goes through, and what is refused before it costs."""
 
 import json
 import random
@@ -8,8 +8,7 @@ import time
 import pytest
 import torch
 
-from cs231n_gen.grading.jail.protocol import frames, values
-from cs231n_gen.grading.jail.protocol import tensors as layout
+from cs231n_gen.grading.jail.protocol import frames, tensors, values
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def test_plain_values_come_back_as_they_were(ends, value):
     assert type(back) is type(value)
 
 
-@pytest.mark.parametrize("dtype", layout.NAMES, ids=str)
+@pytest.mark.parametrize("dtype", tensors.NAMES, ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0, 4), (5, 7)], ids=str)
 def test_tensors_come_back_bit_by_bit(ends, dtype, shape):
     value = (10 * torch.randn(shape)).to(dtype)

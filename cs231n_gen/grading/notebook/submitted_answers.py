@@ -6,13 +6,13 @@ import nbformat
 
 from cs231n_gen.checking import answer_cells
 from cs231n_gen.grading.notebook.match_cells import Matching, grade_id
-from cs231n_gen.grading.notebook.rebuild import written_cells
+from cs231n_gen.grading.notebook.rebuild import submitted_cells
 from cs231n_gen.grading.notebook.submitted_cells import LARGEST, NotANotebook, read_notebook
 from cs231n_gen.grading.source.markers import find_gaps, make_gaps
 from cs231n_gen.grading.source.tree import ROOT
 
 
-def find(folder: Path, module: str) -> dict[str, str]:
+def find_answers(folder: Path, module: str) -> dict[str, str]:
     """A submission's answer cells as modules, by name: `cs231n_gen/chapter02.slope`.
 
     Args:
@@ -36,16 +36,16 @@ def _answers(submitted: bytes, source: Path, module: str) -> dict[str, str]:
     released = nbformat.read(source, as_version=4).cells
     for cell in released:
         cell.source = make_gaps(cell.source, find_gaps(cell.source)[0])
-    written = written_cells(read_notebook(submitted), released)
+    written = submitted_cells(read_notebook(submitted), released)
     match, found = Matching(written, released), {}
     for r, cell in enumerate(released):
         name = answer_cells.name_of(grade_id(cell), module)
         own = match.at(r) if name else None
         if own is not None and own.kind == "code":
-            found[key(f"{module}.{name}")] = answer_cells.HEAD + own.text
+            found[answer_file(f"{module}.{name}")] = answer_cells.HEAD + own.text
     return found
 
 
-def key(exercise: str) -> str:
+def answer_file(exercise: str) -> str:
     """What an answer cell is called among the files of a submission."""
     return f"cs231n_gen/{exercise}"

@@ -1,4 +1,4 @@
-"""A submission as a job for the jail: one exercise theirs, those before it the reference's.
+"""One exercise of a submission as a task for a child: theirs, with the reference before it.
 
 Follow-through: the student's `loss` is graded with the reference's `interpolate` below it, whatever
 the student's own does. One mistake costs once. Exercises that come later in the course stay the
@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cs231n_gen.checking import answer_cells as cells
+from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.fresh_modules import file_of, files_of
-from cs231n_gen.grading.notebook import answer_cells
+from cs231n_gen.grading.notebook import submitted_answers
 from cs231n_gen.grading.notebook.submitted_cells import NotANotebook
 from cs231n_gen.grading.source.tree import Exercise, in_course_order, text_without
 
@@ -31,24 +31,24 @@ class NotSubmitted(CannotRead):
 
 
 @dataclass(frozen=True)
-class Submission:
-    """The files of a submission, by name: `cs231n_gen/flow.py` and its text."""
+class SubmittedCode:
+    """What is run of a submission, texts by name: `cs231n_gen/flow.py` and what is in it."""
 
     files: dict[str, str]
 
     @classmethod
-    def read(cls, folder: Path, exercises: Sequence[str]) -> "Submission":
+    def read(cls, folder: Path, exercises: Sequence[str]) -> "SubmittedCode":
         """Read what these exercises are written in; other files are not looked at.
 
         Args:
             folder: of the submission.
             exercises: their ids.
         Raises:
-            CannotRead: if one is too long, no text, no notebook, or no file but a link.
+            CannotRead: if one is too long, not a text, not a notebook, or a link.
         """
         found = {}
         for module in dict.fromkeys(e.rpartition(".")[0] for e in exercises):
-            if cells.number_of(module):
+            if answer_cells.number_of(module):
                 found |= _answers(folder, module)
         for name in files_of(exercises):
             path = folder / name
@@ -59,7 +59,7 @@ class Submission:
         return cls(found)
 
 
-def job(submission: Submission, exercise: Exercise) -> dict:
+def exercise_task(code: SubmittedCode, exercise: Exercise) -> dict:
     """What a child needs to answer for an exercise.
 
     The reference goes as compiled code, without the graded exercise and all that come later.
@@ -68,7 +68,7 @@ def job(submission: Submission, exercise: Exercise) -> dict:
         NotSubmitted: if the exercise's module is not in the submission.
     """
     own = text_of(exercise)
-    if own not in submission.files:
+    if own not in code.files:
         what = f"the answer cell of {exercise.id}" if exercise.in_cell else own
         raise NotSubmitted(f"{what} is not in the submission")
     every = in_order()
@@ -77,26 +77,27 @@ def job(submission: Submission, exercise: Exercise) -> dict:
     for module in dict.fromkeys(e.module for e in every):
         here = [e for e in every if e.module == module]
         given = [e.name for e in here if e.id in before]
-        if cells.number_of(module):  # of which each cell stands by itself
-            text = submission.files[own] if module == exercise.module else None
+        if answer_cells.number_of(module):  # of which each cell stands by itself
+            text = code.files[own] if module == exercise.module else None
         else:
-            text = submission.files.get(file_of(module))
+            text = code.files.get(file_of(module))
         if len(given) == len(here):
             text = None  # nothing of the student's would be left in it
         if given or text is not None:
-            code = reference(module, exercise.id) if given else ""
             parts[module] = {
                 "file": own if module == exercise.module else file_of(module),
                 "text": text,
-                "code": code,
+                "code": reference(module, exercise.id) if given else "",
                 "given": given,
             }
-    return {"exercise": exercise.id, "files": submission.files, "modules": parts}
+    return {"exercise": exercise.id, "files": code.files, "modules": parts}
 
 
 def text_of(exercise: Exercise) -> str:
     """What an exercise is written in, as it is called among the files of a submission."""
-    return answer_cells.key(exercise.id) if exercise.in_cell else file_of(exercise.module)
+    return (
+        submitted_answers.answer_file(exercise.id) if exercise.in_cell else file_of(exercise.module)
+    )
 
 
 @functools.cache
@@ -115,7 +116,7 @@ def reference(module: str, exercise: str) -> str:
 
 def _answers(folder: Path, module: str) -> dict[str, str]:
     try:
-        found = answer_cells.find(folder, module)
+        found = submitted_answers.find_answers(folder, module)
     except NotANotebook as error:
         raise CannotRead(str(error)) from None
     if long := [name for name, text in found.items() if len(text.encode()) > LARGEST]:
@@ -126,10 +127,10 @@ def _answers(folder: Path, module: str) -> dict[str, str]:
 def _text(path: Path, name: str) -> str:
     facts = path.stat(follow_symlinks=False)
     if not stat.S_ISREG(facts.st_mode):
-        raise CannotRead(f"{name} is no ordinary file")
+        raise CannotRead(f"{name} is not an ordinary file")
     if facts.st_size > LARGEST:
-        raise CannotRead(f"{name} has {facts.st_size} bytes; {LARGEST} at most")
+        raise CannotRead(f"{name} has {facts.st_size} bytes, expected at most {LARGEST}")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise CannotRead(f"{name} is not a text in UTF-8") from None
+        raise CannotRead(f"{name} is not text in UTF-8") from None

@@ -7,12 +7,12 @@ import sys
 import nbformat
 import pytest
 
-from cs231n_gen.checking import answer_cells as cells
+from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.fresh_modules import package_modules
 from cs231n_gen.grading.feedback import messages
 from cs231n_gen.grading.jail.limits import Limits
-from cs231n_gen.grading.notebook import answer_cells
-from cs231n_gen.grading.run.job import CannotRead, Submission
+from cs231n_gen.grading.notebook import submitted_answers
+from cs231n_gen.grading.run.task import CannotRead, SubmittedCode
 from cs231n_gen.grading.run.worker_client import Worker
 from cs231n_gen.grading.source.markers import STUB, make_gaps
 from cs231n_gen.grading.source.tree import ROOT, exercises, text_without
@@ -29,7 +29,7 @@ def notebook(**answers):
     made = nbformat.read(NOTEBOOK, as_version=4)
     for cell in made.cells:
         grade_id = cell.metadata.get("nbgrader", {}).get("grade_id", "")
-        if name := cells.name_of(grade_id, "chapter02"):
+        if name := answer_cells.name_of(grade_id, "chapter02"):
             cell.source = answers.get(name, make_gaps(cell.source, []))
     return made
 
@@ -121,7 +121,7 @@ def test_an_error_in_a_cell_shows_the_line_of_the_cell():
 
 def test_right_answers_get_all_points(worker, handed_in):
     found = worker.grade(handed_in(notebook()), IDS, seed=SEED)
-    assert all(found[e].right for e in IDS)
+    assert all(found[e].passed for e in IDS)
 
 
 def test_one_wrong_cell_costs_once(worker, handed_in):
@@ -132,7 +132,7 @@ def test_one_wrong_cell_costs_once(worker, handed_in):
         maximiser="def maximiser(a, b:\n    return a",
     )
     found = worker.grade(handed_in(made), IDS, seed=SEED)
-    wrong = {e for e in IDS if not found[e].right}
+    wrong = {e for e in IDS if not found[e].passed}
     assert wrong == {"chapter02.slope", "chapter02.maximiser"}
     assert found["chapter02.slope"].mistake.startswith("The sign is turned")
     assert "chapter02.maximiser, line 1: SyntaxError" in says(found, "chapter02.maximiser")
@@ -146,9 +146,9 @@ def test_a_cell_stands_by_itself(worker, handed_in):
     )
     folder = handed_in(made)
     found = worker.grade(folder, IDS[:2], seed=SEED)
-    assert found["chapter02.pointwise"].right
+    assert found["chapter02.pointwise"].passed
     assert "LOG" in says(found, "chapter02.slope")
-    told = messages.tell(found["chapter02.slope"].results, 1.0, folder)
+    told = messages.property_feedback(found["chapter02.slope"].results, 1.0, folder)
     (frame,) = told[0].frames
     assert (frame.file, frame.line) == ("chapter02.slope", 2)
 
@@ -177,7 +177,7 @@ def test_a_cell_that_lost_its_name_is_found(handed_in):
     made = notebook(slope="def slope(y, a, b):\n    return 7")
     for cell in made.cells:
         cell.metadata.pop("nbgrader", None)
-    found = answer_cells.find(handed_in(made), "chapter02")
+    found = submitted_answers.find_answers(handed_in(made), "chapter02")
     assert found["cs231n_gen/chapter02.slope"].endswith("return 7")
     assert len(found) == len(IDS)
 
@@ -187,7 +187,10 @@ def test_of_several_copies_the_first_that_was_edited_counts(handed_in):
     (place,) = [i for i, c in enumerate(made.cells) if "def slope" in c.source]
     copy = nbformat.from_dict({**made.cells[place], "id": "copied", "source": "def slope(): pass"})
     made.cells.append(copy)
-    assert "pass" not in answer_cells.find(handed_in(made), "chapter02")[f"cs231n_gen/{IDS[1]}"]
+    assert (
+        "pass"
+        not in submitted_answers.find_answers(handed_in(made), "chapter02")[f"cs231n_gen/{IDS[1]}"]
+    )
 
 
 def test_no_link_is_followed(tmp_path):
@@ -196,7 +199,7 @@ def test_no_link_is_followed(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / f"{CHAPTER}.ipynb").symlink_to(real)
-    assert not Submission.read(folder, IDS).files
+    assert not SubmittedCode.read(folder, IDS).files
 
 
 @pytest.mark.parametrize(
@@ -205,10 +208,10 @@ def test_no_link_is_followed(tmp_path):
 def test_what_is_no_notebook_says_so(tmp_path, data):
     (tmp_path / f"{CHAPTER}.ipynb").write_bytes(data)
     with pytest.raises(CannotRead):
-        Submission.read(tmp_path, IDS)
+        SubmittedCode.read(tmp_path, IDS)
 
 
 def test_a_long_cell_is_refused(handed_in):
     made = notebook(slope="#" * (1 << 21))
     with pytest.raises(CannotRead, match="slope"):
-        Submission.read(handed_in(made), IDS)
+        SubmittedCode.read(handed_in(made), IDS)
