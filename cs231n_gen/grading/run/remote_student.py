@@ -46,7 +46,7 @@ class RemoteStudent(Student):
         limits: of the child. Only the time in which the child is waited for counts.
     Raises:
         CannotLoad: if the student's module does not import.
-        Lost: if the child ends or hangs while it does.
+        ChildFailed: if the child ends or hangs while it does.
         sandbox.JailBroken: if it could not be locked in.
     """
 
@@ -75,7 +75,7 @@ class RemoteStudent(Student):
             job: as the first one; its files are those that the child has.
             wall: seconds for it.
         Raises:
-            CannotLoad, Lost: as at the beginning.
+            CannotLoad, ChildFailed: as at the beginning.
         """
         self._wall = self._left = wall
         self._child.channel.renew(self._limits.answers)
