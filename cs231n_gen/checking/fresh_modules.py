@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 
-import cs231n_gen
 from cs231n_gen.checking import answer_cells
 
-PACKAGE = Path(cs231n_gen.__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 
 def file_of(module: str) -> str:

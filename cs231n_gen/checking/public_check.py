@@ -6,18 +6,19 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # a command line that only prints its help need not wait for torch and pytest
-    from cs231n_gen.checking.report import Report
+    from cs231n_gen.checking.report import CheckReport
 
 PACKAGE = Path(__file__).parents[1]
 PUBLIC = PACKAGE.parent / "tests" / "public"
 KERNELS = "kernels."  # how the exercises begin that need Triton
 
 
-def check(exercise: str, hint: int = 0) -> Report:
+def check(exercise: str, hint: int = 0) -> CheckReport:
     """Check an exercise as it is on disk now, show the properties that hold and those that don't.
 
     Args:
@@ -69,7 +70,7 @@ def check_all(exercises: Sequence[str] = ()) -> bool:
     return good == len(chosen)
 
 
-def run_check(exercise: str, hint: int = 0) -> Report:
+def run_check(exercise: str, hint: int = 0) -> CheckReport:
     """The report of `check`, without showing it.
 
     Kernels are interpreted, in another process where this one compiles them.
@@ -80,28 +81,34 @@ def run_check(exercise: str, hint: int = 0) -> Report:
         ValueError: if there is no such exercise.
     """
     from cs231n_gen.checking.diagnosis import diagnose
-    from cs231n_gen.checking.report import CheckFailed, Report
+    from cs231n_gen.checking.report import CheckFailed, CheckReport
     from cs231n_gen.checking.runner import run
 
     known = known_exercises()
     if exercise not in known:
         raise ValueError(f"there is no exercise {exercise!r}; there are {', '.join(known)}")
     if exercise.startswith(KERNELS):
-        from cs231n_gen.instruments.interpreter import (
-            process,  # which imports Triton, for kernels alone
-        )
+        # Kernels alone need it, and it imports Triton.
+        from cs231n_gen.instruments.interpreter import process
 
         if missing := _triton_is_missing():
             raise CheckFailed(f"{exercise} cannot be checked here. {missing}")
         if process.needed():
             try:
-                return process.check(exercise, hint)
+                return process.ask(f"{__name__}:{checked.__name__}", exercise, hint)
             except process.Crashed as error:
                 raise CheckFailed(f"{exercise} has no report: {error}") from None
     results = run(PUBLIC, [exercise])
-    return Report(
+    return CheckReport(
         exercise, tuple(results), diagnose(results), _hints(exercise), _where(exercise), hint
     )
+
+
+def checked(exercise: str, hint: int) -> CheckReport:
+    """What `run_check` reports, but for what the student's code returned, which stays in this
+    process: another one asked for it."""
+    report = run_check(exercise, hint)
+    return replace(report, results=tuple(replace(r, returned=()) for r in report.results))
 
 
 def known_exercises() -> list[str]:

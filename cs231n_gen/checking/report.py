@@ -18,7 +18,7 @@ class CheckFailed(Exception):
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """What a check found.
 
     Args:
@@ -101,7 +101,7 @@ class Report:
         )
 
 
-def display(report: Report) -> None:
+def display(report: CheckReport) -> None:
     """Show a report: HTML in a notebook, text elsewhere."""
     try:
         from IPython import get_ipython

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from cs231n_gen.instruments.gpu_timer import Clock
 from cs231n_gen.instruments.honesty.torch_watch import OnlyKernels
-from cs231n_gen.instruments.report import inspect
+from cs231n_gen.instruments.inspection import inspect
 from cs231n_gen.instruments.tensors.arguments import leaves
 from cs231n_gen.kernels.launch import INTERPRETED
 

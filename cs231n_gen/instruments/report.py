@@ -1,29 +1,19 @@
-"""`inspect`: what a kernel did, on one page that a student reads."""
+"""What `inspect` saw a kernel do, on one page that a student reads."""
 
 import base64
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from html import escape
-from types import ModuleType
 
-from torch import Tensor
-from torch.utils._pytree import tree_leaves
-
-from cs231n_gen.checking.kernels.precision import budget, in_float64
 from cs231n_gen.instruments.access.audit import Launched
 from cs231n_gen.instruments.access.findings import Finding
 from cs231n_gen.instruments.access.plot import Touched, draw
-from cs231n_gen.instruments.compiler.compile import Compiled, compile_launches
-from cs231n_gen.instruments.compiler.launches import launches_of, record
-from cs231n_gen.instruments.honesty.guard import Watched, watch
-from cs231n_gen.instruments.interpreter import process
-from cs231n_gen.kernels.launch import HAVE_TRITON, where
+from cs231n_gen.instruments.compiler.compile import Compiled
 
 
 @dataclass(frozen=True)
-class Report:
+class KernelReport:
     """What was seen of one call of a wrapper.
 
     Args:
@@ -32,7 +22,7 @@ class Report:
         moved, least: bytes that kernels moved, and the least possible.
         sectors: bytes that a GPU would move for it, 32 at a time.
         findings: accesses outside, and races.
-        error: of each result against float64, in units of the budget (`checking.precision`);
+        error: of each result against float64, in units of the budget (`error_budget`);
             empty without a reference.
         complaints: what was not the kernels' work (`guard`).
         by_torch: bytes that torch moved.
@@ -127,106 +117,6 @@ class Report:
                 f'src="data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}">'
             )
         return f"<div>{page}</div>"
-
-
-def inspect(
-    wrapper: Callable | ModuleType,
-    *args,
-    least: int | None = None,
-    gradient: bool = False,
-    ones: bool = False,
-    compiled: bool = False,
-    **options,
-) -> Report:
-    """Call a kernel's wrapper in the interpreter, and see what its kernels did.
-
-    Where kernels are compiled in this process, another one does it (`elsewhere`), with the wrapper
-    as its file is on disk.
-
-    Args:
-        wrapper: `noising.noising`, or the module `noising`.
-        args, options: of the wrapper; tensors on a GPU are copied to the CPU.
-        least: bytes that must be moved; every tensor among the arguments once, and every result
-            once, if None.
-        gradient: whether its backward pass is run as well.
-        ones: whether that begins with ones, as that of a sum does, not with random numbers.
-        compiled: whether the launches are compiled for a GPU, too, which takes seconds.
-    Raises:
-        RuntimeError: if Triton is missing.
-        ValueError: if there is no such wrapper in the module, or kernels are compiled here and it
-            stands in no file.
-    """
-    if not HAVE_TRITON:
-        raise RuntimeError(where())
-    if isinstance(wrapper, ModuleType):
-        name = wrapper.__name__.rpartition(".")[2]
-        if not hasattr(wrapper, name):
-            raise ValueError(f"{wrapper.__name__} has no function {name}: pass the function itself")
-        wrapper = getattr(wrapper, name)
-    if process.needed():
-        how = {"least": least, "gradient": gradient, "ones": ones, "compiled": compiled}
-        return process.inspect(wrapper, args, options, **how)
-    if any(isinstance(a, Tensor) and a.is_cuda for a in tree_leaves((args, options))):
-        args, options = process.copied((args, options))
-    tensors = [a for a in tree_leaves((args, options)) if isinstance(a, Tensor)]
-    gaps = any(not t.is_contiguous() for t in tensors)
-    with record() as launched:
-        seen = watch(wrapper, args, options, gradient=gradient, copies=gaps, ones=ones)
-    audit = seen.audit
-    everything = [*seen.inputs.values(), *seen.results.values()]
-    return Report(
-        name=getattr(wrapper, "__name__", "kernel"),
-        launches=tuple(audit.launches),
-        moved=audit.moved,
-        least=least or sum(t.numel() * t.element_size() for t in everything),
-        sectors=audit.sectors,
-        findings=tuple(audit.findings),
-        error=_errors(wrapper, _tensors(seen.out), args, options),
-        complaints=seen.complaints,
-        by_torch=seen.guard.moved,
-        compiled=tuple(compile_launches(launches_of(launched))) if compiled else (),
-        touched=tuple(_touched(seen)) if audit.launches else (),
-    )
-
-
-def _errors(
-    wrapper: Callable, results: Sequence[Tensor], args: Sequence, options: Mapping[str, object]
-) -> tuple[float, ...]:
-    """Each result's error against the reference in float64, over the budget.
-
-    Outside the interpreter a wrapper takes the way of its reference by itself; one that does not
-    has none.
-    """
-    if any(not t.is_floating_point() for t in results):
-        return ()
-    with record() as launched:
-        plain = _tensors(wrapper(*args, **options))
-    if launched:
-        return ()
-    found, exact = [], _tensors(in_float64(wrapper, *args, **options))
-    for got, torchs, truth in zip(results, plain, exact, strict=True):
-        most = budget(truth, torchs) if got.numel() else 0.0
-        off = float((got.double() - truth).abs().max()) if got.numel() else 0.0
-        found.append(off / most if most else float(off > 0))
-    return tuple(math.inf if math.isnan(e) else e for e in found)
-
-
-def _touched(seen: Watched) -> list[Touched]:
-    """Arguments that kernels read, in themselves or in a copy, and results that they wrote."""
-    found = []
-    for name, t in seen.inputs.items():
-        for one in [t.detach(), *seen.guard.copies_of(t)]:
-            if seen.audit.coverage(one, "loaded"):
-                found.append(Touched(name, False, seen.audit.who(one, "reader").numpy()))
-                break
-    for name, t in seen.results.items():
-        if t.numel() > 1:
-            found.append(Touched(name, True, seen.audit.who(t).numpy()))
-    return found
-
-
-def _tensors(value: object) -> list[Tensor]:
-    return [t.detach() for t in tree_leaves(value) if isinstance(t, Tensor)]
 
 
 def _faults(one: Compiled) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from nbformat.notebooknode import NotebookNode
 
-from cs231n_gen import data, viz
+from cs231n_gen import viz
+from cs231n_gen.given import data
 
 HEAD = re.compile(r"# (\d+) (.+)\n\*\*(.+?)\*\*(?: · (.+))?")
 ABILITIES = re.compile(r"^- (.+?)[;.]?$", re.M)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.kernels.precision import precise, wide
-from cs231n_gen.checking.kernels.sweeps import as_tuple
+from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.instruments.error_budget import wide
 
 STEP = 1e-4  # of finite differences in float64: off by about 1e-8
 
@@ -124,6 +124,11 @@ def in_turn(added: int) -> float:
     """The floor of a sum whose numbers are added one after the other: half a unit of the last place
     for each, and one for storing it."""
     return 1 + added / 2
+
+
+def as_tuple(value) -> tuple:
+    """A tuple of results, also of a single one."""
+    return value if isinstance(value, tuple) else (value,)
 
 
 def over(function: Callable[[Tensor], Tensor], value: object) -> object:

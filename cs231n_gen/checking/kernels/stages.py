@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.kernels.reference import Exact, nbytes
-from cs231n_gen.checking.kernels.sweeps import as_tuple
+from cs231n_gen.checking.kernels.reference import Exact, as_tuple, nbytes
 from cs231n_gen.checking.student import Student
 from cs231n_gen.instruments.access.findings import Finding
 from cs231n_gen.instruments.tensors.layouts import laid_out

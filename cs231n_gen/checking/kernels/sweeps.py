@@ -5,18 +5,15 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking.kernels.precision import in_float64, precise, wide
+from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.reference import as_tuple
+from cs231n_gen.instruments.error_budget import in_float64, wide
 from cs231n_gen.instruments.tensors.layouts import strided, transposed
 from cs231n_gen.kernels.launch import interpreting
 
-__all__ = ["SIZES", "as_tuple", "backward", "described", "forward", "strided", "transposed"]
+__all__ = ["SIZES", "backward", "described", "forward", "strided", "transposed"]
 
 SIZES = (1, 7, 1023, 1024, 1025)  # around a block of 1024, and far from any power of 2
-
-
-def as_tuple(value) -> tuple:
-    """A tuple of results, also of a single one."""
-    return value if isinstance(value, tuple) else (value,)
 
 
 def forward(wrapper: Callable, reference: Callable, *args, **options) -> None:

@@ -1,7 +1,8 @@
-"""The process in which `elsewhere` has kernels interpreted: a request in, an answer out, pickled.
+"""The process in which `process` has kernels interpreted: a request in, an answer out, pickled.
 
-    python -m cs231n_gen.instruments.interpreter.worker        with TRITON_INTERPRET=1
+    python -m cs231n_gen.instruments.interpreter.worker MODULE ...        with TRITON_INTERPRET=1
 
+The modules are imported before it is ready: no file of a student's can stand in their way.
 It lives on, and so do the modules it imported; but what a student writes is read again for each
 request, as it is on disk.
 """
@@ -10,7 +11,6 @@ import atexit
 import contextlib
 import functools
 import importlib
-import importlib.util
 import linecache
 import os
 import pickle
@@ -18,57 +18,18 @@ import signal
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
-import cs231n_gen
-from cs231n_gen.checking import diagnosis  # noqa: F401  before the first check waits for it
-from cs231n_gen.checking.public_check import run_check
-from cs231n_gen.checking.report import Report as Checked
-from cs231n_gen.instruments.report import Report, inspect
+import cs231n_gen.kernels.launch  # noqa: F401  stays, as the instruments do, which turn its switch
 
-PACKAGE = Path(cs231n_gen.__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[2]
 LOOKS_ON = {
     *("checking", "cli", "common", "grading", "instruments", "triton_compat", "viz"),
 }  # the package's own machinery
 PYTHON = Path(sysconfig.get_path("stdlib")).resolve()
 INSTALLED = {"site-packages", "dist-packages"}
-
-
-def inspected(
-    place: tuple[str, str, str], args: Sequence, options: Mapping, how: Mapping[str, object]
-) -> Report:
-    """What `inspect` reports, but for functions and arguments of launches, which stay here.
-
-    Args:
-        place: file, module and name of the wrapper.
-        args, options: the wrapper's; how: what else `inspect` is told.
-    """
-    report = inspect(function_at(*place), *args, **how, **options)
-    launches = [replace(one, fn=None, args={}) for one in report.launches]
-    return replace(report, launches=tuple(launches))
-
-
-def checked(exercise: str, hint: int) -> Checked:
-    """What `run_check` reports, but for what the student's code returned, which stays here."""
-    report = run_check(exercise, hint)
-    return replace(report, results=tuple(replace(r, returned=()) for r in report.results))
-
-
-def function_at(file: str, module: str, name: str):
-    """A function of a file, which is run as it is on disk now, in the place of its module."""
-    package = module.rpartition(".")[0]
-    if package:
-        with contextlib.suppress(ModuleNotFoundError):  # whoever loads it by its file needs none
-            importlib.import_module(package)
-    spec = importlib.util.spec_from_file_location(module, file)
-    sys.modules[module] = found = importlib.util.module_from_spec(spec)
-    # Not through the loader, which takes the compiled file of an earlier edit if it is as long and
-    # of the same second.
-    exec(compile(Path(file).read_bytes(), file, "exec"), vars(found))
-    return functools.reduce(getattr, name.split("."), found)
 
 
 def forget(stay: Mapping[str, ModuleType]) -> None:
@@ -119,9 +80,6 @@ def _by_name(error: BaseException) -> RuntimeError:
     return RuntimeError(f"{type(error).__name__}: {error}")
 
 
-FUNCTIONS = {"inspect": inspected, "check": checked}
-
-
 def answer(function: str, args: bytes) -> bytes:
     """What comes of a request, pickled: (True, what is returned) or (False, an error)."""
     try:
@@ -130,12 +88,18 @@ def answer(function: str, args: bytes) -> bytes:
         except Exception as error:
             says = f"an argument cannot be had where kernels are interpreted: {error}"
             raise ValueError(says.split("\n")[0]) from None
-        return pickle.dumps((True, FUNCTIONS[function](*args)))
+        return pickle.dumps((True, _named(function)(*args)))
     except (Exception, SystemExit) as error:
         return pickle.dumps((False, portable(error)))
     finally:
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+
+
+def _named(function: str) -> Callable:
+    """`module:name`, imported."""
+    module, _, name = function.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def main() -> None:
@@ -146,6 +110,8 @@ def main() -> None:
     with open(os.devnull) as nothing:
         os.dup2(nothing.fileno(), 0)  # code that asks for input does not get a request
     os.dup2(2, 1)  # nor is what it prints an answer
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
     stay, own_path = dict(sys.modules), list(sys.path)
     reply = pickle.dumps("ready")
     with contextlib.suppress(EOFError, BrokenPipeError, KeyboardInterrupt):

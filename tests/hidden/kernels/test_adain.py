@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from cs231n_gen.checking import draws, expect
-from cs231n_gen.checking.kernels.precision import precise, wide
+from cs231n_gen.checking.kernels.precision import precise
 from cs231n_gen.checking.kernels.reference import ulps
 from cs231n_gen.checking.kernels.stages import DTYPES, NORM, Exact, Stages, in_words, nbytes
+from cs231n_gen.instruments.error_budget import wide
 
 EPS = 1e-5
 SIZES = ((1, 1), (1, 7), (31, 33), (32, 32), (25, 41))  # 1, 7, 1023, 1024 and 1025 numbers

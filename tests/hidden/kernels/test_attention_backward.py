@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import draws, expect
-from cs231n_gen.checking.kernels.precision import precise, wide
+from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.reference import as_tuple
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
-from cs231n_gen.checking.kernels.sweeps import as_tuple
+from cs231n_gen.instruments.error_budget import wide
 
 OF_KEYS = "kernels.attention_backward.key_gradients"
 OF_QUERIES = "kernels.attention_backward.query_gradient"

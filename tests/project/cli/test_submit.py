@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from cs231n_gen.checking import public_check as checks
-from cs231n_gen.checking.report import Report
+from cs231n_gen.checking.report import CheckReport
 from cs231n_gen.checking.runner import Result
 from cs231n_gen.cli import submit as handing_in
 from cs231n_gen.cli.submit import SubmitError, submit
@@ -40,7 +40,7 @@ def held(monkeypatch):
 
     def run_check(exercise):
         status = "passed" if exercise in held else "failed"
-        return Report(exercise, (Result(exercise, "test", "it is right", 1.0, status),))
+        return CheckReport(exercise, (Result(exercise, "test", "it is right", 1.0, status),))
 
     monkeypatch.setattr(checks, "run_check", run_check)
     return held

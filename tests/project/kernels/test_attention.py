@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking.kernels import sweeps
-from cs231n_gen.checking.kernels.precision import budget
+from cs231n_gen.instruments.error_budget import budget
 from cs231n_gen.kernels.attention import attention, reference
 from cs231n_gen.kernels.launch import DTYPES, interpreting
 

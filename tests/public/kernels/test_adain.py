@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.kernels.precision import precise, wide
+from cs231n_gen.checking.kernels.precision import precise
 from cs231n_gen.checking.kernels.reference import ulps
 from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, in_words, nbytes
+from cs231n_gen.instruments.error_budget import wide
 
 EPS = 1e-5
 # A result holds two sums over a row of n numbers, and roundings of its own: of μ, x − μ, 1/σ, two

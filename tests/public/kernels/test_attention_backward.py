@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.kernels.precision import precise, wide
+from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.reference import as_tuple
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
-from cs231n_gen.checking.kernels.sweeps import as_tuple
+from cs231n_gen.instruments.error_budget import wide
 
 keys = pytest.mark.exercise("kernels.attention_backward.keys_backward")
 queries = pytest.mark.exercise("kernels.attention_backward.queries_backward")

@@ -19,8 +19,8 @@ import torch
 
 from cs231n_gen.grading.source.tree import ROOT
 from cs231n_gen.instruments import inspect
-from cs231n_gen.instruments.interpreter import process as elsewhere
-from cs231n_gen.instruments.interpreter import worker
+from cs231n_gen.instruments.inspection import copied, place_of
+from cs231n_gen.instruments.interpreter import process, worker
 from cs231n_gen.kernels import axpy
 from cs231n_gen.kernels.launch import HAVE_TRITON, INTERPRETED
 
@@ -52,7 +52,7 @@ from pathlib import Path
 import torch
 from cs231n_gen import check
 from cs231n_gen.instruments import inspect
-from cs231n_gen.instruments.interpreter import process as elsewhere
+from cs231n_gen.instruments.interpreter import process
 from cs231n_gen.kernels import axpy
 import my_kernel
 
@@ -64,7 +64,7 @@ def attempt(function, *args, **options):
     except Exception as raised:
         notes = getattr(raised, "__notes__", [])
         report, error = None, [type(raised).__name__, str(raised), *notes]
-    processes.add(elsewhere._there and elsewhere._there._process.pid)
+    processes.add(process._there and process._there._process.pid)
     data = report.to_json() if hasattr(report, "to_json") else str(report)
     seconds = time.monotonic() - started
     return {"report": data, "error": error, "printed": printed.getvalue(), "seconds": seconds}
@@ -115,9 +115,9 @@ time.sleep(60)
 """
 
 
-def is_running(process):
+def is_running(number):
     try:
-        os.kill(process, 0)
+        os.kill(number, 0)
     except ProcessLookupError:
         return False
     return True
@@ -151,8 +151,8 @@ def dies(tmp_path, monkeypatch):
     """Another process that does not answer."""
     (tmp_path / "it_dies.py").write_text(DIES)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(elsewhere, "CHILD", "it_dies")
-    monkeypatch.setattr(elsewhere, "_there", None)
+    monkeypatch.setattr(process, "CHILD", "it_dies")
+    monkeypatch.setattr(process, "_there", None)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
     yield
     signal.signal(signal.SIGINT, before)
@@ -162,7 +162,7 @@ def interrupt_at_work():
     """Interrupt this process as Ctrl-C does, once the other one is at work."""
     end = time.monotonic() + 60
     while time.monotonic() < end:
-        if (there := elsewhere._there) and os.fstat(there._printed.fileno()).st_size:
+        if (there := process._there) and os.fstat(there._printed.fileno()).st_size:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
             return
         time.sleep(0.01)
@@ -180,8 +180,8 @@ def test_a_check_reports_as_if_kernels_were_interpreted_here(found):
 
 
 def test_one_process_lives_on_and_ends_with_python(found):
-    (process,) = found["processes"]
-    assert not is_running(process)
+    (number,) = found["processes"]
+    assert not is_running(number)
     assert found["check again"]["seconds"] < found["check"]["seconds"] / 2
 
 
@@ -228,26 +228,26 @@ def test_what_is_written_in_a_notebook_cannot_be_sent(found):
 
 @pytest.mark.parametrize("how", ["patient", "stubborn"])
 def test_an_interrupt_ends_it(dies, monkeypatch, how):
-    monkeypatch.setattr(elsewhere, "PATIENCE", 0.3)
+    monkeypatch.setattr(process, "PATIENCE", 0.3)
     threading.Thread(target=interrupt_at_work).start()
     with pytest.raises(KeyboardInterrupt):
-        elsewhere._ask(how)
-    assert not is_running(elsewhere._there._process.pid)
-    assert not elsewhere._there.alive
+        process.ask(how)
+    assert not is_running(process._there._process.pid)
+    assert not process._there.alive
 
 
 def test_a_crash_is_one_line_and_the_next_call_starts_another(dies):
     for _ in range(2):
-        with pytest.raises(elsewhere.Crashed) as crash:
-            elsewhere._ask("crash")
+        with pytest.raises(process.Crashed) as crash:
+            process.ask("crash")
         assert str(crash.value) == "the process that interprets kernels crashed: SIGKILL"
         assert crash.value._render_traceback_() == [f"Crashed: {crash.value}"]
 
 
 def test_a_process_that_does_not_start_says_why(monkeypatch):
-    monkeypatch.setattr(elsewhere, "CHILD", "there_is_no_such_module")
-    with pytest.raises(elsewhere.Crashed, match=r"does not start: exit code 1, .*No module named"):
-        elsewhere.Interpreter()
+    monkeypatch.setattr(process, "CHILD", "there_is_no_such_module")
+    with pytest.raises(process.Crashed, match=r"does not start: exit code 1, .*No module named"):
+        process.Interpreter()
 
 
 # --- what is sent -------------------------------------------------------------------------------
@@ -265,16 +265,16 @@ class Method:
 
 
 @functools.wraps(is_running)
-def decorated(process):
+def decorated(number):
     """Bears another function's name."""
 
 
 def test_a_function_is_found_by_its_name():
-    file, module, name = elsewhere.place_of(Method.apply)
+    file, module, name = place_of(Method.apply)
     assert (file, module, name) == (__file__, __name__, "Method.apply")
     for wrapper in (Method().bound, decorated, functools.partial(is_running, 1), torch.nn.ReLU()):
         with pytest.raises(ValueError, match=r"write it to a \.py file"):
-            elsewhere.place_of(wrapper)
+            place_of(wrapper)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_a_function_is_found_by_its_name():
     ids=["transposed", "gaps", "expanded", "empty", "a number", "a slice"],
 )
 def test_a_copy_lies_as_the_tensor_did(t):
-    sent, again = elsewhere.copied((t, {"again": t}))
+    sent, again = copied((t, {"again": t}))
     assert again["again"] is sent
     came = pickle.loads(pickle.dumps(sent))
     assert torch.equal(came, t)
