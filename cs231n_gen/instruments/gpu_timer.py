@@ -55,8 +55,3 @@ class Clock:
         x = [torch.randn(1 << 28, device="cuda") for _ in range(2)]  # 1 GiB each
         ms = self(lambda a, b: a.copy_(b), [(x[0], x[1])])
         return 2 * x[0].nbytes / ms * 1e3
-
-    def matrix_rate(self, dtype: torch.dtype, n: int = 8192) -> float:
-        """Floating-point operations a second of a product of matrices."""
-        a, b = (torch.randn(n, n, device="cuda").to(dtype) for _ in range(2))
-        return 2 * n**3 / self(torch.mm, [(a, b), (b, a)]) * 1e3

@@ -113,11 +113,17 @@ def against(case, phase, functions, ours, sets, clock, ms):
     return min(times) / ms if times else why
 
 
+def matrix_rate(clock, dtype, n=8192):
+    """Floating-point operations a second of a product of matrices."""
+    a, b = (torch.randn(n, n, device="cuda").to(dtype) for _ in range(2))
+    return 2 * n**3 / clock(torch.mm, [(a, b), (b, a)]) * 1e3
+
+
 def on_gpu(cases, dtypes):
     """Everything that is measured, as it is saved."""
     clock = Clock()
     copied = clock.bandwidth()
-    rates = {dtype: clock.matrix_rate(dtype) for dtype in dtypes}
+    rates = {dtype: matrix_rate(clock, dtype) for dtype in dtypes}
     best = {("bytes/s", d): copied for d in dtypes} | {("FLOP/s", d): rates[d] for d in dtypes}
     print(f"{torch.cuda.get_device_name()}: copies {copied / 1e9:.0f} GB/s", end="")
     print("".join(f", {d} {rate / 1e12:.0f} TFLOP/s" for d, rate in rates.items()), flush=True)

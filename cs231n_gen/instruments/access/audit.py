@@ -27,7 +27,6 @@ from cs231n_gen.instruments.access.findings import (
     Finding,
     Memory,
 )
-from cs231n_gen.kernels.launch import interpreting
 from cs231n_gen.triton_compat import hooks
 
 SECTOR = 32  # bytes that a GPU fetches at once
@@ -255,9 +254,3 @@ def _alone(program: int) -> int:
 def _bytes(place: np.ndarray, width: int) -> np.ndarray:
     """The bytes of each lane: (lanes, width)."""
     return place[:, None] + np.arange(width)
-
-
-def audited(run: Callable[[], object]) -> tuple[object, Audit]:
-    """What a function returns, and what its kernels touched, in the interpreter."""
-    with interpreting(), Audit() as audit:
-        return run(), audit

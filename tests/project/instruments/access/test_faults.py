@@ -6,6 +6,8 @@ What is checked is the sentence: the argument, the first program, and the first 
 import pytest
 import torch
 
+from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.kernels.launch import HAVE_TRITON, tl, triton
 
 if not HAVE_TRITON:
@@ -13,8 +15,9 @@ if not HAVE_TRITON:
 
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from cs231n_gen.instruments.access.audit import audited
 from cs231n_gen.instruments.compiler.launches import launches_of
+
+audited = load_module(ROOT / "tests" / "support" / "kernels.py", "kernels").audited
 
 M, N, TILE = 20, 37, 16  # no tile fits
 GRID = (triton.cdiv(M, TILE), triton.cdiv(N, TILE))
