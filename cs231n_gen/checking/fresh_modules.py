@@ -23,6 +23,13 @@ def files_of(exercises: Iterable[str]) -> list[str]:
     return [file_of(m) for m in modules if not answer_cells.number_of(m)]
 
 
+def tests_of(module: str, folder: Path) -> Path:
+    """The file of a folder (`tests/public`, `tests/hidden`) that tests the exercises of a module:
+    `test_flow.py` of `flow`, `kernels/test_axpy.py` of `kernels.axpy`."""
+    *packages, name = module.split(".")
+    return folder.joinpath(*packages, f"test_{name}.py")
+
+
 def load_module(path: Path, name: str) -> ModuleType:
     """A fresh module from a source file, which neither replaces nor reads the imported one."""
     spec = importlib.util.spec_from_file_location(name, path)

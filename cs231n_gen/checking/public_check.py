@@ -84,9 +84,9 @@ def run_check(exercise: str, hint: int = 0) -> CheckReport:
     from cs231n_gen.checking.report import CheckFailed, CheckReport
     from cs231n_gen.checking.runner import run
 
-    known = known_exercises()
-    if exercise not in known:
-        raise ValueError(f"there is no exercise {exercise!r}; there are {', '.join(known)}")
+    if not is_known(exercise):
+        known = ", ".join(known_exercises())
+        raise ValueError(f"there is no exercise {exercise!r}; there are {known}")
     if exercise.startswith(KERNELS):
         # Kernels alone need it, and it imports Triton.
         from cs231n_gen.instruments.interpreter import process
@@ -114,12 +114,23 @@ def checked(exercise: str, hint: int) -> CheckReport:
 def known_exercises() -> list[str]:
     """The ids of all exercises that have a public check, in the order of the tests; packages come
     last."""
-    found = {}
-    for path in sorted(PUBLIC.rglob("test_*.py"), key=lambda path: (len(path.parts), path)):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "exercise":
-                found[node.args[0].value] = None
-    return list(found)
+    files = sorted(PUBLIC.rglob("test_*.py"), key=lambda path: (len(path.parts), path))
+    return list(dict.fromkeys(e for path in files for e in _marked_in(path)))
+
+
+def is_known(exercise: str) -> bool:
+    """Whether an exercise has a public check; no test file but its own is read."""
+    from cs231n_gen.checking.fresh_modules import tests_of
+
+    path = tests_of(exercise.rpartition(".")[0], PUBLIC)
+    return path.is_file() and exercise in _marked_in(path)
+
+
+def _marked_in(path: Path) -> list[str]:
+    """The exercises that a file of tests is marked with."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    calls = [n for n in nodes if isinstance(n, ast.Call)]
+    return [n.args[0].value for n in calls if getattr(n.func, "attr", "") == "exercise"]
 
 
 def _triton_is_missing() -> str:

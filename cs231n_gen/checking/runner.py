@@ -13,14 +13,18 @@ import pytest
 import torch
 
 from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError, TracebackLine
+from cs231n_gen.checking.fresh_modules import tests_of
 from cs231n_gen.checking.pytest_plugin import SEED, STUDENT
 from cs231n_gen.checking.student import Student
 
 LONGEST_OUTPUT = 4000
 # What a check doesn't need and would wait for: two full garbage collections alone take 0.3 s.
 UNUSED = ["terminal", "cacheprovider", "unraisableexception", "threadexception", "faulthandler"]
-UNUSED += ["logging", "doctest", "junitxml", "pastebin", "xdist", "xdist.looponfail"]
+UNUSED += ["logging", "doctest", "junitxml", "pastebin"]
 OPTIONS = ["--capture=no", "-W", "ignore", *(f"-pno:{plugin}" for plugin in UNUSED)]
+# Nor plugins that other packages bring (anyio, jaxtyping, platformdirs, xdist), whose imports alone
+# take half as long as torch's.
+OPTIONS += ["--disable-plugin-autoload"]
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ def run(
     """
     found: list[Result] = []
     modules = sorted({e.rpartition(".")[0] for e in exercises or []})
-    paths = [_tests_of(m, folder) for m in modules] if exercises else [folder]
+    paths = [tests_of(m, folder) for m in modules] if exercises else [folder]
 
     def once(suite: Suite) -> None:
         found.extend(suite.run(student or Student(), seed, exercises, None, tests, first))
@@ -249,11 +253,6 @@ def _wanted(item, exercises: Sequence[str] | None, folder: Path | None) -> bool:
     exercise = item.get_closest_marker("exercise").args[0]
     here = folder is None or item.path.is_relative_to(folder)
     return here and (exercises is None or exercise in exercises)
-
-
-def _tests_of(module: str, folder: Path) -> Path:
-    package, _, name = module.rpartition(".")
-    return folder / package.replace(".", "/") / f"test_{name}.py"
 
 
 def sentence(item) -> str:
