@@ -7,7 +7,7 @@ class PropertyFailed(AssertionError):
     """A property does not hold: the sentence for the student, what came, and what was expected."""
 
     def __init__(self, says: str, got: str = "", expected: str = ""):
-        parts = [says, got and f"came: {got}", expected and f"expected: {expected}"]
+        parts = [says, got and f"got: {got}", expected and f"expected: {expected}"]
         super().__init__("\n".join(p for p in parts if p))
         self.says, self.got, self.expected = says, got, expected
 

@@ -120,7 +120,7 @@ def _detail(r: Result) -> list[str]:
     if r.passed:
         return []
     lines = [r.says] if r.says else []
-    lines += [f"came:     {r.got}"] * bool(r.got) + [f"expected: {r.expected}"] * bool(r.expected)
+    lines += [f"got:      {r.got}"] * bool(r.got) + [f"expected: {r.expected}"] * bool(r.expected)
     lines += [f"{f.file}, line {f.line}: {f.code}" for f in r.frames[-2:]]
     return lines + [f"your output: {line}" for line in r.output.strip().splitlines()[:5]]
 

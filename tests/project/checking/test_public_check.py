@@ -70,7 +70,7 @@ def test_a_mistake_is_called_by_its_name(package, capsys):
     text = capsys.readouterr().out
     assert "✗ x_t is the data x at t = 0" in text
     assert "data sits at t = 1 here" in text
-    assert "came:" in text
+    assert "got:" in text
     assert "expected:" in text
 
 
