@@ -1,7 +1,7 @@
 """Make the README's second picture, `pictures/check.png`: `python data/make_check_picture.py`.
 
-A wrong answer to `flow.interpolate`, and the report with which its check calls the mistake by name. The
-report is the real one: the check runs on a copy of the package in which the answer is wrong. Needs
+A wrong answer to `flow.interpolate`, and the report in which its check names the mistake. The
+report is real: the check runs on a copy of the package in which the answer is wrong. Needs
 Chromium and playwright, which `make test` installs.
 """
 
@@ -26,8 +26,8 @@ WIDTH = 1080
 PAGE = """<!doctype html><meta charset="utf-8"><style>
 body {{ margin: 0; background: #fff; color: #111; font: 15px/1.45 "DejaVu Sans", sans-serif }}
 main {{ display: grid; grid-template-columns: 4fr 6fr; gap: 20px; padding: 16px }}
-pre {{ margin: 0; padding: 10px 14px; border: 1px solid #ddd; border-radius: 4px; background: #f7f7f7;
-  font: 14px/1.5 "DejaVu Sans Mono", monospace }}
+pre {{ margin: 0; padding: 10px 14px; border: 1px solid #ddd; border-radius: 4px;
+  background: #f7f7f7; font: 14px/1.5 "DejaVu Sans Mono", monospace }}
 pre b {{ font-weight: 400; background: #fde7d5 }}
 h2 {{ margin: 0 0 8px; font-size: 14px; font-weight: 600; color: #555 }}
 </style><main>
