@@ -5,14 +5,14 @@ torch, or, inside `interpreting()`, through the kernel in Triton's interpreter. 
 is the reference alone, and every wrapper works all the same.
 
 On a GPU a kernel with a gap is left alone, and the reference does its work: the course runs there
-before chapter 14 is done. In the interpreter the gap says so.
+before chapter 14 is done. In the interpreter the gap says so. What counts is the file as it was
+imported: import or reload it after an edit.
 """
 
 import contextlib
-import functools
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from types import CodeType, FunctionType
 
 import numpy as np
 import torch
@@ -42,7 +42,8 @@ __all__ = [
     "written",
 ]
 
-GAP = "raise NotImplementedError"
+GAP = "NotImplementedError"
+DECIDED = "__kernels_written__"  # a name in the module of a kernel
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _interpreting = False
@@ -95,25 +96,50 @@ def leaves_to_kernels(x: Tensor) -> bool:
 def uses_kernel(*tensors: Tensor) -> bool:
     """Whether these tensors go through the kernels of the file that asks."""
     if all(t.is_cuda for t in tensors):
-        return HAVE_TRITON and not INTERPRETED and written(sys._getframe(1).f_globals)
+        return HAVE_TRITON and not INTERPRETED and _was_written(sys._getframe(1).f_globals)
     return _interpreting and all(t.device.type == "cpu" for t in tensors)
 
 
+def _was_written(names: dict[str, object]) -> bool:
+    """`written`, decided once each time that the module of these names is imported or reloaded:
+    either gives it a new `__spec__`."""
+    spec = names.get("__spec__")
+    if spec is None:  # a notebook's cells, which may write it any time
+        return written(names)
+    known = names.get(DECIDED)
+    if known is None or known[0] is not spec:
+        known = names[DECIDED] = spec, written(names)
+    return known[1]
+
+
 def written(names: Mapping[str, object]) -> bool:
-    """Whether the files of all kernels among these names are without a gap."""
-    functions = [getattr(value, "fn", None) for value in names.values() if hasattr(value, "run")]
-    files = {f.__code__.co_filename for f in functions if hasattr(f, "__code__")}
-    return not any(_has_gap(file, _time_of(file)) for file in files)
+    """Whether the files of all kernels among these names were without a gap when imported."""
+    kernels = [_function(value) for value in names.values() if hasattr(value, "run")]
+    return not any(_has_gap(code) for f in kernels if f for code in _codes_beside(f))
 
 
-def _time_of(file: str) -> int:
-    return Path(file).stat().st_mtime_ns if Path(file).is_file() else 0
+def _codes_beside(function: FunctionType) -> Iterator[CodeType]:
+    """The code of every function and method in the file of this one."""
+    for value in function.__globals__.values():
+        own_class = isinstance(value, type) and value.__module__ == function.__module__
+        for member in vars(value).values() if own_class else [value]:
+            found = _function(member)
+            if found and found.__code__.co_filename == function.__code__.co_filename:
+                yield found.__code__
 
 
-@functools.cache
-def _has_gap(file: str, time: int) -> bool:
-    """Whether something is still to be written in a file, as it was at this time."""
-    return bool(time) and GAP in Path(file).read_text(encoding="utf-8")
+def _function(value: object) -> FunctionType | None:
+    """The function itself, or the one that `triton.jit`, `staticmethod` or a decorator wraps."""
+    for name in ("fn", "__func__", "__wrapped__"):  # from the outside in
+        while not isinstance(value, type) and hasattr(value, name):
+            value = getattr(value, name)
+    return value if isinstance(value, FunctionType) else None
+
+
+def _has_gap(code: CodeType) -> bool:
+    """Whether something is still to be written: a gap raises NotImplementedError."""
+    inner = (const for const in code.co_consts if isinstance(const, CodeType))
+    return GAP in code.co_names or any(map(_has_gap, inner))
 
 
 def check_alike(**tensors: Tensor) -> None:

@@ -1,8 +1,7 @@
 """kernels.launch: the way that a wrapper takes, and kernels that are not written yet."""
 
 import importlib
-import os
-import time
+import sys
 
 import pytest
 import torch
@@ -34,7 +33,6 @@ def test_a_kernel_with_a_gap_is_not(name, tmp_path):
     path.write_text(stub(name), encoding="utf-8")
     assert not launch.written(vars(load_module(path, name)))
     path.write_text((KERNELS / f"{name}.py").read_text("utf-8"), encoding="utf-8")
-    os.utime(path, ns=(time.time_ns(), time.time_ns() + 10**9))
     assert launch.written(vars(load_module(path, name)))
 
 
@@ -49,6 +47,40 @@ def test_on_a_gpu_a_kernel_with_a_gap_leaves_the_work_to_torch(tmp_path, monkeyp
     assert not eval("uses_kernel(x)", vars(module) | {"x": on_gpu})
     whole = vars(importlib.import_module("cs231n_gen.kernels.axpy"))
     assert eval("uses_kernel(x)", {**whole, "x": on_gpu})
+
+
+@needs_triton
+def test_what_counts_is_the_file_as_it_was_imported(tmp_path, monkeypatch):
+    """The question is asked at each call: it reads no file, and a fresh import answers anew."""
+    path, on_gpu = tmp_path / "an_axpy.py", type("OnGPU", (), {"is_cuda": True})()
+    monkeypatch.setattr(launch, "INTERPRETED", False)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    ask = compile("uses_kernel(x)", "", "eval")
+    path.write_text(stub("axpy"), encoding="utf-8")
+    module = importlib.import_module("an_axpy")
+    monkeypatch.setitem(sys.modules, "an_axpy", module)
+    module.x = on_gpu
+    assert not eval(ask, vars(module))
+    path.write_text((KERNELS / "axpy.py").read_text("utf-8"), encoding="utf-8")
+    assert not eval(ask, vars(module))
+    importlib.reload(module)
+    assert eval(ask, vars(module))
+    path.unlink()
+    assert eval(ask, vars(module))
+
+
+@needs_triton
+@pytest.mark.parametrize("of", ["check_heads", "backward"])
+def test_a_gap_anywhere_in_the_file_counts(of, tmp_path):
+    """In a function beside the kernels, or in a method."""
+    path = tmp_path / "attention.py"
+    before, def_of, after = (KERNELS / "attention.py").read_text("utf-8").partition(f"def {of}(")
+    head, colon, body = after.partition(":\n")
+    indent = " " * (len(body) - len(body.lstrip(" ")))
+    gap = f"{indent}raise NotImplementedError\n"
+    path.write_text(before + def_of + head + colon + gap + body, encoding="utf-8")
+    assert not launch.written(vars(load_module(path, "attention")))
 
 
 def test_where_kernels_run_is_a_sentence(monkeypatch):
