@@ -34,7 +34,7 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(channels, w, 3, padding=1)
         self.down = nn.ModuleList([Block(w, 2 * w, c), Block(2 * w, 4 * w, c)])
         self.middle = Block(4 * w, 4 * w, c)
-        self.attention = Attention(4 * w)
+        self.attention = SelfAttention(4 * w)
         self.narrow = nn.ModuleList([nn.Conv2d(4 * w, 2 * w, 1), nn.Conv2d(2 * w, w, 1)])
         self.up = nn.ModuleList([Block(2 * w, 2 * w, c), Block(w, w, c)])
         self.out = nn.Conv2d(w, channels, 3, padding=1)
@@ -84,7 +84,7 @@ class Block(nn.Module):
         return self.skip(h) + self.conv2(F.silu(r))
 
 
-class Attention(nn.Module):
+class SelfAttention(nn.Module):
     """Self-attention between the positions of a coarse image (4 heads), with a residual path."""
 
     def __init__(self, channels: int):

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from cs231n_gen.instruments.access.audit import Audit
-from cs231n_gen.instruments.access.findings import Finding
+from cs231n_gen.instruments.access.findings import AccessFault
 from cs231n_gen.instruments.access.program_order import shuffled
 from cs231n_gen.instruments.compiler.launches import launches_of, record
 from cs231n_gen.instruments.honesty.guard import honest
@@ -143,7 +143,7 @@ def _watched() -> Iterator[Audit]:
         torch.set_deterministic_debug_mode(before)
 
 
-def plain(finding: Finding) -> list:
+def plain(finding: AccessFault) -> list:
     """A fault without the kernel's name: what, which argument, which program, how many lanes, how
     many programs, at which element."""
     f = finding

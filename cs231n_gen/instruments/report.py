@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 
 from cs231n_gen.instruments.access.audit import Launched
-from cs231n_gen.instruments.access.findings import Finding
+from cs231n_gen.instruments.access.findings import AccessFault
 from cs231n_gen.instruments.access.plot import Touched, draw
 from cs231n_gen.instruments.compiler.compile import Compiled
 
@@ -35,7 +35,7 @@ class KernelReport:
     moved: int
     least: int
     sectors: int
-    findings: tuple[Finding, ...]
+    findings: tuple[AccessFault, ...]
     error: tuple[float, ...]
     complaints: tuple[str, ...] = ()
     by_torch: int = 0

@@ -17,7 +17,7 @@ from torch import Tensor
 from cs231n_gen.checking import expect
 from cs231n_gen.checking.kernels.reference import Exact, as_tuple, nbytes
 from cs231n_gen.checking.student import Student
-from cs231n_gen.instruments.access.findings import Finding
+from cs231n_gen.instruments.access.findings import AccessFault
 from cs231n_gen.instruments.tensors.layouts import laid_out
 from cs231n_gen.kernels.launch import DTYPES
 
@@ -194,7 +194,7 @@ def in_words(faults: Sequence[Sequence]) -> str:
     """The first faults, a sentence each: which argument, which program, how many lanes."""
     told = []
     for fault, argument, program, lanes, programs, element in faults[:3]:
-        found = Finding(fault, "kernel", argument, tuple(program), lanes, programs, element)
+        found = AccessFault(fault, "kernel", argument, tuple(program), lanes, programs, element)
         told.append(str(found).removeprefix("kernel, "))
     return "; ".join(told)
 

@@ -23,8 +23,8 @@ from cs231n_gen.instruments.access.findings import (
     ATOMIC,
     NOBODY,
     SEVERAL,
+    AccessFault,
     Argument,
-    Finding,
     Memory,
 )
 from cs231n_gen.triton_compat import hooks
@@ -74,7 +74,7 @@ class Audit:
             hooks.tested()
         self.launches: list[Launched] = []
         self.loaded = self.stored = self.atomic = self.sectors = 0
-        self._found: dict[tuple, Finding] = {}
+        self._found: dict[tuple, AccessFault] = {}
         self._programs: dict[tuple, set[tuple[int, int]]] = {}
         self._memories: dict[int, Memory] = {}
         self._arguments: list[Argument] = []
@@ -91,7 +91,7 @@ class Audit:
     # --- what was found ---------------------------------------------------------------------------
 
     @property
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[AccessFault]:
         """The faults, in the order they were met."""
         return list(self._found.values())
 
@@ -243,7 +243,7 @@ class Audit:
         key = (fault, self.launches[-1].kernel, name)
         programs = self._programs.setdefault(key, set())
         programs.add((len(self.launches), number))
-        first = self._found.setdefault(key, Finding(*key, at, 0, 1, element))
+        first = self._found.setdefault(key, AccessFault(*key, at, 0, 1, element))
         self._found[key] = replace(first, lanes=first.lanes + lanes, programs=len(programs))
 
 

@@ -10,7 +10,7 @@ NOBODY, SEVERAL, ATOMIC = -1, -2, -3  # instead of the number of a program
 
 
 @dataclass(frozen=True)
-class Finding:
+class AccessFault:
     """One kind of fault of a kernel, at one argument.
 
     Args:
