@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from cs231n_gen.instruments.gpu_timer import Clock
 from cs231n_gen.instruments.honesty.torch_watch import OnlyKernels
 from cs231n_gen.instruments.inspection import inspect
-from cs231n_gen.instruments.tensors.arguments import leaves
+from cs231n_gen.instruments.tensors.arguments import leaves, nbytes
 from cs231n_gen.kernels.launch import INTERPRETED
 
 H200 = 4.3e12  # bytes a second of a copy, as measured
@@ -151,8 +151,3 @@ def moved_by_torch(function: Callable, *args, **options) -> int:
     with OnlyKernels() as watch:
         function(*args, **options)
     return watch.moved
-
-
-def nbytes(values: object) -> int:
-    """The bytes of all tensors in a value."""
-    return sum(t.numel() * t.element_size() for t in tree_leaves(values) if isinstance(t, Tensor))

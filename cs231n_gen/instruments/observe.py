@@ -23,7 +23,7 @@ from cs231n_gen.instruments.access.findings import AccessFault
 from cs231n_gen.instruments.access.program_order import shuffled
 from cs231n_gen.instruments.compiler.launches import launches_of, record
 from cs231n_gen.instruments.honesty.guard import honest
-from cs231n_gen.instruments.tensors.arguments import file_of
+from cs231n_gen.instruments.tensors.arguments import source_file
 from cs231n_gen.instruments.tensors.layouts import laid_out
 from cs231n_gen.kernels.launch import interpreting
 
@@ -154,7 +154,7 @@ def own_kernels(wrapper: Callable) -> Iterator[str]:
     """The names of the kernels that a wrapper's file names, but for those of installed packages."""
     for value in getattr(wrapper, "__globals__", {}).values():
         fn = getattr(value, "fn", None)
-        if callable(fn) and hasattr(value, "run") and not file_of(fn).startswith(INSTALLED):
+        if callable(fn) and hasattr(value, "run") and not source_file(fn).startswith(INSTALLED):
             yield fn.__name__
 
 

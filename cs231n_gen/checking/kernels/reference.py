@@ -141,9 +141,3 @@ def over(function: Callable[[Tensor], Tensor], value: object) -> object:
 def is_float(value: object) -> bool:
     """Whether it is a tensor of floating-point numbers."""
     return isinstance(value, Tensor) and value.is_floating_point()
-
-
-def nbytes(values: Sequence) -> int:
-    """The bytes of all tensors among these, and in tuples among these."""
-    flat = [t for v in values for t in (v if isinstance(v, tuple | list) else (v,))]
-    return sum(t.numel() * t.element_size() for t in flat if isinstance(t, Tensor))

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.kernels.reference import Exact, as_tuple, nbytes
+from cs231n_gen.checking.kernels.reference import Exact, as_tuple
 from cs231n_gen.checking.student import Student
 from cs231n_gen.instruments.access.findings import AccessFault
+from cs231n_gen.instruments.tensors.arguments import nbytes
 from cs231n_gen.instruments.tensors.layouts import laid_out
 from cs231n_gen.kernels.launch import DTYPES
 

@@ -29,7 +29,7 @@ _installed = False
 
 
 @contextlib.contextmanager
-def watching(
+def watching_escapes(
     launch: Callable, read: Callable[[str, Tensor, Place], None], say: Callable[[str, Place], None]
 ) -> Iterator[None]:
     """Hear of launches, of numbers that leave torch, and of whatever runs where nobody sees.
@@ -85,7 +85,7 @@ def is_ours(place: Place) -> bool:
     return file.endswith(INTERPRETER) or (file.startswith(OURS) and file not in RUNNERS)
 
 
-def in_words(place: Place) -> str:
+def place_in_words(place: Place) -> str:
     """A place as a reader knows it."""
     file, line = place
     return "in the backward pass" if file in RUNNERS else f"{os.path.basename(file)}, line {line}"

@@ -29,10 +29,10 @@ from cs231n_gen.instruments.honesty.torch_watch import OnlyKernels, address, ove
 from cs231n_gen.instruments.tensors.arguments import (
     all_bits,
     bits,
-    file_of,
     in_place,
     leaves,
     named_inputs,
+    source_file,
     tensors_in,
 )
 from cs231n_gen.kernels.launch import interpreting
@@ -181,9 +181,9 @@ def _of_launches(
 ) -> list[str]:
     if not guard.launches:
         return ["no kernel was launched"]
-    said, own = [], file_of(wrapper)
+    said, own = [], source_file(wrapper)
     for fn, _ in guard.launches:
-        file = file_of(fn)
+        file = source_file(fn)
         if kernels is not None:
             if fn.__name__ not in kernels:
                 said.append(f"{fn.__name__} was launched, which is none of {', '.join(kernels)}")

@@ -11,7 +11,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from cs231n_gen.instruments.honesty.escapes import Place, caller, in_words, is_ours, watching
+from cs231n_gen.instruments.honesty.escapes import (
+    Place,
+    caller,
+    is_ours,
+    place_in_words,
+    watching_escapes,
+)
 from cs231n_gen.triton_compat.available import require_triton
 
 FILLS = {"zeros", "zeros_like", "new_zeros", "zero_", "ones", "ones_like", "new_ones"}
@@ -89,7 +95,7 @@ class OnlyKernels(TorchDispatchMode):
     def __enter__(self):
         require_triton()
         with contextlib.ExitStack() as hooks:
-            hooks.enter_context(watching(self._launch, self._read, self._say))
+            hooks.enter_context(watching_escapes(self._launch, self._read, self._say))
             super().__enter__()
             self._hooks = hooks.pop_all()
         return self
@@ -197,7 +203,7 @@ class OnlyKernels(TorchDispatchMode):
             self._work += tensor.numel()
 
     def _say(self, what: str, place: Place | None = None) -> None:
-        self._said.setdefault(what + (f" ({in_words(place)})" if place else ""))
+        self._said.setdefault(what + (f" ({place_in_words(place)})" if place else ""))
 
 
 def address(tensor: Tensor) -> int:

@@ -66,7 +66,12 @@ def bits(t: Tensor) -> bytes:
     return t.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def file_of(function: Callable) -> str:
+def nbytes(values: object) -> int:
+    """The bytes of all tensors in a value."""
+    return sum(t.numel() * t.element_size() for t in tree_leaves(values) if isinstance(t, Tensor))
+
+
+def source_file(function: Callable) -> str:
     """The file in which a function, or the class of a method, is written; empty if unknown.
 
     All cells of a notebook are one file, `__main__`.
