@@ -6,7 +6,6 @@ differently, so the bytes may differ, the accuracy by a few tenths of a percent.
 """
 
 import math
-import os
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from tqdm.auto import trange
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from cs231n_gen.common.files import draft_of  # noqa: E402
 from cs231n_gen.given.data import fashion_mnist  # noqa: E402
 from cs231n_gen.given.judge import Judge  # noqa: E402
 from cs231n_gen.given.metrics import frechet_distance  # noqa: E402
@@ -57,9 +57,8 @@ def main() -> None:
         loss.backward()
         optimizer.step()
     judge.eval()
-    temporary = HERE / "judge.tmp"
-    save_file(judge.state_dict(), temporary)
-    os.replace(temporary, HERE / "judge.safetensors")
+    with draft_of(HERE / "judge.safetensors") as draft:
+        save_file(judge.state_dict(), draft)
     with torch.no_grad():
         seen = judge(test.x).argmax(1)
         a, b = judge.features(train.x), judge.features(test.x)

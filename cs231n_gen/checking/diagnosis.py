@@ -26,6 +26,7 @@ from cs231n_gen.checking.errors import StudentError
 from cs231n_gen.checking.fresh_modules import PACKAGE
 from cs231n_gen.checking.runner import Result, run
 from cs231n_gen.checking.student import Object, Student
+from cs231n_gen.common.files import write_whole
 
 ROOT = PACKAGE.parent
 PUBLIC = ROOT / "tests" / "public"
@@ -78,7 +79,7 @@ def write(path: Path = FILE, only: Sequence[str] | None = None) -> None:
     if importlib.util.find_spec("triton") is None:
         exercises = [e for e in exercises if not e.startswith("kernels.")]
     found = [known for e in tqdm(list(exercises), leave=False) for known in _observed(e)]
-    _write_whole(path, json.dumps([vars(k) for k in found], ensure_ascii=False, indent=0))
+    write_whole(path, json.dumps([vars(k) for k in found], ensure_ascii=False, indent=0))
 
 
 def _observed(exercise: str) -> list[Known]:
@@ -93,7 +94,7 @@ def _observed(exercise: str) -> list[Known]:
         if not kept.is_file():
             mistakes = [m for m in variants.load(MISTAKES) if m.public and m.exercise == exercise]
             found = [vars(k) for k in _observe(mistakes)]
-            _write_whole(kept, json.dumps(found, ensure_ascii=False))
+            write_whole(kept, json.dumps(found, ensure_ascii=False))
     return [Known(**k) for k in json.loads(kept.read_text(encoding="utf-8"))]
 
 
@@ -118,12 +119,6 @@ def _package() -> str:
         if file.relative_to(PACKAGE).parts[0] not in ("grading", "viz"):
             state.update(f"{file.relative_to(PACKAGE)}\n".encode() + file.read_bytes())
     return state.hexdigest()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
 
 
 def summary(returned: Iterable[object]) -> list:

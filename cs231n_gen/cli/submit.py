@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 import platform
 import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cs231n_gen.checking.fresh_modules import files_of
+from cs231n_gen.common.files import draft_of
 from cs231n_gen.common.paths import ROOT
 
 COURSE = ".course.json"  # what the release says of itself
@@ -122,10 +122,6 @@ def _check(exercises: dict) -> dict[str, bool]:
 
 
 def _write(archive: Path, files: dict[str, bytes]) -> None:
-    """A zip that is there whole or not at all."""
-    archive.parent.mkdir(exist_ok=True)
-    draft = archive.with_name(archive.name + ".part")
-    with zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as packed:
+    with draft_of(archive) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, content in files.items():
             packed.writestr(name, content)
-    os.replace(draft, archive)

@@ -5,13 +5,13 @@ the overview and the exports read it; whether a submission is graded already is 
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 from cs231n_gen.checking.runner import Result
+from cs231n_gen.common.files import write_whole
 
 NAME = "grading.json"
 FORMAT = 1
@@ -124,12 +124,8 @@ class Grading:
 
 def write(grading: Grading, folder: Path) -> Path:
     """Write `grading.json` into a folder."""
-    path = folder / NAME
-    draft = path.with_name(NAME + ".part")
     text = json.dumps(grading.to_json(), ensure_ascii=False)
-    draft.write_text(text + "\n", encoding="utf-8")
-    os.replace(draft, path)
-    return path
+    return write_whole(folder / NAME, text + "\n")
 
 
 def read(folder: Path) -> Grading | None:

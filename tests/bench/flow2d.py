@@ -15,10 +15,8 @@ runs follow each other in an order that turns from seed to seed. Ratios are take
 import argparse
 import functools
 import json
-import os
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +35,7 @@ from torchcfm.conditional_flow_matching import ConditionalFlowMatcher
 from torchdiffeq import odeint
 
 from cs231n_gen import flow, training
+from cs231n_gen.common.files import write_whole
 from cs231n_gen.given.data import moons, ring
 from cs231n_gen.given.metrics import energy_distance
 
@@ -335,9 +334,7 @@ def main():
     console.print(speed)
     results["samples_per_second"] = rates
     if options.json:
-        with tempfile.NamedTemporaryFile("w", dir=options.json.parent, delete=False) as file:
-            json.dump(results, file, indent=1)
-        os.replace(file.name, options.json)
+        write_whole(options.json, json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

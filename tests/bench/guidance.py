@@ -10,8 +10,6 @@ a ratio to the conditional sampler's in the same run.
 
 import argparse
 import json
-import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cs231n_gen import flow, guidance
+from cs231n_gen.common.files import write_whole
 from cs231n_gen.given.data import fashion_mnist
 from cs231n_gen.given.judge import class_accuracy, frechet
 from cs231n_gen.given.unet import UNet
@@ -95,9 +94,7 @@ def main():
     Console().print(out)
     print("training:", span([run["training"] for run in runs], "{:.0f} s"))
     if options.json:
-        with tempfile.NamedTemporaryFile("w", dir=options.json.parent, delete=False) as file:
-            json.dump({"train": TRAIN, "runs": runs}, file, indent=1)
-        os.replace(file.name, options.json)
+        write_whole(options.json, json.dumps({"train": TRAIN, "runs": runs}, indent=1))
 
 
 if __name__ == "__main__":

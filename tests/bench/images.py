@@ -9,9 +9,7 @@ test images; beside them what real training images get. No guidance anywhere.
 
 import argparse
 import json
-import os
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cs231n_gen import flow
+from cs231n_gen.common.files import write_whole
 from cs231n_gen.given.data import fashion_mnist
 from cs231n_gen.given.judge import class_accuracy, frechet
 from cs231n_gen.given.unet import UNet
@@ -91,9 +90,9 @@ def main():
     out.add_row("real", "", "", "", f"{real['accuracy']:.1%}", f"{real['frechet']:.2f}", "")
     Console().print(out)
     if options.json:
-        with tempfile.NamedTemporaryFile("w", dir=options.json.parent, delete=False) as file:
-            json.dump({"train": TRAIN, "runs": rows, "real": real}, file, indent=1)
-        os.replace(file.name, options.json)
+        write_whole(
+            options.json, json.dumps({"train": TRAIN, "runs": rows, "real": real}, indent=1)
+        )
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ sm_80 and sm_90, ahead of time.
 import argparse
 import importlib
 import json
-import os
 import platform
 import re
-import tempfile
 from pathlib import Path
 
 import torch
 from kernel_cases import CASES, Draw, with_leaves
 from kernel_rivals import RANDOM, rivals
 
+from cs231n_gen.common.files import write_whole
 from cs231n_gen.instruments.compiler.compile import compile_each, launches_of, record
 from cs231n_gen.instruments.gpu_timer import Clock
 from cs231n_gen.kernels.launch import HAVE_TRITON, INTERPRETED, interpreting, triton
@@ -164,11 +163,8 @@ def in_line(row):
 
 
 def write(path, found):
-    """A file that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        json.dump(found, file, indent=1)
-    os.replace(file.name, path)
+    """What was found, as JSON."""
+    write_whole(path, json.dumps(found, indent=1))
 
 
 def ahead_of_time(cases, dtypes):

@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from filelock import FileLock, Timeout
+
+from cs231n_gen.common.files import replace_folder
 from cs231n_gen.grading.collect.untrusted_files import Unsafe, file_at, folder_files, name_key
 
 WORK, LOCK = ".collecting", ".collecting.lock"
@@ -41,8 +44,11 @@ class Store:
         """
         store = cls(root)
         store.folder.mkdir(exist_ok=True)
-        with (store.folder / LOCK).open("w") as lock:
-            _lock(lock)
+        try:
+            held = FileLock(store.folder / LOCK, timeout=0).acquire()
+        except Timeout:
+            raise Busy("another `collect` is writing to submitted/") from None
+        with held:
             store._recover()
             try:
                 yield store
@@ -96,16 +102,7 @@ class Store:
     def put(self, staged: Path, student: str, chapter: str) -> None:
         """Put a staged submission in place of the one that is there, if there is one."""
         target, old = self.folder / student / chapter, self.work / "old" / student / chapter
-        target.parent.mkdir(exist_ok=True)
-        if target.exists():
-            old.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(target, old)
-        try:
-            os.rename(staged, target)
-        except OSError:
-            if old.exists():
-                os.rename(old, target)
-            raise
+        replace_folder(staged, target, old)
         shutil.rmtree(self.work / "old", ignore_errors=True)
 
     def _recover(self) -> None:
@@ -117,15 +114,3 @@ class Store:
                 os.rename(old, target)
         if self.work.exists():
             shutil.rmtree(self.work)
-
-
-def _lock(file) -> None:
-    """Keep others out until the file is closed, where the system has such locks."""
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise Busy("another `collect` is writing to submitted/") from None

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from cs231n_gen.grading.release.manifest import LEFT_SUFFIXES, LEFTOVERS
+from cs231n_gen.common.files import LEFT_SUFFIXES, LEFTOVERS
 
 DEPTH, ENTRIES = 16, 100_000  # of a folder
 JUNK = LEFTOVERS | {"__MACOSX", ".git", "Thumbs.db", "desktop.ini"}

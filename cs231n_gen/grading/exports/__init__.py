@@ -1,7 +1,6 @@
 """Grades for other programs: spreadsheets, Canvas, Gradescope."""
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,12 +34,3 @@ def open_gradebook(root: Path) -> Iterator:
 def final_score(submission) -> float:
     """What counts of one of nbgrader's submissions: its score less the late penalty, at least 0."""
     return max(0.0, (submission.score or 0.0) - (submission.late_submission_penalty or 0.0))
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write a file that is there whole or not at all; its folder is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".part")
-    draft.write_bytes(content)
-    os.replace(draft, path)
-    return path

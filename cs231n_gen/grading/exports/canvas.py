@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cs231n_gen.grading.exports import ExportError, final_score, open_gradebook, write_whole
+from cs231n_gen.common.files import write_whole
+from cs231n_gen.grading.exports import ExportError, final_score, open_gradebook
 from cs231n_gen.grading.exports.csv_cells import CsvCell, Table, read_table
 
 TEST_STUDENTS = {"Student, Test", "Test Student"}  # Canvas's own, for the student view

@@ -10,7 +10,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-from cs231n_gen.grading.exports import write_whole
+from cs231n_gen.common.files import write_whole
 from cs231n_gen.grading.feedback.messages import PropertyFeedback, property_feedback, visible
 from cs231n_gen.grading.record import ExerciseGrade, Grading
 

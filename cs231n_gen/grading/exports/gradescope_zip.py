@@ -1,14 +1,10 @@
 """The autograder that Gradescope runs for one chapter, as the zip it asks for."""
 
-import io
-import stat
-import zipfile
 from pathlib import Path
 
 from cs231n_gen.checking.fresh_modules import file_of
-from cs231n_gen.grading.exports import write_whole
+from cs231n_gen.common.files import files_in, write_zip
 from cs231n_gen.grading.release.build import UnknownChapter
-from cs231n_gen.grading.release.manifest import FIRST_DAY, files_in
 from cs231n_gen.grading.source.tree import Chapter, chapters, exercises, imports
 
 TEMPLATES = Path(__file__).parent / "templates" / "gradescope"
@@ -43,16 +39,7 @@ def build(root: Path, chapter: str, to: Path | None = None) -> Path:
     for name in SCRIPTS:
         # bash stumbles over the line endings of a Windows checkout
         contents[name] = (TEMPLATES / name).read_bytes().replace(b"\r\n", b"\n")
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
-        for name in sorted(contents):
-            entry = zipfile.ZipInfo(name, FIRST_DAY)
-            entry.create_system = 3  # Unix: else the permissions are not looked at
-            mode = 0o755 if name in SCRIPTS else 0o644
-            entry.external_attr = (stat.S_IFREG | mode) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(entry, contents[name])
-    return write_whole(to, packed.getvalue())
+    return write_zip(to, sorted(contents.items()), runnable=SCRIPTS)
 
 
 def _find(root: Path, chapter: str) -> Chapter:

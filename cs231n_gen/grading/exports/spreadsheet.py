@@ -12,7 +12,8 @@ from pathlib import Path
 from nbgrader.api import Gradebook
 from nbgrader.plugins import CsvExportPlugin
 
-from cs231n_gen.grading.exports import final_score, open_gradebook, write_whole
+from cs231n_gen.common.files import write_whole
+from cs231n_gen.grading.exports import final_score, open_gradebook
 
 COLUMNS = [
     "assignment",

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+from cs231n_gen.common.files import write_whole
 from cs231n_gen.grading.feedback.messages import LONGEST, visible
-from cs231n_gen.grading.feedback.pages import LONGEST_NAME, number, render, save, titled
+from cs231n_gen.grading.feedback.pages import LONGEST_NAME, number, render, titled
 from cs231n_gen.grading.record import ExerciseGrade, Grading
 
 BINS = 11  # tenths of the points, and all of them
@@ -177,7 +178,7 @@ def write(overview: Overview, to: Path) -> Path:
     Returns:
         The file.
     """
-    return save(render("overview.html.j2", o=overview), to)
+    return write_whole(to, render("overview.html.j2", o=overview))
 
 
 class _Groups:

@@ -3,7 +3,6 @@
 A page is one file that needs neither network nor script. Templates escape every value.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -12,6 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cs231n_gen.checking.report import GREEN, ORANGE, RED
+from cs231n_gen.common.files import write_whole
 from cs231n_gen.grading.feedback.messages import (
     LONGEST,
     PropertyFeedback,
@@ -138,21 +138,12 @@ def write_feedback(
         late=visible(late),
         unsafe=grading.unsafe,
     )
-    return save(page, to)
+    return write_whole(to, page)
 
 
 def render(template: str, **values: object) -> str:
     """A template of this package, filled; every value is escaped."""
     return _environment().get_template(template).render(**values)
-
-
-def save(page: str, to: Path) -> Path:
-    """Write a page, whole or not at all; its folder is made if need be."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    draft = to.with_name(to.name + ".part")
-    draft.write_text(page, encoding="utf-8")
-    os.replace(draft, to)
-    return to
 
 
 def titled(chapter: str) -> str:

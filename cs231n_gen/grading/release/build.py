@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from cs231n_gen.common.files import files_in, fingerprint, replace_folder
 from cs231n_gen.grading.config import CONFIG
 from cs231n_gen.grading.release import manifest
 from cs231n_gen.grading.release.nbgrader_assign import ReleaseError, assign
@@ -78,7 +79,7 @@ def release(
         _write_diagnoses(course, root, assigned if diagnoses else [])
         shutil.copy(TEMPLATES / "README.md", course / "README.md")
         manifest.write_manifest(course, _facts(root, assigned))
-        manifest.write_zip(course, output.with_name(output.name + ".zip"))
+        manifest.pack(course, output.with_name(output.name + ".zip"))
         _put_in_place(course, output, Path(folder) / "old")
     return output
 
@@ -176,13 +177,10 @@ def _write_diagnoses(course: Path, root: Path, assigned: list[Chapter]) -> None:
 
 
 def _put_in_place(course: Path, output: Path, old: Path) -> None:
-    if output.exists():
-        if manifest.edited(output):
-            aside = manifest.put_aside(output)
-            print(f"{output.name} was edited since it was built: it is kept as {aside}")
-        else:
-            output.rename(old)
-    course.rename(output)
+    if output.exists() and manifest.edited(output):
+        aside = manifest.put_aside(output)
+        print(f"{output.name} was edited since it was built: it is kept as {aside}")
+    replace_folder(course, output, old)
 
 
 def _facts(root: Path, assigned: list[Chapter]) -> dict:
@@ -209,12 +207,12 @@ def _contents(chapter: Chapter, by_grade_id: dict[str, Exercise]) -> dict:
 
 
 def _fingerprint(root: Path) -> str:
-    return manifest.fingerprint(_files([*SHIPPED, *READ], root), root)
+    return fingerprint(_files([*SHIPPED, *READ], root), root)
 
 
 def _files(names: list[str], root: Path) -> list[Path]:
     found = []
     for name in names:
         path = root / name
-        found += manifest.files_in(path) if path.is_dir() else [path]
+        found += files_in(path) if path.is_dir() else [path]
     return sorted(set(found))

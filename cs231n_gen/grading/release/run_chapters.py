@@ -19,6 +19,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm.auto import tqdm
 
+from cs231n_gen.common.files import write_whole
 from cs231n_gen.grading.release.build import release
 from cs231n_gen.grading.source.lint import BadSource
 from cs231n_gen.grading.source.tree import ROOT, Chapter, chapters
@@ -162,9 +163,7 @@ def execute(
     bar.close()
     if error is None:
         nb.metadata.update(notes or {})
-    draft = output.with_name(output.name + ".part")
-    nbformat.write(nb, draft)
-    os.replace(draft, output)
+    write_whole(output, nbformat.writes(nb) + "\n")
     return took, budget, error
 
 

@@ -1,7 +1,6 @@
 """Grade a class: several workers, one writer; killed at any moment, it goes on where it was."""
 
 import gc
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
+from cs231n_gen.common.files import replace_folder
 from cs231n_gen.grading import record
 from cs231n_gen.grading.jail.sandbox import NoJail
 from cs231n_gen.grading.notebook.rebuild import rebuild
@@ -113,7 +113,9 @@ def finish(
         (draft / name).write_bytes(content)
     text = nbformat.v4.writes(notebook)  # what `rebuild` makes needs no look at its schema
     (draft / f"{assignment.chapter}.ipynb").write_text(text, encoding="utf-8")
-    _replace(draft, target)
+    # Between the two renames there may be no folder; whoever is killed there does the work again.
+    with tempfile.TemporaryDirectory(prefix=PART, dir=target.parent) as aside:
+        replace_folder(draft, target, Path(aside) / "old")
     book.record(submission.student, notebook, submission.folder)
     record.write(grading, target)
     return grading
@@ -130,17 +132,6 @@ def _rebuilt(
         fresh = nbformat.from_dict(assignment.release)
         return fresh, (f"The notebook could not be read, so none of its answers: {error}",)
     return rebuilt.notebook, rebuilt.repairs
-
-
-def _replace(draft: Path, target: Path) -> None:
-    """Put a folder in place of another; in between, there may be none, and the work is repeated."""
-    if target.exists():
-        old = Path(tempfile.mkdtemp(prefix=PART, dir=target.parent))
-        os.replace(target, old / "old")
-        os.replace(draft, target)
-        shutil.rmtree(old)
-    else:
-        os.replace(draft, target)
 
 
 def _tidy(assignment: Assignment) -> None:

@@ -10,10 +10,11 @@ from nbformat.notebooknode import NotebookNode, from_dict
 from nbformat.v4 import new_output
 from nbgrader.utils import is_grade
 
+from cs231n_gen.common.files import files_in
+from cs231n_gen.common.files import fingerprint as fingerprint_of
 from cs231n_gen.grading.feedback import messages
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.record import ExerciseGrade
-from cs231n_gen.grading.release import manifest
 from cs231n_gen.grading.run.examiner import ExerciseResult
 from cs231n_gen.grading.source.tree import ROOT, exercises
 
@@ -88,4 +89,4 @@ def _exercises() -> Sequence:
 def _grader() -> str:
     """The hash of the tests, the reference and the grader itself."""
     folders = [ROOT / "cs231n_gen", *(ROOT / "tests" / t for t in ("hidden", "public", "mistakes"))]
-    return manifest.fingerprint([f for folder in folders for f in manifest.files_in(folder)], ROOT)
+    return fingerprint_of([f for folder in folders for f in files_in(folder)], ROOT)

@@ -24,6 +24,8 @@ import arena
 import nbformat
 from nbgrader.api import Gradebook, MissingEntry
 
+from cs231n_gen.common.files import write_whole
+
 README = Path(__file__).parent / "README.md"
 BEGIN, END = "<!-- measured by against_stock.py -->", "<!-- end -->"
 NAME, ATTACKER, VICTIM = "ps1", "student01", "student02"
@@ -406,9 +408,7 @@ def main() -> None:
     text = README.read_text("utf-8")
     between = re.compile(rf"{re.escape(BEGIN)}.*?{re.escape(END)}", re.S)
     text = between.sub(lambda _: f"{BEGIN}\n{table}\n{END}", text)
-    draft = README.with_suffix(".part")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, README)
+    write_whole(README, text)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ import pytest
 
 import cs231n_gen.grading.release.build as releasing
 from cs231n_gen.checking import diagnosis, variants
+from cs231n_gen.common.files import files_in
 from cs231n_gen.grading.release.build import release
-from cs231n_gen.grading.release.manifest import MANIFEST, edited, files_in, read_manifest
+from cs231n_gen.grading.release.manifest import MANIFEST, edited, read_manifest
 from cs231n_gen.grading.source.markers import STUB
 from cs231n_gen.grading.source.tree import ROOT, chapters, exercises
 
