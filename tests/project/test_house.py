@@ -2,12 +2,17 @@
 
 import ast
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from cs231n_gen.grading.source.tree import ROOT, exercises, imports
+
+sys.path.insert(0, str(Path(__file__).parent))
+from import_graph import arrows, circles, climbing, may_import
 
 PACKAGE = ROOT / "cs231n_gen"
 SUBJECTS = sorted({e.module for e in exercises() if not e.in_cell})
@@ -25,7 +30,93 @@ def tracked():
     return [p for p in paths if p.is_file()]
 
 
+# --- arrows -------------------------------------------------------------------------------------
+
+LECTURE = "likelihood ← gan ← gan_nets ← flow ← guidance ← schedules"  # the subjects, in its order
+CHAINS = (  # a room may import what stands to its left
+    f"common ← triton_compat, truth, viz ← kernels ← given ← {LECTURE} ← experiments",
+    "kernels ← instruments ← checking ← grading ← site ← cli",
+    "given ← grading",  # data and metrics that graders lend, and that the site shows
+)
+
+
+def test_imports_run_in_no_circle():
+    found = [" imports\n  ".join(c) for c in circles(arrows(PACKAGE))]
+    assert not found, f"{len(found)} circles:\n" + "\n".join(found)
+
+
+def test_no_import_climbs():
+    found = [str(arrow) for arrow in climbing(arrows(PACKAGE), may_import(CHAINS))]
+    assert not found, f"{len(found)} imports climb:\n" + "\n".join(found)
+
+
+def test_every_room_has_its_place():
+    rooms = {p.stem for p in PACKAGE.glob("[!_]*.py")}
+    rooms |= {p.parent.name for p in PACKAGE.glob("*/__init__.py")}
+    assert rooms == may_import(CHAINS).keys()
+
+
+@pytest.mark.parametrize(
+    ("planted", "of", "found"),
+    [
+        ("from cs231n_gen.checking.report import COLOUR\n", "instruments/compare.py", "climbs"),
+        ("def f():\n    from cs231n_gen.grading import record\n", "checking/expect.py", "climbs"),
+        ("from cs231n_gen import check\n", "truth/axes.py", "climbs"),
+        ("WORKER = 'cs231n_gen.site.build'\n", "grading/run/pools.py", "climbs"),
+        ("from cs231n_gen import schedules\n", "flow.py", "climbs"),
+        ("import cs231n_gen.truth.mixture\n", "truth/bayes.py", "circle"),
+        ("if False:\n    import cs231n_gen.checking.student\n", "checking/expect.py", "circle"),
+    ],
+)
+def test_a_planted_import_is_found(planted, of, found, tmp_path):
+    copy = tmp_path / PACKAGE.name
+    shutil.copytree(PACKAGE, copy, ignore=lambda at, names: [n for n in names if is_no_code(n)])
+    (copy / of).write_text(planted + (copy / of).read_text("utf-8"), encoding="utf-8")
+    made, module = arrows(copy), "cs231n_gen." + of.removesuffix(".py").replace("/", ".")
+    climbs = [arrow.module for arrow in climbing(made, may_import(CHAINS))]
+    through = [m for path in circles(made) for m in path]
+    assert climbs == ([module] if found == "climbs" else [])
+    assert found == "climbs" or module in through
+
+
+def is_no_code(name):
+    return "." in name and not name.endswith(".py")
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+def test_a_public_class_has_a_name_of_its_own():
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name[0] != "_":
+                found.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    twice = {name: paths for name, paths in found.items() if len(paths) > 1}
+    assert not twice, f"{len(twice)} names mean two things: {twice}"
+
+
 # --- rooms --------------------------------------------------------------------------------------
+
+# Tests of the whole course, which belong to no room.
+WHOLE = {"attacks", "browser"}
+WHOLE_FILES = {
+    "test_dependencies.py",
+    "test_graders_grade.py",
+    "test_house.py",
+    "test_notebooks.py",
+    "test_parity.py",
+}
+
+
+def test_tests_of_the_project_mirror_the_package():
+    tests = ROOT / "tests" / "project"
+    files = {p.relative_to(tests) for p in tests.rglob("test_*.py")}
+    loose = {p.name for p in files if len(p.parts) == 1} - WHOLE_FILES
+    astray = [p for p in files if len(p.parts) > 1 and p.parts[0] not in WHOLE]
+    astray = [str(p) for p in astray if not (PACKAGE / p.parent / "__init__.py").is_file()]
+    assert not loose, f"these test the whole course (then name them here), or lie loose: {loose}"
+    assert not astray, f"{len(astray)} files lie in a folder that is no room: {sorted(astray)}"
 
 
 @pytest.mark.parametrize("module", SUBJECTS)
