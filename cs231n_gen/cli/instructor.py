@@ -104,7 +104,9 @@ def grade(
         if exercise:
             session.look(assignment, chosen, exercise)
             return
-        good = session.grade(assignment, chosen, workers or os.cpu_count() or 1, dask, again)
+        good = session.grade_with_progress(
+            assignment, chosen, workers or os.cpu_count() or 1, dask, again
+        )
     raise typer.Exit(0 if good else 1)
 
 
@@ -136,7 +138,7 @@ def overview(chapter: Chapter) -> None:
         seen = view.overview(publish.gradings(ROOT, name))
         folder = ROOT / "build" / "overview"
         folder.mkdir(parents=True, exist_ok=True)
-        path = view.write(seen, folder / f"{name}.html")
+        path = view.write_page(seen, folder / f"{name}.html")
     print(seen)
     print(path.relative_to(ROOT))
 
@@ -189,11 +191,11 @@ def gradescope(
 
 def gradescope_run() -> None:
     """Grade the submission of a Gradescope container (the zip's scripts call this)."""
-    from cs231n_gen.grading.exports.gradescope_run import run
+    from cs231n_gen.grading.exports.gradescope_run import run_autograder
     from cs231n_gen.grading.jail.sandbox import NoJail
 
     with expected(NoJail, OSError):
-        run(ROOT)
+        run_autograder(ROOT)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -108,7 +108,7 @@ class Grading:
             ValueError: if it was written in another format.
         """
         if values.get("format") != FORMAT:
-            raise ValueError(f"a record of format {values.get('format')}, expected {FORMAT}")
+            raise ValueError(f"got a record of format {values.get('format')}, expected {FORMAT}")
         exercises = tuple(
             ExerciseGrade(
                 e["exercise"],

@@ -178,9 +178,9 @@ class _Collecting:
             wanted = [c for c in there if c in self.wanted]
             if not wanted:
                 expected = " or ".join(self.wanted)
-                raise Unsafe(f"is of chapter {', '.join(there)}, expected {expected}")
+                raise Unsafe(f"belongs to chapter {', '.join(there)}, expected {expected}")
             if not candidate.people:
-                raise Unsafe("has no name that says whose it is, expected student01.zip")
+                raise Unsafe("does not name a student, expected a name such as student01.zip")
             selections = []
             for chapter in wanted:
                 with self.finder.refusing(candidate.label):
@@ -232,7 +232,7 @@ class _Collecting:
         elif selection.stamped:
             time, clock = selection.stamped, selection.stamp
         else:
-            time, clock = written or self.now, "the file" if written else "nobody, so it is now"
+            time, clock = written or self.now, "the file" if written else "this machine's clock"
         return time.replace(microsecond=0), clock
 
     def settle(self) -> CollectSummary:
@@ -272,11 +272,11 @@ class _Collecting:
             reason = ""
             if a.identity and len(numbers) > 1:
                 told = " and ".join(sorted(map(shown, numbers)))
-                reason = f"{a.student} is the name of {told}: a roster tells them apart"
+                reason = f"{a.student} is the name of {told}: use a roster to tell them apart"
             elif first != a.student:
                 reason = (
-                    f"{a.student} and {first} differ in upper case only, and would share a "
-                    "folder on some systems: rename one, or say with a roster who is who"
+                    f"{a.student} and {first} differ only in upper and lower case, and would share "
+                    "a folder on some systems: rename one, or use a roster"
                 )
             if reason:
                 self.finder.refused.append(Refused(a.attempt.source, reason))

@@ -215,11 +215,11 @@ def _ask_gradescope(group: _Group, files: dict[tuple[str, ...], File]) -> None:
     try:
         file = files.get((*group.key[:-1], identify.METADATA))
         if file is None:
-            raise Unsafe(f"{identify.METADATA} is missing, which says whose it is")
+            raise Unsafe(f"{identify.METADATA} is missing, which names the students")
         found = identify.gradescope(file.read(ZIP))
         group.people, group.made = found.get(group.key[-1], ([], None))
         if not group.people:
-            raise Unsafe(f"{identify.METADATA} does not say whose it is")
+            raise Unsafe(f"{identify.METADATA} does not name the student")
     except Unsafe as error:
         group.problem = str(error)
 

@@ -155,7 +155,7 @@ def student_id(name: str) -> str:
     elif len(made) > LONGEST_ID or len(made.encode()) > 3 * LONGEST_ID:
         said = f"it has {len(made)} characters, expected at most {LONGEST_ID}"
     elif RESERVED.fullmatch(made):
-        said = "Windows keeps it for a device"
+        said = "Windows reserves it for a device"
     if said:
         raise Unsafe(f"{shown(name)!r} cannot be a student's id: {said}")
     return made

@@ -80,7 +80,7 @@ def read_roster(path: Path) -> Roster:
         lines = [{(k or "").strip(): (v or "") for k, v in r.items() if k} for r in table]
         columns = [(c or "").strip() for c in table.fieldnames or ()]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise Unsafe(f"is no CSV file in UTF-8: {shown(str(error))}") from None
+        raise Unsafe(f"is not a CSV file in UTF-8: {shown(str(error))}") from None
     lower = {c.lower(): c for c in columns}
     canvas = "Student" in columns and "ID" in columns
     names = {"id": "sis login id", "name": "student", "number": "id", "login": "sis user id"}

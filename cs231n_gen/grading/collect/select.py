@@ -228,10 +228,10 @@ def _read_manifest(
         return None, [f"{file.name} cannot be read and is left out"]
     notes = []
     if chapter_said != chapter:
-        notes.append("the manifest is of another chapter")
+        notes.append("the manifest belongs to another chapter")
     changed = [n for n, d in contents.items() if hashes.get(n) != hashlib.sha256(d).hexdigest()]
     if changed:
-        notes.append(f"the manifest has other hashes for {', '.join(changed)}")
+        notes.append(f"the manifest has different hashes for {', '.join(changed)}")
     contents["manifest.json"] = data
     try:
         when = datetime.fromisoformat(made)
@@ -239,7 +239,7 @@ def _read_manifest(
             raise ValueError("a time without a zone")
         when = when.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
-        return None, [*notes, "the manifest has no time"]
+        return None, [*notes, "the manifest gives no valid time"]
     if when > now:
         return None, [*notes, "the manifest says it was made in the future"]
     return when, notes

@@ -118,7 +118,7 @@ def file_at(path: Path, inside: tuple[str, ...]) -> File:
     if stat.S_ISLNK(found.st_mode):
         problem = "is a symbolic link: they are not followed"
     elif not stat.S_ISREG(found.st_mode):
-        problem = "is no ordinary file"
+        problem = "is not a regular file"
     modified = datetime.fromtimestamp(found.st_mtime, UTC)
     return File(inside, found.st_size, modified, lambda: _open(path), problem)
 
@@ -159,5 +159,5 @@ def _open(path: Path) -> BinaryIO:
     handle = os.open(path, flags | getattr(os, "O_BINARY", 0))
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise Unsafe("is no ordinary file")
+        raise Unsafe("is not a regular file")
     return os.fdopen(handle, "rb")

@@ -54,7 +54,7 @@ def zip_files(stream: BinaryIO) -> list[File]:
             continue
         problem = problem or _wrong_member(info)
         if not problem and name_key(name) in names:
-            problem = "is there twice, or differs from another name in upper case only"
+            problem = "occurs twice, or differs from another name only in upper and lower case"
         names.add(name_key(name))
 
         def opener(info: zipfile.ZipInfo = info) -> BinaryIO:
@@ -92,7 +92,7 @@ def _no_zip(stream: BinaryIO) -> str:
     start = stream.read(300)
     kind = next((kind for magic, kind in KINDS.items() if start.startswith(magic)), "")
     kind = "a tar archive" if start[257:262] == b"ustar" else kind
-    said = f"is {kind}" if kind else "is no zip, or only a part of one"
+    said = f"is {kind}" if kind else "is not a zip, or an incomplete one"
     return f"{said}: {EXPECTED}"
 
 
@@ -124,7 +124,7 @@ def _wrong_member(info: zipfile.ZipInfo) -> str:
     if kind == stat.S_IFLNK:
         return "is a symbolic link: they are not followed"
     if kind not in (0, stat.S_IFREG):
-        return "is no ordinary file"
+        return "is not a regular file"
     if info.flag_bits & 0x2041:
         return "is encrypted"
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -66,7 +66,7 @@ def read_table(path: Path, is_header: Callable[[list[str]], bool]) -> Table:
                 row, at = _row(text, at, separator)
                 rows.append(row)
             return Table(text, encoding, separator, rows)
-    raise ValueError("the first row is no such header")
+    raise ValueError("the first row is not the expected header")
 
 
 def _row(text: str, at: int, separator: str) -> tuple[list[CsvCell], int]:
@@ -90,7 +90,9 @@ def _cell(text: str, at: int, separator: str) -> tuple[CsvCell, int]:
         while True:
             end = text.find('"', at + 1)
             if end < 0:
-                raise ValueError(f"the quote in line {text.count(chr(10), 0, start) + 1} is open")
+                raise ValueError(
+                    f"the quote in line {text.count(chr(10), 0, start) + 1} is not closed"
+                )
             value.append(text[at + 1 : end])
             at = end + 1
             if text[at : at + 1] != '"':

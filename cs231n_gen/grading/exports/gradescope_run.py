@@ -15,7 +15,7 @@ SUBMISSION, RESULTS = Path("/autograder/submission"), Path("/autograder/results/
 SEED = 2025
 
 
-def run(root: Path, submission: Path = SUBMISSION, results: Path = RESULTS) -> Path:
+def run_autograder(root: Path, submission: Path = SUBMISSION, results: Path = RESULTS) -> Path:
     """Grade and write.
 
     Args:
@@ -30,7 +30,7 @@ def run(root: Path, submission: Path = SUBMISSION, results: Path = RESULTS) -> P
     try:
         (chapter,) = chapters(root)
     except ValueError:
-        raise GraderBroken("an autograder holds exactly one chapter") from None
+        raise GraderBroken("expected exactly one chapter in the autograder") from None
     points = {c.grade_id: float(c.points) for c in chapter.graded}
     own = {e.id: points[e.grade_id] for e in exercises(root) if e.grade_id in points}
     with Worker(Limits()) as worker:

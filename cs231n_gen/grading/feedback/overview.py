@@ -172,7 +172,7 @@ def overview(gradings: Iterable[Grading]) -> Overview:
     )
 
 
-def write(overview: Overview, to: Path) -> Path:
+def write_page(overview: Overview, to: Path) -> Path:
     """Write the page for the lecturer.
 
     Returns:

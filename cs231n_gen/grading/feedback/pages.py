@@ -28,11 +28,11 @@ ADVICE = {  # by what the reason says
     "on the whole tensor does the same.",
     "ended Python": "Look for exit() and the like. A tensor far too large ends Python, too.",
     "memory": "Print the shapes: two of them may broadcast to something huge.",
-    "is not in the submission": "Make the zip with cs231n-gen submit: it takes every file along.",
+    "is not in the submission": "Make the zip with cs231n-gen submit: it includes every file.",
     "SyntaxError": "Python cannot read the file from there on. Often a bracket or a colon is "
     "missing, there or in the line above.",
-    "IndentationError": "Python cannot read the file from there on: compare the blanks at the "
-    "beginning of the lines.",
+    "IndentationError": "Python cannot read the file from there on: compare the indentation of the "
+    "lines.",
 }
 
 

@@ -35,7 +35,7 @@ def why_not() -> str:
     if tried.returncode == 0:
         return ""
     return (
-        f"bubblewrap may not make namespaces here ({tried.stderr.strip()[:200]}): run as root, or "
+        f"bubblewrap cannot create namespaces here ({tried.stderr.strip()[:200]}): run as root, or "
         "allow user namespaces (sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
         "kernel.apparmor_restrict_unprivileged_userns), or start the container with --privileged"
     )

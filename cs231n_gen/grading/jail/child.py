@@ -97,7 +97,7 @@ class Host:
         self.channel.send({"op": "cannot load", "says": f"{file}{at}: {said}"[:1000]})
 
     def answer(self, frame: frames.Frame) -> None:
-        """Do what one frame asks, and send what comes of it."""
+        """Do what one frame asks, and send the result."""
         header = frame.header
         if not self.depth:
             self.generators.clear()
@@ -161,7 +161,7 @@ class Host:
                 return plain(value)
         if isinstance(value, torch.Generator):
             return self.generators.tagged(value)
-        raise frames.CannotSend(f"{type(value).__name__} is not what the function takes")
+        raise frames.CannotSend(f"got {type(value).__name__}, expected plain values and tensors")
 
     def _incoming(self, tag: str, content, read: values.Reader):
         if tag == "o":
@@ -170,7 +170,7 @@ class Host:
             return Callback(self, content)
         if tag == "g":
             return self.generators.of(content)
-        raise frames.BadFrame(f"a value tagged {tag}")
+        raise frames.BadFrame(f"unknown tag {tag!r}")
 
     def ask(self, op: str, number: int, **more):
         """Have the grader do something: call a function of a test's, or take its gradient."""
@@ -183,7 +183,7 @@ class Host:
                 self.channel.send(request, writer.tensors)
                 return self._await_answer()
         except frames.CannotSend as error:
-            raise TypeError(f"the model cannot be given this: {error}") from None
+            raise TypeError(f"the model cannot take this argument: {error}") from None
 
     def ask_plainly(self, number: int, tensors: tuple[Tensor, ...]):
         """The same for a function that is called with nothing but tensors: the way of samplers."""
@@ -195,7 +195,7 @@ class Host:
                 self.channel.send_written(plain_call(number, len(tensors)), packed)
                 return self._await_answer()
         except frames.CannotSend as error:
-            raise TypeError(f"the model cannot be given this: {error}") from None
+            raise TypeError(f"the model cannot take this argument: {error}") from None
 
     def _await_answer(self):
         while True:

@@ -82,7 +82,7 @@ class Sandbox:
     def __init__(self, *, unsafe: bool = False):
         self.unsafe = unsafe
         if unsafe and not hasattr(os, "fork"):
-            raise NoJail("grading forks a warm process, which this system cannot: use WSL2")
+            raise NoJail("grading needs fork, which this system does not have: use WSL2")
         if not unsafe and (reason := bubblewrap.why_not()):
             raise NoJail(reason)
         self._cleanup = contextlib.ExitStack()
@@ -176,7 +176,7 @@ class Sandbox:
         self._control.settimeout(END_LIMIT)
         said = self._hear("end a child")
         if said.get("survivors"):
-            raise JailBroken(f"{said['survivors']} processes of a submission would not end")
+            raise JailBroken(f"{said['survivors']} processes of a submission could not be ended")
         out_of_memory = bool(self.cgroups) and self.cgroups.killed()
         return ChildExit(said["code"], said.get("cpu", 0.0), out_of_memory)
 
@@ -194,7 +194,7 @@ class Sandbox:
             self._process.wait(2)
         self._complaints.seek(0)
         lines = self._complaints.read().decode("utf-8", "replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "it wrote no error message"
 
     def _kill(self) -> None:
         self._process.kill()

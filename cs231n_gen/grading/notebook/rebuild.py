@@ -151,10 +151,12 @@ class _Rebuilding:
         if rest and cell.cell_type == own.kind == "markdown":
             self.joined[r] = rest
             self.match.free.difference_update(rest)
-            self.repairs.append(f"The answer {name} went on in the cell below; both are joined.")
+            self.repairs.append(
+                f"The answer {name} continued in the cell below; the two were joined."
+            )
         elif rest:
             self.repairs.append(
-                f"The cell directly below the answer {name} is no part of the chapter; "
+                f"The cell directly below the answer {name} is not part of the chapter; "
                 "it stays there as an ordinary cell."
             )
 

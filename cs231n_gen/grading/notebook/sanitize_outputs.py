@@ -26,7 +26,7 @@ class ImageFilter:
         self.left = ALL_IMAGES
 
     def check(self, kind: str, data: object) -> str | None:
-        """The image in plain base64, or None if it is none, broken, or one too many."""
+        """The image in plain base64, or None if it is not an image, broken, or one too many."""
         text = "".join(lines_of(data).split())
         if len(text) > 2 * LARGEST_IMAGE:
             return None

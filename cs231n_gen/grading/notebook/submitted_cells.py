@@ -13,7 +13,7 @@ KINDS = ("code", "markdown", "raw")
 
 
 class NotANotebook(ValueError):
-    """The bytes are no notebook that can be read; one line for the student."""
+    """The bytes cannot be read as a notebook; one line for the student."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,28 +52,30 @@ def read_notebook(submitted: bytes) -> dict:
     """A notebook's JSON, of nbformat 4 or brought up to it.
 
     Raises:
-        NotANotebook: if it is none.
+        NotANotebook: if it cannot be read as one.
     """
     if len(submitted) > LARGEST:
-        raise NotANotebook(f"the notebook has {len(submitted)} bytes; {LARGEST} at most")
+        raise NotANotebook(f"the notebook has {len(submitted)} bytes, expected at most {LARGEST}")
     try:
         notebook = json.loads(submitted.decode("utf-8-sig"))
     except UnicodeDecodeError:
-        raise NotANotebook("the notebook is not a text in UTF-8") from None
+        raise NotANotebook("the notebook is not text in UTF-8") from None
     except RecursionError:
         raise NotANotebook("the notebook is nested too deep") from None
     except ValueError:
         raise NotANotebook("the notebook is not JSON; save it again in JupyterLab") from None
     if not isinstance(notebook, dict):
-        raise NotANotebook("the file is JSON but no notebook: it is not an object with cells")
+        raise NotANotebook("the file is JSON but not a notebook: expected an object with cells")
     version = notebook.get("nbformat")
     if version == 3:
         try:
             notebook = nbformat.convert(from_dict(notebook), 4)
         except Exception:  # nbformat trusts what it converts
-            raise NotANotebook("the notebook is of the old format 3 and broken") from None
+            raise NotANotebook(
+                "the notebook is in the old format 3 and cannot be converted"
+            ) from None
     elif version != 4:
-        raise NotANotebook("the notebook is not of the format 4; save it again in JupyterLab")
+        raise NotANotebook("the notebook is not in format 4; save it again in JupyterLab")
     if not isinstance(notebook.get("cells"), list):
         raise NotANotebook("the notebook has no list of cells")
     return notebook

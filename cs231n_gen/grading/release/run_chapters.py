@@ -114,7 +114,12 @@ def run_released(chapter: Chapter, folder: Path, course: Path) -> ChapterRun:
     notebook = course / chapter.file.relative_to(ROOT)
     _, _, error = execute(notebook, course, folder / f"{chapter.name}.released.ipynb")
     if not error:
-        return ChapterRun(chapter.name, "released", False, "nothing in it asks to be written")
+        return ChapterRun(
+            chapter.name,
+            "released",
+            False,
+            "it ran to the end, expected a stop at the first exercise",
+        )
     passed = error.name in STOPS and error.graded
     how = "stops at" if passed else "fails at"
     return ChapterRun(chapter.name, "released", passed, f"{how} {error.where}: {error.text}")

@@ -111,7 +111,7 @@ class Assignment:
 
     def fingerprint(self, submission: Submission) -> str:
         """The hash of all that this submission's scores depend on."""
-        return marking.fingerprint(
+        return marking.submission_fingerprint(
             submission.files, self.seed, self.limits, self.unsafe, self._released
         )
 

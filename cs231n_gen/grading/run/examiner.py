@@ -139,7 +139,7 @@ class Examiner:
     def _how(self, failure: str, end: ChildExit) -> str:
         """What completes "your code …"."""
         if end.out_of_memory:
-            return "used more memory than it may"
+            return "used more memory than allowed"
         if failure != "ended":
             return failure
         if end.cpu >= self._limits.cpu - 0.5:

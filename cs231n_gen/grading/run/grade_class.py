@@ -130,7 +130,7 @@ def _rebuilt(
         )
     except NotANotebook as error:
         fresh = nbformat.from_dict(assignment.release)
-        return fresh, (f"The notebook could not be read, so none of its answers: {error}",)
+        return fresh, (f"Neither the notebook nor its answers could be read: {error}",)
     return rebuilt.notebook, rebuilt.repairs
 
 

@@ -41,7 +41,7 @@ class GradebookWriter:
         except MissingEntry:
             self.close()
             raise NotReleased(
-                f"the gradebook does not know {chapter}: run `cs231n-gen release` first"
+                f"{chapter} is not in the gradebook: run `cs231n-gen release` first"
             ) from None
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ def mark(
     return tuple(marked)
 
 
-def fingerprint(
+def submission_fingerprint(
     files: Mapping[str, bytes], seed: int, limits: Limits, unsafe: bool, release: bytes
 ) -> str:
     """One hash of everything that scores depend on."""

@@ -122,7 +122,7 @@ class RemoteStudent(Student):
         return self._ask("call", name, args, kwargs)
 
     def _ask(self, what: str, name: str, args: tuple, kwargs: dict, number: int = 0):
-        """One call to the child, and what comes of it."""
+        """One call to the child, and its result."""
         if self.failure:
             raise ChildFailed(self.failure)
         if not self._depth:
@@ -206,7 +206,7 @@ class RemoteStudent(Student):
         if wanted is None:
             return detached(call(function, args, kwargs))
         if len(self._graphs) >= MOST_GRAPHS:
-            raise RuntimeError(f"the gradient of {MOST_GRAPHS} calls is wanted: it is too much")
+            raise RuntimeError(f"gradients were asked for more than {MOST_GRAPHS} calls")
         graph = Graph.of(function, args, kwargs, wanted)
         self._graphs.append(graph)
         return detached(graph.value), len(self._graphs) - 1
@@ -244,7 +244,7 @@ class RemoteStudent(Student):
             return self._function(content)
         if tag == "g":
             return self._generators.of(content)
-        raise frames.BadFrame(f"a value tagged {tag!r}")
+        raise frames.BadFrame(f"unknown tag {tag!r}")
 
     def _take_output(self, header: dict) -> None:
         output = header.get("output", "")

@@ -12,8 +12,7 @@ from cs231n_gen.checking.report import MARK
 from cs231n_gen.common import tables
 from cs231n_gen.grading.config import load_config
 from cs231n_gen.grading.run.assignment import Assignment, GradeError
-from cs231n_gen.grading.run.grade_class import Outcome
-from cs231n_gen.grading.run.grade_class import grade as grade_all
+from cs231n_gen.grading.run.grade_class import Outcome, grade
 from cs231n_gen.grading.run.nbgrader_preprocessor import GradeSubmission
 from cs231n_gen.grading.run.pools import DaskPool, LocalPool
 from cs231n_gen.grading.run.worker_client import Worker
@@ -44,15 +43,15 @@ def choose(assignment: Assignment, wanted: Sequence[str] | None) -> list[str]:
     there = assignment.students()
     if not there:
         raise GradeError(
-            f"nothing of {assignment.chapter} is in submitted/: `cs231n-gen collect` takes it in"
+            f"no submission of {assignment.chapter} in submitted/: run `cs231n-gen collect` first"
         )
     for student in wanted or ():
         if student not in there:
-            raise GradeError(f"{student} has handed in nothing of {assignment.chapter}")
+            raise GradeError(f"{student} has not handed in {assignment.chapter}")
     return list(wanted or there)
 
 
-def grade(
+def grade_with_progress(
     assignment: Assignment, students: Sequence[str], workers: int, dask: str | None, again: bool
 ) -> bool:
     """Grade with a progress bar; print the table. Returns whether every submission was graded."""
@@ -68,12 +67,12 @@ def grade(
 
         stopped = False
         try:
-            grade_all(assignment, pool, students, again=again, tell=tell)
+            grade(assignment, pool, students, again=again, tell=tell)
         except KeyboardInterrupt:
             stopped = True
     summary.show()
     if stopped:
-        print("stopped; what is done is kept, and the same command goes on from here")
+        print("stopped: finished submissions are kept, and the same command continues")
     return not stopped and not summary.failed
 
 

@@ -53,7 +53,7 @@ class SubmittedCode:
         for name in files_of(exercises):
             path = folder / name
             if any((folder / p).is_symlink() for p in (name, *list(Path(name).parents)[:-1])):
-                raise CannotRead(f"{name} is a link; a file is expected")
+                raise CannotRead(f"{name} is a link, expected a file")
             if path.is_file():
                 found[name] = _text(path, name)
         return cls(found)
@@ -127,7 +127,7 @@ def _answers(folder: Path, module: str) -> dict[str, str]:
 def _text(path: Path, name: str) -> str:
     facts = path.stat(follow_symlinks=False)
     if not stat.S_ISREG(facts.st_mode):
-        raise CannotRead(f"{name} is not an ordinary file")
+        raise CannotRead(f"{name} is not a regular file")
     if facts.st_size > LARGEST:
         raise CannotRead(f"{name} has {facts.st_size} bytes, expected at most {LARGEST}")
     try:

@@ -110,7 +110,9 @@ class Worker:
         try:
             line = self._answers.get(timeout=limit)
         except queue.Empty:
-            raise GraderBroken(f"the grading process said nothing for {limit:g} seconds") from None
+            raise GraderBroken(
+                f"the grading process did not answer within {limit:g} seconds"
+            ) from None
         if line is None:
             raise GraderBroken(f"the grading process ended: {self._last_complaint()}")
         answer = json.loads(line)
@@ -124,7 +126,7 @@ class Worker:
         self._process.wait()
         self._complaints.seek(0)
         lines = [line.strip() for line in self._complaints if line.strip()]
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "it wrote no error message"
 
     def close(self) -> None:
         """End the process, with all that it started."""

@@ -121,7 +121,10 @@ def _cells(chapter: Chapter) -> Iterator[tuple[int, str]]:
         gaps, wrong = find_gaps(cell.text)
         yield from ((cell.text_line + n - 1, what) for n, what in wrong)
         if gaps and not cell.solution:
-            yield cell.text_line + gaps[0].begin - 1, "a solution in a cell that is no answer cell"
+            yield (
+                cell.text_line + gaps[0].begin - 1,
+                "a solution in a cell that is not an answer cell",
+            )
         if cell.nbgrader and not GRADE_ID.fullmatch(cell.grade_id):
             yield cell.line, f"grade_id {cell.grade_id!r}: letters, digits, _ and - are allowed"
 
@@ -157,7 +160,7 @@ def _check_cell(cells: list[Cell], i: int, e: Exercise) -> Iterator[tuple[int, s
     if cell.text.strip() != f'check("{e.id}")':
         yield cell.text_line, f'the graded cell of {e.id} must be check("{e.id}")'
     if cell.solution or not cell.nbgrader.get("locked"):
-        yield cell.line, f"the graded cell of {e.id} must be locked, and no answer cell"
+        yield cell.line, f"the graded cell of {e.id} must be locked and not an answer cell"
     above = cells[i - 2 if i >= 2 and cells[i - 1].kind == "code" else i - 1] if i else cell
     if e.id not in HEADING.findall(above.text):
         yield cell.line, f"{e.id} has no card above its cell: a heading ### Exercise: `{e.id}`"

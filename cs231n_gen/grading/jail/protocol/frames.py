@@ -38,7 +38,7 @@ def json_text(value: object) -> JsonText:
     """A plain value in JSON."""
     if type(value) is str:
         if len(value) > LONGEST_HEADER:
-            raise CannotSend(f"{len(value)} characters of plain values, {LONGEST_HEADER} at most")
+            raise CannotSend(f"got {len(value)} characters, expected at most {LONGEST_HEADER}")
         return JsonText(_quoted(value))
     if type(value) is int:
         return JsonText(int.__repr__(value))
@@ -113,7 +113,9 @@ class Channel:
             values = f'{values}{values and ","}"tensors":[{told}]'
         text = f"{{{values}}}".encode()
         if len(text) > LONGEST_HEADER:
-            raise CannotSend(f"{len(text)} characters of plain values, {LONGEST_HEADER} at most")
+            raise CannotSend(
+                f"got a header of {len(text)} bytes, expected at most {LONGEST_HEADER}"
+            )
         rest = sum(map(len, parts))
         parts = [HEAD.pack(len(text), rest), text, *parts]
         try:
@@ -136,7 +138,7 @@ class Channel:
         size, rest = HEAD.unpack_from(self._buffer, self._from)
         self._left -= rest
         if size > LONGEST_HEADER or rest > self.most or self._left < 0:
-            raise BadFrame(f"a header of {size} bytes and a body of {rest}")
+            raise BadFrame(f"frame too large: a header of {size} bytes, a body of {rest}")
         self._need(HEAD.size + size + (rest if rest <= ROOM else 0), deadline)
         begin = self._from + HEAD.size
         middle = begin + size

@@ -69,17 +69,17 @@ def read_specs(told: object) -> tuple[list[TensorSpec], int]:
         ValueError, TypeError: for nonsense.
     """
     if not isinstance(told, list) or len(told) > MOST_TENSORS:
-        raise ValueError("the list of tensors")
+        raise ValueError("malformed list of tensors")
     found, at = [], 0
     for name, shape in told:
         if not isinstance(name, str) or name not in DTYPES:
-            raise ValueError("a dtype")
+            raise ValueError("unknown dtype")
         if not isinstance(shape, list) or len(shape) > MOST_DIMS:
-            raise ValueError("a shape")
+            raise ValueError("malformed shape")
         if not all(type(n) is int and 0 <= n < 1 << 40 for n in shape):
-            raise ValueError("a shape")
+            raise ValueError("malformed shape")
         if math.prod(n or 1 for n in shape) >= 1 << 60:  # no strides for that, even if it is empty
-            raise ValueError("a shape")
+            raise ValueError("malformed shape")
         place = TensorSpec(DTYPES[name], tuple(shape), math.prod(shape), at)
         found.append(place)
         at += -(-place.count * place.dtype.itemsize // LINE) * LINE

@@ -46,7 +46,7 @@ class Writer:
         if kind in PLAIN:
             return frames.json_text(value)
         if depth > DEEPEST:
-            raise frames.CannotSend(f"it is nested more than {DEEPEST} deep")
+            raise frames.CannotSend(f"it is nested more than {DEEPEST} levels deep")
         if kind is list:
             return self._list(value, depth)
         if isinstance(value, tuple):
@@ -132,7 +132,7 @@ def _packed_odd(value: Tensor) -> tensors.Packed:
     if reason := unfit(value):
         raise frames.CannotSend(reason)
     if value.dtype not in tensors.NAMES:
-        raise frames.CannotSend(f"a tensor of {value.dtype} is not expected")
+        raise frames.CannotSend(f"unsupported dtype: {value.dtype}")
     if value.dim() > tensors.MOST_DIMS:
         raise frames.CannotSend(
             f"a tensor of {value.dim()} dimensions; {tensors.MOST_DIMS} at most"

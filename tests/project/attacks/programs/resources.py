@@ -219,7 +219,7 @@ def a_result_of_many_keys(x, z, t):
     return dict.fromkeys(range(10_000_000), 1.0), z
 
 
-@attack(shows="characters of plain values", silent=True)
+@attack(shows="expected at most 1048576", silent=True)
 def a_text_of_a_hundred_megabytes(x, z, t):
     """Returns a text of 100 MB."""
     return "x" * (100_000_000 if first_time() else 2_000_000), "y"

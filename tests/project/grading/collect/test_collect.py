@@ -227,7 +227,7 @@ def test_only_the_chapter_that_is_asked_for(root, inbox):
     write(inbox, {"student01.zip": packed(handed_in()), "student02.zip": packed(other)})
     found = collect([inbox], root, chapter="04")
     assert students(found) == ["student01"]
-    assert f"is of chapter {OTHER}, expected {CHAPTER}" in reasons(found)
+    assert f"belongs to chapter {OTHER}, expected {CHAPTER}" in reasons(found)
 
 
 def test_what_does_not_belong_is_left_out_and_named(root, inbox):
@@ -252,7 +252,7 @@ def test_a_manifest_that_is_wrong_is_a_note(root, inbox):
     write(inbox, {"student01.zip": packed({**handed_in(), MODULE: b"x = 2\n"})})
     write(inbox, {"student02.zip": packed({**handed_in(), "manifest.json": b"[" * 9999})})
     one, two = collect([inbox], root).attempts
-    assert f"the manifest has other hashes for {MODULE}" in one.notes
+    assert f"the manifest has different hashes for {MODULE}" in one.notes
     assert "manifest.json cannot be read and is left out" in two.notes
 
 
@@ -322,7 +322,7 @@ def test_upper_case_does_not_make_a_second_student(root, inbox):
     write(inbox, {"Student01.zip": packed(handed_in()), "student01.zip": packed(handed_in())})
     found = collect([inbox], root)
     assert students(found) == ["Student01"]
-    assert "differ in upper case only" in reasons(found)
+    assert "differ only in upper and lower case" in reasons(found)
 
 
 @pytest.mark.parametrize(
@@ -532,10 +532,10 @@ HOSTILE = {
     "deep": (packed(member("a/" * 20 + "b")), "folders deep"),
     "windows": (packed(member("aux.py")), "Windows"),
     "link": (packed(member("link", stat.S_IFLNK | 0o777, b"/etc/passwd")), "symbolic link"),
-    "fifo": (packed(member("pipe", stat.S_IFIFO | 0o644)), "no ordinary file"),
-    "device": (packed(member("null", stat.S_IFCHR | 0o644)), "no ordinary file"),
+    "fifo": (packed(member("pipe", stat.S_IFIFO | 0o644)), "not a regular file"),
+    "device": (packed(member("null", stat.S_IFCHR | 0o644)), "not a regular file"),
     "twice": (packed([*handed_in().items(), (MODULE, b"x = 2\n")]), "twice"),
-    "case": (packed(member("CS231N_GEN/flow.py")), "upper case"),
+    "case": (packed(member("CS231N_GEN/flow.py")), "upper and lower case"),
     "bomb": (packed(member("zeros", data=bytes(5_000_000))), "times its size"),
     "members": (packed({**handed_in(), **{f"{i}": b"" for i in range(2001)}}), "at most 2000"),
     "total": (patched(packed(member("big")), 24, 2**31, 4), "at most 64000000"),
@@ -544,9 +544,9 @@ HOSTILE = {
     "encrypted": (patched(packed(handed_in()), 8, 1, 2, 1), "encrypted"),
     "compression": (patched(packed(handed_in()), 10, 14, 2, 1), "other than deflate"),
     "checksum": (patched(packed(handed_in()), 16, 7, 4, 1), "damaged"),
-    "truncated": (packed(handed_in())[:-30], "only a part"),
+    "truncated": (packed(handed_in())[:-30], "an incomplete one"),
     "cut inside": (packed(handed_in())[:200] + packed(handed_in())[400:], ""),
-    "no zip": (b"hello", "no zip"),
+    "no zip": (b"hello", "not a zip"),
     "nothing": (b"", "is empty"),
     "no members": (packed({}), "no notebook"),
     "tar": (tarred(), "a tar archive: expected the zip"),
@@ -639,7 +639,7 @@ def test_a_link_or_a_pipe_in_a_folder_is_refused(make, name, root, inbox):
     make(inbox / "student02" / name)
     found = collect([inbox], root)
     assert students(found) == ["student01"]
-    assert "symbolic link" in reasons(found) or "no ordinary file" in reasons(found)
+    assert "symbolic link" in reasons(found) or "not a regular file" in reasons(found)
 
 
 def test_a_folder_that_is_a_link_is_not_followed(root, inbox, tmp_path):
@@ -688,7 +688,7 @@ def test_gradescope_s_aliases_are_refused(root, inbox):
         ("id\n", "no students"),
         ("id\na+b\n", "cannot be a student's id"),
         ("id\nx\nX\n", "two students"),
-        ('id\n"x', "no CSV"),
+        ('id\n"x', "not a CSV"),
         (b"id\n\xff\n", "UTF-8"),
     ],
 )

@@ -188,8 +188,8 @@ def test_a_gap_is_called_one(page):
         ("your code took more than 20 seconds", "Your code took more than 20 seconds. Look for"),
         ("your code ended Python (SIGKILL)", "Your code ended Python (SIGKILL). Look for exit"),
         (
-            "your code used more memory than it may in the test «more than one»",
-            "Your code used more memory than it may in the test «more than one». Print",
+            "your code used more memory than allowed in the test «more than one»",
+            "Your code used more memory than allowed in the test «more than one». Print",
         ),
         ("cs231n_gen/flow.py is not in the submission", "cs231n-gen submit"),
     ],

@@ -166,7 +166,7 @@ def test_no_class_is_no_error(tmp_path):
     empty = view.overview([])
     assert empty.submissions == 0
     assert "Nothing graded yet" in str(empty)
-    assert "Nothing graded yet" in Page(view.write(empty, tmp_path / "o.html")).text
+    assert "Nothing graded yet" in Page(view.write_page(empty, tmp_path / "o.html")).text
 
 
 def test_records_are_gone_through_once_and_not_kept():
@@ -197,7 +197,7 @@ def test_records_are_gone_through_once_and_not_kept():
 
 def test_the_page_shows_the_counts(found, tmp_path):
     to = tmp_path / "new" / "overview.html"
-    assert view.write(found, to) == to
+    assert view.write_page(found, to) == to
     page = Page(to)
     assert [p.name for p in to.parent.iterdir()] == ["overview.html"]
     for told in (
@@ -213,7 +213,7 @@ def test_the_page_shows_the_counts(found, tmp_path):
 
 
 def test_bars_are_as_long_as_what_they_show(found, tmp_path):
-    page = Page(view.write(found, tmp_path / "o.html"))
+    page = Page(view.write_page(found, tmp_path / "o.html"))
     bars, label = [], ""
     for tag, attrs in page.elements:
         if tag == "svg":
@@ -229,7 +229,7 @@ def test_bars_are_as_long_as_what_they_show(found, tmp_path):
 
 
 def test_the_page_needs_neither_network_nor_script(found, tmp_path):
-    page = Page(view.write(found, tmp_path / "o.html"))
+    page = Page(view.write_page(found, tmp_path / "o.html"))
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "link", "img", "iframe", "object"}
     assert "http:" not in page.source
@@ -253,8 +253,8 @@ def test_what_a_student_says_adds_no_element(tmp_path):
         ]
 
     harmless, hostile = view.overview(a_class("harmless")), view.overview(a_class(EVIL))
-    expected = Page(view.write(harmless, tmp_path / "a.html"))
-    page = Page(view.write(hostile, tmp_path / "b.html"))
+    expected = Page(view.write_page(harmless, tmp_path / "a.html"))
+    page = Page(view.write_page(hostile, tmp_path / "b.html"))
     assert page.shape == expected.shape
     assert [a for _, a in page.elements] == [a for _, a in expected.elements]
     for shown in (page.source, str(hostile)):

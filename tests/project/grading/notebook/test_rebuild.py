@@ -290,7 +290,7 @@ def test_the_halves_of_an_answer_are_joined(damage, answered, release):
     found = rebuilt(answered, release)
     assert cell_of(found.notebook, BEND).source == "Because many pairs\n\nmeet there."
     assert found.repairs == (
-        "The answer flow-question-bend went on in the cell below; both are joined.",
+        "The answer flow-question-bend continued in the cell below; the two were joined.",
     )
     assert len(found.notebook.cells) == len(release.cells)
 
@@ -378,7 +378,7 @@ def test_a_notebook_of_format_3_is_read(release):
         (b"\xff\xfe", "UTF-8"),
         (b"", "not JSON"),
         (b"PK\x03\x04", "not JSON"),
-        (b"[]", "no notebook"),
+        (b"[]", "not a notebook"),
         (b'{"nbformat": 4}', "no list of cells"),
         (b'{"nbformat": 4, "cells": {}}', "no list of cells"),
         (b'{"nbformat": 2, "cells": []}', "format 4"),
@@ -387,7 +387,7 @@ def test_a_notebook_of_format_3_is_read(release):
         (b'{"nbformat": 3, "worksheets": [{"cells": [7]}]}', "format 3"),
         (b"[" * 200_000, "too deep"),
         (b'{"nbformat": ' + b"9" * 10_000 + b"}", "not JSON"),
-        (b" " * 20_000_001, "20000000 at most"),
+        (b" " * 20_000_001, "at most 20000000"),
     ],
     ids=range(13),
 )

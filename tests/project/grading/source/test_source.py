@@ -309,7 +309,7 @@ SPOILED = {
     "a check that can be edited": (
         metadata("check-double", locked=False),
         (NOTEBOOK, of_cell("check-double"), 1),
-        "the graded cell of sums.double must be locked, and no answer cell",
+        "the graded cell of sums.double must be locked and not an answer cell",
     ),
     "a question without an answer": (
         metadata("answer", solution=False),
@@ -319,7 +319,7 @@ SPOILED = {
     "a solution in a cell for reading": (
         source("title", *LOOSE_ANSWER),
         (NOTEBOOK, "### BEGIN SOLUTION", 1),
-        "a solution in a cell that is no answer cell",
+        "a solution in a cell that is not an answer cell",
     ),
     "a solution that never ends, in a cell": (
         source("answer", "### BEGIN SOLUTION\n", "Sums are finite."),
