@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 import typer
 
+from cs231n_gen.common.chapters import UnknownChapter
+
 
 @contextlib.contextmanager
 def expected(*errors: type[Exception]) -> Iterator[None]:
-    """These errors are for the person at the terminal: their text, and exit code 2."""
+    """These errors are for the person at the terminal, and so is a chapter that does not exist:
+    their text, and exit code 2."""
     try:
         yield
-    except errors as error:
+    except (UnknownChapter, *errors) as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None

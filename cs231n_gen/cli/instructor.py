@@ -23,12 +23,11 @@ def release(
     ] = None,
 ) -> None:
     """Build what students get: build/course/ and build/course.zip."""
-    from cs231n_gen.grading.release.build import UnknownChapter
     from cs231n_gen.grading.release.build import release as build
     from cs231n_gen.grading.release.nbgrader_assign import ReleaseError
     from cs231n_gen.grading.source.lint import BadSource
 
-    with expected(ReleaseError, BadSource, UnknownChapter):
+    with expected(ReleaseError, BadSource):
         course = build(only.split(",") if only is not None else None)
         print(f"built {course} and {course.with_name(course.name + '.zip').name}")
 
@@ -41,10 +40,9 @@ def site(
     output: Annotated[Path | None, typer.Option(help="the folder, else build/site")] = None,
 ) -> None:
     """Build the reader's site: build/site/index.html, which needs no network."""
-    from cs231n_gen.grading.release.build import UnknownChapter
     from cs231n_gen.site.build import SiteError, build
 
-    with expected(SiteError, UnknownChapter):
+    with expected(SiteError):
         folder = build(
             output, only.split(",") if only is not None else None, solutions=with_solutions
         )
@@ -119,7 +117,7 @@ def feedback(chapter: Chapter, student: Students = None) -> None:
     from cs231n_gen.grading.run.assignment import GradeError
 
     with expected(GradeError):
-        name = session.find_chapter(ROOT, chapter)
+        name = session.chapter_name(ROOT, chapter)
         written = sum(1 for _ in tqdm(publish.write_all(ROOT, name, student), unit=" pages"))
         if not written:
             raise GradeError(f"nothing of {name} is graded yet: `cs231n-gen grade {chapter}`")
@@ -134,7 +132,7 @@ def overview(chapter: Chapter) -> None:
     from cs231n_gen.grading.run.assignment import GradeError
 
     with expected(GradeError):
-        name = session.find_chapter(ROOT, chapter)
+        name = session.chapter_name(ROOT, chapter)
         seen = view.overview(publish.gradings(ROOT, name))
         folder = ROOT / "build" / "overview"
         folder.mkdir(parents=True, exist_ok=True)
@@ -172,7 +170,7 @@ def export_canvas(
     from cs231n_gen.grading.run.assignment import GradeError
 
     with expected(ExportError, GradeError):
-        name = session.find_chapter(ROOT, chapter)
+        name = session.chapter_name(ROOT, chapter)
         print(fill(gradebook, ROOT, name, column=column, to=to))
 
 
@@ -186,7 +184,7 @@ def gradescope(
     from cs231n_gen.grading.run.assignment import GradeError
 
     with expected(ExportError, GradeError):
-        print(f"built {build(ROOT, session.find_chapter(ROOT, chapter), to)}")
+        print(f"built {build(ROOT, session.chapter_name(ROOT, chapter), to)}")
 
 
 def gradescope_run() -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cs231n_gen.checking.fresh_modules import files_of
+from cs231n_gen.common.chapters import find_chapter
 from cs231n_gen.common.files import draft_of
 from cs231n_gen.common.paths import ROOT
 
@@ -31,11 +32,12 @@ def submit(chapter: str, root: Path = ROOT) -> Path:
     Returns:
         `submissions/04_rectified_flow.zip`, which replaces an earlier one.
     Raises:
-        SubmitError: if there is no such chapter, it is not assigned, or a file of it is missing or
-            cannot be read.
+        UnknownChapter: a ValueError, if no such chapter is assigned.
+        SubmitError: if a file of it is missing or cannot be read.
     """
     course = _course(root)
-    name = _find(chapter, course)
+    assigned = [n for n, c in course["chapters"].items() if c["assigned"]]
+    name = find_chapter(chapter, assigned, "assigned chapter")
     contents = course["chapters"][name]
     files = _files(name, contents, root)
     unanswered = _unanswered(files[f"{name}.ipynb"], contents)
@@ -68,14 +70,6 @@ def _course(root: Path) -> dict:
             "this is not the students' course, so there is nothing to hand in: "
             "`cs231n-gen release` builds one in build/course"
         ) from None
-
-
-def _find(chapter: str, course: dict) -> str:
-    known = [n for n, c in course["chapters"].items() if c["assigned"]]
-    for name in known:
-        if chapter in (name, name.partition("_")[0]):
-            return name
-    raise SubmitError(f"no chapter {chapter} is assigned; there are {', '.join(known)}")
 
 
 def _files(name: str, contents: dict, root: Path) -> dict[str, bytes]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cs231n_gen.common.chapters import find_chapter
 from cs231n_gen.grading.collect import identify
 from cs231n_gen.grading.collect.finder import Candidate, Finder, Refused
 from cs231n_gen.grading.collect.identify import Who
@@ -110,7 +111,8 @@ def collect(
         chapter: take no other; its number or name.
         roster: a CSV file with `id,name,email`, or Canvas's gradebook; who is not in it is refused.
     Raises:
-        CollectError: if a path or the chapter does not exist, the roster cannot be read, or another
+        UnknownChapter: a ValueError, if there is no such chapter.
+        CollectError: if a path does not exist, the roster cannot be read, or another
             process collects.
     """
     chapters = modules_by_chapter(root)
@@ -144,10 +146,7 @@ def collect(
 def _wanted(chapters: Sequence[str], chapter: str | None, root: Path) -> list[str]:
     if not chapters:
         raise CollectError(f"there are no chapters in {root / 'notebooks'}: is it the course?")
-    wanted = [c for c in chapters if chapter in (None, c, c.partition("_")[0])]
-    if not wanted:
-        raise CollectError(f"no chapter is called {chapter}; there are {', '.join(chapters)}")
-    return wanted
+    return list(chapters) if chapter is None else [find_chapter(chapter, chapters)]
 
 
 @dataclass(frozen=True)

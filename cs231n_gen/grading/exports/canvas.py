@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cs231n_gen.common.chapters import find_chapter
 from cs231n_gen.common.files import write_whole
 from cs231n_gen.grading.exports import ExportError, final_score, open_gradebook
 from cs231n_gen.grading.exports.csv_cells import CsvCell, Table, read_table
@@ -84,7 +85,8 @@ def fill(
     Raises:
         NotCanvas: if the file is no Canvas export.
         Ambiguous: if two columns, or two students, could be meant.
-        ExportError: if there is no such chapter, column or gradebook.
+        UnknownChapter: a ValueError, if the gradebook has no such chapter.
+        ExportError: if there is no such column or gradebook.
     """
     export = Path(export)
     with open_gradebook(root) as gradebook:
@@ -126,11 +128,8 @@ def fill(
 
 
 def _assignment(gradebook, chapter: str):
-    for assignment in gradebook.assignments:
-        if chapter in (assignment.name, assignment.name.partition("_")[0]):
-            return assignment
-    known = ", ".join(a.name for a in gradebook.assignments) or "none"
-    raise ExportError(f"no chapter {chapter} is in the gradebook; there are {known}")
+    known = {a.name: a for a in gradebook.assignments}
+    return known[find_chapter(chapter, known)]
 
 
 def _read(export: Path) -> tuple[Table, list[str], list[CsvCell], list[list[CsvCell]]]:

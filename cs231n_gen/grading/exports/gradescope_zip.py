@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from cs231n_gen.checking.fresh_modules import file_of
+from cs231n_gen.common.chapters import find_chapter
 from cs231n_gen.common.files import files_in, write_zip
-from cs231n_gen.grading.release.build import UnknownChapter
 from cs231n_gen.grading.source.tree import Chapter, chapters, exercises, imports
 
 TEMPLATES = Path(__file__).parent / "templates" / "gradescope"
@@ -31,7 +31,8 @@ def build(root: Path, chapter: str, to: Path | None = None) -> Path:
     Raises:
         UnknownChapter: a ValueError, if there is no such chapter.
     """
-    wanted = _find(root, chapter)
+    known = {c.name: c for c in chapters(root)}
+    wanted = known[find_chapter(chapter, known)]
     to = root / "build" / f"gradescope-{wanted.name}.zip" if to is None else Path(to)
     contents = {name: path.read_bytes() for name, path in _files(root, wanted).items()}
     readme = (TEMPLATES / "README.md").read_text(encoding="utf-8")
@@ -40,17 +41,6 @@ def build(root: Path, chapter: str, to: Path | None = None) -> Path:
         # bash stumbles over the line endings of a Windows checkout
         contents[name] = (TEMPLATES / name).read_bytes().replace(b"\r\n", b"\n")
     return write_zip(to, sorted(contents.items()), runnable=SCRIPTS)
-
-
-def _find(root: Path, chapter: str) -> Chapter:
-    known = chapters(root)
-    for one in known:
-        if chapter in (one.name, one.number):
-            return one
-    raise UnknownChapter(
-        f"no chapter is called {chapter or '(nothing)'}; "
-        f"there are {', '.join(c.name for c in known)}"
-    )
 
 
 def _files(root: Path, chapter: Chapter) -> dict[str, Path]:

@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
+from cs231n_gen.common.chapters import find_chapters
 from cs231n_gen.common.files import files_in, fingerprint, replace_folder
 from cs231n_gen.grading.config import CONFIG
 from cs231n_gen.grading.release import manifest
@@ -38,10 +39,6 @@ KEPT_BACK = ["cs231n_gen/grading", "cs231n_gen/site", "cs231n_gen/cli/instructor
 # What else the course is made from: a change of it means a new course.
 READ = [CONFIG, "cs231n_gen/grading", "tests/mistakes"]
 TEMPLATES = Path(__file__).parent / "templates"
-
-
-class UnknownChapter(ValueError):
-    """There is no such chapter; one line for the person at the terminal."""
 
 
 def release(
@@ -103,17 +100,8 @@ def chosen(only: Sequence[str] | None, root: Path = ROOT) -> list[Chapter]:
     Raises:
         UnknownChapter: if there is no such chapter.
     """
-    known = chapters(root)
-    if only is None:
-        return known
-    wanted = [next((c for c in known if o in (c.name, c.number)), None) for o in only]
-    if not only or None in wanted:
-        unknown = [o for o, c in zip(only, wanted, strict=True) if c is None]
-        raise UnknownChapter(
-            f"no chapter is called {', '.join(unknown) or '(nothing)'}; "
-            f"there are {', '.join(c.name for c in known)}"
-        )
-    return [c for c in known if c in wanted]
+    known = {c.name: c for c in chapters(root)}
+    return [known[n] for n in (known if only is None else find_chapters(only, list(known)))]
 
 
 def _copy(course: Path, root: Path) -> None:

@@ -19,10 +19,11 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from tqdm.auto import tqdm
 
+from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.common.files import write_whole
 from cs231n_gen.grading.release.build import release
 from cs231n_gen.grading.source.lint import BadSource
-from cs231n_gen.grading.source.tree import ROOT, Chapter, chapters
+from cs231n_gen.grading.source.tree import ROOT, Chapter
 
 STOPS = {"CheckFailed", "NotImplementedError"}  # how an exercise that is not written shows
 STATE = "cs231n_gen_state"  # in the metadata of an executed chapter
@@ -45,18 +46,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run chapters headless, as source and released.")
     parser.add_argument("only", nargs="*", help="numbers of chapters (all by default)")
     only = parser.parse_args(arguments).only
-    chosen = [c for c in chapters() if not only or c.number in only or c.name in only]
-    if not chosen:
-        names = ", ".join(c.name for c in chapters())
-        print(f"no chapter is called {', '.join(only)}; there are {names}", file=sys.stderr)
-        return 2
     outcomes = []
     try:
-        for outcome in run(chosen):
+        for outcome in run(chosen(only or None)):
             outcomes.append(outcome)
             mark = "✓" if outcome.passed else "✗"
             print(f"{mark} {outcome.chapter}, {outcome.form}: {outcome.says}", flush=True)
-    except BadSource as error:
+    except (BadSource, UnknownChapter) as error:
         print(error, file=sys.stderr)
         return 1
     good = sum(o.passed for o in outcomes)
@@ -64,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0 if good == len(outcomes) else 1
 
 
-def run(chosen: Sequence[Chapter]) -> Iterator[ChapterRun]:
+def run(wanted: Sequence[Chapter]) -> Iterator[ChapterRun]:
     """Run chapters, each as source and then as released.
 
     Raises:
@@ -72,8 +68,8 @@ def run(chosen: Sequence[Chapter]) -> Iterator[ChapterRun]:
     """
     folder = ROOT / "build" / "executed"
     folder.mkdir(parents=True, exist_ok=True)
-    course = release([c.name for c in chosen], folder / "course", diagnoses=False)
-    for chapter in chosen:
+    course = release([c.name for c in wanted], folder / "course", diagnoses=False)
+    for chapter in wanted:
         for form in (run_source, run_released):
             yield form(chapter, folder, course)
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from cs231n_gen.checking.report import MARK
 from cs231n_gen.common import tables
+from cs231n_gen.common.chapters import find_chapter
 from cs231n_gen.grading.config import load_config
 from cs231n_gen.grading.run.assignment import Assignment, GradeError
 from cs231n_gen.grading.run.grade_class import Outcome, grade
@@ -21,19 +22,15 @@ from cs231n_gen.grading.source.tree import chapters
 MOST_NAMED = 40  # submissions in the table at the end, those first that need a look
 
 
-def find_chapter(root: Path, wanted: str) -> str:
-    """The name of a chapter, `04_rectified_flow` of `04`. Raises GradeError if there is none."""
-    known = [c.name for c in chapters(root)]
-    for name in known:
-        if wanted in (name, name.partition("_")[0]):
-            return name
-    raise GradeError(f"no chapter {wanted}; there are {', '.join(known)}")
+def chapter_name(root: Path, wanted: str) -> str:
+    """The name of a chapter, `04_rectified_flow` of `04`. Raises UnknownChapter."""
+    return find_chapter(wanted, [c.name for c in chapters(root)])
 
 
 def open_assignment(root: Path, chapter: str, seed: int | None, unsafe: bool) -> Assignment:
     """The chapter with the settings of nbgrader_config.py, so that both ways of grading agree."""
     settings = GradeSubmission(config=load_config(root))
-    name = find_chapter(root, chapter)
+    name = chapter_name(root, chapter)
     seed = settings.seed if seed is None else seed
     return Assignment(root, name, seed, settings.limits, unsafe or settings.unsafe)
 

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from cs231n_gen.checking import public_check as checks
 from cs231n_gen.cli import main
 from cs231n_gen.common import paths
+from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.grading.release import build as releasing
-from cs231n_gen.grading.release.build import UnknownChapter
 from cs231n_gen.grading.source.lint import BadSource, Problem
 
 

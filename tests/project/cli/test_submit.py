@@ -12,6 +12,7 @@ from cs231n_gen.checking.report import CheckReport
 from cs231n_gen.checking.runner import Result
 from cs231n_gen.cli import submit as handing_in
 from cs231n_gen.cli.submit import SubmitError, submit
+from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.grading.source.tree import ROOT
 
 CHAPTER = "00_start"
@@ -106,7 +107,7 @@ def test_a_later_zip_replaces_an_earlier_one(course):
 
 @pytest.mark.parametrize("name", ["77", "05", ""])
 def test_a_chapter_that_is_not_assigned_is_refused(name, course):
-    with pytest.raises(SubmitError, match="is assigned; there are 00_start"):
+    with pytest.raises(UnknownChapter, match="no assigned chapter is called"):
         submit(name, course)
 
 

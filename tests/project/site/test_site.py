@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import nbformat
 import pytest
 
-from cs231n_gen.grading.release.build import UnknownChapter
+from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.grading.source.tree import ROOT, chapters, exercises
 from cs231n_gen.site import build, landing, pages
 

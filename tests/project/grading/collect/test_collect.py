@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 import pytest
 from nbgrader.coursedir import CourseDirectory
 
+from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.grading.collect import store, untrusted_files, untrusted_zip
 from cs231n_gen.grading.collect.collect import CollectError, collect
 from cs231n_gen.grading.collect.identify import student_id
@@ -701,7 +702,7 @@ def test_a_roster_that_cannot_be_read_stops_the_call(text, said, root, inbox, tm
 def test_what_does_not_exist_stops_the_call(root, inbox, tmp_path):
     with pytest.raises(CollectError, match="there is no"):
         collect([inbox / "nothing.zip"], root)
-    with pytest.raises(CollectError, match="no chapter is called 77; there are 00_start"):
+    with pytest.raises(UnknownChapter, match="no chapter is called 77; there are 00_start"):
         collect([inbox], root, chapter="77")
     with pytest.raises(CollectError, match="roster"):
         collect([inbox], root, roster=tmp_path / "nothing.csv")

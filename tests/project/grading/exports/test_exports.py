@@ -19,10 +19,10 @@ from nbgrader.plugins import CsvExportPlugin
 
 from cs231n_gen.checking.errors import TracebackLine
 from cs231n_gen.checking.runner import Result
+from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.grading.exports import ExportError, canvas, gradescope_results, gradescope_zip
 from cs231n_gen.grading.exports.spreadsheet import SafeCsv, neutral, write_csv
 from cs231n_gen.grading.record import ExerciseGrade, Grading
-from cs231n_gen.grading.release.build import UnknownChapter
 from cs231n_gen.grading.source.tree import ROOT, chapters
 
 CHAPTER = "04_rectified_flow"
@@ -373,7 +373,7 @@ def test_filling_again_changes_nothing(course, tmp_path):
 
 
 def test_an_unknown_chapter_is_refused(course, tmp_path):
-    with pytest.raises(ExportError, match=f"there are .*{CHAPTER}"):
+    with pytest.raises(UnknownChapter, match=f"there are .*{CHAPTER}"):
         canvas.fill(canvas_file(tmp_path, before(PLAIN)), course, "12")
 
 

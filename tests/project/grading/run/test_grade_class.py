@@ -241,6 +241,6 @@ def test_what_is_unsafe_is_marked(afternoon):
 
 
 def test_errors_are_one_line(afternoon):
-    assert afternoon.run("grade", "99", code=2).startswith("no chapter 99; there are")
+    assert afternoon.run("grade", "99", code=2).startswith("no chapter is called 99; there are")
     said = afternoon.run("grade", "04", "--student", "nobody", code=2)
     assert said.strip().endswith("nobody has not handed in " + CHAPTER) or "nobody" in said
