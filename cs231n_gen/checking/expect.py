@@ -47,7 +47,7 @@ def close(
         got = torch.tensor(float(got))
     got = tensor(got, want.shape, what).double()
     if not torch.isfinite(want).all():
-        raise ValueError(f"{says}: what is wanted must be finite numbers")
+        raise ValueError(f"{says}: the expected values must be finite")
     off = (got - want).abs() - atol - rtol * want.abs()
     if off.numel() and off.max() > 0:
         worst = int(off.argmax())
@@ -73,7 +73,7 @@ def unpack(value: object, names: Sequence[str]) -> tuple:
     """A tuple with one entry for each name; returns it."""
     if not isinstance(value, tuple | list) or len(value) != len(names):
         raise PropertyFailed(
-            f"{len(names)} values must come back: {', '.join(names)}",
+            f"the function must return {len(names)} values: {', '.join(names)}",
             describe(value),
             ", ".join(names),
         )
@@ -83,11 +83,11 @@ def unpack(value: object, names: Sequence[str]) -> tuple:
 def unfit(value: Tensor) -> str:
     """Why a tensor cannot be an answer, or "": only plain, dense ones on the cpu are compared."""
     if type(value) not in (Tensor, torch.nn.Parameter):
-        return f"a plain tensor is expected, not {type(value).__name__}"
+        return f"expected a plain tensor, got {type(value).__name__}"
     if value.device.type != "cpu":
-        return f"a tensor on the cpu is expected, not on {value.device.type}"
+        return f"expected a tensor on the cpu, got one on {value.device.type}"
     if value.layout != torch.strided or value.is_quantized or value.is_nested:
-        return "a dense tensor of plain numbers is expected"
+        return "expected a dense tensor of plain numbers"
     return ""
 
 

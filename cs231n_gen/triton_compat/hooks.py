@@ -49,7 +49,7 @@ def find(path: str) -> tuple[object, str]:
     for part in parts:
         owner = getattr(owner, part, None)
     if not hasattr(owner, name):
-        raise RuntimeError(_unknown(path, "is not where it was"))
+        raise RuntimeError(_unknown(path, "is missing"))
     return owner, name
 
 
@@ -81,7 +81,7 @@ def watching(watcher: Watcher) -> Iterator[None]:
     """
     owner, name = find(BINDING)
     if isinstance(getattr(owner, name), _Binding):
-        raise RuntimeError("another audit watches already: leave it first")
+        raise RuntimeError("another audit is already watching: leave it first")
 
     def launch(plain):
         def watched(executor, *args, **kwargs):
@@ -184,7 +184,9 @@ def self_test() -> None:
         try:
             _probe[(2,)](x, out)
         except Exception as error:
-            raise RuntimeError(_unknown(BINDING, f"is used in another way ({error})")) from error
+            raise RuntimeError(
+                _unknown(BINDING, f"is used in an unexpected way ({error})")
+            ) from error
     worked = {
         LAUNCH: seen.launches == 1,
         CONVERT: seen.arguments == 2,
@@ -196,7 +198,7 @@ def self_test() -> None:
     }
     for path, effect in worked.items():
         if not effect:
-            raise RuntimeError(_unknown(path, "has no effect any more"))
+            raise RuntimeError(_unknown(path, "no longer has an effect"))
 
 
 @functools.cache

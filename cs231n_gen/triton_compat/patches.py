@@ -135,8 +135,8 @@ def self_test() -> None:
     if left:
         said = "; ".join(f"{name}: {what}" for name, what in left.items())
         raise RuntimeError(
-            f"Triton {triton.__version__} interprets otherwise than a GPU calculates, unless "
-            f"patches.install() was called and this is Triton 3.6 to 3.9. {said}"
+            f"Triton {triton.__version__} does not interpret kernels as a GPU runs them: call "
+            f"patches.install() first, with Triton 3.6 to 3.9. {said}"
         )
 
 

@@ -69,8 +69,8 @@ class MixtureDensity:
         means, std = real(means), real(std)
         if means.dim() != 2 or std.shape not in ((), means.shape[:1]) or not (std > 0).all():
             raise ValueError(
-                "isotropic takes means (components, dim) and a positive std, one or one each: "
-                f"means are {tuple(means.shape)}, std is {std.tolist()}"
+                "isotropic takes means (components, dim) and a positive std, one or one each, "
+                f"got means of shape {tuple(means.shape)} and std {std.tolist()}"
             )
         K, D = means.shape
         covs = std.expand(K)[:, None, None] ** 2 * torch.eye(D, dtype=torch.float64)
@@ -151,12 +151,12 @@ class MixtureDensity:
         if self.labels is None:
             raise ValueError("this mixture has no labels: make it with labels to ask for some y")
         if y is not None and not torch.isin(torch.as_tensor(y), self.labels).all():
-            raise ValueError(f"y must be among the labels {self.classes.tolist()}: {y} came")
+            raise ValueError(f"y must be among the labels {self.classes.tolist()}, got {y}")
         return self.labels
 
     def _draw(self, n: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         if not isinstance(n, int) or n < 1:
-            raise ValueError(f"n must be a whole number of at least 1: {n!r} came")
+            raise ValueError(f"n must be a whole number of at least 1, got {n!r}")
         k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.dim, generator=generator, dtype=torch.float64)
         x = self.means[k]

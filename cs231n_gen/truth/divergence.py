@@ -77,7 +77,7 @@ def jensen_shannon(
 
 def _middle(p: GaussianMixture, q: GaussianMixture) -> GaussianMixture:
     if p.dim != q.dim:
-        raise ValueError(f"p and q must have one dim: {p.dim} and {q.dim} came")
+        raise ValueError(f"p and q must have the same dim, got {p.dim} and {q.dim}")
     weights, means, covs = (
         torch.cat([getattr(p, name), getattr(q, name)]) for name in ("weights", "means", "covs")
     )

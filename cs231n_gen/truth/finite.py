@@ -30,8 +30,8 @@ class FiniteData:
         self.data = real(data)
         if self.data.dim() < 2 or self.data.numel() == 0 or not self.data.isfinite().all():
             raise ValueError(
-                "data must be (examples, *shape), at least one and all finite: "
-                f"the shape is {tuple(self.data.shape)}"
+                "data must be (examples, *shape), at least one and all finite, "
+                f"got shape {tuple(self.data.shape)}"
             )
         self._rows = self.data.flatten(1)  # (examples, dimensions of x)
         self._squares = self._rows.square().sum(1)
@@ -110,7 +110,5 @@ class FiniteData:
     def _like_data(self, x_t) -> Tensor:
         x_t, shape = real(x_t), tuple(self.data.shape[1:])
         if x_t.dim() == 0 or x_t.shape[1:] != shape:
-            raise ValueError(
-                f"x_t must be (batch, *{shape}) like the data: it is {tuple(x_t.shape)}"
-            )
+            raise ValueError(f"x_t must be (batch, *{shape}) like the data, got {tuple(x_t.shape)}")
         return x_t

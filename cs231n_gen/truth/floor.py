@@ -53,7 +53,7 @@ def irreducible_loss(
     """
     t = real(t)
     if t.dim() > 1 or not t.isfinite().all():
-        raise ValueError(f"t must be one level or a row of levels: {t.tolist()} came")
+        raise ValueError(f"t must be one level or a row of levels, got {t.tolist()}")
     levels = t.reshape(-1)
     a, b, c, d = (real(f(levels)).expand_as(levels) for f in (a, b, c, d))
     checks.coefficients(a, b, levels.shape)
@@ -85,7 +85,7 @@ def loss_floor(mixture: MixtureDensity, density: OfLevel | None = None, **option
     if density is not None:
         weights = weights * real(density(t))
     if not abs(weights.sum() - 1) < 0.01:
-        raise ValueError(f"density must integrate to 1 over [0, 1]: it gives {weights.sum():.4g}")
+        raise ValueError(f"density must integrate to 1 over [0, 1], got {weights.sum():.4g}")
     loss = irreducible_loss(mixture, t, **options)
     return Estimate(weights @ loss.value, weights @ loss.error)
 

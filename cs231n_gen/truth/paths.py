@@ -36,7 +36,7 @@ def follow(
     times = [float(t) for t in times]
     falling = all(a > b for a, b in pairwise(times))
     if len(times) < 2 or times[0] != 1 or times[-1] < 0 or not falling:
-        raise ValueError(f"times must fall from 1 to at least 0: {times} came")
+        raise ValueError(f"times must fall from 1 to at least 0, got {times}")
     z = real(z)
 
     def slope(t, x):

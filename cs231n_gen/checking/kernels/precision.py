@@ -19,9 +19,11 @@ def precise(got, exact: Tensor, plain: Tensor, says: str, ulps: float = 1.0) -> 
     """
     if isinstance(got, Tensor) and got.shape == plain.shape and bool(got.isnan().any()):
         lost = f"{int(got.isnan().sum())} of {got.numel()} numbers are NaN"
-        raise PropertyFailed(f"{says}: {lost}, as memory is here that no kernel wrote")
+        raise PropertyFailed(f"{says}: {lost}, which marks memory that no kernel wrote")
     got = expect.tensor(got, tuple(plain.shape), "the result")
-    expect.true(got.dtype == plain.dtype, "the dtype is not the input's", got.dtype, plain.dtype)
+    expect.true(
+        got.dtype == plain.dtype, "the result must have the input's dtype", got.dtype, plain.dtype
+    )
     if not got.numel():
         return
     expect.true(bool(got.isfinite().all()), f"{says}: not every number is finite")

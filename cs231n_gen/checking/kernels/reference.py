@@ -46,7 +46,7 @@ class Exact:
         """Raise PropertyFailed unless the results are as exact as torch's own."""
         plain = as_tuple(self.reference(*args, **options))
         exact = as_tuple(self.reference(*wide(list(args)), **options))
-        expect.true(len(got) == len(plain), "another number of results came", len(got), len(plain))
+        expect.true(len(got) == len(plain), "wrong number of results", len(got), len(plain))
         for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
             which = f"{says} (result {k + 1})" if len(got) > 1 else says
             precise(ours, truth, torchs, which, self.floor(k))

@@ -136,7 +136,7 @@ class Audit:
         converted = {k: v for k, v in named.items() if k not in constexprs}
         for name, t in hooks.tensors(converted):
             if t.device.type != "cpu":
-                raise ValueError(f"{name} must be on the CPU to be watched: it is {t.device}")
+                raise ValueError(f"{name} must be on the CPU to be watched, got {t.device}")
             storage = t.untyped_storage()
             memory = self._memories.get(storage.data_ptr())
             if memory is None or memory.size != storage.nbytes():
@@ -158,7 +158,7 @@ class Audit:
         self._marked += 1
         expected = [a.tensor.data_ptr() for a in self._arguments[self._marked - 1 : self._marked]]
         if expected != [tensor.data_ptr()]:
-            raise RuntimeError(f"{hooks.CONVERT} converts arguments in another order than this")
+            raise RuntimeError(f"{hooks.CONVERT} converts arguments in an unexpected order")
         return pointer | np.uint64(self._marked << TAG)
 
     def accessing(
@@ -176,7 +176,7 @@ class Audit:
         for tag in np.unique(tags):
             lanes = np.flatnonzero(tags == tag)
             if not 0 < tag <= len(self._arguments):
-                self._note("follows a pointer that is no argument's", "?", len(lanes), 0)
+                self._note("follows a pointer that belongs to no argument", "?", len(lanes), 0)
                 continue
             argument = self._arguments[tag - 1]
             place = address[lanes] - argument.memory.begin

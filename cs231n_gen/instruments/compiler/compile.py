@@ -194,7 +194,7 @@ class Compiler:
         kinds = {name: type(field.default) for name, field in Compiled.__dataclass_fields__.items()}
         kinds["line"] = int
         if not isinstance(came, dict) or any(type(v) is not kinds.get(k) for k, v in came.items()):
-            came = {"error": "the compiler's answer is none"}
+            came = {"error": "malformed reply from the compiler"}
         return Compiled(launch, target, **came)
 
     def _ask(self, request: dict, limit: float) -> object:

@@ -61,7 +61,7 @@ class Files(dict):
         name = RUNNABLE if name == "__main__" else name
         spec = importlib.util.spec_from_file_location(name, file)
         if spec is None or not Path(file).is_file():
-            raise Unfit(f"the kernel's file is not there: {file}")
+            raise Unfit(f"the kernel's file is missing: {file}")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         spec.loader.exec_module(module)
@@ -76,7 +76,7 @@ def find(module: ModuleType, name: str) -> triton.JITFunction:
             value = value.fn  # autotune, heuristics
         if isinstance(value, triton.JITFunction) and value.fn.__name__ == name:
             return value
-    raise Unfit(f"the kernel {name} does not stand at the top of its file")
+    raise Unfit(f"the kernel {name} is not defined at the top level of its file")
 
 
 def compiled(fn: triton.JITFunction, launch: dict, target: int):
@@ -115,7 +115,7 @@ def decoded(value: object, fn: triton.JITFunction) -> object:
             return tl.dtype(inside)
         if kind == "function":
             return fn.__globals__[inside]
-        raise Unfit(f"a constant that cannot be handed on: {inside}")
+        raise Unfit(f"a constant cannot be sent to the compiler: {inside}")
     return value
 
 

@@ -49,7 +49,7 @@ def watching_escapes(
         return launched
 
     def started(self):
-        say("a thread was started, where nobody watches", caller())
+        say("a thread was started, which cannot be watched", caller())
         return start(self)
 
     def compiled(model=None, **_options):
@@ -133,4 +133,4 @@ def _heard(event: str, _args: tuple) -> None:
     if _listeners and event.startswith(OUTSIDE):
         place = caller()
         if not is_ours(place):
-            _listeners[-1](f"work went where nobody watches: {event}", place)
+            _listeners[-1](f"work was done where it cannot be watched: {event}", place)

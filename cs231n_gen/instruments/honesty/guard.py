@@ -186,9 +186,10 @@ def _of_launches(
         file = source_file(fn)
         if kernels is not None:
             if fn.__name__ not in kernels:
-                said.append(f"{fn.__name__} was launched, which is none of {', '.join(kernels)}")
+                said.append(f"{fn.__name__} was launched, which is not one of {', '.join(kernels)}")
         elif own and file != own:
-            said.append(f"{fn.__name__} of {os.path.basename(file)} was launched, another file's")
+            which = f"{fn.__name__} of {os.path.basename(file)}"
+            said.append(f"{which} was launched, which belongs to another file")
     return said
 
 
@@ -213,7 +214,7 @@ def _of_results(
             elif guard.launches:
                 said.append(f"{name} is not what a kernel wrote")
         if finite and t.is_floating_point() and bool(t.isnan().any()):
-            said.append(f"{name} holds NaN, as memory does here that nobody wrote")
+            said.append(f"{name} holds NaN, which marks memory that nobody wrote")
     return said
 
 

@@ -174,7 +174,7 @@ class OnlyKernels(TorchDispatchMode):
         for name, t in tensors.items():
             at, which = address(t), f"argument {name} of {executor.fn.__name__}"
             if t.numel() > self.small and at not in self._made and at not in self._inputs:
-                self._say(f"{which} is memory that the wrapper neither was given nor made")
+                self._say(f"{which} is memory that the wrapper neither received nor allocated")
             self._check(at, which)
             self._launched.add(at)
         yield

@@ -57,7 +57,9 @@ def ask(function: str, *args: object) -> object:
     try:
         pickled = pickle.dumps(args)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise ValueError(f"an argument cannot be sent to where kernels run: {error}") from None
+        raise ValueError(
+            f"an argument cannot be sent to the process that interprets kernels: {error}"
+        ) from None
     with _one_at_a_time:
         if _there is None or not _there.alive:
             _there = Interpreter()

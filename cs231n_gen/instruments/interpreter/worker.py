@@ -86,7 +86,7 @@ def answer(function: str, args: bytes) -> bytes:
         try:
             args = pickle.loads(args)
         except Exception as error:
-            says = f"an argument cannot be had where kernels are interpreted: {error}"
+            says = f"an argument could not be read by the process that interprets kernels: {error}"
             raise ValueError(says.split("\n")[0]) from None
         return pickle.dumps((True, _named(function)(*args)))
     except (Exception, SystemExit) as error:

@@ -39,6 +39,6 @@ def laid_out(values: Sequence, layout: str) -> list:
     """
     if layout not in LAYOUTS:
         named = ", ".join(filter(None, LAYOUTS))
-        raise ValueError(f"layout must be one of {named}: it is {layout!r}")
+        raise ValueError(f"layout must be one of {named}, got {layout!r}")
     lay = LAYOUTS[layout]
     return tree_map(lambda v: lay(v) if isinstance(v, Tensor) else v, [*values])

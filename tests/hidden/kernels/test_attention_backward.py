@@ -66,7 +66,7 @@ class Truth(Exact):
     def judge_results(self, got, args, options, says):
         plain = as_tuple(self.reference(*args, **options))
         exact = as_tuple(self.reference(*wide([*args]), **options))
-        expect.true(len(got) == len(plain), "another number of results came", len(got), len(plain))
+        expect.true(len(got) == len(plain), "wrong number of results", len(got), len(plain))
         for ours, torchs, truth, name in zip(got, plain, exact, self.lengths, strict=True):
             unit = torch.finfo(torchs.dtype).eps * float(truth.abs().max())
             floor = rounding(args, self.lengths[name], **options)

@@ -85,7 +85,7 @@ def test_an_expanded_layout_repeats_the_first_row():
 
 
 def test_an_unknown_layout():
-    with pytest.raises(ValueError, match=r"one of strided, transposed, expanded: it is 'tall'"):
+    with pytest.raises(ValueError, match=r"one of strided, transposed, expanded, got 'tall'"):
         layouts.laid_out([], "tall")
 
 

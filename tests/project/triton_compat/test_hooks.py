@@ -65,7 +65,7 @@ def add_without_hook(monkeypatch):
 )
 def test_a_hook_without_effect_is_named(monkeypatch, without, name):
     without(monkeypatch)
-    with pytest.raises(RuntimeError, match=f"{name} has no effect any more"):
+    with pytest.raises(RuntimeError, match=f"{name} no longer has an effect"):
         hooks.self_test()
 
 
@@ -74,7 +74,7 @@ def test_a_binding_that_is_called_otherwise_is_named(monkeypatch):
         return interpreter._interpreter.load(pointers.data)
 
     monkeypatch.setattr(interpreter.InterpreterBuilder, "create_masked_load", load)
-    with pytest.raises(RuntimeError, match="_interpreter is used in another way"):
+    with pytest.raises(RuntimeError, match="_interpreter is used in an unexpected way"):
         hooks.self_test()
 
 
@@ -103,7 +103,7 @@ def test_tensors_of_a_tuple_have_a_name_each():
 
 def test_an_audit_in_an_audit_is_refused():
     with Audit():
-        with pytest.raises(RuntimeError, match="another audit watches already"):
+        with pytest.raises(RuntimeError, match="another audit is already watching"):
             Audit().__enter__()
         twice[(1,)]((torch.ones(8), torch.ones(8)), torch.zeros(8), 8, B=8)
     with Audit() as audit:

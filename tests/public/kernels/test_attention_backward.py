@@ -55,7 +55,7 @@ class Truth(Exact):
     def judge_results(self, got, args, options, says):
         plain = as_tuple(self.reference(*args, **options))
         exact = as_tuple(self.reference(*wide([*args]), **options))
-        expect.true(len(got) == len(plain), "another number of results came", len(got), len(plain))
+        expect.true(len(got) == len(plain), "wrong number of results", len(got), len(plain))
         lengths = [float(x.double().norm(dim=-1).max()) for x in args[:4]]
         for ours, torchs, truth, name in zip(got, plain, exact, self.lengths, strict=True):
             floor = EPS / D**0.5 * math.prod(lengths[i] for i in self.lengths[name])

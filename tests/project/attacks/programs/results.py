@@ -299,7 +299,7 @@ def inputs_written_over(x, z, t):
     return x, z
 
 
-@attack(shows="nested|values must come back|TypeError|has the wrong", silent=True)
+@attack(shows="nested|the function must return|TypeError|has the wrong", silent=True)
 def graphs_and_hooks(x, z, t):
     """Returns tensors with a graph whose hooks run when they are touched."""
     y = z.clone().requires_grad_()

@@ -279,7 +279,7 @@ def test_a_compiler_that_takes_too_long_is_ended_and_the_rest_goes_on(made):
     assert first.problems() == [
         "does not compile for sm_90: the compiler took longer than 2 s: its tiles are too large"
     ]
-    assert second.error == "the kernel not_there does not stand at the top of its file"
+    assert second.error == "the kernel not_there is not defined at the top level of its file"
 
 
 def test_a_file_that_is_gone_or_ends_the_process_is_an_error_of_its_launch(made, tmp_path):
@@ -289,7 +289,7 @@ def test_a_file_that_is_gone_or_ends_the_process_is_an_error_of_its_launch(made,
     gone = Launch(str(tmp_path / "gone.py"), "gone", "kernel", {})
     first, second = compile_launches([ends, gone], [80])
     assert first.error == "the compiler crashed"
-    assert second.error.startswith("the kernel's file is not there")
+    assert second.error.startswith("the kernel's file is missing")
 
 
 def test_without_triton_it_says_how_to_get_it(monkeypatch, made):

@@ -454,7 +454,10 @@ CAUGHT = {
     decoy_that_ends_with_a_copy: [BY_TORCH, "torch copied"],
     cached_by_pointer: ["they are kept", "no kernel was launched", "there before the call"],
     cached_by_shape: ["they are kept", "no kernel was launched", "there before the call"],
-    launched_but_cached: ["they are kept", "memory that the wrapper neither was given nor made"],
+    launched_but_cached: [
+        "they are kept",
+        "memory that the wrapper neither received nor allocated",
+    ],
     one_buffer_for_all_calls: ["there before the call"],
     half_written: ["kernels left 476 of the 1500 elements of the result unwritten", "NaN"],
     never_written: ["the result is not what a kernel wrote", "NaN"],
@@ -473,13 +476,16 @@ CAUGHT = {
     by_chunks_in_place: ["torch did the work bit by bit"],
     laundered: [BY_TORCH + "mul on 1500 elements (test_guard.py, line "],
     laundered_numpy: [OUT, "numbers come from outside torch"],
-    laundered_dlpack: [OUT, "argument x of move is memory that the wrapper neither was given"],
-    laundered_by_address: ["work went where nobody watches: ctypes", "neither torch nor a kernel"],
+    laundered_dlpack: [OUT, "argument x of move is memory that the wrapper neither received"],
+    laundered_by_address: [
+        "work was done where it cannot be watched: ctypes",
+        "neither torch nor a kernel",
+    ],
     laundered_behind_torch: ["argument x of move was written by neither torch nor a kernel"],
     changed_where_torch_looks_away: ["memory was written by neither torch nor a kernel"],
-    laundered_where_torch_looks_away: ["memory that the wrapper neither was given nor made"],
-    from_a_global: ["neither was given nor made", "no kernel reads x", "they are kept"],
-    another_files_kernel: ["kernel of axpy.py was launched, another file's"],
+    laundered_where_torch_looks_away: ["memory that the wrapper neither received nor allocated"],
+    from_a_global: ["neither received nor allocated", "no kernel reads x", "they are kept"],
+    another_files_kernel: ["kernel of axpy.py was launched, which belongs to another file"],
     constants: ["no kernel was launched"],
     constants_over_a_result: ["torch writes over what a kernel was given: fill_"],
     reads_one_input: ["no kernel reads z"],
@@ -493,8 +499,8 @@ CAUGHT = {
     by_script: [BY_TORCH],
     by_compile: ["torch.compile was called", BY_TORCH],
     by_what_was_compiled: [BY_TORCH],
-    in_a_thread: ["a thread was started", "neither was given nor made"],
-    in_a_process: ["work went where nobody watches: subprocess.Popen"],
+    in_a_thread: ["a thread was started", "neither received nor allocated"],
+    in_a_process: ["work was done where it cannot be watched: subprocess.Popen"],
     in_a_grid: [BY_TORCH],
     in_another_precision: [BY_TORCH + "_to_copy"],
     in_inference_mode: [BY_TORCH],
@@ -570,7 +576,7 @@ def test_a_backward_pass_that_autograd_makes_is_torchs():
 def test_named_kernels_of_another_file_may_be_launched():
     assert honest(another_files_kernel, inputs, kernels=["kernel"]) == []
     said = honest(good, inputs, kernels=["kernel"])
-    assert said == ["add was launched, which is none of kernel"]
+    assert said == ["add was launched, which is not one of kernel"]
 
 
 def test_fresh_memory_holds_what_nobody_takes_for_a_number():
