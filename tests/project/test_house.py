@@ -170,21 +170,3 @@ def test_no_file_names_the_host_of_a_package_registry():
 def test_large_files_are_in_data():
     large = [p for p in tracked() if p.stat().st_size > LARGEST]
     assert all(p.is_relative_to(ROOT / "data") for p in large)
-
-
-def test_links_between_the_projects_pages_lead_somewhere():
-    pages = [p for p in tracked() if p.suffix == ".md" and "templates" not in p.parts]
-    broken = []
-    for page in pages:
-        links = re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
-        local = [link for link in links if "://" not in link]
-        broken += [(page.name, link) for link in local if not (page.parent / link).exists()]
-    assert not broken
-
-
-def test_the_readmes_commands_are_targets():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    used = re.findall(r"(?:^|`)make (\w+)", readme, re.M)
-    assert {"lab", "test"}.issubset(used)
-    assert not set(used) - set(targets)
