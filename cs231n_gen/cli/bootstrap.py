@@ -32,11 +32,11 @@ PLATFORMS = {
 
 
 class SetupError(Exception):
-    """The set-up cannot go on; the message is for the person at the terminal."""
+    """Why the set-up cannot continue, for the person at the terminal."""
 
 
 def main(arguments=None):
-    """Set up, or say in one line why that cannot be; returns the exit code."""
+    """Set up, or say in one line why that is impossible; returns the exit code."""
     parser = argparse.ArgumentParser(description="Set the course up in .venv.")
     parser.add_argument("--extras", default="", help="extras of pyproject.toml: test,kernels")
     extras = set(filter(None, re.split(r"[,\s]+", parser.parse_args(arguments).extras)))
@@ -48,7 +48,7 @@ def main(arguments=None):
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nstopped; the next call goes on from here", file=sys.stderr)
+        print("\nstopped; the next call continues from here", file=sys.stderr)
         return 130
     return 0
 
@@ -107,8 +107,8 @@ def set_up(root, extras):
     extras = sorted(extras.union(done["extras"]))
     torch, pip, setuptools = (pin(root, name) for name in ("torch", "pip", "setuptools"))
     install = [python_in(venv), "-I", "-m", "pip", "install", "-c", "constraints.txt", torch]
-    # torch by its exact pin in every call: a range would pass over a CPU build for several GB.
-    # pip with it, for the one that Python brings takes three times as long over the rest.
+    # torch by its exact pin in every call: for a range pip would fetch several GB instead of a CPU
+    # build. pip too, since the one that Python brings takes three times as long for the rest.
     run(f"installing {torch} (1 of 2)", [*install, pip, setuptools], venv)
     course = "." + ("[" + ",".join(extras) + "]" if extras else "")
     # The course is built by the pinned setuptools rather than by one fetched for the occasion.
@@ -130,7 +130,7 @@ def refuse_extras(root, extras):
 
 
 def prepare_venv(venv):
-    """Make `.venv` with this Python, unless there is one with it that works."""
+    """Make `.venv` with this Python, unless a working one is there."""
     version = sys.version_info[:2]
     found = python_of(venv)
     if found == version:
@@ -162,7 +162,7 @@ def python_in(venv):
 
 
 def run(what, command, venv):
-    """Say what is done and run it in the folder of `.venv`, with a dot every 10 seconds.
+    """Print what is done, run it beside `.venv`, and print a dot every 10 seconds.
 
     Raises:
         SetupError: if it fails, with the last lines of its output.
@@ -197,7 +197,7 @@ def pin(root, package):
 
 
 def fingerprint(root):
-    """A hash of all that an installation is made from; it names its folder, so of that too."""
+    """A hash of everything an installation depends on, its folder included."""
     digest = hashlib.sha256(str(root).encode())
     for name in ("pyproject.toml", "constraints.txt"):
         digest.update((root / name).read_bytes())
@@ -213,14 +213,14 @@ def read_stamp(venv):
 
 
 def write_stamp(venv, stamp):
-    """Note what was installed, whole or not at all."""
+    """Record what was installed, whole or not at all."""
     draft = stamp_in(venv).with_suffix(".part")
     draft.write_text(json.dumps(stamp), encoding="utf-8")
     os.replace(str(draft), str(stamp_in(venv)))
 
 
 def stamp_in(venv):
-    """Where it is noted what was installed in a virtual environment."""
+    """The file that records what was installed in a virtual environment."""
     return venv / "cs231n-gen.json"
 
 

@@ -1,4 +1,4 @@
-"""The doctor: what this machine has, and whether the course can run on it."""
+"""The doctor: checks whether the course can run on this machine."""
 
 import importlib.metadata
 import importlib.util
@@ -13,14 +13,14 @@ from html import escape
 from cs231n_gen.common.paths import ROOT, is_source
 
 PACKAGES = ["torch", "numpy", "matplotlib", "jupyterlab", "ipywidgets", "nbgrader", "pytest"]
-LEAST_DISK = 1.0  # GB that notebooks, builds and submissions may want
+LEAST_DISK = 1.0  # GB that notebooks, builds and submissions may need
 MARK = {"good": "✓", "note": "•", "bad": "✗"}
 COLOUR = {"good": "#009E73", "note": "#E69F00", "bad": "#D55E00"}
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing the doctor looked at; status is `good`, `note` (works, but know it) or `bad`."""
+    """The result of one check; status is `good`, `note` (works, with a remark) or `bad`."""
 
     what: str
     status: str
@@ -42,7 +42,7 @@ class Findings:
     def headline(self) -> str:
         """The verdict in one line."""
         bad = [r.what for r in self.rows if r.status == "bad"]
-        return f"To be mended: {', '.join(bad)}" if bad else "The course can run here"
+        return f"To be repaired: {', '.join(bad)}" if bad else "The course can run here"
 
     def __str__(self) -> str:
         width = max(len(r.what) for r in self.rows)
@@ -68,7 +68,7 @@ def doctor() -> Findings:
 
 
 def examine() -> Findings:
-    """Look at everything; what breaks on the way is a finding too."""
+    """Check everything; a check that raises an error counts as a bad finding."""
     rows: list[Finding] = []
     machinery = (python, packages, course, machine, devices, triton, jail)
     for look in (*machinery, data, disk, known_answer):
@@ -88,7 +88,7 @@ def python() -> list[Finding]:
 
 
 def packages(version: Callable[[str], str] = importlib.metadata.version) -> list[Finding]:
-    """Versions of what the course stands on, beside those it was tested with."""
+    """Versions of the main packages, compared with those the course was tested with."""
     pinned = {}
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, equals, number = line.partition("==")
@@ -131,11 +131,11 @@ def devices() -> list[Finding]:
         return [Finding("GPU", "good", ", ".join(found))]
     if torch.backends.mps.is_available():
         return [Finding("GPU", "good", "Apple silicon (MPS)")]
-    return [Finding("GPU", "good", "none: nothing in the course needs one")]
+    return [Finding("GPU", "good", "none; the course does not need one")]
 
 
 def triton() -> list[Finding]:
-    """Triton, or why not."""
+    """Whether Triton is installed, or why it cannot be."""
     if importlib.util.find_spec("triton"):
         import torch
 
@@ -144,12 +144,14 @@ def triton() -> list[Finding]:
     if sys.platform.startswith("linux"):
         says = "not installed; only chapter 14 needs it: `make setup EXTRAS=kernels`"
     else:
-        says = f"not made for {platform.system()}; only chapter 14 needs it: Linux, WSL2 or Colab"
+        says = (
+            f"not available for {platform.system()}; only chapter 14 needs it: Linux, WSL2 or Colab"
+        )
     return [Finding("Triton", "note", says)]
 
 
 def jail() -> list[Finding]:
-    """Whether submissions can be graded here; only an instructor's source asks."""
+    """Whether submissions can be graded here; only checked in an instructor's source."""
     if not is_source():
         return []
     from cs231n_gen.grading.jail.bubblewrap import why_not
@@ -159,13 +161,13 @@ def jail() -> list[Finding]:
 
 
 def data() -> list[Finding]:
-    """Whether the data are there, whole."""
+    """Whether the data files are there and undamaged."""
     from cs231n_gen.given.data import data_file, data_folder
 
     names = [line.split()[1] for line in (data_folder() / "SHA256SUMS").read_text().splitlines()]
     for name in names:
         data_file(name)
-    return [Finding("data", "good", f"{', '.join(names)}: whole")]
+    return [Finding("data", "good", f"{', '.join(names)}: undamaged")]
 
 
 def disk() -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What all commands do alike."""
+"""How all commands report errors."""
 
 import contextlib
 import sys
@@ -11,8 +11,7 @@ from cs231n_gen.common.chapters import UnknownChapter
 
 @contextlib.contextmanager
 def expected(*errors: type[Exception]) -> Iterator[None]:
-    """These errors are for the person at the terminal, and so is a chapter that does not exist:
-    their text, and exit code 2."""
+    """Turn these errors, and an unknown chapter, into their text on stderr and exit code 2."""
     try:
         yield
     except (UnknownChapter, *errors) as error:

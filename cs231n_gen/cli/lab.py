@@ -15,13 +15,13 @@ FIRST = "notebooks/00_start/00_start.ipynb"
 
 
 class LabError(RuntimeError):
-    """JupyterLab cannot be opened; the message is for the person at the terminal."""
+    """Why JupyterLab cannot be opened, for the person at the terminal."""
 
 
 def open_lab(options: Sequence[str] = ()) -> int:
     """Open JupyterLab on chapter 00, and stay until it ends.
 
-    In the source the student course is built first, if something changed.
+    In an instructor's source the student course is built first if something changed.
 
     Args:
         options: passed on to JupyterLab.
@@ -37,7 +37,7 @@ def open_lab(options: Sequence[str] = ()) -> int:
     process = subprocess.Popen(
         command(course, options, os.environ), cwd=course, env=environment(course, os.environ)
     )
-    with ignoring_ctrl_c():  # it belongs to JupyterLab, which asks before it ends
+    with ignoring_ctrl_c():  # JupyterLab handles it, and asks before it ends
         return process.wait()
 
 
@@ -57,7 +57,7 @@ def build_course() -> Path:
 
 
 def command(course: Path, options: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """The command that opens JupyterLab; what the reader passes comes last and wins."""
+    """The command that opens JupyterLab; the reader's options come last and override ours."""
     line = [sys.executable, "-m", "jupyterlab"]
     line += [f"--ServerApp.root_dir={course}", f"--LabApp.default_url=/lab/tree/{FIRST}"]
     line += ["--ServerApp.log_level=ERROR", "--LabApp.log_level=ERROR"]  # the address still shows
@@ -68,7 +68,7 @@ def command(course: Path, options: Sequence[str], env: Mapping[str, str]) -> lis
 
 
 def has_browser(env: Mapping[str, str], platform: str) -> bool:
-    """Whether a browser can show itself here."""
+    """Whether a browser can be opened here."""
     if env.get("CI"):
         return False
     screen = env.get("DISPLAY") or env.get("WAYLAND_DISPLAY") or env.get("WSL_DISTRO_NAME")

@@ -18,13 +18,13 @@ UNANSWERED = "YOUR ANSWER HERE"
 
 
 class SubmitError(ValueError):
-    """Nothing can be handed in; one line for the person at the terminal."""
+    """Why nothing can be handed in, in one line."""
 
 
 def submit(chapter: str, root: Path = ROOT) -> Path:
     """Run a chapter's public checks and pack it.
 
-    A check that does not hold is said, and does not keep anybody from handing in.
+    Checks that fail are reported; the chapter is packed all the same.
 
     Args:
         chapter: its number or name, `04` or `04_rectified_flow`.
@@ -55,7 +55,7 @@ def submit(chapter: str, root: Path = ROOT) -> Path:
     archive = root / "submissions" / f"{name}.zip"
     _write(archive, files)
     held = sum(checks.values())
-    print(f"{held} of {len(checks)} exercises hold in the public checks")
+    print(f"{held} of {len(checks)} exercises pass the public checks")
     for question in unanswered:
         print(f"not answered yet: the question {question}")
     print(f"hand in {archive.relative_to(root)}")
@@ -85,7 +85,7 @@ def _files(name: str, contents: dict, root: Path) -> dict[str, bytes]:
 
 
 def _unanswered(notebook: bytes, contents: dict) -> list[str]:
-    """The questions whose cells still say that an answer belongs there."""
+    """The questions whose cells still hold the placeholder."""
     try:
         cells = json.loads(notebook)["cells"]
         texts = {

@@ -21,26 +21,26 @@ LONGEST = 8192  # numbers of a channel that a program keeps: the rest of it is r
 def kernel(
     x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Program i does rows i · ROWS … (i + 1) · ROWS − 1, those that exist; a row is a channel of an
-    example, n numbers.
+    """Program i handles rows i · ROWS … (i + 1) · ROWS − 1, those that exist; a row is a channel of
+    an example, n numbers.
 
     Each row has its own μ, σ = √(variance + ε), where the variance divides by n, and style w and b:
-    out = w (x − μ) / σ + b. All is calculated in fp32, whatever the dtypes in memory.
+    out = w (x − μ) / σ + b. All is computed in fp32, whatever the dtypes in memory.
 
-    The first BLOCK numbers of a row stay at hand, and are read once. Longer rows are read twice,
+    The first BLOCK numbers of a row stay in registers and are read once. Longer rows are read twice
     from there on: their blocks' means and sums of squares around these are merged (Chan, Golub and
     LeVeque 1979), for k numbers with mean μ and m more with mean μₘ: the squares grow by
     (μₘ − μ)² · k m / (k + m), and μ moves by (μₘ − μ) · m / (k + m).
 
     Args:
-        x, out: pointers to (rows, n) elements of one dtype that lie side by side.
-        scale, bias: pointers to rows elements each that lie side by side: w and b. Their dtypes
+        x, out: pointers to (rows, n) elements of one dtype in contiguous memory.
+        scale, bias: pointers to rows elements each in contiguous memory: w and b. Their dtypes
             may differ from x's, and from each other.
         mean, inverse_std: pointers to rows fp32 numbers: μ and 1/σ are stored there, for the
             backward pass.
         rows, n: integers. The last program may have fewer than ROWS rows to do.
         eps: ε, a float.
-        ROWS, BLOCK: powers of 2, what a program has at hand. BLOCK may be more than n, or less.
+        ROWS, BLOCK: powers of 2, the tile that a program holds. BLOCK may be more than n, or less.
     """
     ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -76,25 +76,25 @@ def backward_kernel(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_bias, rows, n,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does rows i · ROWS … (i + 1) · ROWS − 1, those that exist; a row is a channel of an
-    example, n numbers.
+    """Program i handles rows i · ROWS … (i + 1) · ROWS − 1, those that exist; a row is a channel of
+    an example, n numbers.
 
     With x̂ = (x − μ) / σ and G = upstream, sums and means over a row: d_bias = Σ G, d_scale = Σ G x̂,
-    and d_x = w / σ · (G − d_bias / n − x̂ · d_scale / n). All is calculated in fp32, and rounded
+    and d_x = w / σ · (G − d_bias / n − x̂ · d_scale / n). All is computed in fp32, and rounded
     where it is stored.
 
-    The first BLOCK numbers of a row, of x and of upstream, stay at hand and are read once. Longer
-    rows are read twice from there on: for the sums, and again for d_x.
+    The first BLOCK numbers of a row, of x and of upstream, stay in registers and are read once.
+    Longer rows are read twice from there on: for the sums, and again for d_x.
 
     Args:
-        x, upstream, d_x: pointers to (rows, n) elements of one dtype that lie side by side;
+        x, upstream, d_x: pointers to (rows, n) elements of one dtype in contiguous memory;
             upstream is the gradient of the result.
-        scale, d_scale: pointers to rows elements of one dtype that lie side by side, w and its
+        scale, d_scale: pointers to rows elements of one dtype in contiguous memory, w and its
             gradient. The dtype may differ from x's.
         d_bias: pointer to rows elements, in the dtype of the bias.
         mean, inverse_std: pointers to rows fp32 numbers: μ and 1/σ, as `kernel` stored them.
         rows, n: integers. The last program may have fewer than ROWS rows to do.
-        ROWS, BLOCK: powers of 2, what a program has at hand. BLOCK may be more than n, or less.
+        ROWS, BLOCK: powers of 2, the tile that a program holds. BLOCK may be more than n, or less.
     """
     ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
@@ -195,7 +195,7 @@ class AdaIN(torch.autograd.Function):
 
 
 def _tile(rows: int, n: int) -> tuple[int, int, int]:
-    """Rows and numbers of each that a program has at hand, and its warps."""
+    """Rows and numbers of each that a program holds, and its warps."""
     block = min(triton.next_power_of_2(n), LONGEST)
     tile = min(max(1, TILE // block), triton.next_power_of_2(rows))
     return tile, block, min(max(1, tile * block // 512), 16)

@@ -22,15 +22,15 @@ PROGRAMS = 512  # that keep a large GPU busy
 def kernel(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """Program (i, j) does ROWS tokens of example i, from token j · ROWS on, those that exist.
+    """Program (i, j) handles ROWS tokens of example i, from token j · ROWS on, those that exist.
 
     A token is D numbers. μ is their mean, σ = √(mean (x − μ)² + eps), and out = (x − μ) / σ · (1 +
-    scale) + shift. Everything is calculated in fp32; out is stored in its own dtype.
+    scale) + shift. Everything is computed in fp32; out is stored in its own dtype.
 
     Args:
-        x, out: pointers to (batch, T, D) elements that lie side by side, of one dtype.
-        scale, shift: pointers to (batch, D) elements that lie side by side, of any dtypes.
-        mean, inverse_std: pointers to (batch, T) fp32 numbers that lie side by side: where μ and
+        x, out: pointers to (batch, T, D) elements in contiguous memory, of one dtype.
+        scale, shift: pointers to (batch, D) elements in contiguous memory, of any dtypes.
+        mean, inverse_std: pointers to (batch, T) fp32 numbers in contiguous memory: where μ and
             1/σ of every token are stored, for the backward pass.
         T, D: tokens of an example, and numbers of a token.
         eps: a float.
@@ -60,19 +60,19 @@ def backward_kernel(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program (i, j) does CHUNK tokens of example i, from token j · CHUNK on, those that exist, and
+    """Program (i, j) handles CHUNK tokens of example i, from token j · CHUNK on, those that exist,
     ROWS of them at a time.
 
     With x̂ = (x − μ) / σ and g = upstream · (1 + scale): d_x = (g − mean g − x̂ · mean g x̂) / σ, the
     means over the D numbers of a token. Every token of an example adds upstream · x̂ to its d_scale
     and upstream to its d_shift: program (i, j) stores the sums over its own chunk, and the wrapper
-    adds those of the chunks. Everything is calculated in fp32; d_x is stored in its own dtype.
+    adds those of the chunks. Everything is computed in fp32; d_x is stored in its own dtype.
 
     Args:
-        x, upstream, d_x: pointers to (batch, T, D) elements that lie side by side, of one dtype.
-        scale: pointer to (batch, D) elements that lie side by side, of any dtype.
+        x, upstream, d_x: pointers to (batch, T, D) elements in contiguous memory, of one dtype.
+        scale: pointer to (batch, D) elements in contiguous memory, of any dtype.
         mean, inverse_std: pointers to (batch, T) fp32 numbers: μ and 1/σ, as `kernel` stored them.
-        d_scale, d_shift: pointers to (batch, chunks, D) fp32 numbers that lie side by side; chunks
+        d_scale, d_shift: pointers to (batch, chunks, D) fp32 numbers in contiguous memory; chunks
             is tl.num_programs(1).
         T, D: tokens of an example, and numbers of a token.
         CHUNK: a multiple of ROWS, which need not divide T and may be more.
@@ -170,7 +170,7 @@ class AdaLN(torch.autograd.Function):
 
 
 def tile(tokens: int, dim: int) -> tuple[int, int, int]:
-    """Tokens and numbers of each that a program has at hand, and its warps: 16 numbers a thread."""
+    """Tokens and numbers of each that a program holds, and its warps: 16 numbers a thread."""
     block = triton.next_power_of_2(dim)
     rows = min(max(1, TILE // block), triton.next_power_of_2(tokens))
     return rows, block, min(max(1, rows * block // 512), 16)
@@ -185,7 +185,7 @@ def chunk_of(batch: int, tokens: int, rows: int) -> int:
 
 
 def check_tokens(x: Tensor, **rows: Tensor) -> None:
-    """Raise ValueError unless x holds tokens, and the others have a row of numbers an example."""
+    """Raise ValueError unless x holds tokens, and each of the others one row an example."""
     if x.dim() != 3:
         raise ValueError(f"x must be (batch, tokens, dim), got {tuple(x.shape)}")
     batch, _, dim = x.shape

@@ -83,13 +83,13 @@ def kernel(
     v_example, v_head, v_token, heads, T, S, scale, UNIT: tl.constexpr, CAUSAL: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does queries j·ROWS … of a head, all j of the first head first.
+    """Program i handles queries j·ROWS … of a head, all j of the first head first.
 
     Args:
-        q: pointer to (batch, heads, T, D) elements; those of a token lie side by side, and three
+        q: pointer to (batch, heads, T, D) elements; those of a token are contiguous, and three
             strides, in units of UNIT elements, say how far it is to the next example, head, token.
         k, v: likewise, of S tokens.
-        out: pointer to (batch, heads, T, D) elements that lie side by side.
+        out: pointer to (batch, heads, T, D) elements in contiguous memory.
         stats: pointer to (batch, heads, 2, T) fp32 numbers, m and 1/l, for the backward pass.
         scale: scale · log₂ e.
         CAUSAL: whether query t sees keys 0 … t alone.
@@ -140,7 +140,7 @@ def attention(
     4 · T · S · D operations for each head, and in the backward pass 14: 10 are its own, the scores
     and their gradients are computed twice, so that no two programs add to one number. Twice the
     same gradients, bit for bit. Slices of one tensor of q, k and v are read where they lie, if the
-    numbers of a token lie side by side; other strides cost a copy.
+    numbers of a token are contiguous; other strides cost a copy.
 
     Args:
         q: (batch, heads, tokens, dim), dim at most 128, of any strides.

@@ -1,4 +1,4 @@
-"""The gradients of attention (Dao et al. 2022 and 2023): the weights are computed anew.
+"""The gradients of attention (Dao et al. 2022 and 2023): the weights are recomputed.
 
     P = softmax(q kᵀ · scale),  d_v = Pᵀ g,  d_S = P · (g vᵀ − Σ out · g),  d_q = scale · d_S k,
     d_k = scale · d_Sᵀ q,  with g the gradient of out and the sum over the numbers of a token
@@ -27,7 +27,7 @@ def preprocess_kernel(
     subtracted, is such a product. Where a query sees one key alone the two cancel exactly.
 
     Args:
-        out, upstream: pointers to (n, D) elements that lie side by side.
+        out, upstream: pointers to (n, D) elements in contiguous memory.
         delta: pointer to n fp32 numbers.
         BLOCK: a power of 2, at least D.
     """
@@ -97,14 +97,14 @@ def backward_kernel(
     UNIT: tl.constexpr, CAUSAL: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does the gradients of keys and values j·KEYS … of a head, from all its queries.
+    """Program i handles the gradients of keys and values j·KEYS … of a head, from all its queries.
 
     Args:
         q, k, v, scale, strides and constants: as in `kernel`.
-        upstream: pointer to (batch, heads, T, D) elements that lie side by side.
+        upstream: pointer to (batch, heads, T, D) elements in contiguous memory.
         stats, delta: pointers to (batch, heads, 2, T) fp32 numbers, m and 1/l of each query, and to
             (batch, heads, T).
-        d_k, d_v: pointers to (batch, heads, S, D) elements that lie side by side.
+        d_k, d_v: pointers to (batch, heads, S, D) elements in contiguous memory.
     """
     blocks = tl.cdiv(S, KEYS)
     head, first = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks * KEYS
@@ -179,12 +179,12 @@ def query_backward_kernel(
     UNIT: tl.constexpr, CAUSAL: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does the gradient of queries j·ROWS … of a head, from all keys they see.
+    """Program i handles the gradient of queries j·ROWS … of a head, from all keys they see.
 
     Args:
         q, k, v, scale, strides and constants: as in `kernel`.
         upstream, stats, delta: as in `backward_kernel`.
-        d_q: pointer to (batch, heads, T, D) elements that lie side by side.
+        d_q: pointer to (batch, heads, T, D) elements in contiguous memory.
     """
     blocks = tl.cdiv(T, ROWS)
     head, first = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks * ROWS

@@ -39,7 +39,7 @@ def tile(x, first, stride, rows, ROWS: tl.constexpr, D: tl.constexpr, BLOCK: tl.
 
 @triton.jit
 def keep(x, X, first, rows, ROWS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr):
-    """Store such a tile, to rows of D numbers that lie side by side."""
+    """Store such a tile, to rows of D numbers in contiguous memory."""
     r, d = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK)[None, :]
     there = (first + r < rows) & (d < D)
     tl.store(x + tl.cast(first, tl.int64) * D + r * D + d, X.to(x.dtype.element_ty), mask=there)
@@ -62,7 +62,7 @@ def programs(x: Tensor, size: int) -> tuple[int]:
 
 
 def in_rows(x: Tensor) -> Tensor:
-    """x itself if the numbers of a token lie side by side and tokens not too far apart, or a copy.
+    """x itself if the numbers of a token are contiguous and tokens not too far apart, or a copy.
 
     In a tile tokens are counted with 32 bits.
     """

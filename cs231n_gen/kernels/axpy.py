@@ -13,7 +13,7 @@ def kernel(x, y, out, a, n, BLOCK: tl.constexpr):
     """Program i adds a x + y for elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist.
 
     Args:
-        x, y, out: pointers to n elements that lie side by side.
+        x, y, out: pointers to n elements in contiguous memory.
         a: a float.
     """
     ### BEGIN SOLUTION

@@ -20,14 +20,14 @@ def kernel(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
     """Program i writes partials[i], the sum of weight · softplus(sign · ℓ) over its own block of ℓ.
 
     A block is elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist; nothing else is added. The
-    weight is a sum's part in the loss, 1/n for a mean. It calculates in fp32, whatever the dtype
+    weight is a sum's part in the loss, 1/n for a mean. It computes in fp32, whatever the dtype
     of the logits.
 
     Nothing overflows when softplus(y) = max(y, 0) + log(1 + e), e = exp(−|y|); and 1 + e, rounded
     to u, has lost the end of a small e: log(1 + e) = log u − ((u − 1) − e) / u puts it back.
 
     Args:
-        logits: pointer to n elements that lie side by side.
+        logits: pointer to n elements in contiguous memory.
         partials: pointer to one fp32 number a program, which holds nothing yet.
         sign, weight: floats; sign is 1 or −1.
         n: the number of logits.
@@ -48,15 +48,15 @@ def kernel(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
 def backward_kernel(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
     """Program i writes its block of upstream · weight · sign · sigmoid(sign · ℓ).
 
-    That is the gradient of `upstream · Σ partials` with respect to each ℓ, calculated anew from the
-    logits. A block is elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist. It calculates in
+    That is the gradient of `upstream · Σ partials` with respect to each ℓ, recomputed from the
+    logits. A block is elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist. It computes in
     fp32, whatever the dtype of the logits, and rounds once, when it stores.
 
     No exponential overflows when sigmoid(y) is 1 / (1 + e) for y > 0, and e / (1 + e) otherwise,
     with e = exp(−|y|); and a small one keeps its digits, which 1 − 1 / (1 + e) would lose.
 
     Args:
-        logits, gradient: pointers to n elements of one dtype that lie side by side.
+        logits, gradient: pointers to n elements of one dtype in contiguous memory.
         upstream: pointer to one fp32 number, the gradient of the loss.
         sign, weight: floats, those of the forward pass; sign is 1 or −1.
         n: the number of logits.

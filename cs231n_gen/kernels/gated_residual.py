@@ -14,13 +14,13 @@ from cs231n_gen.kernels.launch import check_alike, tl, triton, uses_kernel
 
 @triton.jit
 def kernel(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """Program (i, j) does ROWS tokens of example i, from token j · ROWS on, those that exist.
+    """Program (i, j) handles ROWS tokens of example i, from token j · ROWS on, those that exist.
 
-    out = x + gate · y, calculated in fp32 and stored in the dtype of out.
+    out = x + gate · y, computed in fp32 and stored in the dtype of out.
 
     Args:
-        x, y, out: pointers to (batch, T, D) elements that lie side by side, of one dtype.
-        gate: pointer to (batch, D) elements that lie side by side, of any dtype: all tokens of an
+        x, y, out: pointers to (batch, T, D) elements in contiguous memory, of one dtype.
+        gate: pointer to (batch, D) elements in contiguous memory, of any dtype: all tokens of an
             example share its gate.
         T, D: tokens of an example, and numbers of a token.
         ROWS: a power of 2, which need not divide T and may be more.
@@ -43,18 +43,18 @@ def backward_kernel(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program (i, j) does CHUNK tokens of example i, from token j · CHUNK on, those that exist, and
+    """Program (i, j) handles CHUNK tokens of example i, from token j · CHUNK on, those that exist,
     ROWS of them at a time.
 
     d_y = gate · upstream. Every token of an example adds y · upstream to its d_gate: program (i, j)
     stores the sum over its own chunk, and the wrapper adds those of the chunks. d_x is upstream
-    itself, which the wrapper passes on. Everything is calculated in fp32; d_y is stored in its own
+    itself, which the wrapper passes on. Everything is computed in fp32; d_y is stored in its own
     dtype.
 
     Args:
-        gate: pointer to (batch, D) elements that lie side by side, of any dtype.
-        y, upstream, d_y: pointers to (batch, T, D) elements that lie side by side, of one dtype.
-        d_gate: pointer to (batch, chunks, D) fp32 numbers that lie side by side; chunks is
+        gate: pointer to (batch, D) elements in contiguous memory, of any dtype.
+        y, upstream, d_y: pointers to (batch, T, D) elements in contiguous memory, of one dtype.
+        d_gate: pointer to (batch, chunks, D) fp32 numbers in contiguous memory; chunks is
             tl.num_programs(1).
         T, D: tokens of an example, and numbers of a token.
         CHUNK: a multiple of ROWS, which need not divide T and may be more.

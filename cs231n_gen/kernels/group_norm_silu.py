@@ -23,15 +23,15 @@ def kernel(
     x, weight, bias, out, mean, inverse_std, groups, C, n, eps,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does group i % groups of example i // groups.
+    """Program i handles group i % groups of example i // groups.
 
-    The group's first BLOCK positions stay at hand. If there are more they are read twice: the means
-    of blocks and the sums of squares around these are merged (Chan, Golub and LeVeque 1979), for k
+    The group's first BLOCK positions stay in registers. If there are more they are read twice: the
+    means of blocks and the sums of squares around these are merged (Chan, Golub and LeVeque 1979), for k
     positions with mean μ and m more with mean μₘ the squares grow by C (μₘ − μ)² k m / (k + m).
 
     Args:
-        x, out: pointers to (batch, groups, C, n) elements that lie side by side.
-        weight, bias: pointers to (groups, C) elements that lie side by side.
+        x, out: pointers to (batch, groups, C, n) elements in contiguous memory.
+        weight, bias: pointers to (groups, C) elements in contiguous memory.
         mean, inverse_std: pointers to (batch, groups) fp32 numbers: μ and 1/σ.
         CHANNELS, BLOCK: powers of 2; CHANNELS is at least C.
     """
@@ -70,15 +70,15 @@ def backward_kernel(
     x, weight, bias, mean, inverse_std, upstream, d_x, d_weight, d_bias, groups, C, n,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does group i % groups of example i // groups; BLOCK positions stay at hand.
+    """Program i handles group i % groups of example i // groups; BLOCK positions stay in registers.
 
     With x̂ = (x − μ) / σ, y = w x̂ + b, s = sigmoid(y) and h = upstream · s (1 + y (1 − s)), which
     is the gradient of y, a channel adds Σ h x̂ to d_weight and Σ h to d_bias; with the means over
     the group, d_x = (w h − mean w h − x̂ · mean w h x̂) / σ.
 
     Args:
-        x, upstream, d_x: pointers to (batch, groups, C, n) elements that lie side by side.
-        weight, bias: pointers to (groups, C) elements that lie side by side.
+        x, upstream, d_x: pointers to (batch, groups, C, n) elements in contiguous memory.
+        weight, bias: pointers to (groups, C) elements in contiguous memory.
         mean, inverse_std: pointers to (batch, groups) fp32 numbers: μ and 1/σ.
         d_weight, d_bias: pointers to (batch, groups, C) fp32 numbers.
         CHANNELS, BLOCK: powers of 2; CHANNELS is at least C.
@@ -197,7 +197,7 @@ class GroupNormSiLU(torch.autograd.Function):
 
 
 def _tile(c: int, n: int) -> tuple[int, int, int]:
-    """Channels and positions of a group that a program has at hand, and its warps."""
+    """Channels and positions of a group that a program holds, and its warps."""
     channels = triton.next_power_of_2(c)
     block = min(triton.next_power_of_2(n), LONGEST // channels)
     return channels, block, min(max(1, channels * block // 512), 16)

@@ -14,10 +14,10 @@ def kernel(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
 
         x_next = x − dt ((1 + w) v_y − w v_∅)
 
-    It calculates in fp32, whatever the dtype of the tensors, and rounds once, when it stores.
+    It computes in fp32, whatever the dtype of the tensors, and rounds once, when it stores.
 
     Args:
-        x, v_y, v_null, x_next: pointers to n elements of one dtype that lie side by side.
+        x, v_y, v_null, x_next: pointers to n elements of one dtype in contiguous memory.
         w, dt: floats, the guidance and the step.
         n: elements of each tensor.
         BLOCK: elements of a program, a power of 2; the last block may stick out of the tensors.

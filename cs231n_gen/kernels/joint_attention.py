@@ -24,7 +24,7 @@ def kernel(
     heads, T, images, texts, scale, UNIT: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does queries j·ROWS … of a head, all j of the first head first; the queries are
+    """Program i handles queries j·ROWS … of a head, all j of the first head first; the queries are
     those of the image or those of the text.
 
     They attend to all keys of the image and to the visible ones of the text, as if these stood in
@@ -32,12 +32,12 @@ def kernel(
     text may be all padding; its whole tiles of keys need no mask. The result is O / l.
 
     Args:
-        q: pointer to (batch, heads, T, D) elements; those of a token lie side by side, and three
+        q: pointer to (batch, heads, T, D) elements; those of a token are contiguous, and three
             strides, in units of UNIT elements, say how far it is to the next example, head, token.
         image_k, image_v: likewise, of `images` tokens, at least 1; both have the same strides.
         text_k, text_v: likewise, of `texts` tokens.
         visible: pointer to (batch, texts) bytes, 0 where a key is padding; or None: all are words.
-        out: pointer to (batch, heads, T, D) elements that lie side by side.
+        out: pointer to (batch, heads, T, D) elements in contiguous memory.
         stats: pointer to (batch, heads, 2, T) fp32 numbers, m and 1/l, which are stored for the
             backward pass: of each head m of all its queries, then 1/l of all.
         scale: scale · log₂ e.
@@ -82,7 +82,7 @@ def backward_kernel(
     heads, S, images, texts, scale, UNIT: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does the gradients of keys and values j·KEYS … of a head, from all queries; the
+    """Program i handles the gradients of keys and values j·KEYS … of a head, from all queries; the
     keys are those of the image or those of the text.
 
     Args:
@@ -93,7 +93,7 @@ def backward_kernel(
             by side.
         image_stats, image_delta, text_stats, text_delta: pointers to (batch, heads, 2, tokens) fp32
             numbers, m and 1/l of each query, and to (batch, heads, tokens).
-        d_k, d_v: pointers to (batch, heads, S, D) elements that lie side by side.
+        d_k, d_v: pointers to (batch, heads, S, D) elements in contiguous memory.
     """
     blocks = tl.cdiv(S, KEYS)
     head, first = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks * KEYS
@@ -129,14 +129,14 @@ def query_backward_kernel(
     text_example, text_head, text_token, heads, T, images, texts, scale, UNIT: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Program i does the gradient of queries j·ROWS … of a head, from all keys.
+    """Program i handles the gradient of queries j·ROWS … of a head, from all keys.
 
     Args:
         q, keys and values, visible, strides, scale and constants: as in `kernel`.
-        upstream: pointer to (batch, heads, T, D) elements that lie side by side.
+        upstream: pointer to (batch, heads, T, D) elements in contiguous memory.
         stats, delta: pointers to (batch, heads, 2, T) fp32 numbers, m and 1/l of each query, and to
             (batch, heads, T).
-        d_q: pointer to (batch, heads, T, D) elements that lie side by side.
+        d_q: pointer to (batch, heads, T, D) elements in contiguous memory.
     """
     blocks = tl.cdiv(T, ROWS)
     head, first = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks * ROWS
@@ -187,7 +187,7 @@ def joint_attention(
     """Attention of image tokens and text tokens to image tokens and text tokens.
 
     As many operations as `attention` of both together, and no copy of the two, if q, k and v of an
-    image (of a text) have the same strides and the numbers of a token lie side by side, as slices
+    image (of a text) have the same strides and the numbers of a token are contiguous, as slices
     of one tensor have. Twice the same gradients, bit for bit.
 
     Args:

@@ -16,7 +16,7 @@ BLOCK = 1024
 
 @triton.jit
 def kernel(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
-    """Program (i, j) does block j of example i: both results from one reading of x and z.
+    """Program (i, j) handles block j of example i: both results from one reading of x and z.
 
         x_t = a[i] x + b[i] z,   v = c[i] x + d[i] z
 
@@ -24,7 +24,7 @@ def kernel(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
     in fp32, whatever the dtype of the tensors, and rounds once, when it stores.
 
     Args:
-        x, z, x_t, v: pointers to (batch, n) elements of one dtype that lie side by side.
+        x, z, x_t, v: pointers to (batch, n) elements of one dtype in contiguous memory.
         a, b, c, d: pointers to (batch,) fp32 numbers.
         n: elements of one example.
         BLOCK: elements of a program, a power of 2; an example's last block may stick out of it.
@@ -44,12 +44,12 @@ def kernel(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
 
 @triton.jit
 def random_kernel(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
-    """Program (i, j) does block j of example i with noise of its own: only x is read.
+    """Program (i, j) handles block j of example i with noise of its own: only x is read.
 
         x_t = a[i] x + b[i] z,   v = c[i] x + d[i] z
 
     z is what `tl.randn4x(seed, counter)` draws: four tensors z0, z1, z2, z3 of normal numbers for a
-    tensor of counters. Four elements that lie side by side share a counter: elements 4 p, 4 p + 1,
+    tensor of counters. Four elements in contiguous memory share a counter: elements 4 p, 4 p + 1,
     4 p + 2, 4 p + 3 of example i get z0, z1, z2, z3 of counter 2³² i + p, an int64. So z depends
     on the seed, the example and the place in it, and not on BLOCK. (`tl.interleave(f, g)` is f[0],
     g[0], f[1], g[1], ….)
@@ -58,7 +58,7 @@ def random_kernel(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
     in fp32, whatever the dtype of the tensors, and rounds once, when it stores.
 
     Args:
-        x, x_t, v: pointers to (batch, n) elements of one dtype that lie side by side.
+        x, x_t, v: pointers to (batch, n) elements of one dtype in contiguous memory.
         seed: an integer, the key.
         a, b, c, d: pointers to (batch,) fp32 numbers.
         n: elements of one example, which 4 need not divide.

@@ -85,7 +85,7 @@ def inverse_kernel(
 
     Args:
         tokens: pointer to (batch, (H/P)·(W/P), P·P·C) elements.
-        x: pointer to (batch, C, H, W) elements of the same dtype that lie side by side.
+        x: pointer to (batch, C, H, W) elements of the same dtype in contiguous memory.
         of_example, of_token, of_feature: the strides of tokens, in elements; any, also 0.
         H, W: the sides of an image, multiples of P.
         C, P: the number of channels, and the side of a patch.

@@ -14,7 +14,7 @@ from torch.autograd.function import once_differentiable
 
 from cs231n_gen.kernels.launch import check_alike, check_shape, tl, triton, uses_kernel
 
-TILE = 2048  # numbers of each half that a program has at hand
+TILE = 2048  # numbers of each half that a program holds
 WIDEST = 16384  # numbers of a head that fit into the registers of one program
 
 
@@ -31,12 +31,12 @@ def kernel(
     out = (x̂₁ cos − x̂₂ sin, x̂₂ cos + x̂₁ sin), of the halves of x̂. Only what is stored is rounded.
 
     Args:
-        q, k: pointers to (batch, heads, T, D) elements; those of a token lie side by side, and the
+        q, k: pointers to (batch, heads, T, D) elements; those of a token are contiguous, and the
             three strides, in elements, say how far it is to the next example, head and token, in q
             and in k alike.
-        q_weight, k_weight: pointers to D elements that lie side by side, maybe of another dtype.
-        cos, sin: pointers to (T, D/2) elements that lie side by side: all heads have the same.
-        q_out, k_out: pointers to (batch, heads, T, D) elements that lie side by side.
+        q_weight, k_weight: pointers to D elements in contiguous memory, maybe of another dtype.
+        cos, sin: pointers to (T, D/2) elements in contiguous memory: all heads have the same.
+        q_out, k_out: pointers to (batch, heads, T, D) elements in contiguous memory.
         heads, T, D: whole numbers, D an even one.
         eps: a float, at least 0.
         ROWS: a power of 2, by which T need not be divisible.
@@ -79,11 +79,11 @@ def backward_kernel(
     token. Every token adds g n to the gradient of w: a program stores the sum over its own tokens.
 
     Args:
-        q, k: pointers to (batch, heads, T, D) elements; those of a token lie side by side, and the
+        q, k: pointers to (batch, heads, T, D) elements; those of a token are contiguous, and the
             three strides, in elements, say how far it is to the next example, head and token, in q
             and in k alike.
-        q_weight, k_weight: pointers to D elements that lie side by side, maybe of another dtype.
-        cos, sin: pointers to (T, D/2) elements that lie side by side: all heads have the same.
+        q_weight, k_weight: pointers to D elements in contiguous memory, maybe of another dtype.
+        cos, sin: pointers to (T, D/2) elements in contiguous memory: all heads have the same.
         q_upstream, k_upstream, d_q, d_k: pointers to (batch, heads, T, D) elements that lie side by
             side: the gradients of the results, and those of q and k, which are stored.
         d_q_weight, d_k_weight: pointers to (programs i, programs j, D) fp32 numbers that lie side
@@ -252,7 +252,7 @@ class QKNormRoPE(torch.autograd.Function):
 
 
 def _tile(tokens: int, dim: int) -> tuple[int, int, int]:
-    """Tokens and numbers of each half that a program has at hand, and its warps."""
+    """Tokens and numbers of each half that a program holds, and its warps."""
     half = triton.next_power_of_2(dim // 2)
     rows = min(max(1, TILE // half), triton.next_power_of_2(tokens))
     return rows, half, min(max(1, rows * half // 256), 16)

@@ -15,13 +15,13 @@ def kernel(prediction, v, partials, gradient, weight, n, WANTED: tl.constexpr, B
     its block of the gradient, 2 · weight · (prediction − v).
 
     Its block are the elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist: lanes beyond n touch
-    nothing and add nothing to the sum. Differences, squares and sums are calculated in fp32,
+    nothing and add nothing to the sum. Differences, squares and sums are computed in fp32,
     whatever the dtype of the inputs, and the gradient is rounded to its own dtype at the end.
 
     Args:
-        prediction, v: pointers to n elements of one dtype that lie side by side.
+        prediction, v: pointers to n elements of one dtype in contiguous memory.
         partials: pointer to one fp32 number a program; the wrapper adds them up to the loss.
-        gradient: pointer to n elements that lie side by side, in fp32 if the inputs are in
+        gradient: pointer to n elements in contiguous memory, in fp32 if the inputs are in
             float16, else in their dtype; to none at all if not WANTED.
         weight: a float, 1/n.
         WANTED: whether the gradient is; if not, nothing is written there.
@@ -45,7 +45,7 @@ def scale_kernel(gradient, upstream, out, n, IN_PLACE: tl.constexpr, BLOCK: tl.c
     """Program i writes its block of upstream · gradient; in place it moves nothing for upstream 1.
 
     Args:
-        gradient, out: pointers to n elements that lie side by side, the same ones if IN_PLACE.
+        gradient, out: pointers to n elements in contiguous memory, the same ones if IN_PLACE.
         upstream: pointer to one fp32 number.
     """
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)

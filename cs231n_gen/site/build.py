@@ -1,4 +1,4 @@
-"""`make site`: chapters are executed, made into pages, and laid out by Sphinx."""
+"""`make site`: execute the chapters, turn them into pages, and have Sphinx lay them out."""
 
 import importlib.util
 import os
@@ -29,10 +29,10 @@ def build(
 ) -> Path:
     """Build the site.
 
-    A chapter that was executed since it changed is not executed again.
+    A chapter is executed again only if it changed since it was last executed.
 
     Args:
-        output: the folder, `build/site` by default; what is there is replaced at the end.
+        output: the folder, `build/site` by default; its old content is replaced at the end.
         only: numbers or names of the chapters, all if None.
         solutions: whether solutions and model answers are shown.
     Returns:

@@ -1,4 +1,4 @@
-"""The page on which a reader arrives: one living figure, and the map of chapters."""
+"""The first page of the site: a moving figure, and the chapters."""
 
 import base64
 import html
@@ -21,7 +21,7 @@ CARD = """\
 
 @dataclass(frozen=True)
 class Card:
-    """What the map says of a chapter: its first cell, and the first picture in it."""
+    """How a chapter appears on the first page: from its first cell and its first picture."""
 
     name: str
     number: str
@@ -35,17 +35,18 @@ class Card:
         """The card of an executed chapter.
 
         Raises:
-            ValueError: if it does not begin with a title, its slides and what one learns.
+            ValueError: if it does not begin with a title, its slides and what a reader will learn.
         """
         first = executed.cells[0].source
         head, abilities = HEAD.match(first), ABILITIES.findall(first)
         if head is None or not abilities:
-            raise ValueError(f"{name} begins with '# 04 Title', '**Slides …**' and a list: it has")
+            wanted = "'# 04 Title', '**Slides …**' and a list"
+            raise ValueError(f"{name} must begin with {wanted}, got {first[:60]!r}")
         number, title, slides, _ = head.groups()
         return cls(name, number, title, slides, abilities[0], _first_picture(executed))
 
     def html(self) -> str:
-        """An item of the map."""
+        """The card as an HTML list item."""
         packed = base64.b64encode(self.picture or b"").decode()
         picture = f'<img alt="" src="data:image/png;base64,{packed}">' if self.picture else ""
         plain = {k: html.escape(getattr(self, k)) for k in ("name", "number", "title", "slides")}
@@ -68,7 +69,7 @@ def write(source: Path, executed: Sequence[tuple[str, NotebookNode]]) -> None:
 
 
 def figure() -> viz.FlowField:
-    """Noise on its way to two moons, which plays by itself."""
+    """Noise on its way to two moons; the figure starts by itself."""
     return viz.FlowField(
         {"noise becomes two moons": data.moons().mixture},
         particles=900,
@@ -88,6 +89,6 @@ def _first_picture(executed: NotebookNode) -> bytes | None:
 
 
 def _inline(text: str) -> str:
-    """A line of Markdown as HTML: code, emphasis, and nothing else."""
+    """A line of Markdown as HTML: only code and emphasis."""
     text = re.sub(r"`(.+?)`", r"<code>\1</code>", html.escape(text))
     return re.sub(r"\*(.+?)\*", r"<em>\1</em>", text)

@@ -1,4 +1,4 @@
-"""A chapter as a page: what a reader without a kernel has no use for is left out."""
+"""A chapter as a page, without what is useless to a reader who has no kernel."""
 
 import nbformat
 from nbformat.notebooknode import NotebookNode
@@ -7,7 +7,7 @@ from cs231n_gen.grading.source.markers import find_gaps, make_gaps
 from cs231n_gen.grading.source.tree import ROOT, exercises
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-LOCAL = "local"  # a cell whose output is about the machine it ran on
+LOCAL = "local"  # a cell whose output describes the machine it ran on
 OPEN = "> *A question for you, in your own words: three or four sentences.*"
 ANSWER = "<details><summary>A model answer</summary>\n\n{}\n\n</details>"
 SOLUTION = """\
@@ -34,7 +34,7 @@ def page(executed: NotebookNode, *, solutions: bool = False) -> NotebookNode:
 
 
 def _cells(cell: NotebookNode, solutions: bool) -> list[NotebookNode]:
-    """What a cell becomes."""
+    """The cells of the page that a cell becomes."""
     marks = cell.metadata.get("nbgrader", {})
     if cell.cell_type == "markdown":
         if not marks.get("solution"):
@@ -52,7 +52,7 @@ def _cells(cell: NotebookNode, solutions: bool) -> list[NotebookNode]:
 
 
 def _output(out: NotebookNode) -> NotebookNode | None:
-    """An output without its widget; a bar of progress has nothing else."""
+    """An output without its widget; of a progress bar nothing is left."""
     if "data" not in out or WIDGET not in out.data:
         return out
     if "text/html" not in out.data:
@@ -62,7 +62,7 @@ def _output(out: NotebookNode) -> NotebookNode | None:
 
 
 def _solution(marks: dict) -> list[NotebookNode]:
-    """The function that the source has between its markers."""
+    """The lines between the solution markers of the source."""
     for exercise in exercises(ROOT):
         if exercise.grade_id == marks.get("grade_id") and not exercise.in_cell:
             text = exercise.text.splitlines()

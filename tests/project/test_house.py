@@ -102,6 +102,7 @@ def test_a_public_class_has_a_name_of_its_own():
 WHOLE = {"attacks", "browser"}
 WHOLE_FILES = {
     "test_dependencies.py",
+    "test_docs.py",
     "test_graders_grade.py",
     "test_house.py",
     "test_notebooks.py",

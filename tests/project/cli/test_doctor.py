@@ -39,7 +39,7 @@ def test_a_damaged_file_is_named(other_data):
     (other_data / "judge.safetensors").write_bytes(b"x")
     found = doctor.examine()
     assert not found.healthy
-    assert "To be mended: data" in str(found)
+    assert "To be repaired: data" in str(found)
     assert "judge.safetensors is damaged" in str(found)
 
 
