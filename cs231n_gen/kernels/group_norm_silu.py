@@ -26,8 +26,9 @@ def kernel(
     """Program i handles group i % groups of example i // groups.
 
     The group's first BLOCK positions stay in registers. If there are more they are read twice: the
-    means of blocks and the sums of squares around these are merged (Chan, Golub and LeVeque 1979), for k
-    positions with mean μ and m more with mean μₘ the squares grow by C (μₘ − μ)² k m / (k + m).
+    means of blocks and the sums of squares around these are merged (Chan, Golub and LeVeque 1979),
+    for k positions with mean μ and m more with mean μₘ the squares grow by
+    C (μₘ − μ)² k m / (k + m).
 
     Args:
         x, out: pointers to (batch, groups, C, n) elements in contiguous memory.

@@ -83,7 +83,7 @@ def test_a_check_that_fails_is_said_and_keeps_nobody(course, held, capsys):
     assert submit("00", course).exists()
     said = capsys.readouterr().out
     assert "✗ likelihood.elbo: 0 of 1 properties hold" in said
-    assert "0 of 2 exercises hold" in said
+    assert "0 of 2 exercises pass" in said
     assert "hand in submissions/00_start.zip" in said.replace("\\", "/")
 
 
