@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from html import escape
 
 from cs231n_gen.checking.runner import Result
+from cs231n_gen.common.palette import BAD, GOOD, OPEN
 
-GREEN, RED, ORANGE = "#009E73", "#D55E00", "#E69F00"
 MARK = {"passed": "✓", "failed": "✗", "error": "✗", "missing": "○"}
-COLOUR = {"passed": GREEN, "failed": RED, "error": RED, "missing": ORANGE}
+COLOUR = {"passed": GOOD, "failed": BAD, "error": BAD, "missing": OPEN}
 
 
 class CheckFailed(Exception):
@@ -83,13 +83,13 @@ class CheckReport:
         return str(self)
 
     def _repr_html_(self) -> str:
-        colour = GREEN if self.passed else ORANGE if self.not_written else RED
+        colour = GOOD if self.passed else OPEN if self.not_written else BAD
         body = [f'<div style="font-weight:600">{escape(self.headline)}</div>']
         if not self.not_written:
             body.append(_list(self.results))
             if self.diagnosis:
                 body.append(
-                    f'<div style="margin:.5em 0;padding:.4em .8em;border:1px solid {ORANGE};'
+                    f'<div style="margin:.5em 0;padding:.4em .8em;border:1px solid {OPEN};'
                     f'border-radius:4px"><b>What it looks like.</b> {escape(self.diagnosis)}</div>'
                 )
         if not self.passed:

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 
+from cs231n_gen.common.palette import BAD, GOOD, OPEN
 from cs231n_gen.common.paths import ROOT, is_source
 
 PACKAGES = ["torch", "numpy", "matplotlib", "jupyterlab", "ipywidgets", "nbgrader", "pytest"]
 LEAST_DISK = 1.0  # GB that notebooks, builds and submissions may need
 MARK = {"good": "✓", "note": "•", "bad": "✗"}
-COLOUR = {"good": "#009E73", "note": "#E69F00", "bad": "#D55E00"}
+COLOUR = {"good": GOOD, "note": OPEN, "bad": BAD}
 
 
 @dataclass(frozen=True)

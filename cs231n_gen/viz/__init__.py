@@ -1,5 +1,6 @@
 """Figures: one look for the whole course. Functions take arrays and numbers, never models."""
 
+from cs231n_gen.common.palette import DATA, EXACT, GREY, LEARNED, MIDDLE, NOISE, SKY
 from cs231n_gen.viz.figures.best_discriminator import BestDiscriminator
 from cs231n_gen.viz.figures.flow_field import FlowField
 from cs231n_gen.viz.figures.gan_stepper import GanStepper
@@ -20,7 +21,7 @@ from cs231n_gen.viz.plots import (
     steps_curve,
     taxonomy,
 )
-from cs231n_gen.viz.style import DATA, EXACT, GREY, LEARNED, NOISE, use_style
+from cs231n_gen.viz.style import use_style
 from cs231n_gen.viz.widget import MovingFigure, show_static
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "EXACT",
     "GREY",
     "LEARNED",
+    "MIDDLE",
     "NOISE",
+    "SKY",
     "BestDiscriminator",
     "FlowField",
     "GanStepper",

@@ -1,4 +1,4 @@
-"""A setting of a figure as text, as js/numbers.mjs writes and reads it."""
+"""A setting of a figure as text, as js/ui/permalink.mjs writes and reads it."""
 
 import math
 from collections.abc import Mapping

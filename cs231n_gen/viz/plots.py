@@ -9,9 +9,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from cs231n_gen.viz.style import DATA, EXACT, GREY, LEARNED, NOISE, OTHERS
+from cs231n_gen.common.palette import DATA, EXACT, GREY, LEARNED, MIDDLE, NOISE, OTHERS
 
-FROM_NOISE = LinearSegmentedColormap.from_list("from noise to data", [NOISE, "#cccccc", DATA])
+FROM_NOISE = LinearSegmentedColormap.from_list("from noise to data", [NOISE, MIDDLE, DATA])
 
 
 def square(ax: Axes, extent: float = 3.2, title: str = "") -> None:

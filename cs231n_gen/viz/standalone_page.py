@@ -12,6 +12,7 @@ from pathlib import Path
 
 JS = Path(__file__).parent / "js"
 IMPORT = re.compile(r"^import [^;]*?from \"(\.[./\w]+)\.mjs\";\n", re.M)
+DATA = re.compile(r"^import (\w+) from \"(\.[./\w]+\.json)\" with [^;]*;\n", re.M)
 COMMENT = re.compile(r"^\s*(//[^\n]*|/\*\*.*?\*/)\n", re.M | re.S)
 FRAME = """\
 <iframe title='{title}' style='width:100%;height:640px;border:0' srcdoc='{page}'></iframe>
@@ -79,9 +80,16 @@ def _parts(name: str, known: dict[str, str]) -> dict[str, str]:
 
 
 def _lean(name: str) -> str:
-    text = IMPORT.sub("", (JS / f"{name}.mjs").read_text("utf-8"))
+    path = JS / f"{name}.mjs"
+    text = IMPORT.sub("", path.read_text("utf-8"))
+    text = DATA.sub(lambda found: f"const {found[1]} = {_json(path.parent / found[2])};\n", text)
     text = COMMENT.sub("", text)
     return re.sub(r"^\s+", "", text, flags=re.M)
+
+
+def _json(path: Path) -> str:
+    """What a file of JSON holds, in one line."""
+    return json.dumps(json.loads(path.read_text("utf-8")), separators=(",", ":"))
 
 
 def _plain(value: object) -> object:

@@ -1,14 +1,9 @@
-"""Colours and type of every figure: Okabe and Ito's palette, told apart by any eye."""
+"""The look of every figure: colours in their order, type and lines."""
 
 import matplotlib as mpl
 from cycler import cycler
 
-DATA = "#0072B2"  # blue
-NOISE = "#E69F00"  # orange
-LEARNED = "#D55E00"  # vermilion: what a net says
-EXACT = "#009E73"  # green: what the best net would say
-GREY = "#999999"
-OTHERS = ["#CC79A7", "#56B4E9", "#F0E442"]
+from cs231n_gen.common.palette import DATA, EXACT, LEARNED, NOISE, OTHERS
 
 
 def use_style() -> None:

@@ -1,5 +1,5 @@
-"""Velocity fields in the plane by their parameters: what js/field.mjs is told of them, and the same
-in numpy, for still pictures."""
+"""Velocity fields in the plane by their parameters: what js/math/velocity_field.mjs is told of
+them, and the same in numpy, for still pictures."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cs231n_gen.checking.report import GREEN, ORANGE, RED
 from cs231n_gen.common.files import write_whole
+from cs231n_gen.common.palette import BAD, COLORS, GOOD, OPEN
 from cs231n_gen.grading.feedback.messages import (
     LONGEST,
     PropertyFeedback,
@@ -210,6 +210,6 @@ def _environment() -> Environment:
     environment.filters |= {"number": number}
     environment.globals |= {
         "percent": percent,
-        "palette": {"good": GREEN, "bad": RED, "open": ORANGE},
+        "palette": {**COLORS, "good": GOOD, "bad": BAD, "open": OPEN},
     }
     return environment

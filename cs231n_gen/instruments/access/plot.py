@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
+from cs231n_gen.common.palette import LEARNED
 from cs231n_gen.instruments.access.findings import ATOMIC, NOBODY, SEVERAL
-from cs231n_gen.viz.style import LEARNED
 
 PROGRAMS = ListedColormap(mpl.colormaps["cividis"](np.linspace(0.25, 1, 256)))  # none is black
 OTHERS = {

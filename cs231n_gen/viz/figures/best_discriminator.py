@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from traitlets import Dict, List, Unicode
 from traitlets import Float as Number
 
-from cs231n_gen.viz.style import DATA, EXACT, GREY, NOISE
+from cs231n_gen.common.palette import DATA, EXACT, GREY, NOISE
 from cs231n_gen.viz.widget import MovingFigure, short
 
 ALT = "On a line: densities of data and samples, the best discriminator, and V for one place x"

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from traitlets import Bool, Bytes, Int, List, Unicode
 from traitlets import Float as Number
 
+from cs231n_gen.common.palette import DATA, NOISE
 from cs231n_gen.viz.net_weights import Net, layers_of
-from cs231n_gen.viz.style import DATA, NOISE
 from cs231n_gen.viz.widget import MovingFigure, short
 
 ALT = "On a line: densities of data and samples, the discriminator's curve, and its pull on samples"

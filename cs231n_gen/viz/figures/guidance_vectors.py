@@ -15,8 +15,8 @@ from traitlets import Bool, Bytes, Dict, List, Unicode
 from traitlets import Float as Number
 from traitlets import Int as Whole
 
+from cs231n_gen.common.palette import DATA, EXACT, GREY, LEARNED
 from cs231n_gen.viz import plots
-from cs231n_gen.viz.style import DATA, EXACT, GREY, LEARNED
 from cs231n_gen.viz.velocity_fields import describe, field, sample
 from cs231n_gen.viz.widget import MovingFigure, half
 

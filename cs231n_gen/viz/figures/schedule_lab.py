@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from traitlets import Bool, Bytes, Dict, Enum, Int, List, Unicode
 from traitlets import Float as Number
 
+from cs231n_gen.common.palette import EXACT, GREY
 from cs231n_gen.viz.plots import FROM_NOISE
-from cs231n_gen.viz.style import EXACT, GREY
 from cs231n_gen.viz.velocity_fields import Mixture, describe
 from cs231n_gen.viz.widget import MovingFigure, half, short
 

@@ -17,7 +17,7 @@ from PIL import Image
 from cs231n_gen import data, viz
 from cs231n_gen.given.mlp import VelocityMLP
 from cs231n_gen.grading.source.tree import ROOT
-from cs231n_gen.viz import FlowField, Trajectories, style
+from cs231n_gen.viz import FlowField, Trajectories
 
 RING = data.ring().mixture
 POINTS = np.zeros((4, 5, 2))
@@ -142,12 +142,6 @@ def test_a_link_opens_the_setting_it_was_made_of():
     other = FlowField({"it": RING})
     other.open_link(one.link("https://example.org/04.html"))
     assert all(getattr(one, key) == getattr(other, key) for key in one.setting)
-
-
-def test_colours_are_those_of_the_still_figures():
-    text = (ROOT / "cs231n_gen" / "viz" / "js" / "ui" / "stage.mjs").read_text("utf-8")
-    told = dict(re.findall(r"(\w+): \"(#\w+)\"", text.split("COLORS = ")[1].split("}")[0]))
-    assert told == {n: getattr(style, n.upper()) for n in ("data", "noise", "learned", "exact")}
 
 
 def test_headless_execution_goes_through_a_figure():

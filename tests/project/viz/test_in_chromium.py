@@ -271,9 +271,7 @@ def test_a_game_is_played_step_by_step(opened, node):
         return data.reduce((sum, x) => sum - log(-D.at(x)), 0) / data.length
             + noise.reduce((sum, z) => sum - log(D.at(G.at(z))), 0) / noise.length;
     """
-    V = node(
-        "figures/gan_stepper", ask, numbers=np.frombuffer(game().numbers, "<f4").tolist(), **told
-    )
+    V = node("math/tiny_gan", ask, numbers=np.frombuffer(game().numbers, "<f4").tolist(), **told)
     assert abs(float(says.get_attribute("data-value")) - V) < 1e-9
     tab.keyboard.press("0")
     assert says.get_attribute("data-value") == began

@@ -1,8 +1,6 @@
 """The mathematics of figures, in node: what truth, the net, the samplers and numpy say."""
 
 import math
-import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ import torch
 
 from cs231n_gen import data, flow, truth
 from cs231n_gen.given.mlp import VelocityMLP
-from cs231n_gen.viz import standalone_page, velocity_fields
+from cs231n_gen.viz import velocity_fields
 from cs231n_gen.viz.permalink import from_link, to_link
 
 CLOSE = {"atol": 1e-9, "rtol": 1e-9}
@@ -213,10 +211,10 @@ SETTING = {"t": 0.25, "z": [-1.2, 0.4], "steps": 8, "method": "heun", "pairs": T
 
 def test_links_are_the_same_in_both_languages(node):
     ask = "return js.toLink('flow field', given)"
-    text = node("math/codec", ask, **SETTING)
+    text = node("ui/permalink", ask, **SETTING)
     assert text == to_link("flow field", SETTING)
     assert from_link(f"https://example.org/04.html#{text}", "flow field", SETTING) == SETTING
-    back = node("math/codec", "return js.fromLink(given.text, 'flow field', given.like)",
+    back = node("ui/permalink", "return js.fromLink(given.text, 'flow field', given.like)",
                 text=f"#{text}", like=SETTING)  # fmt: skip
     assert back == SETTING
 
@@ -234,7 +232,7 @@ def test_a_link_that_says_nonsense_sets_nothing(node):
         ("figure=f&method=%3Cscript%3E", {"method": "<script>"}),
     ]
     ask = "return given.texts.map((text) => js.fromLink(text, 'f', given.like))"
-    came = node("math/codec", ask, texts=[text for text, _ in found], like=SETTING)
+    came = node("ui/permalink", ask, texts=[text for text, _ in found], like=SETTING)
     assert came == [setting for _, setting in found]
 
 
@@ -260,14 +258,14 @@ def test_frames_between_frames(node):
     times = [1.0, 0.7, 0.1, 0.0]
     levels = [2, 1, 0.85, 0.7, 0.4, 0.05, 0, -1]
     ask = "return given.levels.map((t) => js.frameAt(given.times, t))"
-    came = node("figures/trajectories", ask, times=times, levels=levels)
+    came = node("math/frames", ask, times=times, levels=levels)
     want = np.interp(levels, times[::-1], [3, 2, 1, 0])
     np.testing.assert_allclose(came, want, **CLOSE)
     frames = np.random.default_rng(0).standard_normal((4, 3, 2))
     ask = "return js.frameBetween(Float32Array.from(given.frames.flat(2)), 3, given.place)"
     for place in (0, 1.25, 3):
         want = (1 - place % 1) * frames[int(place)] + place % 1 * frames[min(int(place) + 1, 3)]
-        came = node("figures/trajectories", ask, frames=frames.tolist(), place=place)
+        came = node("math/frames", ask, frames=frames.tolist(), place=place)
         np.testing.assert_allclose(came, want.ravel(), atol=1e-6)
 
 
@@ -275,21 +273,8 @@ def test_frames_between_frames(node):
 def test_pixels(node, channels):
     image = np.random.default_rng(0).integers(0, 256, (channels, 2, 3))
     ask = "return js.pixels(given.image.flat(2), [given.image.length, 2, 3])"
-    came = np.array(node("figures/trajectories", ask, image=image.tolist())).reshape(2, 3, 4)
+    came = np.array(node("math/frames", ask, image=image.tolist())).reshape(2, 3, 4)
     np.testing.assert_array_equal(
         came[..., :3], np.broadcast_to(image, (3, 2, 3)).transpose(1, 2, 0)
     )
     assert (came[..., 3] == 255).all()
-
-
-# --- modules ------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["figures/flow_field", "figures/trajectories"])
-def test_a_joined_module_stands_alone(name, tmp_path):
-    """It imports nothing, and gives a host render() as anywidget wants it."""
-    (tmp_path / "joined.mjs").write_text(standalone_page.module(name), encoding="utf-8")
-    program = "import('./joined.mjs').then((m) => console.log(m.default, m.half(15360)))"
-    done = subprocess.run(["node", "-e", program], cwd=tmp_path, capture_output=True, text=True)
-    assert done.stdout.split("\n")[0] == "{ render: [Function: render] } 1", done.stderr
-    assert not re.search(r"^\s*(//|import|/\*)", standalone_page.module(name), re.M)

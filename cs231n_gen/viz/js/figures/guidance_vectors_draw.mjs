@@ -1,7 +1,8 @@
 // The two pictures of GuidanceVectors: what is to be seen from x_t, and the samples.
 
 import { inside, placed } from "../math/guidance.mjs";
-import { COLORS } from "../ui/stage.mjs";
+import { COLORS } from "../ui/palette.mjs";
+import { rgb } from "../ui/plane.mjs";
 
 const CELLS = 96; // in a row of the shading
 const BANDS = 10; // of p(y | x_t)
@@ -14,11 +15,12 @@ const SANS = "px system-ui, sans-serif";
 export function shade(plane, pen, chance, t) {
   plane.shades ??= Object.assign(document.createElement("canvas"), { width: CELLS, height: CELLS });
   const image = new ImageData(CELLS, CELLS);
+  const blue = rgb(COLORS.data);
   for (let i = 0; i < CELLS * CELLS; i++) {
     const x = plane.extent * ((2 * (i % CELLS) + 1) / CELLS - 1);
     const y = plane.extent * (1 - (2 * Math.floor(i / CELLS) + 1) / CELLS);
     const band = Math.round(BANDS * chance(x, y, t)) / BANDS;
-    image.data.set([0, 114, 178, 105 * band], 4 * i); // blue, as data are
+    image.data.set([...blue, 105 * band], 4 * i);
   }
   plane.shades.getContext("2d").putImageData(image, 0, 0);
   pen.drawImage(plane.shades, 0, 0, plane.width, plane.width);

@@ -15,17 +15,18 @@ import {
   signalToNoise,
   times,
 } from "../math/schedules.mjs";
-import { between, COLORS, make } from "../ui/stage.mjs";
+import { BOLD, SERIF } from "../ui/chart.mjs";
+import { make, paint } from "../ui/dom.mjs";
+import { percent } from "../ui/format.mjs";
+import { COLORS } from "../ui/palette.mjs";
+import { between } from "../ui/plane.mjs";
 
 export const TOP = 4; // of the window on p(t)
 export const QUANTILES = [0.1, 0.3, 0.5, 0.7, 0.9]; // of p(t), at which pictures are shown
 const POINTS = 400; // of p(t)
 const TICKS = [0, 0.25, 0.5, 0.75, 1]; // on the axis of t
 const DASHES = [[2, 5], [9, 5], []]; // of the errors of the three sizes
-const SERIF = "italic 14px Georgia, serif";
-const BOLD = "600 12px system-ui, sans-serif";
 
-export const percent = (part) => `${Math.round(100 * part)} %`;
 export const named = (size) => `${size} × ${size}`;
 
 /** Where the median of p(t) is on the screen: by this it is dragged. */
@@ -38,32 +39,54 @@ const onScreen = (chart, p) => chart.floor - (Math.min(p, TOP) / TOP) * (chart.f
 
 /** Shares of the examples by tenths of t, p(t), the loss at its own scale, and the hardest third. */
 export function drawLevels(chart, p, { levels, losses, hard }) {
-  const { ink, paper } = chart.stage.theme;
-  const pen = chart.begin((width) => clamp(0.56 * width, 290, 362), [0, 1]);
-  const { floor, width, edges } = chart;
-  const tall = floor - edges.top;
+  chart.begin((width) => clamp(0.56 * width, 290, 362), [0, 1]);
+  const { floor } = chart;
+  drawHardest(chart, hard);
+  for (const height of [1, 2, 3, 4]) chart.across(onScreen(chart, height), `${height}`);
+  const loss = lossAxis(chart, Math.max(...losses));
+  drawTenths(chart, p);
+  chart.across(floor, "0", { strong: true });
+  const axis = Array.from({ length: POINTS + 1 }, (_, i) => i / POINTS);
+  const hardness = axis.map((t) => [chart.x(t), loss(interpolated(levels, losses, t))]);
+  chart.stroke(hardness, COLORS.exact, { width: 3 });
+  drawDensity(chart, p, axis);
+  for (const t of TICKS) chart.text(`${t}`, chart.x(t), floor + 32);
+  chart.text("t", chart.x(0.375), floor + 33, "center", chart.stage.theme.ink, SERIF);
+  chart.text("data", chart.x(0), floor + 46);
+  chart.text("noise", chart.x(1), floor + 46);
+  drawQuantiles(chart, p);
+}
+
+/** The levels of the hardest third, with the names of both axes above. */
+function drawHardest(chart, hard) {
+  const { edges, floor, pen, width } = chart;
   for (const [from, to] of hard) {
     Object.assign(pen, { fillStyle: COLORS.exact, globalAlpha: 0.1 });
-    pen.fillRect(chart.x(from), edges.top, chart.x(to) - chart.x(from), tall);
+    pen.fillRect(chart.x(from), edges.top, chart.x(to) - chart.x(from), floor - edges.top);
     pen.globalAlpha = 1;
   }
   const [from, to] = hard.reduce((a, b) => (b[1] - b[0] > a[1] - a[0] ? b : a));
   const above = edges.top - 16;
-  chart.text(
-    "hardest third of all t",
-    clamp(chart.x((from + to) / 2), edges.left + 70, width - edges.right - 80),
-    above,
-  );
+  const middle = clamp(chart.x((from + to) / 2), edges.left + 70, width - edges.right - 80);
+  chart.text("hardest third of all t", middle, above);
   chart.text("p(t)", edges.left, above);
   chart.text("loss", width - edges.right, above);
-  for (const height of [1, 2, 3, 4]) chart.across(onScreen(chart, height), `${height}`);
-  const most = Math.max(...losses);
-  const loss = (value) => floor - (0.8 * tall * value) / most;
+}
+
+/** The axis of losses on the right; gives what takes a loss to its height. */
+function lossAxis(chart, most) {
+  const { edges, floor, width } = chart;
+  const y = (value) => floor - (0.8 * (floor - edges.top) * value) / most;
   const tick = [0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((one) => most / one < 5.5) ?? 10 * Math.ceil(most / 50);
   for (let value = 0; value <= most; value += tick) {
-    chart.text(`${Number(value.toFixed(2))}`, width - edges.right + 6, loss(value) + 4, "left");
+    chart.text(`${Number(value.toFixed(2))}`, width - edges.right + 6, y(value) + 4, "left");
   }
+  return y;
+}
 
+/** The share of examples in each tenth of t. */
+function drawTenths(chart, p) {
+  const { floor, pen } = chart;
   for (let i = 0; i < 10; i++) {
     const part = cumulative(p, (i + 1) / 10) - cumulative(p, i / 10);
     const [left, right] = [chart.x(i / 10) + 1, chart.x((i + 1) / 10) - 1];
@@ -71,21 +94,16 @@ export function drawLevels(chart, p, { levels, losses, hard }) {
     Object.assign(pen, { fillStyle: between((i + 0.5) / 10), globalAlpha: 0.6 });
     pen.fillRect(left, y, right - left, floor - y);
     pen.globalAlpha = 1;
-    chart.text(
-      right - left > 34 ? percent(part) : Math.round(100 * part),
-      (left + right) / 2,
-      floor + 14,
-      "center",
-      ink,
-    );
+    const words = right - left > 34 ? percent(part) : Math.round(100 * part);
+    chart.text(words, (left + right) / 2, floor + 14, "center", chart.stage.theme.ink);
   }
-  chart.across(floor, "0", { strong: true });
-  const axis = Array.from({ length: POINTS + 1 }, (_, i) => i / POINTS);
-  chart.stroke(
-    axis.map((t) => [chart.x(t), loss(interpolated(levels, losses, t))]),
-    COLORS.exact,
-    { width: 3 },
-  );
+}
+
+/** p(t), cut off where it leaves the window. */
+function drawDensity(chart, p, axis) {
+  const { ink, paper } = chart.stage.theme;
+  const { edges, floor, pen, width } = chart;
+  const tall = floor - edges.top;
   pen.save();
   pen.beginPath();
   pen.rect(0, edges.top - 2, width, tall + 4);
@@ -94,22 +112,16 @@ export function drawLevels(chart, p, { levels, losses, hard }) {
   chart.stroke(curve, paper, { width: 5 });
   chart.stroke(curve, ink, { width: 2.5 });
   pen.restore();
+}
 
-  for (const t of TICKS) chart.text(`${t}`, chart.x(t), floor + 32);
-  chart.text("t", chart.x(0.375), floor + 33, "center", ink, SERIF);
-  chart.text("data", chart.x(0), floor + 46);
-  chart.text("noise", chart.x(1), floor + 46);
-  for (const t of QUANTILES.map((q) => quantile(p, q)))
+/** Quantiles on p(t), and at the median what it is dragged by. */
+function drawQuantiles(chart, p) {
+  const { ink, paper } = chart.stage.theme;
+  for (const t of QUANTILES.map((q) => quantile(p, q))) {
     chart.disc(chart.x(t), onScreen(chart, density(p, t)), 4.5, ink, paper, 1.5);
+  }
   const [x, y] = handle(chart, p);
-  chart.stroke(
-    [
-      [x, y],
-      [x, floor],
-    ],
-    ink,
-    { width: 1.2, dash: [2, 4] },
-  );
+  chart.segment([x, y], [x, chart.floor], ink, { width: 1.2, dash: [2, 4] });
   chart.disc(x, y, 10, ink, paper, 3);
   chart.disc(x, y, 3, paper, paper, 1);
 }
@@ -134,23 +146,21 @@ export function drawPictures(chart, p, { x, grains, sigma }) {
     const top = head + i * row + (wide ? 0 : 16);
     const clean = pooled(x, Math.sqrt(x.length), size);
     const says = (words, j, down, ...how) => chart.text(words, column(j), top + side + down, "center", ...how);
-    const paint = (t, j) => {
+    const show = (t, j) => {
       Object.assign(small, { width: size, height: size });
-      const image = new ImageData(size, size);
-      greys(clean, grains[i], t).forEach((value, k) => image.data.set([value, value, value, 255], 4 * k));
-      small.getContext("2d").putImageData(image, 0, 0);
+      paint(small, greys(clean, grains[i], t));
       chart.pen.drawImage(small, column(j) - side / 2, top, side, side);
     };
     const at = wide ? [left - names, top + side / 2 - 4] : [left, top - 5];
     chart.text(named(size), ...at, "left", ink, BOLD);
     chart.text(`α = ${alpha.toFixed(2)}`, at[0] + (wide ? 0 : 62), at[1] + (wide ? 17 : 0), "left");
-    paint(0, 0);
+    show(0, 0);
     says("t = 0", 0, 13);
     says("S / N", 0, 27, ink);
     return QUANTILES.map((q, j) => {
       const t = quantile({ ...p, alpha }, q);
       const ratio = signalToNoise(sigma, t, (size / SIZES[0]) ** 2);
-      paint(t, j + 1);
+      show(t, j + 1);
       says(`t = ${t.toFixed(2)}`, j + 1, 13);
       says(ratio.toFixed(2), j + 1, 27, ink, BOLD);
       return ratio;
@@ -164,30 +174,13 @@ export function drawSteps(chart, { steps, alpha }) {
   chart.begin(() => 200, [0, 1]);
   const [above, below] = [chart.edges.top, chart.floor];
   const [even, late] = [times(steps, 1), times(steps, alpha)];
-  even.forEach((t, i) =>
-    chart.stroke(
-      [
-        [chart.x(t), above],
-        [chart.x(late[i]), below],
-      ],
-      faint,
-      { width: 0.8 },
-    ),
-  );
-  for (const [ts, y] of [
-    [even, above],
-    [late, below],
-  ]) {
-    chart.stroke(
-      [
-        [chart.x(0), y],
-        [chart.x(1), y],
-      ],
-      line,
-      { width: 3 },
-    );
+  even.forEach((t, i) => chart.segment([chart.x(t), above], [chart.x(late[i]), below], faint, { width: 0.8 }));
+  const rail = (ts, y) => {
+    chart.segment([chart.x(0), y], [chart.x(1), y], line, { width: 3 });
     for (const t of ts) chart.disc(chart.x(t), y, steps > 24 ? 4 : 6, between(t), paper, 1.5);
-  }
+  };
+  rail(even, above);
+  rail(late, below);
   chart.text("even", chart.x(0), above - 14, "left", ink, BOLD);
   chart.text("← the sampler’s way", chart.x(1), above - 14, "right");
   for (const t of TICKS) chart.text(`${t}`, chart.x(t), below + 22);
@@ -206,7 +199,7 @@ export function drawSteps(chart, { steps, alpha }) {
  */
 export function drawErrors(chart, alpha, { curves, present, names, range }) {
   const { ink, faint, paper } = chart.stage.theme;
-  const colors = ["#56B4E9", "#CC79A7", ink];
+  const colors = [COLORS.sky, COLORS.purple, ink];
   chart.begin((width) => clamp(0.6 * width, 200, 250), [0, 3]);
   const { floor, edges } = chart;
   const log = (value) => Math.log(Math.max(value, 1e-9));
@@ -222,21 +215,11 @@ export function drawErrors(chart, alpha, { curves, present, names, range }) {
   for (const value of [1, 2, 4, 8]) chart.text(`${value}`, x(value), floor + 16);
   chart.text("α", x(2 ** 1.5), floor + 17, "center", ink, SERIF);
   chart.text("error, in the scale of the data", edges.left, 12, "left");
-  chart.stroke(
-    [
-      [x(alpha), edges.top],
-      [x(alpha), floor],
-    ],
-    faint,
-    { width: 1.2, dash: [4, 4] },
-  );
-  curves.forEach((curve, i) =>
-    chart.stroke(
-      curve.map(([a, error]) => [x(a), y(error)]),
-      colors[i],
-      { dash: DASHES[i] },
-    ),
-  );
+  chart.segment([x(alpha), edges.top], [x(alpha), floor], faint, { width: 1.2, dash: [4, 4] });
+  curves.forEach((curve, i) => {
+    const places = curve.map(([a, error]) => [x(a), y(error)]);
+    chart.stroke(places, colors[i], { dash: DASHES[i] });
+  });
   SIZES.forEach((size, i) => {
     const [a, error] = names[i];
     chart.text(named(size), Math.max(x(a), edges.left + 24), y(error) + 20, "center", ink, BOLD);

@@ -59,9 +59,3 @@ export function onTheWay(from, to, part) {
   const mix = (a, b) => (Array.isArray(a) ? a.map((v, k) => mix(v, b[k])) : a + part * (b - a));
   return Object.fromEntries(["means", "stds", "share"].map((key) => [key, mix(from[key], to[key])]));
 }
-
-/** What a density is, to three digits: = 0.158, or < 0.001, for it is never 0. */
-export const three = (value) => (value < 0.0005 ? "< 0.001" : `= ${value.toFixed(3)}`);
-
-/** The same of a probability, which is never 1 either. */
-export const chance = (value) => (value > 0.9995 ? "> 0.999" : three(value));

@@ -126,3 +126,15 @@ export function jensenShannon(p, q, dx) {
 }
 
 export const probability = sigmoid;
+
+/** The game after some rounds from its beginning, k_D steps of D and k_G of G in each. */
+export function replay(numbers, widths, data, noise, rates, { rounds, dSteps, gSteps, saturating }) {
+  const half = numbers.length / 2;
+  const G = new Net(numbers.subarray(0, half), widths);
+  const D = new Net(numbers.subarray(half), widths);
+  for (let k = 0; k < rounds; k++) {
+    for (let i = 0; i < dSteps; i++) stepD(G, D, data, noise, rates[1]);
+    for (let i = 0; i < gSteps; i++) stepG(G, D, noise, saturating, rates[0]);
+  }
+  return { G, D };
+}

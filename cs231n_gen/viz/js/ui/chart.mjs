@@ -1,6 +1,9 @@
 // A wide canvas with axes, for curves on the line.
 
-import { make } from "./stage.mjs";
+import { make } from "./dom.mjs";
+
+export const SERIF = "italic 14px Georgia, serif"; // of symbols
+export const BOLD = "600 12px system-ui, sans-serif";
 
 /** A canvas as wide as its box; `x` and `y` take numbers to places on the screen. */
 export class Chart {
@@ -44,14 +47,8 @@ export class Chart {
   /** A line across, with its name before it. */
   across(y, name, { dash = [], strong = false } = {}) {
     const { line, faint } = this.stage.theme;
-    this.stroke(
-      [
-        [this.edges.left, y],
-        [this.width - this.edges.right, y],
-      ],
-      strong ? faint : line,
-      { width: 1, dash },
-    );
+    const [from, to] = [this.edges.left, this.width - this.edges.right];
+    this.segment([from, y], [to, y], strong ? faint : line, { width: 1, dash });
     this.text(name, this.edges.left - 6, y + 4, "right");
   }
 
@@ -75,6 +72,11 @@ export class Chart {
     Object.assign(pen, { globalAlpha: 0.2, fillStyle: color });
     pen.fill();
     pen.globalAlpha = 1;
+  }
+
+  /** A straight line between two places on the screen. */
+  segment(from, to, color, how) {
+    this.stroke([from, to], color, how);
   }
 
   disc(x, y, radius, fill, edge = this.stage.theme.paper, width = 2) {

@@ -92,7 +92,6 @@ def test_the_curve_the_match_and_the_words(node):
             single: js.matched(one, 2, 0.1),
             short: js.matched(pData, 1, 1),
             middle: js.onTheWay(pG, whole, 0.5),
-            words: [[0, 1e-9, 0.158, 1.25].map(js.three), [0, 0.158, 1 - 1e-9].map(js.chance)],
         };
     """
     y = np.linspace(0.01, 0.99, 99)
@@ -113,8 +112,13 @@ def test_the_curve_the_match_and_the_words(node):
     np.testing.assert_allclose([*came["short"]["means"], *came["short"]["stds"]], [mean, std])
     np.testing.assert_allclose(came["middle"]["means"], [-0.95, 1.9])
     np.testing.assert_allclose(came["middle"]["share"], 0.55)
-    assert came["words"][0] == ["< 0.001", "< 0.001", "= 0.158", "= 1.250"]
-    assert came["words"][1] == ["< 0.001", "= 0.158", "> 0.999"]
+
+
+def test_densities_are_never_said_to_be_0_nor_chances_1(node):
+    ask = "return [[0, 1e-9, 0.158, 1.25].map(js.equals), [0, 0.158, 1 - 1e-9].map(js.chance)]"
+    densities, chances = node("ui/format", ask)
+    assert densities == ["< 0.001", "< 0.001", "= 0.158", "= 1.250"]
+    assert chances == ["< 0.001", "= 0.158", "> 0.999"]
 
 
 # --- what comes in ------------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_rounds_are_those_of_torch(node, players, saturating):
     numbers = np.frombuffer(figure.numbers, "<f4").tolist()
     # each round: two steps of D, one of G
     came = node(
-        "figures/gan_stepper",
+        "math/tiny_gan",
         REPLAY
         + "return [given.noise.map((z) => game.G.at(z)), given.data.map((x) => game.D.at(x))]",
         numbers=numbers,
