@@ -38,7 +38,7 @@ SCHEDULES: dict[str, Schedule] = {
 }
 
 
-class Crowd(nn.Module):
+class Ensemble(nn.Module):
     """Many nets of one shape as one: weights stacked, no net knows of another.
 
     Args:
@@ -172,12 +172,12 @@ def run(
 
 def _run(toy, seeds, among, steps, batch, samples, progress, net) -> Trial:
     names = list(among)
-    crowd = _train(toy, seeds, among, steps, batch, progress, net)
+    ensemble = _train(toy, seeds, among, steps, batch, progress, net)
     fresh = [torch.Generator().manual_seed(10_000 + seed) for seed in seeds]
     z = torch.stack([torch.randn(samples, 2, generator=g) for g in fresh])
     every = z.repeat(len(names), 1, 1)  # the same noise for every schedule
     distances = [
-        torch.stack([energy_distance(x, toy.mixture) for x in flow.sample(crowd, every, T)])
+        torch.stack([energy_distance(x, toy.mixture) for x in flow.sample(ensemble, every, T)])
         for T in STEPS
     ]
     return Trial(
@@ -186,7 +186,7 @@ def _run(toy, seeds, among, steps, batch, samples, progress, net) -> Trial:
         distances=torch.stack(distances, dim=-1).reshape(len(names), len(seeds), -1),
         noise=torch.stack([energy_distance(toy.sample(samples, g), toy.mixture) for g in fresh]),
         levels=LEVELS,
-        excess=_excess(crowd, toy, samples // 2).reshape(len(names), len(seeds), -1),
+        excess=_excess(ensemble, toy, samples // 2).reshape(len(names), len(seeds), -1),
     )
 
 
@@ -221,17 +221,17 @@ def _mean_length(d: Tensor, variance: Tensor) -> Tensor:
     )
 
 
-def _train(toy, seeds, among, steps, batch, progress, net) -> Crowd:
+def _train(toy, seeds, among, steps, batch, progress, net) -> Ensemble:
     nets = []
     for _ in among:
         for seed in seeds:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
                 nets.append(VelocityMLP(**net))
-    crowd = Crowd(nets)
+    ensemble = Ensemble(nets)
     pairs = [torch.Generator().manual_seed(seed) for seed in seeds]
     levels = [[torch.Generator().manual_seed(seed) for seed in seeds] for _ in among]
-    with Run(crowd, steps, progress=progress, label=f"{len(nets)} nets") as run:
+    with Run(ensemble, steps, progress=progress, label=f"{len(nets)} nets") as run:
         for _ in run:
             x = torch.stack([toy.sample(batch, g) for g in pairs])
             z = torch.stack([torch.randn(batch, 2, generator=g) for g in pairs])
@@ -239,21 +239,21 @@ def _train(toy, seeds, among, steps, batch, progress, net) -> Crowd:
             draws = zip(among.values(), levels, strict=True)
             t = torch.stack([draw(batch, g) for draw, row in draws for g in row])
             x_t = x + t[..., None] * (z - x)
-            L = (crowd(x_t, t) - (z - x)).square().mean((1, 2))  # (nets,)
+            L = (ensemble(x_t, t) - (z - x)).square().mean((1, 2))  # (nets,)
             run.optimizer.zero_grad()
             L.sum().backward()  # each net's gradient is that of its own loss
             run.optimizer.step()
             run.record(L.mean())
-    return crowd
+    return ensemble
 
 
 @torch.no_grad()
-def _excess(crowd: Crowd, toy: Toy, n: int) -> Float[Tensor, "nets levels"]:
-    g, nets, excess = torch.Generator().manual_seed(10_000), len(crowd.stacks[0]), []
+def _excess(ensemble: Ensemble, toy: Toy, n: int) -> Float[Tensor, "nets levels"]:
+    g, nets, excess = torch.Generator().manual_seed(10_000), len(ensemble.stacks[0]), []
     x, z = toy.sample(n, g), torch.randn(n, 2, generator=g)
     for t in LEVELS:
         x_t = x + t * (z - x)
         best = toy.mixture.velocity(x_t, float(t)).float()
-        answers = crowd(x_t.expand(nets, n, 2), t.expand(nets, n))
+        answers = ensemble(x_t.expand(nets, n, 2), t.expand(nets, n))
         excess.append((answers - best).square().mean((1, 2)))
     return torch.stack(excess, dim=1)

@@ -27,8 +27,8 @@ def layers_of(
     layers = [*(f"hidden.{i}" for i in range(count)), "out"]
     parts = [f"{layer}.{part}" for layer in layers for part in ("weight", "bias")]
     if {*state} != {*others, *parts}:
-        came = ", ".join(sorted(state)[:4])
-        raise ValueError(f"{who} is not the state_dict() of a {kind}: {came} … came")
+        found = ", ".join(sorted(state)[:4])
+        raise ValueError(f"{who} must be a state_dict() of {kind}, got keys {found}, …")
     arrays = {k: np.asarray(v.cpu() if hasattr(v, "cpu") else v) for k, v in state.items()}
     weights = [arrays[f"{layer}.weight"] for layer in layers]
     widths = [weights[0].shape[1], *(w.shape[0] for w in weights)]

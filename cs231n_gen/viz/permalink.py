@@ -19,11 +19,11 @@ def from_link(text: str, name: str, like: Mapping[str, object]) -> dict[str, obj
         name: of the figure.
         like: a setting; what the link holds gets the types of its values.
     Raises:
-        ValueError: if it is a link to another figure, or a number is none.
+        ValueError: if it is a link to another figure, or a number is malformed.
     """
     words = parse_qs(text.split("#")[-1], keep_blank_values=True)
     if words.get("figure") != [name]:
-        raise ValueError(f"a link to the figure {name!r} begins with figure={name}: {text!r} came")
+        raise ValueError(f"a link to {name!r} must begin with figure={name}, got {text!r}")
     return {key: _read(words[key][0], known, key) for key, known in like.items() if key in words}
 
 
@@ -51,7 +51,7 @@ def _read(text: str, known: object, key: str) -> object:
     if len(numbers) != len(_listed(known)) or not all(map(math.isfinite, numbers)):
         many = isinstance(known, list | tuple)
         wanted = f"{len(known)} numbers" if many else "a number"
-        raise ValueError(f"{key} in a link is {wanted}: {text!r} came")
+        raise ValueError(f"{key} in a link must be {wanted}, got {text!r}")
     if isinstance(known, int):
         return round(numbers[0])
     return numbers if isinstance(known, list | tuple) else numbers[0]

@@ -30,7 +30,7 @@ def describe(fields: Mapping[str, Mixture | Net]) -> tuple[list[dict], Float[np.
         ValueError: if there is no field, or one is neither a mixture in the plane nor such a net.
     """
     if not fields:
-        raise ValueError("fields holds at least one field, by its title: none came")
+        raise ValueError("fields must hold at least one field, by its title, got none")
     described, numbers, begin = [], [np.zeros(0)], 0
     for title, field in fields.items():
         if isinstance(field, Mapping):
@@ -62,14 +62,15 @@ def sample(mixture: Mixture, n: int, random: np.random.Generator) -> Float[np.nd
 def _mixture(title: str, mixture: Mixture) -> dict[str, list]:
     if not all(hasattr(mixture, kind) for kind in KINDS):
         raise ValueError(
-            f"{title!r} is neither a mixture (weights, means, covs) nor the state_dict() of a "
-            f"VelocityMLP: {type(mixture).__name__} came"
+            f"{title!r} must be a mixture (weights, means, covs) or the state_dict() of a "
+            f"VelocityMLP, got {type(mixture).__name__}"
         )
     found = {kind: np.asarray(getattr(mixture, kind)) for kind in KINDS}
     K = len(found["weights"])
     if found["means"].shape != (K, 2) or found["covs"].shape != (K, 2, 2):
-        came = ", ".join(f"{kind} {found[kind].shape}" for kind in KINDS)
-        raise ValueError(f"a mixture in the plane has {', '.join(KINDS.values())}: {came} came")
+        shapes = ", ".join(f"{kind} {found[kind].shape}" for kind in KINDS)
+        wanted = ", ".join(f"{kind} {shape}" for kind, shape in KINDS.items())
+        raise ValueError(f"a mixture in the plane must have {wanted}, got {shapes}")
     return {kind: short(values) for kind, values in found.items()}
 
 
@@ -80,8 +81,8 @@ def _net(title: str, state: Net) -> tuple[dict, np.ndarray]:
     inputs = 3 + 2 * len(known["frequencies"])
     if widths[0] != inputs or widths[-1] != 2:
         raise ValueError(
-            f"{title!r} is a net from the plane to the plane without conditions, {inputs} inputs "
-            f"and 2 outputs: {widths[0]} and {widths[-1]} came"
+            f"{title!r} must be a net from the plane to the plane without conditions, "
+            f"{inputs} inputs and 2 outputs, got {widths[0]} and {widths[-1]}"
         )
     return {"widths": widths, "frequencies": short(known["frequencies"])}, numbers
 

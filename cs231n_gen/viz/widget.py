@@ -79,7 +79,7 @@ class MovingFigure(anywidget.AnyWidget):
         """Set the figure as a link says.
 
         Raises:
-            ValueError: if the link is none to this figure.
+            ValueError: if the link is to another figure, or malformed.
         """
         like = {key: getattr(self, key) for key in self.setting}
         found = from_link(link, self.name, like)

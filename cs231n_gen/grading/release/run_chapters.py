@@ -27,7 +27,7 @@ from cs231n_gen.grading.source.tree import ROOT, Chapter
 
 STOPS = {"CheckFailed", "NotImplementedError"}  # how an exercise that is not written shows
 STATE = "cs231n_gen_state"  # in the metadata of an executed chapter
-SOURCES = {".py", ".mjs", ".css"}
+SOURCES = {".py", ".mjs", ".css", ".json"}
 PATIENCE = 5  # a chapter that takes this many times its budget hangs
 
 

@@ -62,13 +62,13 @@ class BestDiscriminator(MovingFigure):
         **options,
     ):
         if not (math.isfinite(extent) and extent > 0):
-            raise ValueError(f"extent is a positive number: {extent} came")
+            raise ValueError(f"extent must be a positive number, got {extent}")
         if not abs(x) <= extent:
-            raise ValueError(f"x is from {-extent} to {extent}, the window: {x} came")
+            raise ValueError(f"x must be from {-extent} to {extent}, the window, got {x}")
         data, generator = _mixture(data, "data", extent), _mixture(generator, "generator", extent)
         weights, means, stds = generator
         if len(weights) > 2:
-            raise ValueError(f"generator has one or two components: {len(weights)} came")
+            raise ValueError(f"generator must have one or two components, got {len(weights)}")
         start = {"means": means, "stds": stds, "share": weights[0], "x": float(x)}
         super().__init__(data=data, start=start, extent=float(extent), alt=alt, **start, **options)
 
@@ -95,15 +95,15 @@ def _mixture(mixture: Mixture, who: str, extent: float) -> list[list[float]]:
     parts = [np.asarray(part, dtype=float) for part in mixture]
     shapes = [part.shape for part in parts]
     if len(parts) != 3 or parts[0].ndim != 1 or not len(parts[0]) or len({*shapes}) > 1:
-        raise ValueError(f"{who} is weights, means and stds, (K,) each: {shapes} came")
+        raise ValueError(f"{who} must be weights, means and stds, (K,) each, got {shapes}")
     weights, means, stds = parts
     if not ((weights >= 0).all() and abs(weights.sum() - 1) < 1e-6):
-        raise ValueError(f"weights of {who} are shares that sum to 1: {weights.tolist()} came")
+        raise ValueError(f"weights of {who} must be shares that sum to 1, got {weights.tolist()}")
     if not (abs(means) <= extent).all():
-        raise ValueError(f"means of {who} are within ±{extent}, the window: {means.tolist()} came")
+        raise ValueError(f"means of {who} must be within ±{extent}, got {means.tolist()}")
     if not ((stds >= STDS[0]) & (stds <= STDS[1])).all():
         low, high = STDS
-        raise ValueError(f"stds of {who} are from {low} to {high}: {stds.tolist()} came")
+        raise ValueError(f"stds of {who} must be from {low} to {high}, got {stds.tolist()}")
     return [short(part) for part in parts]
 
 

@@ -110,21 +110,21 @@ class FlowField(MovingFigure):
 
 def _fits(t: float, z: Sequence[float], steps: int, method: str) -> None:
     if not 0 <= t <= 1:
-        raise ValueError(f"t is from 0 (data) to 1 (noise): {t} came")
+        raise ValueError(f"t must be from 0 (data) to 1 (noise), got {t}")
     if len(z) != 2:
-        raise ValueError(f"z is a point of the plane, two numbers: {z} came")
+        raise ValueError(f"z must be a point of the plane, two numbers, got {z}")
     if steps not in range(STEPS[0], STEPS[1] + 1):
-        raise ValueError(f"steps is a whole number from 1 to 50: {steps} came")
+        raise ValueError(f"steps must be a whole number from 1 to 50, got {steps}")
     if method not in METHODS:
-        raise ValueError(f"method is euler or heun: {method!r} came")
+        raise ValueError(f"method must be euler or heun, got {method!r}")
 
 
 def _shown(fields: Mapping, data: ArrayLike | None, random: np.random.Generator) -> np.ndarray:
-    """The data points that are shown: at most 300 of those that came, or of the first mixture."""
+    """The data points that are shown: at most 300 of those given, or of the first mixture."""
     if data is not None:
         data = np.asarray(data)
         if data.ndim != 2 or data.shape[1] != 2:
-            raise ValueError(f"data is (n, 2): {data.shape} came")
+            raise ValueError(f"data must be (n, 2), got {data.shape}")
         return data[:DATA]
     mixtures = [one for one in fields.values() if not isinstance(one, Mapping)]
     return sample(mixtures[0], DATA, random) if mixtures else np.zeros((0, 2))

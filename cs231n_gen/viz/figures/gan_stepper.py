@@ -70,14 +70,14 @@ class GanStepper(MovingFigure):
     ):
         nets = [_net(net, who) for net, who in ((generator, "G"), (discriminator, "D"))]
         if nets[0][0] != nets[1][0]:
-            raise ValueError(f"both nets are of one size: {nets[0][0]} and {nets[1][0]} came")
+            raise ValueError(f"both nets must be of one size, got {nets[0][0]} and {nets[1][0]}")
         for name, k in (("k_d", k_d), ("k_g", k_g)):
             if k not in range(1, 11):
-                raise ValueError(f"{name} is a whole number from 1 to 10: {k} came")
+                raise ValueError(f"{name} must be a whole number from 1 to 10, got {k}")
         if rounds not in range(401):
-            raise ValueError(f"rounds is a whole number from 0 to 400: {rounds} came")
+            raise ValueError(f"rounds must be a whole number from 0 to 400, got {rounds}")
         if len(lr) != 2 or not all(rate > 0 for rate in lr):
-            raise ValueError(f"lr is two positive rates, of G and D: {lr} came")
+            raise ValueError(f"lr must be two positive rates, of G and D, got {lr}")
         super().__init__(
             numbers=np.concatenate([numbers for _, numbers in nets]).astype("<f4").tobytes(),
             widths=nets[0][0],
@@ -104,12 +104,12 @@ class GanStepper(MovingFigure):
 def _net(state: Net, who: str) -> tuple[list[int], np.ndarray]:
     widths, numbers, _ = layers_of(state, who, "MLP")
     if (widths[0], widths[-1]) != (1, 1):
-        raise ValueError(f"{who} takes a number to a number: {widths[0]} to {widths[-1]} came")
+        raise ValueError(f"{who} must take a number to a number, got {widths[0]} to {widths[-1]}")
     return widths, numbers
 
 
 def _line(numbers: ArrayLike, name: str) -> np.ndarray:
     numbers = np.asarray(numbers, dtype=float)
     if numbers.ndim != 1 or not len(numbers) or not np.isfinite(numbers).all():
-        raise ValueError(f"{name} is finite numbers, (n,): {numbers.shape} came")
+        raise ValueError(f"{name} must be finite numbers, (n,), got {numbers.shape}")
     return numbers

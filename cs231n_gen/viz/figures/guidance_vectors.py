@@ -105,9 +105,9 @@ class GuidanceVectors(MovingFigure):
         classes = sorted({*told["labels"]})
         names = [f"class {label}" for label in classes] if names is None else [*map(str, names)]
         if len(names) != len(classes):
-            raise ValueError(f"names are one for each of {len(classes)} classes: {names} came")
+            raise ValueError(f"names must be one for each of {len(classes)} classes, got {names}")
         if y not in classes:
-            raise ValueError(f"y is among the labels {classes}: {y} came")
+            raise ValueError(f"y must be among the labels {classes}, got {y}")
         _fits(w, t, z, begin, steps, particles, extent)
         random = np.random.default_rng(seed)
         noise = random.standard_normal((particles, 2))
@@ -189,32 +189,32 @@ def _labelled(mixture: Labelled) -> dict[str, list]:
     """Parameters and labels, as the module is told of them."""
     if any(getattr(mixture, kind, None) is None for kind in Labelled.__annotations__):
         who = type(mixture).__name__
-        raise ValueError(f"a labelled mixture has weights, means, covs and labels: {who} came")
+        raise ValueError(f"a labelled mixture must have weights, means, covs and labels, got {who}")
     told = describe({"mixture": mixture})[0][0].get("mixture")
     labels = np.asarray(mixture.labels)
     if labels.shape != (len(told["weights"]),) or labels.dtype.kind not in "iu":
         raise ValueError(
-            f"labels are {len(told['weights'])} whole numbers, one for each component: "
-            f"{labels.tolist()} came"
+            f"labels must be {len(told['weights'])} whole numbers, one for each component, "
+            f"got {labels.tolist()}"
         )
     return {**told, "labels": labels.tolist()}
 
 
 def _fits(w, t, z, begin, steps, particles, extent) -> None:
     if not WEIGHTS[0] <= w <= WEIGHTS[1]:
-        raise ValueError(f"w is from {WEIGHTS[0]} to {WEIGHTS[1]}: {w} came")
+        raise ValueError(f"w must be from {WEIGHTS[0]} to {WEIGHTS[1]}, got {w}")
     if not 0 <= t <= 1:
-        raise ValueError(f"t is from 0 (data) to 1 (noise): {t} came")
+        raise ValueError(f"t must be from 0 (data) to 1 (noise), got {t}")
     if len(z) != 2 or not np.isfinite(z).all():
-        raise ValueError(f"z is a point of the plane, two numbers: {z} came")
+        raise ValueError(f"z must be a point of the plane, two numbers, got {z}")
     if not t <= begin <= 1:
-        raise ValueError(f"paths begin at a level from t = {t} to 1: begin = {begin} came")
+        raise ValueError(f"begin must be a level from t = {t} to 1, got {begin}")
     if steps not in range(STEPS[0], STEPS[1] + 1):
-        raise ValueError(f"steps is a whole number from 1 to 50: {steps} came")
+        raise ValueError(f"steps must be a whole number from 1 to 50, got {steps}")
     if not (isinstance(particles, int) and particles > 0):
-        raise ValueError(f"particles is a whole number of at least 1: {particles} came")
+        raise ValueError(f"particles must be a whole number of at least 1, got {particles}")
     if not (math.isfinite(extent) and extent > 0):
-        raise ValueError(f"extent is a positive number: {extent} came")
+        raise ValueError(f"extent must be a positive number, got {extent}")
 
 
 def _of(told: dict[str, list], label: int | None) -> dict[str, np.ndarray]:

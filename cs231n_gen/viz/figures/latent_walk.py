@@ -76,19 +76,19 @@ class LatentWalk(MovingFigure):
     ):
         images = np.asarray(images)
         if images.ndim != 4 or not images.size or min(images.shape[:2]) < 2:
-            said = "images are (rows, columns, H, W), two rows and two columns or more"
-            raise ValueError(f"{said}: {images.shape} came")
+            said = "images must be (rows, columns, H, W), two rows and two columns or more"
+            raise ValueError(f"{said}, got {images.shape}")
         window, places = _plane(extent, corners)
         if len(labels) != 3:
-            raise ValueError(f"labels are three names: {len(labels)} came")
+            raise ValueError(f"labels must be three names, got {len(labels)}")
         norms = np.zeros((0, 0)) if norms is None else np.asarray(norms, dtype=float)
         if norms.size and not (norms.shape == images.shape[:2] and np.isfinite(norms).all()):
-            raise ValueError(f"norms are finite numbers, {images.shape[:2]}: {norms.shape} came")
+            raise ValueError(f"norms must be finite numbers, {images.shape[:2]}, got {norms.shape}")
         if not (math.isfinite(typical) and typical >= 0):
-            raise ValueError(f"typical is the norm of a latent: {typical} came")
+            raise ValueError(f"typical must be the norm of a latent, got {typical}")
         begin = [m if one is None else one for m, one in zip(places.mean(0), (u, v), strict=True)]
         if not ((window[:, 0] <= begin) & (begin <= window[:, 1])).all():
-            raise ValueError(f"u and v lie in the extent: {begin} came")
+            raise ValueError(f"u and v must lie in the extent, got {[float(v) for v in begin]}")
         pictures, levels = _packed(_greys(images))
         super().__init__(
             pictures=pictures,
@@ -121,10 +121,10 @@ class LatentWalk(MovingFigure):
 def _plane(extent, corners) -> tuple[np.ndarray, np.ndarray]:
     window, places = np.asarray(extent, dtype=float), np.asarray(corners, dtype=float)
     if window.shape != (2, 2) or not np.isfinite(window).all() or (np.diff(window) <= 0).any():
-        raise ValueError(f"extent is two rising pairs, of u and of v: {extent} came")
+        raise ValueError(f"extent must be two rising pairs, of u and of v, got {extent}")
     fit = places.shape == (3, 2) and ((window[:, 0] <= places) & (places <= window[:, 1])).all()
     if not fit or len({*map(tuple, places.tolist())}) < 3:
-        raise ValueError(f"corners are three places (u, v) in the extent: {corners} came")
+        raise ValueError(f"corners must be three places (u, v) in the extent, got {corners}")
     return window, places
 
 

@@ -103,14 +103,14 @@ class ScheduleLab(MovingFigure):
         greys = _greys(pictures)
         labels = [f"picture {k + 1}" for k in range(len(greys))] if labels is None else [*labels]
         if len(labels) != len(greys):
-            raise ValueError(f"labels are {len(greys)} names: {len(labels)} came")
+            raise ValueError(f"labels must be {len(greys)} names, got {len(labels)}")
         if isinstance(mixture, Mapping):
-            raise ValueError("mixture has weights, means and covs: a net came, or another mapping")
+            raise ValueError("mixture must have weights, means and covs, got a mapping")
         described, _ = describe({"mixture": mixture})
         _fits(schedule, m, s, alpha, steps, particles)
         picture = options.pop("picture", 0)
         if picture not in range(len(greys)):
-            raise ValueError(f"picture is a whole number below {len(greys)}: {picture} came")
+            raise ValueError(f"picture must be a whole number below {len(greys)}, got {picture}")
         start = {
             "schedule": schedule,
             "m": float(m),
@@ -186,26 +186,28 @@ class ScheduleLab(MovingFigure):
 
 def _fits(schedule, m, s, alpha, steps, particles) -> None:
     if schedule not in SPREADS:
-        raise ValueError(f"schedule is one of {', '.join(SPREADS)}: {schedule!r} came")
+        raise ValueError(f"schedule must be one of {', '.join(SPREADS)}, got {schedule!r}")
     bounds = {"m": (m, MEANS), "s": (s, SPREADS[schedule]), "alpha": (alpha, SHIFTS)}
     for name, (value, (low, high)) in bounds.items():
         if not low <= value <= high:
             of = f" of {schedule}" if name == "s" else ""
-            raise ValueError(f"{name}{of} is from {low} to {high}: {value} came")
+            raise ValueError(f"{name}{of} must be from {low} to {high}, got {value}")
     for name, value, (low, high) in (("steps", steps, STEPS), ("particles", particles, PARTICLES)):
         if value not in range(low, high + 1):
-            raise ValueError(f"{name} is a whole number from {low} to {high}: {value} came")
+            raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value}")
 
 
 def _curve(levels: ArrayLike, difficulty: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     levels, difficulty = (np.asarray(one, dtype=float) for one in (levels, difficulty))
     if levels.ndim != 1 or len(levels) < 3 or levels.shape != difficulty.shape:
         shapes = f"{levels.shape} and {difficulty.shape}"
-        raise ValueError(f"levels and difficulty are (n,), three or more: {shapes} came")
+        raise ValueError(f"levels and difficulty must be (n,), three or more, got {shapes}")
     if not ((levels >= 0) & (levels <= 1)).all() or not (np.diff(levels) > 0).all():
-        raise ValueError(f"levels rise, from 0 to 1: {levels[0]:g} … {levels[-1]:g} came")
+        raise ValueError(f"levels must rise, from 0 to 1, got {levels[0]:g} … {levels[-1]:g}")
     if not (np.isfinite(difficulty) & (difficulty >= 0)).all() or not difficulty.any():
-        raise ValueError("difficulty is a loss at each level, finite, never below 0 and not all 0")
+        raise ValueError(
+            "difficulty must be a finite loss at each level, never below 0 and not all 0"
+        )
     return levels, difficulty
 
 
@@ -213,10 +215,10 @@ def _greys(pictures: ArrayLike) -> np.ndarray:
     """[−1, 1] as 0 … 255."""
     pictures = np.asarray(pictures, dtype=float)
     if pictures.ndim != 3 or not 1 <= len(pictures) <= MOST or pictures.shape[1:] != (SIDE, SIDE):
-        said = f"pictures are one to {MOST} of {SIDE} × {SIDE}, (n, {SIDE}, {SIDE})"
-        raise ValueError(f"{said}: {pictures.shape} came")
+        said = f"pictures must be one to {MOST} of {SIDE} × {SIDE}, (n, {SIDE}, {SIDE})"
+        raise ValueError(f"{said}, got {pictures.shape}")
     if not (abs(pictures) <= 1 + 1e-6).all():  # also refuses NaN
-        raise ValueError("pictures are in [−1, 1]: some numbers are not")
+        raise ValueError("pictures must be in [−1, 1]: some numbers are not")
     return np.clip((pictures + 1) * 127.5, 0, 255).round().astype(np.uint8)
 
 

@@ -61,14 +61,14 @@ class Trajectories(MovingFigure):
         points = frames.ndim == 3 and frames.shape[-1] == 2
         images = frames.ndim == 4 or (frames.ndim == 5 and frames.shape[2] in (1, 3))
         if not (points or images) or len(frames) < 2 or not frames.size:
-            raise ValueError(f"frames are {SHAPES}, two frames or more: {frames.shape} came")
+            raise ValueError(f"frames must be {SHAPES}, two frames or more, got {frames.shape}")
         if not np.isfinite(frames).all():
             raise ValueError("frames must be finite: some numbers are not")
         times = np.linspace(1, 0, len(frames)) if times is None else np.asarray(times, float)
         if times.shape != (len(frames),) or not (np.diff(times) < 0).all():
-            raise ValueError(f"times are {len(frames)} falling numbers: {times.tolist()} came")
+            raise ValueError(f"times must be {len(frames)} falling numbers, got {times.tolist()}")
         if labels and len(labels) != frames.shape[1]:
-            raise ValueError(f"labels are {frames.shape[1]} names: {len(labels)} came")
+            raise ValueError(f"labels must be {frames.shape[1]} names, got {len(labels)}")
         n, kind = frames.shape[1], "points" if points else "images"
         super().__init__(
             frames=half(frames) if points else _bytes(frames),

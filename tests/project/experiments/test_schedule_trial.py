@@ -1,5 +1,5 @@
-"""The trial of chapter 06: distances to a density, nets in a crowd, pairs of seeds, fair verdicts;
-and what others do with levels."""
+"""The trial of chapter 06: distances to a density, nets in an ensemble, pairs of seeds, fair
+verdicts; and what others do with levels."""
 
 import math
 import subprocess
@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from torch import nn
 
 from cs231n_gen import data, flow, metrics, schedule_trial, schedules
-from cs231n_gen.experiments.schedule_trial import Crowd, Trial, energy_distance
+from cs231n_gen.experiments.schedule_trial import Ensemble, Trial, energy_distance
 from cs231n_gen.given.mlp import VelocityMLP
 from cs231n_gen.given.training import Run
 from cs231n_gen.truth import GaussianMixture
@@ -69,23 +69,23 @@ def test_the_distance_has_no_bias(mixture, g):
     assert found.std() > 0
 
 
-# --- the crowd ----------------------------------------------------------------------------------
+# --- the ensemble -------------------------------------------------------------------------------
 
 
-def test_a_crowd_answers_as_its_nets_do(g):
+def test_an_ensemble_answers_as_its_nets_do(g):
     nets = [VelocityMLP(hidden=8) for _ in range(3)]
     x, t = torch.randn(3, 5, 2, generator=g), torch.rand(3, 5, generator=g)
     alone = torch.stack([net(x[k], t[k]) for k, net in enumerate(nets)])
-    torch.testing.assert_close(Crowd(nets)(x, t), alone)
-    sampled = flow.sample(Crowd(nets), x, 4)
+    torch.testing.assert_close(Ensemble(nets)(x, t), alone)
+    sampled = flow.sample(Ensemble(nets), x, 4)
     alone = torch.stack([flow.sample(net, x[k], 4) for k, net in enumerate(nets)])
     torch.testing.assert_close(sampled, alone)
 
 
-def test_nets_learn_in_a_crowd_what_they_learn_alone():
+def test_nets_learn_in_an_ensemble_what_they_learn_alone():
     toy, seed = data.moons(), 3
     names = {"low": lambda n, g: 0.5 * torch.rand(n, generator=g), **schedule_trial.SCHEDULES}
-    crowd = schedule_trial._train(toy, [1, seed], names, 8, 32, False, {"hidden": 8})
+    ensemble = schedule_trial._train(toy, [1, seed], names, 8, 32, False, {"hidden": 8})
     torch.manual_seed(seed)
     net = VelocityMLP(hidden=8)
     pairs, levels = (torch.Generator().manual_seed(seed) for _ in range(2))
@@ -97,7 +97,8 @@ def test_nets_learn_in_a_crowd_what_they_learn_alone():
             L.backward()
             run.optimizer.step()
             run.record(L)
-    for name, stack in zip(crowd.names, crowd.stacks, strict=True):  # low first, its second seed
+    # low first, its second seed
+    for name, stack in zip(ensemble.names, ensemble.stacks, strict=True):
         torch.testing.assert_close(stack[1], net.get_parameter(name), atol=1e-4, rtol=1e-3)
 
 
@@ -111,7 +112,7 @@ def test_what_is_not_learned_is_measured_from_the_exact_velocity(g):
             return self.w * x_t
 
     ring = data.ring()
-    found = schedule_trial._excess(Crowd([Zero(), Zero()]), ring, 20_000)
+    found = schedule_trial._excess(Ensemble([Zero(), Zero()]), ring, 20_000)
     levels = schedule_trial.LEVELS.double()
     variance = ring.sample(200_000, g).square().mean()  # that of v is 1 more
     want = 1 + variance - ring.mixture.irreducible_loss(levels)

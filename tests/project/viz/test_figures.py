@@ -34,21 +34,21 @@ def conditional():
     ("arguments", "says"),
     [
         ({"fields": {}}, "at least one field"),
-        ({"fields": {"it": 3}}, "'it' is neither a mixture .* int came"),
-        ({"fields": {"it": {"a": 1}}}, "not the state_dict"),
+        ({"fields": {"it": 3}}, "'it' must be a mixture .* got int"),
+        ({"fields": {"it": {"a": 1}}}, "must be a state_dict"),
         ({"fields": {"it": VelocityMLP(dim=3).state_dict()}}, "from the plane to the plane"),
-        ({"fields": {"it": conditional()}}, "without conditions, 15 inputs and 2 outputs: 18"),
+        ({"fields": {"it": conditional()}}, "without conditions, 15 inputs and 2 outputs, got 18"),
         (
             {"fields": {"it": SimpleNamespace(weights=[1], means=[[0, 0, 0]], covs=[np.eye(3)])}},
             r"means \(1, 3\)",
         ),
-        ({"t": 1.5}, "t is from 0 .* 1.5 came"),
-        ({"t": float("nan")}, "t is from 0"),
-        ({"steps": 51}, "whole number from 1 to 50: 51 came"),
+        ({"t": 1.5}, "t must be from 0 .* got 1.5"),
+        ({"t": float("nan")}, "t must be from 0"),
+        ({"steps": 51}, "whole number from 1 to 50, got 51"),
         ({"steps": 2.5}, "whole number from 1 to 50"),
-        ({"method": "rk4"}, "euler or heun: 'rk4' came"),
+        ({"method": "rk4"}, "euler or heun, got 'rk4'"),
         ({"z": [1, 2, 3]}, "two numbers"),
-        ({"data": np.zeros((3, 3))}, r"data is \(n, 2\)"),
+        ({"data": np.zeros((3, 3))}, r"data must be \(n, 2\)"),
     ],
 )
 def test_a_field_that_cannot_be_drawn_is_refused(arguments, says):
@@ -60,12 +60,12 @@ def test_a_field_that_cannot_be_drawn_is_refused(arguments, says):
     ("arguments", "says"),
     [
         ((POINTS[:1],), "two frames or more"),
-        ((POINTS[..., :1],), r"\(4, 5, 1\) came"),
+        ((POINTS[..., :1],), r"got \(4, 5, 1\)"),
         ((np.zeros((4, 5, 2, 3, 3)),), "1 or 3 channels"),
         ((np.full((4, 5, 2), np.nan),), "finite"),
         ((POINTS, [1, 0.5, 0.5, 0]), "4 falling numbers"),
         ((POINTS, [1, 0]), "4 falling numbers"),
-        ((POINTS, None, ["one"]), "5 names: 1 came"),
+        ((POINTS, None, ["one"]), "5 names, got 1"),
     ],
 )
 def test_frames_that_cannot_be_shown_are_refused(arguments, says):

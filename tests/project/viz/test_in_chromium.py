@@ -9,7 +9,7 @@ import torch
 
 from cs231n_gen import data, flow, truth
 from cs231n_gen.checking.fresh_modules import load_module
-from cs231n_gen.viz import FlowField
+from cs231n_gen.viz import FlowField, standalone_page
 
 examples = load_module(Path(__file__).parent / "examples.py", "examples")
 hands = load_module(Path(__file__).parent / "hands.py", "hands")
@@ -321,4 +321,25 @@ def test_a_host_may_lack_nearly_everything(chromium, kind):
     tab.wait_for_timeout(200)
     assert tab.evaluate("window.frames_asked") == asked
     assert not wrong
+    tab.close()
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_it_hears_of_all_that_python_may_change(chromium, kind):
+    figure = EVERY[kind]()
+    tab = chromium.new_page()
+    tab.set_content("<div id=el style='width:700px'></div>")
+    heard = tab.evaluate(
+        """async ([code, state]) => {
+            const bytes = (v) => Array.isArray(v) && v.length > 200 ? Uint8Array.from(v) : v;
+            const heard = [];
+            const model = { get: (name) => bytes(state[name]), on: (event) => heard.push(event) };
+            const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+            const { default: figure } = await import(url);
+            figure.render({ model, el: document.getElementById("el") });
+            return heard;
+        }""",
+        [standalone_page.module(figure.module), hands.state_of(figure)],
+    )
+    assert sorted(heard) == sorted(f"change:{name}" for name in figure.setting)
     tab.close()

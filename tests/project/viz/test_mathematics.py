@@ -240,9 +240,9 @@ def test_a_link_that_says_nonsense_sets_nothing(node):
     ("text", "says"),
     [
         ("figure=other&t=1", "figure=f"),
-        ("figure=f&t=x", "t in a link is a number: 'x' came"),
-        ("figure=f&z=1", "z in a link is 2 numbers: '1' came"),
-        ("figure=f&z=1,nan", "z in a link is 2 numbers"),
+        ("figure=f&t=x", "t in a link must be a number, got 'x'"),
+        ("figure=f&z=1", "z in a link must be 2 numbers, got '1'"),
+        ("figure=f&z=1,nan", "z in a link must be 2 numbers"),
     ],
 )
 def test_python_says_what_is_wrong_with_a_link(text, says):

@@ -5,9 +5,9 @@ import { Stage } from "./stage.mjs";
 
 /** A figure says how to `tidy` its setting, `show` it in its controls and `draw` it. */
 export class Figure {
-  constructor(host, kind, names) {
+  constructor(host, kind, setting) {
     this.stage = new Stage(host, kind);
-    this.names = names; // of what the setting holds
+    this.setting = setting; // names of what the setting holds
     this.now = this.given();
     Object.assign(this.now, this.stage.opened(this.now));
     this.aloud = make("div", { class: "gen-hidden", "aria-live": "polite" });
@@ -15,7 +15,7 @@ export class Figure {
 
   /** The setting that Python knows. */
   given() {
-    return Object.fromEntries(this.names.map((name) => [name, this.stage.get(name)]));
+    return Object.fromEntries(this.setting.map((name) => [name, this.stage.get(name)]));
   }
 
   /** Keep the setting within its bounds. */
@@ -50,7 +50,7 @@ export class Figure {
 
   /** Show it and listen; gives what takes it away again. */
   begin() {
-    this.stage.hear(this.names, () => this.heard());
+    this.stage.hear(this.setting, () => this.heard());
     this.show();
     this.draw(true);
     this.stage.watch(() => this.draw(true));

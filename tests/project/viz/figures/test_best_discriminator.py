@@ -127,17 +127,17 @@ def test_densities_are_never_said_to_be_0_nor_chances_1(node):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"data": ([1.0], [0.0])}, "data is weights, means and stds"),
+        ({"data": ([1.0], [0.0])}, "data must be weights, means and stds"),
         ({"data": ([1.0], [0.0, 1.0], [1.0])}, r"\(2,\)"),
         ({"data": ([], [], [])}, r"\(K,\) each"),
-        ({"data": ([0.5, 0.6], [0, 1], [1, 1])}, r"shares that sum to 1: \[0.5, 0.6\] came"),
-        ({"generator": ([-0.5, 1.5], [0, 1], [1, 1])}, "weights of generator are shares"),
-        ({"generator": ([1], [6], [1])}, r"means of generator are within ±5.0, .* \[6.0\] came"),
-        ({"generator": ([1], [0], [0])}, r"stds of generator are from 0.1 to 3.0: \[0.0\] came"),
+        ({"data": ([0.5, 0.6], [0, 1], [1, 1])}, r"shares that sum to 1, got \[0.5, 0.6\]"),
+        ({"generator": ([-0.5, 1.5], [0, 1], [1, 1])}, "weights of generator must be shares"),
+        ({"generator": ([1], [6], [1])}, r"means of generator must be within ±5.0, got \[6.0\]"),
+        ({"generator": ([1], [0], [0])}, r"stds of generator must be from 0.1 to 3.0, got \[0.0\]"),
         ({"generator": ([1], [math.nan], [1])}, "means of generator"),
-        ({"generator": ([0.2, 0.2, 0.6], [0, 1, 2], [1, 1, 1])}, "one or two components: 3 came"),
-        ({"x": 5.5}, "x is from -5.0 to 5.0, the window: 5.5 came"),
-        ({"extent": 0}, "extent is a positive number: 0 came"),
+        ({"generator": ([0.2, 0.2, 0.6], [0, 1, 2], [1, 1, 1])}, "one or two components, got 3"),
+        ({"x": 5.5}, "x must be from -5.0 to 5.0, the window, got 5.5"),
+        ({"extent": 0}, "extent must be a positive number, got 0"),
     ],
 )
 def test_densities_that_cannot_be_shown_are_refused(arguments, says):

@@ -122,14 +122,17 @@ def test_samples_become_a_density(node):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"k_d": 0}, "k_d is a whole number from 1 to 10: 0 came"),
-        ({"rounds": 401}, "rounds is a whole number"),
+        ({"k_d": 0}, "k_d must be a whole number from 1 to 10, got 0"),
+        ({"rounds": 401}, "rounds must be a whole number"),
         ({"lr": (0.1, -1)}, "two positive rates"),
-        ({"data": [[1.0]]}, r"data is finite numbers, \(n,\): \(1, 1\) came"),
-        ({"noise": []}, "noise is finite numbers"),
-        ({"generator": {"W": 1}}, "G is not the state_dict"),
-        ({"discriminator": MLP(2, 1, 7, 2).state_dict()}, "D takes a number to a number: 2 to 1"),
-        ({"discriminator": MLP(1, 1, 8, 2).state_dict()}, "both nets are of one size"),
+        ({"data": [[1.0]]}, r"data must be finite numbers, \(n,\), got \(1, 1\)"),
+        ({"noise": []}, "noise must be finite numbers"),
+        ({"generator": {"W": 1}}, "G must be a state_dict"),
+        (
+            {"discriminator": MLP(2, 1, 7, 2).state_dict()},
+            "must take a number to a number, got 2 to 1",
+        ),
+        ({"discriminator": MLP(1, 1, 8, 2).state_dict()}, "both nets must be of one size"),
     ],
 )
 def test_a_game_that_cannot_be_played_is_refused(players, arguments, says):
