@@ -1,12 +1,17 @@
 """A chapter as it is graded: release, submissions, settings, the jobs for workers."""
 
-from collections.abc import Callable, Sequence
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
 from cs231n_gen.checking.fresh_modules import files_of
+from cs231n_gen.common.files import files_in, fingerprint
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading import record
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.record import ExerciseGrade, Grading
@@ -111,7 +116,7 @@ class Assignment:
 
     def fingerprint(self, submission: Submission) -> str:
         """The hash of all that this submission's scores depend on."""
-        return marking.submission_fingerprint(
+        return _inputs_fingerprint(
             submission.files, self.seed, self.limits, self.unsafe, self._released
         )
 
@@ -144,3 +149,23 @@ class Assignment:
             self.fingerprint(submission),
             round(seconds, 3),
         )
+
+
+def _inputs_fingerprint(
+    files: Mapping[str, bytes], seed: int, limits: Limits, unsafe: bool, release: bytes
+) -> str:
+    """One hash of everything that scores depend on."""
+    digest = hashlib.sha256(_grader_fingerprint().encode())
+    settings = {"seed": seed, "limits": limits.to_json(), "unsafe": unsafe}
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    digest.update(hashlib.sha256(release).digest())
+    for name in sorted(files):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
+    return digest.hexdigest()
+
+
+@functools.cache
+def _grader_fingerprint() -> str:
+    """The hash of the tests, the reference and the grader itself."""
+    folders = [ROOT / "cs231n_gen", *(ROOT / "tests" / t for t in ("hidden", "public", "mistakes"))]
+    return fingerprint([f for folder in folders for f in files_in(folder)], ROOT)

@@ -1,8 +1,6 @@
 """Results, written where they belong: into the cells of a notebook, into a record."""
 
 import functools
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,13 +8,10 @@ from nbformat.notebooknode import NotebookNode, from_dict
 from nbformat.v4 import new_output
 from nbgrader.utils import is_grade
 
-from cs231n_gen.common.files import files_in
-from cs231n_gen.common.files import fingerprint as fingerprint_of
 from cs231n_gen.grading.feedback import messages
-from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.record import ExerciseGrade
 from cs231n_gen.grading.run.examiner import ExerciseResult
-from cs231n_gen.grading.source.tree import ROOT, exercises
+from cs231n_gen.grading.source.tree import exercises
 
 
 def graded_cells(notebook: NotebookNode) -> dict[str, NotebookNode]:
@@ -67,26 +62,6 @@ def mark(
     return tuple(marked)
 
 
-def submission_fingerprint(
-    files: Mapping[str, bytes], seed: int, limits: Limits, unsafe: bool, release: bytes
-) -> str:
-    """One hash of everything that scores depend on."""
-    digest = hashlib.sha256(_grader().encode())
-    settings = {"seed": seed, "limits": limits.to_json(), "unsafe": unsafe}
-    digest.update(json.dumps(settings, sort_keys=True).encode())
-    digest.update(hashlib.sha256(release).digest())
-    for name in sorted(files):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
-    return digest.hexdigest()
-
-
 @functools.cache
 def _exercises() -> Sequence:
     return exercises()
-
-
-@functools.cache
-def _grader() -> str:
-    """The hash of the tests, the reference and the grader itself."""
-    folders = [ROOT / "cs231n_gen", *(ROOT / "tests" / t for t in ("hidden", "public", "mistakes"))]
-    return fingerprint_of([f for folder in folders for f in files_in(folder)], ROOT)
