@@ -61,7 +61,7 @@ class Grading:
         student, chapter: whose and which.
         seed: of the random inputs; the same seed gives the same scores.
         exercises: in the order of the notebook.
-        repairs: what had to be mended of the notebook, a sentence each.
+        repairs: what had to be repaired in the notebook, a sentence each.
         unsafe: whether student code ran outside the jail.
         fingerprint: of everything the scores depend on; another one means: grade again.
         seconds: how long it took.

@@ -141,7 +141,7 @@ def student_id(name: str) -> str:
     """A name as an id: NFC, blanks are `_`.
 
     Raises:
-        Unsafe: if it is no good as the name of a folder on every system, or for nbgrader.
+        Unsafe: if it cannot name a folder on every system, or nbgrader refuses it.
     """
     made = re.sub(r"\s+", "_", unicodedata.normalize("NFC", name).strip())
     wrong = [c for c in made if unicodedata.category(c)[0] not in "LMN" and c not in "._-@'"]

@@ -37,7 +37,7 @@ class Store:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, root: Path) -> Iterator[Self]:
-        """The store, after what a killed process left is mended.
+        """The store, once what a killed process left is repaired.
 
         Raises:
             Busy: if another process has it.

@@ -32,7 +32,7 @@ def zip_files(stream: BinaryIO) -> list[File]:
     """The members of a zip that are files, without junk. One that is not safe has a problem.
 
     Raises:
-        Unsafe: if it is no zip, or its list of members is wrong.
+        Unsafe: if it is not a zip, or its list of members is wrong.
     """
     try:
         with zipfile.ZipFile(_Limited(stream)) as archive:

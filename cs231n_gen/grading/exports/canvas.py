@@ -20,7 +20,7 @@ ASSIGNMENT = re.compile(r"(?P<title>.*\S)\s*\((?P<id>[0-9]+)\)\s*", re.S)
 
 
 class NotCanvas(ExportError):
-    """The file is no gradebook export of Canvas; one line that says what was expected."""
+    """The file is not a gradebook export of Canvas; one line that says what was expected."""
 
 
 class Ambiguous(ExportError):
@@ -29,7 +29,7 @@ class Ambiguous(ExportError):
 
 @dataclass(frozen=True)
 class Filled:
-    """What became of a Canvas export.
+    """A Canvas export after it was filled.
 
     Args:
         path: the file that was written.
@@ -83,7 +83,7 @@ def fill(
             like the chapter.
         to: the file to write, by default beside the export; only an explicit `to` overwrites it.
     Raises:
-        NotCanvas: if the file is no Canvas export.
+        NotCanvas: if the file is not a Canvas export.
         Ambiguous: if two columns, or two students, could be meant.
         UnknownChapter: a ValueError, if the gradebook has no such chapter.
         ExportError: if there is no such column or gradebook.

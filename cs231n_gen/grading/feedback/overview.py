@@ -91,7 +91,7 @@ class Overview:
         mean, points: of all exercises, the mean a submission got and the most there is.
         histogram: submissions by share of all points, as in `ExerciseSummary`.
         exercises: the one with the lowest mean share first.
-        repaired: submissions whose notebook was mended, by what was.
+        repaired: submissions whose notebook was repaired, by what was repaired.
         unsafe: whose code ran outside the jail.
     """
 
@@ -133,7 +133,7 @@ class Overview:
             lines.append(f"{line}{len(e.blank):>5}  {failures:>7}  {often}".rstrip())
         if self.repaired:
             mended = {s for group in self.repaired for s in group.students}
-            lines.append(f"mended notebooks: {len(mended)}")
+            lines.append(f"repaired notebooks: {len(mended)}")
         if self.unsafe:
             lines.append(f"graded outside the jail: {len(self.unsafe)}")
         return "\n".join(lines)

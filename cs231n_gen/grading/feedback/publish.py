@@ -1,4 +1,4 @@
-"""What goes back: the feedback page of every graded submission, manual grades included."""
+"""Feedback: the page of every graded submission, manual grades included."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -152,7 +152,7 @@ class Sandbox:
         return Child(frames.Channel(ours, limits.answer, limits.answers), self)
 
     def compile(self, files: dict[str, str], launch: Launch) -> Compiled | None:
-        """Compile a launch that a child tells of; one process serves a submission's exercises.
+        """Compile a launch that a child reports; one process serves a submission's exercises.
 
         Args:
             files: of the submission.

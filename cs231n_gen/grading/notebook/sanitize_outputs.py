@@ -61,7 +61,7 @@ def kept_outputs(outputs: object, images: ImageFilter) -> list[NotebookNode]:
 
 
 def lines_of(text: object) -> str:
-    """A text of a notebook, which may be cut into lines. What is no text is empty."""
+    """A text of a notebook, which may be cut into lines; "" for what is not text."""
     if isinstance(text, list):
         text = "".join(part for part in text if isinstance(part, str))
     return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else ""

@@ -169,7 +169,7 @@ def execute(
 
 
 def _first_error(nb: nbformat.NotebookNode, failure: Exception) -> CellError:
-    """The cell that failed; one without an error output never came back."""
+    """The cell that failed; without an error output, the kernel itself ended."""
     for i, cell in enumerate(nb.cells):
         for out in cell.get("outputs", []):
             if out.output_type == "error":

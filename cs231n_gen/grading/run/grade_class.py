@@ -26,7 +26,7 @@ PART = ".grading-"  # begins the name of a folder that is being written
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one submission.
+    """How the grading of one submission ended.
 
     grading: the record, or None if it could not be graded.
     state: `graded`, `unchanged` (it would come out as it did before) or `failed`.
@@ -79,7 +79,7 @@ def grade(
 def _waiting(
     assignment: Assignment, students: Iterable[str], again: bool, tell: Callable[[Outcome], None]
 ) -> Iterator[Submission]:
-    """The submissions that must be graded; the others are told of as they are met."""
+    """The submissions that must be graded; the others are reported on the way."""
     for student in students:
         submission = assignment.submission(student)
         known = None if again else assignment.done(submission)

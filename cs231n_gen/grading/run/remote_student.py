@@ -20,9 +20,9 @@ from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.protocol import frames, values
 from cs231n_gen.grading.jail.protocol.generators import Generators
 from cs231n_gen.grading.jail.protocol.tensors import Packed
-from cs231n_gen.grading.run.callbacks import Graph, call, detached, first_line
 from cs231n_gen.grading.run.remote_object import RemoteObject
 from cs231n_gen.grading.run.replies import CannotLoad, ChildFailed, capped, student_error, writable
+from cs231n_gen.grading.run.serve_callbacks import Graph, call, detached, first_line
 
 MOST_CALLBACKS = 20_000  # of one call: a sampler of 100 steps asks 100 times
 MOST_GRAPHS = 1000  # that are kept in one test

@@ -1,4 +1,4 @@
-"""`cs231n-gen grade`: from the command's words to a graded class, and the table at the end."""
+"""`cs231n-gen grade`: from the command's options to a graded class, and the table at the end."""
 
 import contextlib
 from collections import Counter

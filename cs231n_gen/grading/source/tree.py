@@ -78,7 +78,7 @@ class Cell:
 
     @property
     def points(self) -> float | None:
-        """What it is worth, or None where that is no number."""
+        """What it is worth, or None where that is not a number."""
         value = self.nbgrader.get("points")
         return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 

@@ -4,8 +4,8 @@ A frame is the length of its header (4 bytes), that of its body (8 bytes), the h
 header holds plain values; where a tensor stood it says which one, and lists dtype and shape of
 each. The receiver checks every length, dtype and shape before it allocates anything.
 
-A sampler asks its model a thousand times in the same words, with other numbers in the tensors. So
-short headers are remembered, on both sides: what they mean, and how they are written.
+A sampler calls its model a thousand times with the same header and other numbers in the tensors. So
+short headers are cached, on both sides: what they mean, and how they are written.
 """
 
 import functools
@@ -190,7 +190,7 @@ class Channel:
         return body
 
     def _some(self, into: bytearray | memoryview, deadline: float | None) -> int:
-        """Wait for some bytes; how many came."""
+        """Wait for some bytes; return how many were read."""
         while True:
             self._be_patient(deadline)
             try:

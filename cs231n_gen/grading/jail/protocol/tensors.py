@@ -1,6 +1,6 @@
-"""How a frame tells of its tensors: dtype and shape in the header, numbers in the body.
+"""How a frame describes its tensors: dtype and shape in the header, numbers in the body.
 
-In the body each begins at a multiple of 16 bytes. What a header tells is checked before any tensor
+In the body each begins at a multiple of 16 bytes. The description is checked before any tensor
 is made.
 """
 
@@ -28,7 +28,7 @@ Packed = tuple[str, bytes]
 
 
 def pack(dtype: torch.dtype, shape: torch.Size, raw: bytes) -> Packed:
-    """A tensor as a frame carries it: how the header tells of it, and its bytes.
+    """A tensor as a frame carries it: its description for the header, and its bytes.
 
     Raises:
         KeyError: if a frame cannot carry this dtype.

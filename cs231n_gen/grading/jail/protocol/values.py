@@ -116,7 +116,7 @@ def packed(value: Tensor) -> tensors.Packed:
     """A tensor as a frame carries it.
 
     Raises:
-        frames.CannotSend: if it cannot, in words for the student.
+        frames.CannotSend: if it cannot; the text is for the student.
     """
     try:
         shape = value.shape

@@ -199,7 +199,7 @@ def test_what_could_not_be_tried_is_said_plainly(says, told, page):
     text = page(grading(lost)).text
     assert told in text
     assert "None of its properties could be tried" in text
-    assert 'Mend it, then ask again: check("flow.train")' in text
+    assert 'Correct it, then check again: check("flow.train")' in text
 
 
 def test_notes_repairs_lateness_comments_and_the_missing_jail_are_told(page):

@@ -267,6 +267,6 @@ def test_the_terminal_gets_a_table(found):
     assert lines[2].split()[:6] == ["flow.loss", "28%", "1", "3", "0", "2"]
     assert lines[2].endswith("2 × a sum")
     assert lines[3].split() == ["flow.train", "56%", "2", "2", "1", "1"]
-    assert "mended notebooks: 2" in lines
+    assert "repaired notebooks: 2" in lines
     assert "graded outside the jail: 1" in lines
     assert all(len(line) <= 120 for line in lines)

@@ -31,7 +31,7 @@ def call(function: Callable, args: object, kwargs: object):
 
 @dataclass(frozen=True)
 class Graph:
-    """What a test's function answered, and how it came about.
+    """What a test's function returned, and the graph that computed it.
 
     Args:
         value: the answer, a tensor or a tuple.
