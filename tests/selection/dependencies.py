@@ -13,7 +13,7 @@ import posixpath
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from cs231n_gen.grading.source.tree import exercises
@@ -66,7 +66,7 @@ class Tree:
 
     @cached_property
     def subjects(self) -> dict[str, str]:
-        """Modules that exercises may be in, by name: `flow`, `kernels.axpy`."""
+        """The modules that students write, by name: `flow`, and `kernels.axpy`."""
         found = {}
         for file in self.files:
             parts = file.removesuffix(".py").split("/")
@@ -131,39 +131,29 @@ class Tree:
         return self._needs[file]
 
     def _python(self, file: str) -> set[str]:
-        text = self.text(file)
-        tree = ast.parse(text)  # what is not Python is no item's: an error here ends the run
-        found = set()
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    found |= self._module(alias.name)
-            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-                for alias in node.names:
-                    found |= self._taken(node.module, alias, tree)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found |= self.named.get(node.value, set())
-        for name in DOTTED.findall(text):
+        text, found = _read(self.text(file)), set()
+        for name in text.imports:
+            found |= self._module(name)
+        for module, name, attributes in text.taken:
+            found |= self._taken(module, name, attributes)
+        for string in text.strings:
+            found |= self.named.get(string, set())
+        for name in text.dotted:
             if name.startswith(f"{PACKAGE}."):
                 found |= {f for f in self._module(name) if f not in self._passed_on}
             found |= self._subject(name)
         return found
 
-    def _taken(self, module: str, alias: ast.alias, tree: ast.Module) -> set[str]:
-        """What `from module import alias` takes."""
-        if not f"{module}.".startswith(f"{PACKAGE}."):
-            return set()
-        whole = f"{module}.{alias.name}"
-        if (init := self._init(whole)) and init in self._passed_on:
-            taken = _attributes(tree, alias.asname or alias.name)
-            known = self._passed_on[init]
-            if taken is None or not taken <= known.keys():
-                return {init, *known.values()}
-            return {known[name] for name in taken}
-        init = self._init(module)
-        if init in self._passed_on and alias.name in self._passed_on[init]:
-            return {self._passed_on[init][alias.name]}
-        return self._module(whole)
+    def _taken(self, module: str, name: str, attributes: frozenset[str] | None) -> set[str]:
+        """What `from module import name` takes, of which only some attributes may be used."""
+        whole = self._init(f"{module}.{name}")
+        if known := self._passed_on.get(whole):
+            if attributes is None or not attributes <= known.keys():
+                return {whole, *known.values()}
+            return {known[attribute] for attribute in attributes}
+        if name in (known := self._passed_on.get(self._init(module), {})):
+            return {known[name]}
+        return self._module(f"{module}.{name}")
 
     def _module(self, name: str) -> set[str]:
         """The file of the longest part of a dotted name that is a module, and the packages it is
@@ -191,13 +181,15 @@ class Tree:
         return init if init in self.files else ""
 
     def _subject(self, name: str) -> set[str]:
-        """The modules of exercises in a dotted name: `student.kernels.axpy.axpy`, `flow.loss`."""
+        """The modules in a dotted name that tests and checks may go by: `flow.loss`,
+        `student.kernels.axpy.axpy`, `student.instruments.observe.call`."""
         parts, found = name.split("."), set()
         for i in range(len(parts)):
-            for j in (i + 1, i + 2):
-                if file := self.subjects.get(".".join(parts[i:j])):
-                    found.add(file)
-        return found
+            if file := self.subjects.get(parts[i]):
+                found.add(file)
+            for j in range(i + 2, len(parts) + 1):
+                found.add(f"{PACKAGE}/{'/'.join(parts[i:j])}.py")
+        return found & self.files
 
     @cached_property
     def _passed_on(self) -> dict[str, dict[str, str]]:
@@ -268,15 +260,46 @@ def _helpers(
     return found
 
 
-def _attributes(tree: ast.Module, name: str) -> set[str] | None:
-    """The attributes of a name that a module uses; None where it is used in another way."""
-    used = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and n.id == name]
-    taken = [
-        n
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
-    ]
-    return {n.attr for n in taken} if len(used) == len(taken) else None
+@dataclass(frozen=True)
+class Text:
+    """What stands in a Python file, before anything is looked for in a tree.
+
+    imports: of `import a.b`.
+    taken: of `from a import b`: `a`, `b`, and the attributes of `b` that are used, None where it
+        is used in another way.
+    strings: each as a whole.
+    dotted: names with dots wherever they stand, in strings and comments too.
+    """
+
+    imports: frozenset[str]
+    taken: frozenset[tuple[str, str, frozenset[str] | None]]
+    strings: frozenset[str]
+    dotted: frozenset[str]
+
+
+@cache
+def _read(text: str) -> Text:
+    imports, strings, aliases = set(), set(), []
+    used: dict[str, list[str | None]] = {}
+    for node in ast.walk(ast.parse(text)):  # what is not Python ends the run
+        if isinstance(node, ast.Import):
+            imports |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            aliases += [(node.module or "", alias) for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            strings.add(node.value)
+        elif isinstance(node, ast.Name):
+            used.setdefault(node.id, []).append(None)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            used.setdefault(node.value.id, []).append(node.attr)
+    taken = set()
+    for module, alias in aliases:
+        uses = used.get(alias.asname or alias.name, [])
+        attributes = frozenset(u for u in uses if u)
+        only = 2 * uses.count(None) == len(uses)  # a name with an attribute is seen twice
+        taken.add((module, alias.name, attributes if only else None))
+    dotted = frozenset(DOTTED.findall(text))
+    return Text(frozenset(imports), frozenset(taken), frozenset(strings), dotted)
 
 
 def _is_said(node: ast.stmt) -> bool:
