@@ -25,6 +25,7 @@ def test_there_are_many_attacks_and_each_says_what_it_tries():
     assert not unseen, "nothing would show that these ran"
 
 
+@pytest.mark.drawn("attacks", 50)
 @pytest.mark.parametrize("attack", map(known, ATTACKS))
 def test_an_attack_fails(attack, planted, request):
     place = request.getfixturevalue("hasty" if attack.slow else "patient")

@@ -137,6 +137,7 @@ def test_an_unknown_exercise_names_the_known_ones():
         check("flow.nothing")
 
 
+@pytest.mark.full
 def test_all_exercises_hold(capsys):
     assert check_all()
     here = [e for e in known_exercises() if HAVE_TRITON or not e.startswith(KERNELS)]

@@ -188,6 +188,7 @@ def test_intervals_are_students(g):
     )
 
 
+@pytest.mark.full
 def test_the_bench_prints_the_table_of_the_trial():
     command = [sys.executable, str(BENCH), "--seeds", "2", "--steps", "3"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

@@ -42,6 +42,7 @@ def tried(args, upstream=torch.randn_like, large=False, **options):
         assert off <= most, f"d_{name} of {sweeps.described(args)}: off by {off:.3g} > {most:.3g}"
 
 
+@pytest.mark.drawn("tokens", 12)
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("tokens", TOKENS)

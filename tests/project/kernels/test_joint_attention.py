@@ -51,6 +51,7 @@ def tried(six, mask=None, upstream=torch.randn_like, large=False, scale=None):
         assert off <= most, f"{name} of {sweeps.described(six)}: off by {off:.3g} > {most:.3g}"
 
 
+@pytest.mark.drawn("tokens", 6)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("images", "texts", "said"),

@@ -17,6 +17,7 @@ from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.grading.source.tree import ROOT, chapters, exercises
 from cs231n_gen.site import build, landing, pages
 
+EXERCISES = exercises()
 VIEWS = {"desk": (1400, 950, "light"), "phone": (375, 812, "dark")}
 
 
@@ -187,7 +188,7 @@ def test_solutions_are_left_out_unless_they_are_asked_for(name):
     for answer in answers:
         assert answer not in without
         assert answer in with_them
-    for exercise in exercises():
+    for exercise in EXERCISES:
         if exercise.grade_id in graded:
             text = exercise.text.splitlines()
             gap = exercise.gaps[0]

@@ -66,6 +66,7 @@ def drag(tab, start, end):
 # --- what is seen -------------------------------------------------------------------------------
 
 
+@pytest.mark.drawn("figures", 3)
 @pytest.mark.parametrize("kind", EVERY)
 def test_there_is_a_picture(opened, kind):
     frame, tab = opened(EVERY[kind]())
@@ -75,6 +76,7 @@ def test_there_is_a_picture(opened, kind):
     assert abs(height - inside) < 2, "the frame is as high as the figure"
 
 
+@pytest.mark.drawn("figures", 4)
 @pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nobody_is_shut_out(opened, shut_out, kind, scheme):
@@ -82,6 +84,7 @@ def test_nobody_is_shut_out(opened, shut_out, kind, scheme):
     assert not shut_out(tab)
 
 
+@pytest.mark.drawn("figures", 3)
 @pytest.mark.parametrize("kind", EVERY)
 def test_it_fits_a_phone(opened, kind):
     frame, tab = opened(EVERY[kind](), viewport={"width": 360, "height": 740}, has_touch=True)
@@ -198,6 +201,7 @@ def test_controls_change_the_path(opened):
     assert back.evaluate(INK) < 0.9 * ink
 
 
+@pytest.mark.drawn("figures", 1)
 @pytest.mark.parametrize("kind", FIGURES)
 def test_play_goes_from_noise_to_data_and_stops(opened, kind):
     frame, _ = opened(FIGURES[kind]())
@@ -208,6 +212,7 @@ def test_play_goes_from_noise_to_data_and_stops(opened, kind):
     assert frame.locator("output").first.inner_text() == "t = 0.00"
 
 
+@pytest.mark.drawn("figures", 1)
 @pytest.mark.parametrize("kind", FIGURES)
 def test_who_wants_less_motion_gets_steps(opened, kind):
     frame, tab = opened(FIGURES[kind](), reduced_motion="reduce")
@@ -307,6 +312,7 @@ def test_a_link_opens_its_setting(opened):
     assert not frame.get_by_role("checkbox", name="velocities").is_checked()
 
 
+@pytest.mark.drawn("figures", 2)
 @pytest.mark.parametrize("kind", ["flow_field", "garments", "guidance", "game"])
 def test_a_host_may_lack_nearly_everything(chromium, kind):
     """It throws on on, off, send and save_changes; after the figure is gone nothing moves."""

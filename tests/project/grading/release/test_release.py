@@ -377,6 +377,7 @@ def test_at_first_no_exercise_is_written(course, own_copy):
     assert not [r for r in reports.values() if "not written yet" not in r.splitlines()[0]]
 
 
+@pytest.mark.full
 def test_with_the_reference_put_back_every_public_check_passes(own_copy, source):
     for name in {e.file.relative_to(ROOT).as_posix() for e in EXERCISES}:
         shutil.copy(source / name, own_copy / name)
@@ -460,6 +461,7 @@ def test_an_unknown_chapter_is_refused_and_the_known_ones_are_named(only, tmp_pa
 # --- building again -----------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_building_twice_gives_the_same_zip(course, quick, tmp_path):
     again = release(output=tmp_path / "course", root=quick)
     first, second = (c.with_name("course.zip").read_bytes() for c in (course, again))
@@ -476,6 +478,7 @@ def test_a_course_that_was_edited_is_kept(own_copy, quicker, capsys):
     assert "it is kept as" in capsys.readouterr().out
 
 
+@pytest.mark.full
 def test_a_file_that_was_added_is_kept_beside_an_earlier_one(own_copy, quicker):
     own_copy.with_name("course.1").mkdir()
     (own_copy / "notebooks/notes.txt").write_text("mine", encoding="utf-8")
@@ -484,6 +487,7 @@ def test_a_file_that_was_added_is_kept_beside_an_earlier_one(own_copy, quicker):
     assert not list(own_copy.with_name("course.1").iterdir())
 
 
+@pytest.mark.full
 def test_a_course_that_was_only_used_is_replaced(own_copy, quicker):
     (own_copy / "cs231n_gen/__pycache__").mkdir()
     (own_copy / "cs231n_gen/__pycache__/flow.pyc").write_bytes(b"compiled")

@@ -137,12 +137,14 @@ def test_a_second_time_nothing_is_done_and_nothing_changes(afternoon):
     assert (afternoon.grades(), afternoon.records()) == afternoon.first
 
 
+@pytest.mark.full
 def test_again_with_the_same_seed_is_the_same(afternoon):
     student = next(iter(afternoon.first[1]))
     assert "1 graded" in afternoon.run("grade", "04", "--student", student, "--again")
     assert (afternoon.grades(), afternoon.records()) == afternoon.first
 
 
+@pytest.mark.full
 def test_one_exercise_can_be_looked_at(afternoon):
     student = next(s for s, k in afternoon.kinds.items() if k.startswith("reversed"))
     look = ("grade", "04", "--student", student, "--exercise", "flow.interpolate")
@@ -166,6 +168,7 @@ def test_nbgrader_gives_the_same_points(afternoon):
     assert afternoon.grades() == afternoon.first[0]
 
 
+@pytest.mark.full
 def test_feedback_overview_and_exports(afternoon):
     afternoon.run("feedback", "04")
     for student in afternoon.first[1]:
@@ -183,6 +186,7 @@ def test_feedback_overview_and_exports(afternoon):
     assert all(rows[s] == ALL for s in right)
 
 
+@pytest.mark.drawn("moments", 1)
 @pytest.mark.parametrize("moment", range(int(os.environ.get("KILLS", "2"))))
 def test_a_grader_that_is_killed_goes_on_where_it_was(afternoon, moment):
     """At a random moment, before, between and after its first submissions; what is in the gradebook
@@ -206,6 +210,7 @@ def test_a_grader_that_is_killed_goes_on_where_it_was(afternoon, moment):
     assert not left
 
 
+@pytest.mark.full
 def test_a_dask_cluster_gives_the_same(afternoon):
     pytest.importorskip("distributed", reason="needs the extra `scale`")
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": afternoon.root}
@@ -230,6 +235,7 @@ def test_a_dask_cluster_gives_the_same(afternoon):
     assert (afternoon.grades(), afternoon.records()) == afternoon.first
 
 
+@pytest.mark.full
 def test_what_is_unsafe_is_marked(afternoon):
     student = next(s for s, k in afternoon.kinds.items() if k.startswith("right"))
     said = afternoon.run("grade", "04", "--student", student, "--unsafe")
@@ -240,6 +246,7 @@ def test_what_is_unsafe_is_marked(afternoon):
     assert json.loads(path.read_text("utf-8"))["unsafe"] is False
 
 
+@pytest.mark.full
 def test_errors_are_one_line(afternoon):
     assert afternoon.run("grade", "99", code=2).startswith("no chapter is called 99; there are")
     said = afternoon.run("grade", "04", "--student", "nobody", code=2)

@@ -406,6 +406,7 @@ ONE_LINE_WRONG = {  # of a chapter's module: the exercise that loses points, and
 }
 
 
+@pytest.mark.drawn("chapters", 1)
 @pytest.mark.parametrize("module", ONE_LINE_WRONG)
 def test_chapters_are_graded_in_the_jail_too(module):
     """Classes, a student's own classifier, callbacks: the reference, and one line of it wrong."""

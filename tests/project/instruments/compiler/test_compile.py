@@ -149,6 +149,7 @@ def results(kernels, made, tmp_path_factory):
 # --- kernels of the course ----------------------------------------------------------------------
 
 
+@pytest.mark.drawn("kernels", 2)
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", ["axpy", "noising"])
 def test_a_kernel_of_the_course_compiles_without_a_problem(results, name, target):
