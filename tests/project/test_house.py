@@ -107,6 +107,7 @@ WHOLE_FILES = {
     "test_house.py",
     "test_notebooks.py",
     "test_parity.py",
+    "test_selection.py",
 }
 
 

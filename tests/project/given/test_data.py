@@ -13,7 +13,7 @@ from cs231n_gen import data
 TOYS = sorted(data.TOYS)
 
 
-@pytest.fixture(params=TOYS)
+@pytest.fixture(scope="module", params=TOYS)
 def toy(request):
     return data.TOYS[request.param]()
 
