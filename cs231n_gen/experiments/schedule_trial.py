@@ -1,8 +1,8 @@
-"""The trial of chapter 06: one net at one cost under several schedules for t, seed by seed. Given.
+"""The trial of chapter 06: one network trained under several schedules for t, seed by seed. Given.
 
 From one seed every schedule gets the same initial weights, the same data and noise in every step,
-and the same noise to sample from: they differ in where their t come from, and in nothing else.
-All nets of all seeds are trained at once, their weights stacked.
+and the same noise to sample from: they differ only in the distribution of t. The networks of all
+seeds are trained at once, with stacked weights.
 """
 
 import math
@@ -25,9 +25,9 @@ from cs231n_gen.truth import GaussianMixture
 Schedule = Callable[[int, torch.Generator], Tensor]
 
 STEPS = (5, 10, 50)  # Euler steps to sample with
-LEVELS = torch.linspace(0.02, 1, 50)  # where the nets are compared with the exact velocity
+LEVELS = torch.linspace(0.02, 1, 50)  # where the networks are compared with the exact velocity
 ANGLES = 32  # directions that a distance is averaged over
-SURE = 0.95  # that all intervals of a table hold at once
+SURE = 0.95  # confidence that all intervals of a table hold at once
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -39,7 +39,7 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 class Ensemble(nn.Module):
-    """Many nets of one shape as one: weights stacked, no net knows of another.
+    """Many networks of one shape as one: weights are stacked, and none affects another.
 
     Args:
         nets: the nets, each called as `net(x_t, t)`.
@@ -67,15 +67,15 @@ class Ensemble(nn.Module):
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured.
+    """The results of a trial.
 
     names: of the schedules; the others are compared with the first.
     steps: of sampling.
-    distances: energy distance of samples to the density, without bias, so that it may fall below 0.
-    noise: that of real samples, as many: what can't be told from 0, one number a seed.
-    levels, excess: E‖f − E[v|x_t]‖² per dimension, what the nets have not learned, level by level.
+    distances: energy distance of samples to the density, unbiased, so it can fall below 0.
+    noise: the same for as many real samples, one number a seed: what cannot be told from 0.
+    levels, excess: E‖f − E[v|x_t]‖² per dimension, what the networks have not learned, by level.
     seconds: the whole trial.
-    what, times: what the distances are, and times what the table shows them.
+    what, times: what the distances are, and the factor by which the table multiplies them.
     """
 
     names: list[str]
@@ -94,10 +94,10 @@ class Trial:
         return self.distances.shape[1]
 
     def differences(self) -> tuple[Tensor, Tensor]:
-        """Distance less that of the first schedule, paired by seed: mean and half-width of an
+        """Difference in distance to the first schedule, paired by seed: mean and half-width of an
         interval, `(schedules - 1, steps)` each.
 
-        Student's t, with Bonferroni's correction: all intervals hold at once in 95 % of trials.
+        Student's t with Bonferroni's correction: simultaneous 95 % confidence intervals.
         """
         d = self.distances[1:] - self.distances[:1]
         intervals = d[:, 0].numel()
@@ -105,8 +105,7 @@ class Trial:
         return d.mean(1), quantile * d.std(1) / math.sqrt(self.seeds)
 
     def verdicts(self) -> list[list[str]]:
-        """`better`, `worse` or `–` (no difference to see), a row for each schedule but the
-        first."""
+        """`better`, `worse` or `–` (no clear difference), a row for each schedule but the first."""
         mean, off = self.differences()
         words = {-1.0: "better", 0.0: "–", 1.0: "worse"}
         clear = mean.sign() * (mean.abs() > off)
@@ -162,7 +161,7 @@ def run(
         net: options of the net.
     """
     start, threads = time.perf_counter(), torch.get_num_threads()
-    torch.set_num_threads(1)  # on matrices this small more would wait for each other
+    torch.set_num_threads(1)  # on matrices this small, more threads would only wait for each other
     try:
         trial = _run(toy, seeds, among, steps, batch, samples, progress, net)
     finally:
@@ -193,16 +192,16 @@ def _run(toy, seeds, among, steps, batch, samples, progress, net) -> Trial:
 def energy_distance(
     x: Float[Tensor, "*many n 2"], mixture: GaussianMixture
 ) -> Float[Tensor, "*many"]:
-    """`metrics.energy_distance` of samples in the plane to a density itself, without bias.
+    """The energy distance of samples in the plane to a density itself, unbiased.
 
-    A length is π/2 times the mean of its shadows over all directions, so the distance is π/2 times
-    the mean of that of the shadows. On a line sums over pairs of points follow from their order,
-    and the mean distance of a point to a Gaussian is known.
+    A length is π/2 times the mean of its projections over all directions, so the distance is π/2
+    times the mean distance of the projections. On a line, sums over pairs of points follow from
+    their order, and the mean distance of a point to a Gaussian is known.
 
         E|N(d, s²)| = s √(2/π) exp(−d²/2s²) + d erf(d / (s √2))
     """
     x, n, total = x.double(), x.shape[-2], 0.0
-    larger = 2 * torch.arange(n, dtype=x.dtype) - (n - 1)  # than how many, less smaller than ones
+    larger = 2 * torch.arange(n, dtype=x.dtype) - (n - 1)  # how many points lie below, minus above
     for angle in math.pi * torch.arange(ANGLES) / ANGLES:
         u = torch.stack([angle.cos(), angle.sin()]).double()
         p, means = x @ u, mixture.means @ u
