@@ -23,7 +23,7 @@ def launches_in(told: object) -> list[Launch]:
     """Launches as `observe.launches` tells of them, each once.
 
     Raises:
-        PropertyFailed: if that is not what came.
+        PropertyFailed: if it tells of something else.
     """
     good = isinstance(told, list) and len(told) <= MOST
     good = good and all(isinstance(one, dict) and one.keys() == FORM.keys() for one in told)
@@ -43,12 +43,12 @@ def problems(
         compile_one: answers with None for a kernel that is not the student's, which is left out.
         wide: whether loads and stores of 128 bits are expected.
     """
-    came = [compile_one(launch) for launch in launches_in(told)]
-    return [one.problems(wide) for one in came if one is not None]
+    compiled = [compile_one(launch) for launch in launches_in(told)]
+    return [one.problems(wide) for one in compiled if one is not None]
 
 
 def compile_here(launch: Launch) -> Compiled:
-    """Compile a launch in a process that lives on, or remember what came of it."""
+    """Compile a launch in a process that lives on, or remember the outcome."""
     global _compiler
     source = Path(launch.file)
     text = source.read_bytes() if source.is_file() else b""

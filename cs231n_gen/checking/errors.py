@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 class PropertyFailed(AssertionError):
-    """A property does not hold: the sentence for the student, what came, and what was expected."""
+    """A property does not hold: a sentence for the student, what was got, what was expected."""
 
     def __init__(self, says: str, got: str = "", expected: str = ""):
         parts = [says, got and f"got: {got}", expected and f"expected: {expected}"]

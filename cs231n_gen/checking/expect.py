@@ -1,4 +1,4 @@
-"""Expectations that explain themselves: each failure says what came, what was expected, and what
+"""Expectations that explain themselves: each failure says what was got, what was expected, and what
 to do."""
 
 from collections.abc import Callable, Sequence

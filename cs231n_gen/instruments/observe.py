@@ -1,4 +1,4 @@
-"""One call of a kernel's wrapper in the process that holds it: what came, and what was seen.
+"""One call of a kernel's wrapper in the process that holds it: its results, and what was seen.
 
 Checks and graders speak to student code across a wall (`checking.student`). These functions stand
 on its far side and give back plain values: `student.instruments.observe.call(wrapper, [x, y, a])`.

@@ -35,7 +35,7 @@ class InterpretersDriver(DriverBase):
         return True
 
     def map_python_to_cpp_type(self, ty: str) -> str:
-        """Nothing is compiled: the type as it came."""
+        """Nothing is compiled: the type as it is."""
         return ty
 
     def get_current_target(self) -> "GPUTarget":

@@ -11,7 +11,7 @@ def precise(got, exact: Tensor, plain: Tensor, says: str, ulps: float = 1.0) -> 
     """Raise PropertyFailed unless a result is as exact as torch's own, within the budget.
 
     Args:
-        got: what came, in the dtype of `plain`.
+        got: the result, in the dtype of `plain`.
         exact: the truth in float64.
         plain: what torch makes of the same inputs in their own dtype.
         says: what is wrong otherwise.

@@ -171,7 +171,7 @@ class Stages:
     def _right(
         self, args: Sequence, options: Mapping, gradient: bool, order: int | None = None
     ) -> dict:
-        """What came of a call, the results of which are right, and the gradients if they count."""
+        """What a call gave, the results of which are right, and the gradients if they count."""
         seeds = [torch.ones_like(o) for o in self.exact.ends(args, options)] if gradient else []
         wrt = self.exact.wrt if gradient else None
         seen = self._call(args, options, wrt=wrt, upstream=seeds, order=order)

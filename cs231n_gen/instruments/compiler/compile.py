@@ -52,7 +52,7 @@ START = 120.0  # seconds until the other process listens: it imports torch and t
 
 @dataclass(frozen=True)
 class Compiled:
-    """What came of compiling one launch for one target.
+    """The outcome of compiling one launch for one target.
 
     Attributes:
         launch: the launch.
@@ -123,7 +123,7 @@ class Compiled:
 def compile_launches(
     launches: Iterable[Launch], targets: Sequence[int] = TARGETS, limit: float = LIMIT
 ) -> list[Compiled]:
-    """Compile each launch for each target, and read what came of it.
+    """Compile each launch for each target, and read the outcome.
 
     Triton keeps what it compiled (in TRITON_CACHE_DIR), so that a second time is quick.
 
@@ -189,13 +189,15 @@ class Compiler:
             raise RuntimeError(f"the compiler does not start: {self._last_words or 'no answer'}")
 
     def compile(self, launch: Launch, target: int, limit: float = LIMIT) -> Compiled:
-        """What came of compiling a launch; the process is `dead` afterwards if it took too long."""
-        came = self._ask({"launch": asdict(launch), "target": target}, limit)
+        """The outcome of compiling a launch; the process is `dead` if it took too long."""
+        reply = self._ask({"launch": asdict(launch), "target": target}, limit)
         kinds = {name: type(field.default) for name, field in Compiled.__dataclass_fields__.items()}
         kinds["line"] = int
-        if not isinstance(came, dict) or any(type(v) is not kinds.get(k) for k, v in came.items()):
-            came = {"error": "malformed reply from the compiler"}
-        return Compiled(launch, target, **came)
+        if not isinstance(reply, dict) or any(
+            type(v) is not kinds.get(k) for k, v in reply.items()
+        ):
+            reply = {"error": "malformed reply from the compiler"}
+        return Compiled(launch, target, **reply)
 
     def _ask(self, request: dict, limit: float) -> object:
         """The answer to a request, an error if there is none in time."""
@@ -203,9 +205,9 @@ class Compiler:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         start = time.monotonic()
-        came = self._line(limit)
-        if came is not None:
-            return came
+        reply = self._line(limit)
+        if reply is not None:
+            return reply
         self.end()
         if time.monotonic() - start >= limit:
             return {"error": f"the compiler took longer than {limit:g} s: its tiles are too large"}
@@ -217,10 +219,10 @@ class Compiler:
             left = end - time.monotonic()
             if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
                 return None
-            came = os.read(self._process.stdout.fileno(), 1 << 16)
-            if not came:
+            reply = os.read(self._process.stdout.fileno(), 1 << 16)
+            if not reply:
                 return None
-            self._buffer += came
+            self._buffer += reply
             if len(self._buffer) > LONGEST:
                 return None
         line, _, self._buffer = self._buffer.partition(b"\n")

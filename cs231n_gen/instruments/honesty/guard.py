@@ -48,8 +48,8 @@ class Watched:
 
     Args:
         inputs: the tensors among its arguments, by name.
-        results: the tensors that came, by name, gradients among them.
-        out: what came, as it came.
+        results: the tensors that it returned, by name, gradients among them.
+        out: what it returned, as it is.
         audit, guard: what they saw.
         complaints: sentences about what was not the kernels' work.
     """
