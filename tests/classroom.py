@@ -12,8 +12,9 @@ from pathlib import Path
 
 import nbformat
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.source.markers import STUB, make_gaps
-from cs231n_gen.grading.source.tree import ROOT, exercises
+from cs231n_gen.grading.source.tree import exercises
 
 CHAPTER = "04_rectified_flow"
 MODULE = "cs231n_gen/flow.py"

@@ -23,15 +23,12 @@ from tqdm import tqdm
 
 from cs231n_gen.checking import variants
 from cs231n_gen.checking.errors import StudentError
-from cs231n_gen.checking.fresh_modules import PACKAGE
 from cs231n_gen.checking.runner import Result, run
 from cs231n_gen.checking.student import Object, Student
 from cs231n_gen.common.files import write_whole
+from cs231n_gen.common.paths import MISTAKES, PACKAGE, PUBLIC, UNUSED_BY_EXERCISES, room_of
 
-ROOT = PACKAGE.parent
-PUBLIC = ROOT / "tests" / "public"
 FILE = PUBLIC / "diagnoses.json"
-MISTAKES = ROOT / "tests" / "mistakes"
 CACHE = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cs231n-gen" / "diagnoses"
 )
@@ -116,7 +113,7 @@ def _package() -> str:
     """The state of the package, but for what no exercise runs."""
     state = hashlib.sha256()
     for file in sorted(PACKAGE.rglob("*.py")):
-        if file.relative_to(PACKAGE).parts[0] not in ("grading", "viz"):
+        if room_of(file) not in UNUSED_BY_EXERCISES:
             state.update(f"{file.relative_to(PACKAGE)}\n".encode() + file.read_bytes())
     return state.hexdigest()
 

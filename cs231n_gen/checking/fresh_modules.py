@@ -7,8 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from cs231n_gen.checking import answer_cells
-
-PACKAGE = Path(__file__).parents[1]
+from cs231n_gen.common.paths import PACKAGE
 
 
 def file_of(module: str) -> str:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cs231n_gen.common.paths import PUBLIC, ROOT
+
 if TYPE_CHECKING:  # a command line that only prints its help need not wait for torch and pytest
     from cs231n_gen.checking.report import CheckReport
 
-PACKAGE = Path(__file__).parents[1]
-PUBLIC = PACKAGE.parent / "tests" / "public"
 KERNELS = "kernels."  # how the exercises begin that need Triton
 
 
@@ -155,7 +155,7 @@ def _where(exercise: str) -> str:
         return f"the answer cell of {name} in chapter {number}"
     file = file_of(module)
     try:
-        body = ast.parse((PACKAGE.parent / file).read_text(encoding="utf-8")).body
+        body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
     except (SyntaxError, FileNotFoundError):
         return file
     lines = [n.lineno for n in body if getattr(n, "name", None) == name]

@@ -10,6 +10,7 @@ as an `Object`. Tests may pass functions, which the student's code calls. This i
 runs in the same process; grading has another one with the same behaviour across a wall.
 """
 
+import os
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,9 +21,10 @@ from torch import Tensor
 
 from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError, TracebackLine
 from cs231n_gen.checking.expect import unfit
-from cs231n_gen.checking.fresh_modules import PACKAGE, file_of, package_modules
+from cs231n_gen.checking.fresh_modules import file_of, package_modules
+from cs231n_gen.common.paths import MACHINERY, PACKAGE
 
-MACHINERY = (str(PACKAGE / "checking"), str(PACKAGE / "grading"), "<")
+UNSEEN = (*(f"{PACKAGE / room}{os.sep}" for room in MACHINERY), "<")  # frames no student looks for
 PLAIN = (bool, int, float, str, type(None))
 
 
@@ -235,7 +237,7 @@ def _student_error(error: BaseException) -> StudentError:
     frames = [
         TracebackLine(Path(f.filename).name, f.lineno or 0, f.name, f.line or "")
         for f in traceback.extract_tb(error.__traceback__)
-        if not f.filename.startswith(MACHINERY) and "site-packages" not in f.filename
+        if not f.filename.startswith(UNSEEN) and "site-packages" not in f.filename
     ]
     kind = NotWritten if isinstance(error, NotImplementedError) else StudentError
     if isinstance(error, SyntaxError):

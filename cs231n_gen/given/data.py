@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.given.toys import TOYS, checkerboard, moons, pinwheel, ring, swiss_roll
 
 __all__ = [
@@ -56,7 +57,7 @@ class DataError(FileNotFoundError):
 
 def data_folder() -> Path:
     """Where the data are: beside the package, or where `CS231N_GEN_DATA` says."""
-    return Path(os.environ.get(FOLDER) or Path(__file__).parents[2] / "data")
+    return Path(os.environ.get(FOLDER) or ROOT / "data")
 
 
 @cache

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import nbformat
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.release import run_chapters
 from cs231n_gen.grading.release.build import chosen
-from cs231n_gen.grading.source.tree import ROOT, Chapter
+from cs231n_gen.grading.source.tree import Chapter
 from cs231n_gen.site import landing, pages
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -3,8 +3,9 @@
 import nbformat
 from nbformat.notebooknode import NotebookNode
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.source.markers import find_gaps, make_gaps
-from cs231n_gen.grading.source.tree import ROOT, exercises
+from cs231n_gen.grading.source.tree import exercises
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LOCAL = "local"  # a cell whose output describes the machine it ran on

@@ -47,16 +47,15 @@ from cs231n_gen.checking.runner import Suite, with_tests
 from cs231n_gen.checking.student import Student
 from cs231n_gen.common import tables
 from cs231n_gen.common.files import files_in
+from cs231n_gen.common.paths import HIDDEN, PUBLIC, ROOT
 from cs231n_gen.grading.config import load_config
 from cs231n_gen.grading.jail.sandbox import NoJail
 from cs231n_gen.grading.release.build import READ, SHIPPED
 from cs231n_gen.grading.release.nbgrader_assign import assign, heard
 from cs231n_gen.grading.run import grade_class as grading
 from cs231n_gen.grading.run.assignment import Assignment
-from cs231n_gen.grading.run.examiner import HIDDEN, PUBLIC
 from cs231n_gen.grading.run.pools import LocalPool
 from cs231n_gen.grading.run.session import open_assignment
-from cs231n_gen.grading.source.tree import ROOT
 
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER, MODULE = classroom.CHAPTER, classroom.MODULE

@@ -18,11 +18,11 @@ from pathlib import Path
 
 from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.common import tables
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.collect.collect import collect
 from cs231n_gen.grading.run import grade_class as grading
 from cs231n_gen.grading.run.pools import LocalPool
 from cs231n_gen.grading.run.session import open_assignment
-from cs231n_gen.grading.source.tree import ROOT
 
 bench = load_module(ROOT / "tests" / "bench" / "grading.py", "bench")
 classroom, CHAPTER = bench.classroom, bench.CHAPTER

@@ -16,8 +16,8 @@ import pytest
 from playwright.sync_api import Error, sync_playwright
 
 from cs231n_gen.common.files import files_in
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.release.build import READ, SHIPPED
-from cs231n_gen.grading.source.tree import ROOT
 
 sys.path.insert(0, str(ROOT / "tests"))  # tests are not a package
 

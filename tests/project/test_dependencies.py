@@ -11,7 +11,7 @@ import tomllib
 import pytest
 import yaml
 
-from cs231n_gen.grading.source.tree import ROOT
+from cs231n_gen.common.paths import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]

@@ -11,8 +11,9 @@ import pytest
 import typer
 
 from cs231n_gen.cli.main import app
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.jail.limits import MIB, Limits
-from cs231n_gen.grading.source.tree import ROOT, chapters
+from cs231n_gen.grading.source.tree import chapters
 
 TEMPLATE = ROOT / "cs231n_gen" / "grading" / "release" / "templates" / "README.md"
 DOORS = [ROOT / "docs" / f"{name}.md" for name in ("students", "instructors", "contributing")]

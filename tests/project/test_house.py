@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cs231n_gen.grading.source.tree import ROOT, exercises, imports
+from cs231n_gen.common.paths import ROOT
+from cs231n_gen.grading.source.tree import exercises, imports
 
 sys.path.insert(0, str(Path(__file__).parent))
 from import_graph import arrows, circles, climbing, may_import

@@ -1,11 +1,10 @@
 """Chapters in source form: the anatomy of a chapter, and cells a reader can take in at a glance."""
 
-from pathlib import Path
-
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from cs231n_gen.common.paths import ROOT
+
 CHAPTERS = sorted((ROOT / "notebooks").glob("*/*.ipynb"))
 LONGEST_CELL = 25
 

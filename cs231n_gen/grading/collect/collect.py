@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cs231n_gen.common.chapters import find_chapter
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.collect import identify
 from cs231n_gen.grading.collect.finder import Candidate, Finder, Refused
 from cs231n_gen.grading.collect.identify import Who
@@ -32,7 +33,6 @@ from cs231n_gen.grading.collect.select import (
 )
 from cs231n_gen.grading.collect.store import Busy, Store
 from cs231n_gen.grading.collect.untrusted_files import Unsafe, name_key, shown
-from cs231n_gen.grading.source import tree
 
 AHEAD = timedelta(days=1)  # the times in a zip have no zone
 
@@ -96,7 +96,7 @@ class CollectSummary:
 
 def collect(
     sources: Sequence[Path],
-    root: Path = tree.ROOT,
+    root: Path = ROOT,
     *,
     chapter: str | None = None,
     roster: Path | None = None,

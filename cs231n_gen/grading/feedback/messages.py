@@ -18,10 +18,10 @@ from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.errors import TracebackLine
 from cs231n_gen.checking.report import COLOUR, MARK
 from cs231n_gen.checking.runner import LONGEST_OUTPUT, Result
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.notebook import submitted_answers
 from cs231n_gen.grading.notebook.submitted_cells import NotANotebook
 from cs231n_gen.grading.record import ExerciseGrade
-from cs231n_gen.grading.source.tree import ROOT
 
 LONGEST = 300  # characters of any sentence
 MOST_FRAMES = 3

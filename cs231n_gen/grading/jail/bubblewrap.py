@@ -7,9 +7,10 @@ import sys
 import sysconfig
 from pathlib import Path
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.jail import seccomp
 from cs231n_gen.grading.source.markers import make_gaps
-from cs231n_gen.grading.source.tree import ROOT, modules, read_module
+from cs231n_gen.grading.source.tree import modules, read_module
 
 BOUND = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/localtime")
 COMPILED = 256 << 20  # bytes of the disk on which the compiler works

@@ -5,11 +5,11 @@ from pathlib import Path
 import nbformat
 
 from cs231n_gen.checking import answer_cells
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.notebook.match_cells import Matching, grade_id
 from cs231n_gen.grading.notebook.rebuild import submitted_cells
 from cs231n_gen.grading.notebook.submitted_cells import LARGEST, NotANotebook, read_notebook
 from cs231n_gen.grading.source.markers import find_gaps, make_gaps
-from cs231n_gen.grading.source.tree import ROOT
 
 
 def find_answers(folder: Path, module: str) -> dict[str, str]:

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from cs231n_gen.common.chapters import find_chapters
 from cs231n_gen.common.files import files_in, fingerprint, replace_folder
+from cs231n_gen.common.paths import INSTRUCTORS, ROOT
 from cs231n_gen.grading.config import CONFIG
 from cs231n_gen.grading.release import manifest
 from cs231n_gen.grading.release.nbgrader_assign import ReleaseError, assign
 from cs231n_gen.grading.source.lint import BadSource, problems
 from cs231n_gen.grading.source.markers import make_gaps
-from cs231n_gen.grading.source.tree import ROOT, Chapter, Exercise, chapters, exercises
+from cs231n_gen.grading.source.tree import Chapter, Exercise, chapters, exercises
 
 FORMAT = 1
 SHIPPED = [
@@ -35,7 +36,7 @@ SHIPPED = [
     "notebooks",
     "tests/public",
 ]
-KEPT_BACK = ["cs231n_gen/grading", "cs231n_gen/site", "cs231n_gen/cli/instructor.py"]
+KEPT_BACK = [*(f"cs231n_gen/{room}" for room in INSTRUCTORS), "cs231n_gen/cli/instructor.py"]
 # What else the course is made from: a change of it means a new course.
 READ = [CONFIG, "cs231n_gen/grading", "tests/mistakes"]
 TEMPLATES = Path(__file__).parent / "templates"

@@ -21,9 +21,10 @@ from tqdm.auto import tqdm
 
 from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.common.files import write_whole
+from cs231n_gen.common.paths import INSTRUCTORS, PACKAGE, ROOT, room_of
 from cs231n_gen.grading.release.build import release
 from cs231n_gen.grading.source.lint import BadSource
-from cs231n_gen.grading.source.tree import ROOT, Chapter
+from cs231n_gen.grading.source.tree import Chapter
 
 STOPS = {"CheckFailed", "NotImplementedError"}  # how an exercise that is not written shows
 STATE = "cs231n_gen_state"  # in the metadata of an executed chapter
@@ -88,8 +89,8 @@ def run_source(chapter: Chapter, folder: Path, course: Path | None = None) -> Ch
 
 def state(chapter: Chapter) -> str:
     """All that the outputs of a chapter depend on, in one number."""
-    parts = sorted(p for p in (ROOT / "cs231n_gen").rglob("*.*") if p.suffix in SOURCES)
-    own = [p for p in parts if not {"grading", "site"} & {*p.relative_to(ROOT).parts}]
+    parts = sorted(p for p in PACKAGE.rglob("*.*") if p.suffix in SOURCES)
+    own = [p for p in parts if room_of(p) not in INSTRUCTORS]
     found = hashlib.sha256()
     for file in [chapter.file, ROOT / "data" / "SHA256SUMS", *own]:
         found.update(file.read_bytes())

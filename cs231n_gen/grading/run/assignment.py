@@ -11,7 +11,7 @@ import nbformat
 
 from cs231n_gen.checking.fresh_modules import files_of
 from cs231n_gen.common.files import files_in, fingerprint
-from cs231n_gen.common.paths import ROOT
+from cs231n_gen.common.paths import HIDDEN, MISTAKES, PACKAGE, PUBLIC, ROOT
 from cs231n_gen.grading import record
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.record import ExerciseGrade, Grading
@@ -167,5 +167,5 @@ def _inputs_fingerprint(
 @functools.cache
 def _grader_fingerprint() -> str:
     """The hash of the tests, the reference and the grader itself."""
-    folders = [ROOT / "cs231n_gen", *(ROOT / "tests" / t for t in ("hidden", "public", "mistakes"))]
+    folders = (PACKAGE, HIDDEN, PUBLIC, MISTAKES)
     return fingerprint([f for folder in folders for f in files_in(folder)], ROOT)

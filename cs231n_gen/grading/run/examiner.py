@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from cs231n_gen.checking import diagnosis
 from cs231n_gen.checking.runner import Result, Suite, with_tests
+from cs231n_gen.common.paths import HIDDEN, PUBLIC
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.sandbox import Child, ChildExit, JailBroken, Sandbox
 from cs231n_gen.grading.run.remote_student import CannotLoad, ChildFailed, RemoteStudent
@@ -18,9 +19,7 @@ from cs231n_gen.grading.run.task import (
     exercise_task,
     in_order,
 )
-from cs231n_gen.grading.source.tree import ROOT
 
-HIDDEN, PUBLIC = ROOT / "tests" / "hidden", ROOT / "tests" / "public"
 PUBLIC_SEED = 0  # the seed of public checks, with which mistakes are known
 HASTE = 0.25  # of the time limit: what an exercise gets in a child that has served before
 

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cs231n_gen.checking.runner import Result
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.sandbox import NoJail
 from cs231n_gen.grading.run.examiner import ExerciseResult, GraderBroken, single_result
 from cs231n_gen.grading.run.task import CannotRead, SubmittedCode
-from cs231n_gen.grading.source.tree import ROOT
 
 START_LIMIT = 300.0  # seconds for two processes to import torch, on a machine with much else to do
 PATIENCE = 60.0  # seconds for the grader's own work on an exercise, on top of the child's limit

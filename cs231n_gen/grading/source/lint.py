@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.source.markers import find_gaps, make_gaps
 from cs231n_gen.grading.source.tree import (
-    ROOT,
     Cell,
     Chapter,
     Exercise,

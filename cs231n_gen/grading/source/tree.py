@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.fresh_modules import file_of
+from cs231n_gen.common.paths import INSTRUCTORS, ROOT, room_of
 from cs231n_gen.grading.source.markers import Gap, find_gaps, make_gaps
 
-ROOT = Path(__file__).parents[3]
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
@@ -132,7 +132,7 @@ def modules(root: Path = ROOT) -> list[Path]:
     """The Python files of the package in which an exercise may be."""
     package = root / "cs231n_gen"
     found = sorted(package.rglob("*.py"))
-    return [p for p in found if not {"grading", "site", "cli"} & {*p.relative_to(package).parts}]
+    return [p for p in found if room_of(p, package) not in (*INSTRUCTORS, "cli")]
 
 
 def exercises(root: Path = ROOT) -> list[Exercise]:

@@ -20,8 +20,8 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.instruments.compiler.launches import (
     Launch,
     Record,
@@ -171,8 +171,7 @@ class Compiler:
     def __init__(
         self, command: Sequence[str] = (), env: Mapping[str, str] | None = None, **options
     ):
-        package = Path(__file__).parents[3]
-        path = os.pathsep.join(p for p in (str(package), os.environ.get("PYTHONPATH")) if p)
+        path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH")) if p)
         self.dead = False
         self._buffer = b""
         self._process = subprocess.Popen(

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cs231n_gen.common.paths import PACKAGE, WATCHING
 from cs231n_gen.triton_compat import hooks
 
 READERS = ("numpy", "__array__", "tolist", "__dlpack__")  # methods that let numbers out of torch
 OUTSIDE = ("ctypes.", "subprocess.", "os.fork", "os.exec", "os.posix_spawn")  # audit events
 TORCH = os.path.dirname(torch.__file__) + os.sep
 HERE = str(Path(__file__).parent) + os.sep
-PACKAGE = Path(__file__).parents[2]
-OURS = tuple(f"{PACKAGE / room}{os.sep}" for room in ("instruments", "triton_compat"))
+OURS = tuple(f"{PACKAGE / room}{os.sep}" for room in WATCHING)
 INTERPRETER = os.sep.join(["triton", "runtime", "interpreter.py"])
 RUNNERS = {HERE + "guard.py", OURS[0] + "compare.py"}  # where backward passes are run
 WATCHING = (TORCH, __file__, HERE + "torch_watch.py")

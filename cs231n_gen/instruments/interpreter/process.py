@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from pathlib import Path
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.triton_compat.available import HAVE_TRITON, INTERPRETED
 
 CHILD = "cs231n_gen.instruments.interpreter.worker"
@@ -74,8 +74,7 @@ class Interpreter:
     """
 
     def __init__(self):
-        package = Path(__file__).parents[3]
-        path = os.pathsep.join(p for p in (str(package), os.environ.get("PYTHONPATH")) if p)
+        path = os.pathsep.join(p for p in (str(ROOT), os.environ.get("PYTHONPATH")) if p)
         machinery = [module for module in sys.modules if module.startswith(MACHINERY)]
         triton = {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
         self._printed, self._shown = tempfile.TemporaryFile(), 0  # noqa: SIM115

@@ -23,11 +23,8 @@ from pathlib import Path
 from types import ModuleType
 
 import cs231n_gen.kernels.launch  # noqa: F401  stays, as the instruments do, which turn its switch
+from cs231n_gen.common.paths import MACHINERY, PACKAGE, room_of
 
-PACKAGE = Path(__file__).resolve().parents[2]
-LOOKS_ON = {
-    *("checking", "cli", "common", "grading", "instruments", "triton_compat", "viz"),
-}  # the package's own machinery
 PYTHON = Path(sysconfig.get_path("stdlib")).resolve()
 INSTALLED = {"site-packages", "dist-packages"}
 
@@ -52,8 +49,8 @@ def forget(stay: Mapping[str, ModuleType]) -> None:
 def is_own(file: str) -> bool:
     """Whether a file is the student's, or a subject module of the course."""
     path = Path(file).resolve()
-    if path.is_relative_to(PACKAGE):
-        return path.relative_to(PACKAGE).parts[0] not in LOOKS_ON
+    if path.is_relative_to(package := PACKAGE.resolve()):
+        return room_of(path, package) not in MACHINERY
     return not path.is_relative_to(PYTHON) and not INSTALLED.intersection(path.parts)
 
 

@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.record import ExerciseGrade
 from cs231n_gen.grading.run.examiner import ExerciseResult, GraderBroken
 from cs231n_gen.grading.run.worker_client import Worker
-from cs231n_gen.grading.source.tree import ROOT
 
 PROGRAMS = Path(__file__).parent / "programs"
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")

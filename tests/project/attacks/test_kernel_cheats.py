@@ -11,10 +11,10 @@ import torch
 from cs231n_gen.checking.errors import PropertyFailed, StudentError
 from cs231n_gen.checking.kernels.reference import Exact
 from cs231n_gen.checking.kernels.stages import Stages
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.jail import bubblewrap, sandbox
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.run.remote_student import RemoteStudent
-from cs231n_gen.grading.source.tree import ROOT
 from cs231n_gen.kernels.launch import HAVE_TRITON
 
 if not HAVE_TRITON:

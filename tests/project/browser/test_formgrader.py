@@ -12,8 +12,8 @@ import sys
 import pytest
 
 from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.release.nbgrader_assign import assign
-from cs231n_gen.grading.source.tree import ROOT
 
 pytestmark = pytest.mark.full
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")

@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from cs231n_gen.cli import lab
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.release.build import release
-from cs231n_gen.grading.source.tree import ROOT
 
 CHAPTER = "notebooks/04_rectified_flow/04_rectified_flow.ipynb"
 STUB = "    # YOUR CODE HERE\n    raise NotImplementedError\n"

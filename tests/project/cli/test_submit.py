@@ -13,7 +13,7 @@ from cs231n_gen.checking.runner import Result
 from cs231n_gen.cli import submit as handing_in
 from cs231n_gen.cli.submit import SubmitError, submit
 from cs231n_gen.common.chapters import UnknownChapter
-from cs231n_gen.grading.source.tree import ROOT
+from cs231n_gen.common.paths import ROOT
 
 CHAPTER = "00_start"
 NOTEBOOK = f"notebooks/{CHAPTER}/{CHAPTER}.ipynb"

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from cs231n_gen.common import palette
-from cs231n_gen.grading.source.tree import ROOT
+from cs231n_gen.common.paths import ROOT
 
 HERE = ROOT / "cs231n_gen" / "common" / "palette.json"
 TEXT = {".py", ".mjs", ".css", ".json", ".html", ".j2", ".ipynb", ".md", ".toml"}

@@ -5,8 +5,9 @@ import pytest
 from cs231n_gen.checking.fresh_modules import load_module, package_modules
 from cs231n_gen.checking.runner import run
 from cs231n_gen.checking.student import Student
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.source.markers import make_gaps
-from cs231n_gen.grading.source.tree import ROOT, exercises
+from cs231n_gen.grading.source.tree import exercises
 from cs231n_gen.kernels import LADDER
 from cs231n_gen.kernels.launch import HAVE_TRITON
 

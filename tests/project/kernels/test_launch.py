@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.source.markers import make_gaps
-from cs231n_gen.grading.source.tree import ROOT, read_module
+from cs231n_gen.grading.source.tree import read_module
 from cs231n_gen.kernels import LADDER, launch
 
 KERNELS = ROOT / "cs231n_gen" / "kernels"

@@ -14,7 +14,8 @@ import nbformat
 import pytest
 
 from cs231n_gen.common.chapters import UnknownChapter
-from cs231n_gen.grading.source.tree import ROOT, chapters, exercises
+from cs231n_gen.common.paths import ROOT
+from cs231n_gen.grading.source.tree import chapters, exercises
 from cs231n_gen.site import build, landing, pages
 
 EXERCISES = exercises()

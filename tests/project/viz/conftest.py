@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cs231n_gen.checking.fresh_modules import load_module
-from cs231n_gen.grading.source.tree import ROOT
+from cs231n_gen.common.paths import ROOT
 
 EVERY = load_module(Path(__file__).parent / "examples.py", "examples").EVERY
 JS = ROOT / "cs231n_gen" / "viz" / "js"

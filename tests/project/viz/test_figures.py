@@ -15,8 +15,8 @@ from nbgrader.validator import Validator
 from PIL import Image
 
 from cs231n_gen import data, viz
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.given.mlp import VelocityMLP
-from cs231n_gen.grading.source.tree import ROOT
 from cs231n_gen.viz import FlowField, Trajectories
 
 RING = data.ring().mixture

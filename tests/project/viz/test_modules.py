@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from cs231n_gen import viz
-from cs231n_gen.grading.source.tree import ROOT
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.viz import standalone_page
 
 JS = ROOT / "cs231n_gen" / "viz" / "js"

@@ -18,11 +18,11 @@ import pytest
 from nbgrader.coursedir import CourseDirectory
 
 from cs231n_gen.common.chapters import UnknownChapter
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.collect import store, untrusted_files, untrusted_zip
 from cs231n_gen.grading.collect.collect import CollectError, collect
 from cs231n_gen.grading.collect.identify import student_id
 from cs231n_gen.grading.collect.untrusted_files import Unsafe
-from cs231n_gen.grading.source.tree import ROOT
 
 CHAPTER, OTHER = "04_rectified_flow", "00_start"
 NOTEBOOK, MODULE = f"{CHAPTER}.ipynb", "cs231n_gen/flow.py"

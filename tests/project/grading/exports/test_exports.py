@@ -20,10 +20,11 @@ from nbgrader.plugins import CsvExportPlugin
 from cs231n_gen.checking.errors import TracebackLine
 from cs231n_gen.checking.runner import Result
 from cs231n_gen.common.chapters import UnknownChapter
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.exports import ExportError, canvas, gradescope_results, gradescope_zip
 from cs231n_gen.grading.exports.spreadsheet import SafeCsv, neutral, write_csv
 from cs231n_gen.grading.record import ExerciseGrade, Grading
-from cs231n_gen.grading.source.tree import ROOT, chapters
+from cs231n_gen.grading.source.tree import chapters
 
 CHAPTER = "04_rectified_flow"
 FORMULA = "=HYPERLINK(1)"

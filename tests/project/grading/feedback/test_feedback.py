@@ -17,12 +17,13 @@ from cs231n_gen.checking.errors import TracebackLine
 from cs231n_gen.checking.fresh_modules import FreshModules, load_module
 from cs231n_gen.checking.runner import Result, run
 from cs231n_gen.checking.student import Student
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading import record
 from cs231n_gen.grading.feedback import messages
 from cs231n_gen.grading.feedback.pages import write_feedback
 from cs231n_gen.grading.record import ExerciseGrade, Grading
 from cs231n_gen.grading.source.markers import STUB, make_gaps
-from cs231n_gen.grading.source.tree import ROOT, exercises
+from cs231n_gen.grading.source.tree import exercises
 
 HIDDEN = ROOT / "tests" / "hidden"
 FLOW = [e for e in exercises() if e.module == "flow"]

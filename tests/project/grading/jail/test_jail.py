@@ -11,11 +11,11 @@ import psutil
 import pytest
 
 from cs231n_gen.checking.errors import StudentError
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.jail import bubblewrap, sandbox
 from cs231n_gen.grading.jail.limits import MIB, Limits
 from cs231n_gen.grading.run.remote_student import RemoteStudent
 from cs231n_gen.grading.run.replies import CannotLoad, ChildFailed
-from cs231n_gen.grading.source.tree import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail needs Linux")
 LIMITS = Limits(wall=5, cpu=3, memory=256 * MIB)

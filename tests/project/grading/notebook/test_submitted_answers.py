@@ -9,13 +9,14 @@ import pytest
 
 from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.fresh_modules import package_modules
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.feedback import messages
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.notebook import submitted_answers
 from cs231n_gen.grading.run.task import CannotRead, SubmittedCode
 from cs231n_gen.grading.run.worker_client import Worker
 from cs231n_gen.grading.source.markers import STUB, make_gaps
-from cs231n_gen.grading.source.tree import ROOT, exercises, text_without
+from cs231n_gen.grading.source.tree import exercises, text_without
 
 EXERCISES = [e for e in exercises() if e.in_cell]
 IDS = [e.id for e in EXERCISES]

@@ -18,10 +18,11 @@ import pytest
 import cs231n_gen.grading.release.build as releasing
 from cs231n_gen.checking import diagnosis, variants
 from cs231n_gen.common.files import files_in
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.release.build import release
 from cs231n_gen.grading.release.manifest import MANIFEST, edited, read_manifest
 from cs231n_gen.grading.source.markers import STUB
-from cs231n_gen.grading.source.tree import ROOT, chapters, exercises
+from cs231n_gen.grading.source.tree import chapters, exercises
 
 EXERCISES = exercises()
 WITH_GAPS = sorted({e.file.relative_to(ROOT).as_posix() for e in EXERCISES if not e.in_cell})

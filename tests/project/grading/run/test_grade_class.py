@@ -16,10 +16,10 @@ from nbgrader.converters import Autograde
 from nbgrader.coursedir import CourseDirectory
 
 from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading import record
 from cs231n_gen.grading.config import load_config
 from cs231n_gen.grading.release.nbgrader_assign import assign, heard
-from cs231n_gen.grading.source.tree import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail needs Linux")
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")

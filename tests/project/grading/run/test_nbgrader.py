@@ -18,9 +18,10 @@ from cs231n_gen.checking import variants
 from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.checking.runner import run
 from cs231n_gen.checking.student import Student
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.config import load_config
 from cs231n_gen.grading.release.nbgrader_assign import assign, heard
-from cs231n_gen.grading.source.tree import ROOT, chapters
+from cs231n_gen.grading.source.tree import chapters
 
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")
 CHAPTER, MODULE, NAMES = classroom.CHAPTER, classroom.MODULE, classroom.NAMES

@@ -10,13 +10,13 @@ from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError
 from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.checking.runner import run, with_tests
 from cs231n_gen.checking.student import Student
+from cs231n_gen.common.paths import HIDDEN, ROOT
 from cs231n_gen.grading.jail import sandbox
 from cs231n_gen.grading.jail.limits import MIB, Limits
-from cs231n_gen.grading.run.examiner import HIDDEN, Examiner
+from cs231n_gen.grading.run.examiner import Examiner
 from cs231n_gen.grading.run.remote_student import RemoteStudent
 from cs231n_gen.grading.run.replies import ChildFailed
 from cs231n_gen.grading.run.task import SubmittedCode, exercise_task, in_order
-from cs231n_gen.grading.source.tree import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the jail needs Linux")
 classroom = load_module(ROOT / "tests" / "classroom.py", "classroom")

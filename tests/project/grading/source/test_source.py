@@ -4,10 +4,11 @@ import json
 
 import pytest
 
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.release.build import release
 from cs231n_gen.grading.source.lint import BadSource, problems
 from cs231n_gen.grading.source.markers import STUB, Gap, find_gaps, make_gaps
-from cs231n_gen.grading.source.tree import ROOT, chapters, exercises
+from cs231n_gen.grading.source.tree import chapters, exercises
 
 MODULE = '''\
 """Two exercises."""

@@ -17,7 +17,7 @@ import time
 import pytest
 import torch
 
-from cs231n_gen.grading.source.tree import ROOT
+from cs231n_gen.common.paths import ROOT
 from cs231n_gen.instruments import inspect
 from cs231n_gen.instruments.inspection import copied, place_of
 from cs231n_gen.instruments.interpreter import process, worker
