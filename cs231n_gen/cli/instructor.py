@@ -121,7 +121,7 @@ def feedback(chapter: Chapter, student: Students = None) -> None:
         written = sum(1 for _ in tqdm(publish.write_all(ROOT, name, student), unit=" pages"))
         if not written:
             raise GradeError(f"nothing of {name} is graded yet: `cs231n-gen grade {chapter}`")
-    print(f"wrote {written} pages: feedback/*/{name}/{name}.html")
+    print(f"wrote {written} page{'s' * (written > 1)}: feedback/*/{name}/{name}.html")
 
 
 def overview(chapter: Chapter) -> None:

@@ -20,7 +20,14 @@ DOORS = [ROOT / "docs" / f"{name}.md" for name in ("students", "instructors", "c
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md")), TEMPLATE]
 LINKED = [*PAGES[:-1], *(ROOT / f for f in ("data/README.md", "notebooks/README.md"))]
 LINKED += [ROOT / "tests" / "bench" / "README.md", ROOT / "tests/project/attacks/README.md"]
-MADE = {"build", "submissions", "submitted", "feedback", ".venv"}  # these appear as one works
+MADE = {
+    "build",
+    "exports",
+    "feedback",
+    "submissions",
+    "submitted",
+    ".venv",
+}  # these appear as one works
 STUDENTS = {"setup", "lab", "test", "clean"}  # targets of the Makefile in a released course
 OTHERS = {"--help", "--privileged"}  # options of every command, of a container's start
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
