@@ -4,7 +4,8 @@ What a student hands in goes through grading under these names:
 
 - `File`: a file found on disk, in a zip or in an LMS's download. Nothing of it is trusted.
 - `Candidate`: the files that one student handed in together, a notebook among them.
-- `Attempt`: what a candidate holds for one chapter, chosen and checked; a student may have several.
+- `Attempt`: one student's attempt at one chapter, of which there may be several. Its files are the
+  `Selection` that was made from a candidate and checked.
 - `Submission`: the newest attempt, in `submitted/<student>/<chapter>/`. Its `SubmittedCode` is what
   is run of it.
 - `Job`: the work of grading a submission, plain enough for another machine. It has a *task* for

@@ -21,7 +21,7 @@ NAMED = 5  # files that are left out and named
 
 @dataclass(frozen=True)
 class Selection:
-    """What a candidate holds for one chapter.
+    """The files of a candidate that belong to one chapter.
 
     Args:
         contents: its files, by their names in `submitted/student01/04_rectified_flow`.
