@@ -1,5 +1,6 @@
 """The jail: what student code finds around it, how it ends, and both ways into it."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -177,11 +178,12 @@ def test_survivors_are_gone(jail):
 
 def _inmates(jail):
     """The processes of this jail that run as students: others may have jails at the same time."""
-    return [
-        p
-        for p in psutil.Process(jail._process.pid).children(recursive=True)
-        if p.uids().real >= sandbox.FIRST_UID
-    ]
+    found = []
+    for process in psutil.Process(jail._process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended since it was listed
+            if process.uids().real >= sandbox.FIRST_UID:
+                found.append(process)
+    return found
 
 
 def test_a_module_that_does_not_import_is_told_with_its_line(jail):
