@@ -12,8 +12,6 @@ from nbgrader.preprocessors import (
     SaveAutoGrades,
 )
 
-from cs231n_gen.grading.notebook.rebuild import Rebuild
-from cs231n_gen.grading.run.nbgrader_preprocessor import GradeSubmission
 from cs231n_gen.grading.source.markers import STUB
 
 c = get_config()
@@ -32,12 +30,17 @@ c.CourseDirectory.release_directory = "build/release"
 
 c.ClearSolutions.code_stub = {"python": STUB}
 
+# Our own steps are named, not imported: a release needs no grader, which would import torch.
+
 # Submitted notebooks are rebuilt from the release: cells that were deleted, copied or edited, and
 # what a browser would run. The student's plots stay, marked as theirs.
-c.Autograde.sanitize_preprocessors = [Rebuild, CheckCellMetadata]
+c.Autograde.sanitize_preprocessors = [
+    "cs231n_gen.grading.notebook.rebuild.Rebuild",
+    CheckCellMetadata,
+]
 # Submitted notebooks are not executed; hidden graders run instead, in a jail.
 c.Autograde.autograde_preprocessors = [
-    GradeSubmission,
+    "cs231n_gen.grading.run.nbgrader_preprocessor.GradeSubmission",
     IgnorePattern,
     LimitOutput,
     SaveAutoGrades,

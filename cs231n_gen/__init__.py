@@ -6,19 +6,9 @@ import importlib.machinery
 import sys
 
 from cs231n_gen.checking.public_check import check
+from cs231n_gen.common.short_names import SHORT
 
 __all__ = ["check"]
-
-# What students import by its short name (`from cs231n_gen import data`, or
-# `from cs231n_gen.training import Run` in a file they handed in), and where it is.
-SHORT = {
-    **{
-        name: f"{__name__}.given.{name}"
-        for name in ("data", "judge", "metrics", "mlp", "toys", "training", "unet")
-    },
-    "doctor": f"{__name__}.cli.doctor",
-    "schedule_trial": f"{__name__}.experiments.schedule_trial",
-}
 
 
 class _ShortNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -31,7 +21,8 @@ class _ShortNames(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def create_module(self, spec):
-        module = importlib.import_module(SHORT[spec.name.rpartition(".")[2]])
+        own = SHORT[spec.name.rpartition(".")[2]]
+        module = importlib.import_module(f"{__name__}.{own}")
         spec.loader_state = module.__spec__
         return module
 

@@ -5,33 +5,41 @@ Public tests use fixed inputs, so a mistake is known by what it returns on them.
 carries those results (`tests/public/diagnoses.json`) and the sentences, but no code of a mistake.
 """
 
+from __future__ import annotations
+
 import hashlib
+import importlib.metadata
 import importlib.util
 import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from filelock import FileLock
-from torch import Tensor
 from tqdm import tqdm
 
-from cs231n_gen.checking import variants
+from cs231n_gen.checking import answer_cells, variants
+from cs231n_gen.checking.dependencies import needed
 from cs231n_gen.checking.errors import StudentError
-from cs231n_gen.checking.runner import Result, run
-from cs231n_gen.checking.student import Object, Student
+from cs231n_gen.checking.fresh_modules import tests_of
 from cs231n_gen.common.files import write_whole
-from cs231n_gen.common.paths import MISTAKES, PACKAGE, PUBLIC, UNUSED_BY_EXERCISES, room_of
+from cs231n_gen.common.paths import MISTAKES, PACKAGE, PUBLIC, ROOT
+
+if TYPE_CHECKING:  # where all is observed already, nothing waits for torch and pytest
+    from cs231n_gen.checking.runner import Result
 
 FILE = PUBLIC / "diagnoses.json"
 CACHE = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cs231n-gen" / "diagnoses"
 )
+WORKERS = 4  # at most, of half a gigabyte each
 KEPT = 24  # numbers kept of a tensor, spread over it
 CLOSE = {"rel_tol": 1e-3, "abs_tol": 1e-5}  # apart by rounding in float32, not by a mistake
 
@@ -62,7 +70,7 @@ def diagnose(results: list[Result]) -> str | None:
     return best
 
 
-def write(path: Path = FILE, only: Sequence[str] | None = None) -> None:
+def write(path: Path = FILE, only: Sequence[str] | None = None, workers: int | None = None) -> None:
     """Write down what every public mistake returns, for a course that holds none of their code.
 
     Kernels are left out where Triton is missing.
@@ -70,13 +78,30 @@ def write(path: Path = FILE, only: Sequence[str] | None = None) -> None:
     Args:
         path: of the file.
         only: the exercises that the course asks for, all if None.
+        workers: how many processes observe, by default one for each core, up to 4.
     """
-    exercises = dict.fromkeys(m.exercise for m in variants.load(MISTAKES) if m.public)
-    exercises = [e for e in exercises if only is None or e in only]
+    if only is None:
+        only = list(dict.fromkeys(m.exercise for m in variants.load(MISTAKES) if m.public))
+    exercises = sorted(only, key=_mistakes_of)
     if importlib.util.find_spec("triton") is None:
         exercises = [e for e in exercises if not e.startswith("kernels.")]
-    found = [known for e in tqdm(list(exercises), leave=False) for known in _observed(e)]
-    write_whole(path, json.dumps([vars(k) for k in found], ensure_ascii=False, indent=0))
+    kept = {e: _kept(e) for e in exercises}
+    new = [e for e in exercises if not kept[e].is_file()]
+    for _ in tqdm(_observe_all(new, workers), total=len(new), leave=False, disable=not new):
+        pass
+    found = [known for file in kept.values() for known in json.loads(file.read_text("utf-8"))]
+    write_whole(path, json.dumps(found, ensure_ascii=False, indent=0))
+
+
+def _observe_all(exercises: list[str], workers: int | None) -> Iterator[list[Known]]:
+    """Observe the mistakes of several exercises, the slow ones of kernels first."""
+    exercises = sorted(exercises, key=lambda e: not e.startswith("kernels."))
+    workers = min(workers or WORKERS, os.cpu_count() or 1, len(exercises))
+    if workers < 2:
+        yield from map(_observed, exercises)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(_observed, exercises)
 
 
 def _observed(exercise: str) -> list[Known]:
@@ -85,7 +110,7 @@ def _observed(exercise: str) -> list[Known]:
     It is kept in the user's cache, by all that it depends on, and observed by one process at a
     time: kernels take minutes to be interpreted.
     """
-    kept = CACHE / _state(exercise)
+    kept = _kept(exercise)
     CACHE.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{kept}.lock"):
         if not kept.is_file():
@@ -95,27 +120,34 @@ def _observed(exercise: str) -> list[Known]:
     return [Known(**k) for k in json.loads(kept.read_text(encoding="utf-8"))]
 
 
-def _state(exercise: str) -> str:
-    """All that an exercise's mistakes and what they return depend on, in one number."""
+def _kept(exercise: str) -> Path:
+    """Where in the user's cache it is kept what the mistakes of an exercise return: the name says
+    all that this depends on."""
+    module = exercise.rpartition(".")[0]
+    files = [tests_of(module, PUBLIC), _mistakes_of(exercise)]
+    if answer_cells.number_of(module):
+        files.append(answer_cells.notebook_of(module))
+    else:
+        files.append(PACKAGE / f"{module.replace('.', '/')}.py")
+    state = hashlib.sha256(f"{exercise} {sys.version} {_version('torch')}".encode())
+    if module.startswith("kernels."):
+        state.update(_version("triton").encode())
+    for file in [*files, *needed(files)]:
+        state.update(f"{file.relative_to(ROOT).as_posix()}\n".encode() + file.read_bytes())
+    return CACHE / state.hexdigest()
+
+
+def _mistakes_of(exercise: str) -> Path:
+    """The file that holds the mistakes of an exercise."""
     *folders, module, _ = exercise.split(".")
-    files = [
-        PUBLIC.joinpath(*folders, f"test_{module}.py"),
-        MISTAKES.joinpath(*folders, f"{module}.py"),
-    ]
-    state = hashlib.sha256(f"{exercise} {sys.version} {torch.__version__} {_package()}".encode())
-    for file in files:
-        state.update(file.read_bytes())
-    return state.hexdigest()
+    return MISTAKES.joinpath(*folders, f"{module}.py")
 
 
-@lru_cache
-def _package() -> str:
-    """The state of the package, but for what no exercise runs."""
-    state = hashlib.sha256()
-    for file in sorted(PACKAGE.rglob("*.py")):
-        if room_of(file) not in UNUSED_BY_EXERCISES:
-            state.update(f"{file.relative_to(PACKAGE)}\n".encode() + file.read_bytes())
-    return state.hexdigest()
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "none"
 
 
 def summary(returned: Iterable[object]) -> list:
@@ -123,21 +155,28 @@ def summary(returned: Iterable[object]) -> list:
     return [_short(r) for r in returned]
 
 
-@lru_cache
 def _known(exercise: str) -> list[Known]:
     if FILE.exists():
-        return [k for k in _from_file() if k.exercise == exercise]
-    if not MISTAKES.exists():
-        return []
+        return [k for k in _from_file(FILE.stat().st_mtime_ns) if k.exercise == exercise]
+    return _from_mistakes(exercise) if MISTAKES.exists() else []
+
+
+@cache
+def _from_mistakes(exercise: str) -> list[Known]:
     return _observed(exercise)
 
 
-@lru_cache
-def _from_file() -> list[Known]:
+@lru_cache(maxsize=1)
+def _from_file(changed: int) -> list[Known]:
+    """What the file knows, read again when it changed: it may be completed while the course is
+    open."""
     return [Known(**k) for k in json.loads(FILE.read_text(encoding="utf-8"))]
 
 
 def _observe(mistakes: list[variants.Variant]) -> list[Known]:
+    from cs231n_gen.checking.runner import run
+    from cs231n_gen.checking.student import Student
+
     return [
         Known(
             m.exercise,
@@ -155,6 +194,11 @@ def _observe(mistakes: list[variants.Variant]) -> list[Known]:
 
 
 def _short(value: object):
+    import torch
+    from torch import Tensor
+
+    from cs231n_gen.checking.student import Object
+
     if isinstance(value, Tensor):
         flat = value.detach().double().flatten()
         places = torch.linspace(0, max(0, len(flat) - 1), min(KEPT, len(flat))).long()

@@ -37,7 +37,7 @@ def open_lab(options: Sequence[str] = ()) -> int:
     process = subprocess.Popen(
         command(course, options, os.environ), cwd=course, env=environment(course, os.environ)
     )
-    with ignoring_ctrl_c():  # JupyterLab handles it, and asks before it ends
+    with ignoring_ctrl_c(), completing(course):  # JupyterLab handles Ctrl-C, and asks first
         return process.wait()
 
 
@@ -56,9 +56,18 @@ def build_course() -> Path:
         raise LabError(str(error)) from None
 
 
+def completing(course: Path) -> contextlib.AbstractContextManager:
+    """While JupyterLab is open, what `build_course` left for later is done."""
+    if not is_source():
+        return contextlib.nullcontext()
+    from cs231n_gen.grading.release import complete
+
+    return complete.completing(course)
+
+
 def command(course: Path, options: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """The command that opens JupyterLab; the reader's options come last and override ours."""
-    line = [sys.executable, "-m", "jupyterlab"]
+    line = [sys.executable, "-m", "cs231n_gen.cli.jupyterlab"]
     line += [f"--ServerApp.root_dir={course}", f"--LabApp.default_url=/lab/tree/{FIRST}"]
     line += ["--ServerApp.log_level=ERROR", "--LabApp.log_level=ERROR"]  # the address still shows
     line += ["--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]

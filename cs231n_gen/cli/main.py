@@ -43,7 +43,7 @@ def doctor() -> None:
 def check(context: typer.Context) -> None:
     """Check exercises (such as flow.interpolate), all of them if none is named."""
     from cs231n_gen.checking.public_check import check_all, is_known, known_exercises
-    from cs231n_gen.common.garbage import collecting_later
+    from cs231n_gen.common.startup import collecting_later
 
     for exercise in context.args:
         if not is_known(exercise):

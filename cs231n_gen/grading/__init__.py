@@ -17,3 +17,7 @@ So the object itself changes its name twice, from candidate to attempt to submis
 grading are other objects, made from it. An `Assignment` is a chapter as it is graded. Student code
 runs in a *child*, forked by the *fork server* inside a *sandbox*; all of that together is the jail.
 """
+
+from cs231n_gen.common.startup import defer_iri_parser
+
+defer_iri_parser()  # before any part of grading imports nbformat

@@ -70,9 +70,9 @@ def few_are_known(request):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(diagnosis, "_observed", of_those)
-        diagnosis._known.cache_clear()
+        diagnosis._from_mistakes.cache_clear()
         yield
-        diagnosis._known.cache_clear()
+        diagnosis._from_mistakes.cache_clear()
 
 
 @cache
@@ -170,11 +170,11 @@ def test_written_diagnoses_say_the_same_as_the_mistakes_themselves(exercise, tmp
     diagnosis.write(tmp_path / "diagnoses.json", [exercise])
     monkeypatch.setattr(diagnosis, "FILE", tmp_path / "diagnoses.json")
     monkeypatch.setattr(diagnosis, "MISTAKES", tmp_path / "none")
-    diagnosis._known.cache_clear()
+    diagnosis._from_mistakes.cache_clear()
     diagnosis._from_file.cache_clear()
     try:
         for mistake in [m for m in MISTAKES if m.public and m.exercise == exercise]:
             assert diagnosis.diagnose(graded("public", mistake, seed=0)) == mistake.says
     finally:
-        diagnosis._known.cache_clear()
+        diagnosis._from_mistakes.cache_clear()
         diagnosis._from_file.cache_clear()

@@ -25,6 +25,7 @@ from cs231n_gen.grading.source.markers import make_gaps
 from cs231n_gen.grading.source.tree import Chapter, Exercise, chapters, exercises
 
 FORMAT = 1
+DIAGNOSES = "tests/public/diagnoses.json"
 SHIPPED = [
     "pyproject.toml",
     "constraints.txt",
@@ -55,8 +56,9 @@ def release(
         only: numbers or names of the chapters to assign, all if None.
         output: the folder to build, `build/course` by default; its zip is put beside it.
         root: the source tree.
-        diagnoses: whether checks will know mistakes by their names; to watch those of kernels takes
-            minutes.
+        diagnoses: whether checks will know mistakes by their names; to observe those of kernels
+            takes minutes. A course without them (`complete` adds them) has no zip, for nobody is to
+            get it.
     Returns:
         The folder. One that was edited since it was built is first moved to `course.1`, ….
     Raises:
@@ -74,25 +76,36 @@ def release(
         _copy(course, root)
         _cut_modules(course, root, assigned)
         _write_notebooks(course, root, assigned)
-        _write_diagnoses(course, root, assigned if diagnoses else [])
+        if diagnoses:
+            _write_diagnoses(course, root, assigned)
+        else:
+            (course / DIAGNOSES).write_text("[]", encoding="utf-8")
         shutil.copy(TEMPLATES / "README.md", course / "README.md")
-        manifest.write_manifest(course, _facts(root, assigned))
-        manifest.pack(course, output.with_name(output.name + ".zip"))
+        manifest.write_manifest(course, _facts(root, assigned) | {"diagnosed": diagnoses})
+        archive = output.with_name(output.name + ".zip")
+        if diagnoses:
+            manifest.pack(course, archive)
+        else:
+            archive.unlink(missing_ok=True)  # it would hold an earlier course
         _put_in_place(course, output, Path(folder) / "old")
     return output
 
 
 def build_if_changed() -> Path:
-    """The built course, built again (same chapters assigned) if the source changed since."""
+    """The built course, built again (same chapters assigned) if the source changed since.
+
+    It may lack diagnoses, which `complete` adds.
+    """
     course = ROOT / "build" / "course"
     facts = manifest.read_manifest(course)
     if facts is None:
-        return release()
-    if facts["source"] == _fingerprint(ROOT):
+        return release(diagnoses=False)
+    if facts["source"] == source_fingerprint(ROOT):
         return course
     known = {c.name for c in chapters()}
     only = [n for n, c in facts["chapters"].items() if c["assigned"] and n in known]
-    return release(None if all(c["assigned"] for c in facts["chapters"].values()) else only)
+    every = all(c["assigned"] for c in facts["chapters"].values())
+    return release(None if every else only, diagnoses=False)
 
 
 def chosen(only: Sequence[str] | None, root: Path = ROOT) -> list[Chapter]:
@@ -117,8 +130,9 @@ def _copy(course: Path, root: Path) -> None:
 def _cut_modules(course: Path, root: Path, assigned: list[Chapter]) -> None:
     """Cut out the solutions of the assigned exercises, and the markers of the others."""
     graded = {c.grade_id for chapter in assigned for c in chapter.graded}
-    for file in {e.file for e in exercises(root) if not e.in_cell}:
-        own = [e for e in exercises(root) if e.file == file and e.grade_id in graded]
+    known = [e for e in exercises(root) if not e.in_cell]
+    for file in {e.file for e in known}:
+        own = [e for e in known if e.file == file and e.grade_id in graded]
         text = make_gaps(file.read_text(encoding="utf-8"), [g for e in own for g in e.gaps])
         (course / file.relative_to(root)).write_text(text, encoding="utf-8")
 
@@ -145,7 +159,7 @@ def _write_diagnoses(course: Path, root: Path, assigned: list[Chapter]) -> None:
         "import sys, pathlib; from cs231n_gen.checking.diagnosis import write; "
         "write(pathlib.Path(sys.argv[1]), sys.argv[2:])"
     )
-    file = course / "tests" / "public" / "diagnoses.json"
+    file = course / DIAGNOSES
     graded = {cell.grade_id for chapter in assigned for cell in chapter.cells}
     asked = [e.id for e in exercises(root) if e.grade_id in graded]
     done = subprocess.run(
@@ -175,7 +189,7 @@ def _put_in_place(course: Path, output: Path, old: Path) -> None:
 def _facts(root: Path, assigned: list[Chapter]) -> dict:
     """What the course says about itself: its version, chapters, exercises and points."""
     by_grade_id = {e.grade_id: e for e in exercises(root)}
-    source = _fingerprint(root)
+    source = source_fingerprint(root)
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return {
         "format": FORMAT,
@@ -195,7 +209,8 @@ def _contents(chapter: Chapter, by_grade_id: dict[str, Exercise]) -> dict:
     }
 
 
-def _fingerprint(root: Path) -> str:
+def source_fingerprint(root: Path = ROOT) -> str:
+    """One hash for all that the course is made from."""
     return fingerprint(_files([*SHIPPED, *READ], root), root)
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from cs231n_gen.common.files import files_in, sha256, write_zip
+from cs231n_gen.common.files import files_in, sha256, write_whole, write_zip
 
 MANIFEST = ".course.json"
 
@@ -11,8 +11,13 @@ MANIFEST = ".course.json"
 def write_manifest(course: Path, facts: dict) -> None:
     """Note what the course is, and the hash of every file in it."""
     files = {p.relative_to(course).as_posix(): sha256(p) for p in files_in(course)}
-    text = json.dumps({**facts, "files": files}, ensure_ascii=False, indent=1)
-    (course / MANIFEST).write_text(text + "\n", encoding="utf-8")
+    write_facts(course, {**facts, "files": files})
+
+
+def write_facts(course: Path, facts: dict) -> None:
+    """Write a manifest that says which files there are."""
+    text = json.dumps(facts, ensure_ascii=False, indent=1)
+    write_whole(course / MANIFEST, text + "\n")
 
 
 def read_manifest(course: Path) -> dict | None:

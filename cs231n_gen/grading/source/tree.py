@@ -5,13 +5,13 @@ import ast
 import json
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.fresh_modules import file_of
 from cs231n_gen.common.paths import INSTRUCTORS, ROOT, room_of
-from cs231n_gen.grading.source.markers import Gap, find_gaps, make_gaps
+from cs231n_gen.grading.source.markers import BEGIN, Gap, find_gaps, make_gaps
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
@@ -98,24 +98,7 @@ class Chapter:
     @cached_property
     def cells(self) -> list[Cell]:
         """Its cells in order. Raises json.JSONDecodeError if the file is not a notebook."""
-        text = self.file.read_text(encoding="utf-8")
-        lines = text.splitlines()
-        cells, at = [], 0
-        for cell in json.loads(text)["cells"]:
-            line = _find(lines, f'"id": "{cell.get("id")}"', at)
-            text_line = _find(lines, '"source":', line) + 1
-            at = line
-            cells.append(
-                Cell(
-                    cell["cell_type"],
-                    "".join(cell["source"]),
-                    line + 1,
-                    text_line + 1,
-                    cell["metadata"].get("nbgrader", {}),
-                    bool(cell.get("outputs") or cell.get("execution_count")),
-                )
-            )
-        return cells
+        return list(_cells(self.file.read_text(encoding="utf-8")))
 
     @property
     def graded(self) -> list[Cell]:
@@ -137,8 +120,13 @@ def modules(root: Path = ROOT) -> list[Path]:
 
 def exercises(root: Path = ROOT) -> list[Exercise]:
     """The exercises of all modules, then of all notebooks, in the order they are written."""
-    found = [e for path in modules(root) for e in read_module(path, root)[0]]
+    found = [e for path in modules(root) for e in _exercises_in(path, root)]
     return found + [e for chapter in chapters(root) for e in read_cells(chapter)[0]]
+
+
+def _exercises_in(path: Path, root: Path) -> list[Exercise]:
+    """The exercises of a module, which is not parsed if it has no solution."""
+    return read_module(path, root)[0] if BEGIN in path.read_text(encoding="utf-8") else []
 
 
 def in_course_order(root: Path = ROOT) -> list[Exercise]:
@@ -190,12 +178,44 @@ def text_without(module: str, left_out: Collection[str], root: Path = ROOT) -> s
     return answer_cells.HEAD + "\n\n".join(parts)
 
 
+# Files are read anew whenever someone asks for exercises, but parsed once for each text they hold:
+# a release asks a dozen times, and parsing the tree takes half a second.
+@cache
+def _cells(text: str) -> tuple[Cell, ...]:
+    """The cells of a notebook's text."""
+    lines = text.splitlines()
+    cells, at = [], 0
+    for cell in json.loads(text)["cells"]:
+        line = _find(lines, f'"id": "{cell.get("id")}"', at)
+        text_line = _find(lines, '"source":', line) + 1
+        at = line
+        cells.append(
+            Cell(
+                cell["cell_type"],
+                "".join(cell["source"]),
+                line + 1,
+                text_line + 1,
+                cell["metadata"].get("nbgrader", {}),
+                bool(cell.get("outputs") or cell.get("execution_count")),
+            )
+        )
+    return tuple(cells)
+
+
 def _read(text: str, module: str, path: Path) -> tuple[list[Exercise], list[tuple[int, str]]]:
+    found, wrong = _parsed(text, module, path)
+    return list(found), list(wrong)
+
+
+@cache
+def _parsed(
+    text: str, module: str, path: Path
+) -> tuple[tuple[Exercise, ...], tuple[tuple[int, str], ...]]:
     gaps, wrong = find_gaps(text)
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        return [], [*wrong, (error.lineno or 1, f"not Python: {error.msg}")]
+        return (), (*wrong, (error.lineno or 1, f"not Python: {error.msg}"))
     owners: dict[ast.stmt, list[Gap]] = {}
     for gap in gaps:
         owner = next((n for n in tree.body if _spans(n, gap.begin)), None)
@@ -217,11 +237,11 @@ def _read(text: str, module: str, path: Path) -> tuple[list[Exercise], list[tupl
         for node in owners
         if names.count(node.name) > 1
     ]
-    found = [
+    found = (
         Exercise(f"{module}.{node.name}", path, node.lineno, tuple(own), text)
         for node, own in owners.items()
-    ]
-    return found, wrong
+    )
+    return tuple(found), tuple(wrong)
 
 
 def imports(path: Path) -> set[str]:

@@ -511,7 +511,9 @@ def builds(course, source, monkeypatch):
     """The calls of `release` that `build_if_changed` makes."""
     called = []
     monkeypatch.setattr(releasing, "ROOT", source)
-    monkeypatch.setattr(releasing, "release", lambda only=None: called.append(only) or course)
+    monkeypatch.setattr(
+        releasing, "release", lambda only=None, *, diagnoses: called.append(only) or course
+    )
     return called
 
 

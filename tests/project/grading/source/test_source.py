@@ -1,5 +1,6 @@
 """The source tree: what is wrong with it is said with file and line, before a release is made."""
 
+import ast
 import json
 
 import pytest
@@ -457,6 +458,16 @@ def test_exercises_are_found_in_the_order_they_are_written(tree):
     assert [e.id for e in found] == ["sums.double", "sums.triple"]
     assert [e.grade_id for e in found] == ["sums-double", "sums-triple"]
     assert [e.line for e in found] == [tree.line(SUMS, DOUBLE), tree.line(SUMS, TRIPLE)]
+
+
+def test_a_module_is_parsed_once_until_it_changes(tree, monkeypatch):
+    parsed, parse = [], ast.parse
+    monkeypatch.setattr(ast, "parse", lambda text: parsed.append(text) or parse(text))
+    for _ in range(3):
+        exercises(tree.root)
+    assert parsed == [MODULE]
+    tree.write(SUMS, MODULE.replace("double", "twice"))
+    assert [e.id for e in exercises(tree.root)] == ["sums.twice", "sums.triple"]
 
 
 def test_a_chapter_knows_its_graded_cells(tree):
