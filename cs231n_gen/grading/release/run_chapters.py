@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from cs231n_gen.common.chapters import UnknownChapter
 from cs231n_gen.common.files import write_whole
 from cs231n_gen.common.paths import INSTRUCTORS, PACKAGE, ROOT, room_of
-from cs231n_gen.grading.release.build import release
+from cs231n_gen.grading.release.build import chosen, release
 from cs231n_gen.grading.source.lint import BadSource
 from cs231n_gen.grading.source.tree import Chapter
 
@@ -49,11 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
     only = parser.parse_args(arguments).only
     outcomes = []
     try:
-        for outcome in run(chosen(only or None)):
+        wanted = chosen(only or None)
+    except UnknownChapter as error:
+        print(error, file=sys.stderr)
+        return 2
+    try:
+        for outcome in run(wanted):
             outcomes.append(outcome)
             mark = "✓" if outcome.passed else "✗"
             print(f"{mark} {outcome.chapter}, {outcome.form}: {outcome.says}", flush=True)
-    except (BadSource, UnknownChapter) as error:
+    except BadSource as error:
         print(error, file=sys.stderr)
         return 1
     good = sum(o.passed for o in outcomes)

@@ -56,7 +56,7 @@ class RemoteStudent(Student):
         self._send({**task, "limits": limits.to_json()})
         locked = self._receive().header
         if locked.get("op") != "locked":
-            raise sandsandbox.JailBroken(f"a child could not be locked in: {locked.get('says')}")
+            raise sandbox.JailBroken(f"a child could not be locked in: {locked.get('says')}")
         self._hear_of_loading()
 
     def load(self, task: Mapping, wall: float) -> None:
