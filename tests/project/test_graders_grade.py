@@ -97,12 +97,12 @@ def fails(mistake, test):
     return not result.passed
 
 
-@pytest.mark.parametrize("mistake", some(MISTAKES, each=3, kernels=24))
+@pytest.mark.parametrize("mistake", some(MISTAKES, each=3, kernels=12))
 def test_hidden_graders_fail_every_mistake(mistake):
     assert first_failure(mistake), "full points for a wrong answer"
 
 
-@pytest.mark.parametrize("variant", some(ACCEPTED, each=1, kernels=6))
+@pytest.mark.parametrize("variant", some(ACCEPTED, each=1, kernels=4))
 def test_hidden_graders_and_checks_pass_every_accepted_variant(variant):
     for folder in ("hidden", "public"):
         lost = [(r.name, r.says) for r in graded(folder, variant) if not r.passed]
@@ -111,7 +111,7 @@ def test_hidden_graders_and_checks_pass_every_accepted_variant(variant):
 
 @pytest.mark.parametrize(
     ("exercise", "answer"),
-    some([(e, a) for e in EXERCISES for a in IDLE], each=1, kernels=6),
+    some([(e, a) for e in EXERCISES for a in IDLE], each=1, kernels=4),
 )
 def test_an_answer_that_does_nothing_gets_nothing(exercise, answer):
     """Properties that hold of an empty answer would be points for nothing."""
@@ -123,7 +123,7 @@ def test_an_answer_that_does_nothing_gets_nothing(exercise, answer):
     assert not [r.name for r in results if r.passed]
 
 
-@pytest.mark.parametrize("mistake", some([m for m in MISTAKES if m.public], each=2, kernels=8))
+@pytest.mark.parametrize("mistake", some([m for m in MISTAKES if m.public], each=2, kernels=4))
 def test_checks_name_every_public_mistake(mistake):
     results = graded("public", mistake, seed=0)
     assert any(not r.passed for r in results), "the public check lets it through"
@@ -131,7 +131,7 @@ def test_checks_name_every_public_mistake(mistake):
 
 
 @pytest.mark.parametrize(
-    ("exercise", "seed"), some([(e, s) for e in EXERCISES for s in range(3)], each=1, kernels=6)
+    ("exercise", "seed"), some([(e, s) for e in EXERCISES for s in range(3)], each=1, kernels=4)
 )
 def test_the_reference_gets_full_points_for_any_seed(exercise, seed):
     results = run(TESTS / "hidden", [exercise], seed=seed)
@@ -149,7 +149,7 @@ def test_another_seed_makes_other_inputs():
     assert returned(2025) == seen[3]
 
 
-@pytest.mark.parametrize("exercise", some(EXERCISES, others=6, kernels=1))
+@pytest.mark.parametrize("exercise", some(EXERCISES, others=6, kernels=0))
 def test_every_hidden_property_is_failed_by_some_mistake_of_its_exercise(exercise):
     own = [m for m in MISTAKES if m.exercise == exercise]
     left = {r.test for r in run(TESTS / "hidden", [exercise], seed=SEED)}
@@ -160,7 +160,7 @@ def test_every_hidden_property_is_failed_by_some_mistake_of_its_exercise(exercis
     )
 
 
-@pytest.mark.parametrize("exercise", some(EXERCISES, each=1, kernels=6))
+@pytest.mark.parametrize("exercise", some(EXERCISES, each=1, kernels=3))
 def test_a_right_answer_is_never_diagnosed(exercise):
     assert diagnosis.diagnose(run(TESTS / "public", [exercise])) is None
 

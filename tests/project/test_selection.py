@@ -351,3 +351,44 @@ def test_tests_that_share_what_is_dear_stay_in_one_process():
 def test_long_files_are_there():
     names = {p.name for p in (ROOT / "tests").rglob("test_*.py")}
     assert {*tiers.LONG, *tiers.CUT} <= names
+
+
+# --- make ---------------------------------------------------------------------------------------
+
+
+def would_run(*words):
+    """The calls of pytest that make would make."""
+    make = shutil.which("make") or pytest.skip("there is no make")
+    done = subprocess.run(
+        [make, "-n", *words], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return [line for line in done.stdout.splitlines() if re.search(r"-m pytest|selection", line)]
+
+
+ALONE = "tests/project/browser"
+
+
+@pytest.mark.parametrize("given", [ALONE, f"{ALONE}/test_jupyterlab.py -x", f"-k lab {ALONE}"])
+def test_a_whole_jupyterlab_is_tested_by_one_process(given):
+    (call,) = would_run("test", f"ARGS={given}")
+    assert call.endswith(f"-m pytest {given}")
+
+
+@pytest.mark.parametrize("given", ["tests/project", "tests -x"])
+def test_where_it_is_among_others_it_comes_after_them(given):
+    first, second = would_run("test", f"ARGS={given}")
+    assert "-n auto" in first and f"--ignore={ALONE}" in first
+    assert "-n auto" not in second and second.split()[-1] == ALONE
+
+
+def test_make_test_is_quick_and_make_proof_the_rest():
+    for target, option in (("test", "--quick"), ("proof", "--rest")):
+        calls = would_run(target)
+        assert [c for c in calls if option in c and ALONE in c and "-n auto" not in c]
+        assert [c for c in calls if "-n auto" in c and f"--ignore={ALONE}" in c]
+
+
+def test_ci_runs_both():
+    text = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert text.splitlines()[-2:] == ["make test", "make proof"]
+    assert "set -euo pipefail" in text

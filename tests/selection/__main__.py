@@ -49,11 +49,13 @@ class Proving:
                 self.bad.add(found[1])
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session):
-        """pytest's hook: all tests ended."""
+    def pytest_sessionfinish(self, session, exitstatus):
+        """pytest's hook: all tests ended, unless somebody or something stopped them."""
+        stopped = session.shouldstop or session.shouldfail or session.config.option.keyword
+        if stopped or exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            return
         done = [e for e in self.plan.to_prove("exercise") if self.passed[e] and e not in self.bad]
-        if not hasattr(session.config, "workerinput") and not session.shouldstop:
-            ledger.record(self.plan, "exercise", {e: self.seconds[e] for e in done})
+        ledger.record(self.plan, "exercise", {e: self.seconds[e] for e in done})
 
     @pytest.hookimpl(trylast=True)
     def pytest_terminal_summary(self, terminalreporter):
