@@ -13,6 +13,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -82,15 +83,23 @@ def write(path: Path = FILE, only: Sequence[str] | None = None, workers: int | N
     """
     if only is None:
         only = list(dict.fromkeys(m.exercise for m in variants.load(MISTAKES) if m.public))
-    exercises = sorted(only, key=_mistakes_of)
+    exercises = list(only)
     if importlib.util.find_spec("triton") is None:
         exercises = [e for e in exercises if not e.startswith("kernels.")]
     kept = {e: _kept(e) for e in exercises}
     new = [e for e in exercises if not kept[e].is_file()]
     for _ in tqdm(_observe_all(new, workers), total=len(new), leave=False, disable=not new):
         pass
-    found = [known for file in kept.values() for known in json.loads(file.read_text("utf-8"))]
+    groups = [json.loads(file.read_text("utf-8")) for file in kept.values()]
+    found = [known for group in sorted(filter(None, groups), key=_place) for known in group]
     write_whole(path, json.dumps(found, ensure_ascii=False, indent=0))
+
+
+def _place(group: list[dict]) -> tuple[Path, int]:
+    """Where the first of an exercise's mistakes is written."""
+    file, name = _mistakes_of(group[0]["exercise"]), group[0]["name"]
+    written = re.search(rf"^(def|class) {name}\b", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return file, written.start() if written else 0
 
 
 def _observe_all(exercises: list[str], workers: int | None) -> Iterator[list[Known]]:
