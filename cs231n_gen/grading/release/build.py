@@ -37,7 +37,11 @@ SHIPPED = [
     "notebooks",
     "tests/public",
 ]
-KEPT_BACK = [*(f"cs231n_gen/{room}" for room in INSTRUCTORS), "cs231n_gen/cli/instructor.py"]
+KEPT_BACK = [
+    *(f"cs231n_gen/{room}" for room in INSTRUCTORS),
+    "cs231n_gen/cli/instructor.py",
+    "data/make_check_picture.py",  # which shows an answer
+]
 # What else the course is made from: a change of it means a new course.
 READ = [CONFIG, "cs231n_gen/grading", "tests/mistakes"]
 TEMPLATES = Path(__file__).parent / "templates"
