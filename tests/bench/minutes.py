@@ -1,7 +1,7 @@
 """Where the minutes of a run of the tests go, by file.
 
-    make test ARGS="--quick --junitxml=/tmp/minutes.xml tests/project tests/public tests/hidden"
-    python tests/bench/minutes.py /tmp/minutes.xml [an earlier one] [--top 20]
+    make test ARGS="--quick --junitxml=build/minutes.xml tests/project tests/public tests/hidden"
+    python tests/bench/minutes.py build/minutes.xml [an earlier one] [--top 20]
 
 Seconds of the clock are those of a test with its fixtures; where several processes share the cores
 they say little. Seconds of a processor are those of the test's process and of the processes that
