@@ -7,6 +7,7 @@ import re
 import sys
 import sysconfig
 import tomllib
+from functools import cache
 
 import pytest
 import yaml
@@ -60,11 +61,21 @@ def cells(notebook):
 
 def undeclared(code, names):
     """The packages that this code imports although none of `names` provides them."""
-    own = {"cs231n_gen", *(p.stem for p in (ROOT / "tests").rglob("*.py"))}
-    own |= {p.parent.name for p in (ROOT / "tests").glob("*/__init__.py")}
-    others = imported(code) - sys.stdlib_module_names - own - NOT_OURS
-    brought = importlib.metadata.packages_distributions()
-    return {p for p in others if not {name_of(d) for d in brought.get(p, [p])} & names}
+    others = imported(code) - sys.stdlib_module_names - own() - NOT_OURS
+    return {p for p in others if not {name_of(d) for d in brought().get(p, [p])} & names}
+
+
+@cache
+def own():
+    """The packages and modules of this project."""
+    packages = {p.parent.name for p in (ROOT / "tests").glob("*/__init__.py")}
+    return {"cs231n_gen", *packages, *(p.stem for p in (ROOT / "tests").rglob("*.py"))}
+
+
+@cache
+def brought():
+    """The distributions that each installed package is of; to look takes half a second."""
+    return importlib.metadata.packages_distributions()
 
 
 @pytest.mark.parametrize(
