@@ -154,6 +154,7 @@ def test_importing_the_package_does_not_wait_for_torch_and_pytest():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.full
 def test_without_triton_a_line_says_where_to_go_and_the_rest_is_checked():
     command = [sys.executable, "-c", WITHOUT_TRITON]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

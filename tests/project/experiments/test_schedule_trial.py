@@ -46,6 +46,7 @@ def test_the_distance_is_that_of_metrics(mixture, g):
     assert abs(energy_distance(x, mixture) - found.mean()) < 5 * error
 
 
+@pytest.mark.full
 def test_the_distance_of_a_point_to_a_gaussian(mixture, g):
     """Of two equal points within is 0, so that all but a constant is 2 E‖x − Y‖: by quadrature."""
     x, y = torch.randn(2, 2, generator=g).double()

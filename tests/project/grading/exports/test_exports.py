@@ -133,6 +133,7 @@ def test_the_csv_is_in_the_exports_of_the_course_by_default(course):
     assert write_csv(course) == course / "exports" / "grades.csv"
 
 
+@pytest.mark.full
 def test_nbgrader_takes_it_for_an_exporter(course, tmp_path):
     name = f"{SafeCsv.__module__}.{SafeCsv.__name__}"
     command = [sys.executable, "-m", "nbgrader", "export", f"--exporter={name}"]

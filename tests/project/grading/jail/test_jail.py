@@ -237,6 +237,7 @@ def test_an_ordinary_user_has_the_same_jail():
     assert "as a user None" in done.stdout
 
 
+@pytest.mark.full
 def test_a_killed_grader_leaves_no_process(tmp_path):
     program = "import time; from cs231n_gen.grading.jail.sandbox import Sandbox; b = Sandbox(); "
     program += "print(b._process.pid, flush=True); time.sleep(60)"

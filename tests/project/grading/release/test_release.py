@@ -369,6 +369,7 @@ def fill(course, module, function, *lines):
     path.write_text(before + head + after.replace(stub, answer, 1), encoding="utf-8")
 
 
+@pytest.mark.full
 def test_at_first_no_exercise_is_written(course, own_copy):
     """Of kernels one is asked: kernels/test_exercises.py asks them all."""
     ids = [e.id for e in EXERCISES]

@@ -186,7 +186,7 @@ def test_feedback_overview_and_exports(afternoon):
     assert all(rows[s] == ALL for s in right)
 
 
-@pytest.mark.drawn("moments", 1)
+@pytest.mark.full
 @pytest.mark.parametrize("moment", range(int(os.environ.get("KILLS", "2"))))
 def test_a_grader_that_is_killed_goes_on_where_it_was(afternoon, moment):
     """At a random moment, before, between and after its first submissions; what is in the gradebook

@@ -293,6 +293,7 @@ def verdicts(results):
     return [(r.test, r.status) for r in results]
 
 
+@pytest.mark.full
 def test_hidden_graders_say_the_same_both_ways(tmp_path):
     """The reference, and every kind of submission that ends by itself, exercise by exercise."""
     texts = {k: t for k, t in classroom.kinds().items() if k in ("right", "reversed", "half-right")}
