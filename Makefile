@@ -84,7 +84,8 @@ else ifneq ($(findstring $(ALONE),$(ARGS)),)
 	@$(TESTS) $(ARGS)
 else
 	@$(TESTS) $(PARALLEL) --ignore=$(ALONE) $(ARGS)
-	@$(if $(HOLDS_ALONE),$(TESTS) $(filter -%,$(ARGS)) $(ALONE))
+	@$(if $(HOLDS_ALONE),$(TESTS) $(filter-out tests tests/ tests/project tests/project/,$(ARGS)) $(ALONE) -n 0 \
+		|| [ $$? = 5 ])  # 5: none of them was chosen, by -k for example
 endif
 
 # FULL=1: whatever stands proved.

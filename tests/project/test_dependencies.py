@@ -101,7 +101,7 @@ def test_the_package_and_its_notebooks_import_what_is_declared(folder):
     assert not {p: names for p, names in found.items() if names}
 
 
-@pytest.mark.parametrize("folder", ["tests", "data"])
+@pytest.mark.parametrize("folder", ["tests", "data", "docs"])
 def test_what_students_do_not_run_imports_what_is_declared(folder):
     names = declared(*EXTRAS)
     found = {

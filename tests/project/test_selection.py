@@ -165,7 +165,13 @@ def test_what_all_depend_on_has_all_proved_again(name, broken):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [(PROOF, "exercise"), (RUN, "chapter"), ("data/fashion_mnist.npz", "")]
+    ("name", "kind"),
+    [
+        (PROOF, "exercise"),
+        (RUN, "chapter"),
+        ("nbgrader_config.py", "chapter"),
+        ("data/fashion_mnist.npz", ""),
+    ],
 )
 def test_machinery_has_all_of_its_kind_proved_again(name, kind):
     found = {i for i in ITEMS if name in TREE.closure(i.roots)}

@@ -20,6 +20,7 @@ from cs231n_gen.grading.source.tree import exercises
 
 PACKAGE = "cs231n_gen"
 SETTINGS = ("pyproject.toml", "constraints.txt", "data/SHA256SUMS")  # whatever is run depends on
+RELEASE = ("nbgrader_config.py",)  # which makes the released form of a chapter
 FOLDERS = (PACKAGE, "tests", "notebooks", "data")
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
 PROOF = "tests/project/test_graders_grade.py"
@@ -62,7 +63,7 @@ class Tree:
         found = [p for folder in FOLDERS for p in (self.root / folder).rglob("*")]
         names = [p.relative_to(self.root) for p in found if p.is_file()]
         own = {n.as_posix() for n in names if not LEFT_OUT & set(n.parts)}
-        return frozenset(own | {n for n in SETTINGS if (self.root / n).is_file()})
+        return frozenset(own | {n for n in (*SETTINGS, *RELEASE) if (self.root / n).is_file()})
 
     @cached_property
     def subjects(self) -> dict[str, str]:
@@ -235,7 +236,7 @@ def _chapters(tree: Tree) -> Iterator[Item]:
             continue
         called = re.findall(r"""check\(\s*["']([\w.]+)\.\w+["']""", tree.text(file))
         checks = [f"tests/public/{'/'.join(_test_path(m))}" for m in called]
-        roots = {file, RUN, *SETTINGS, *checks, *_helpers(tree, ("public",))}
+        roots = {file, RUN, *SETTINGS, *RELEASE, *checks, *_helpers(tree, ("public",))}
         yield Item("chapter", Path(file).stem, tuple(sorted(roots & tree.files)))
 
 

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cs231n_gen.common.paths import INSTRUCTORS, PACKAGE, ROOT, room_of
 from cs231n_gen.grading.jail import bubblewrap, cgroups, seccomp
 from cs231n_gen.grading.jail.compile_sandbox import CompileSandbox
 from cs231n_gen.grading.jail.limits import Limits
@@ -24,6 +26,7 @@ from cs231n_gen.instruments.compiler.launches import Launch
 START_LIMIT = 180.0  # seconds for the fork server to import torch, on a busy machine
 END_LIMIT = 20.0
 LONGEST = 1 << 16
+RESOURCES = {".json", ".mjs", ".css"}  # what modules read beside themselves
 FIRST_UID = 1 << 20  # above any user of the machine; each child gets another one
 
 
@@ -95,6 +98,7 @@ class Sandbox:
     def _start(self) -> None:
         view = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="jail-")))
         bubblewrap.write_view(view)
+        write_resources(view)
         self._view, self._compiling = view, None
         self._cleanup.callback(self._end_compiling)
         self._complaints = self._cleanup.enter_context(tempfile.TemporaryFile("w+b"))  # noqa: SIM115
@@ -209,3 +213,18 @@ class Sandbox:
 
     def __exit__(self, *exception) -> None:
         self.close()
+
+
+def write_resources(view: Path) -> None:
+    """The files that visible modules read, such as the palette and the scripts of figures.
+
+    Without them no file of a student could be loaded that imports `viz`.
+    """
+    for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in RESOURCES):
+        if room_of(path) not in {*INSTRUCTORS, "jupyter"}:
+            target = view / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+            target.chmod(0o644)
+    for folder in (p for p in view.rglob("*") if p.is_dir()):
+        folder.chmod(0o755)

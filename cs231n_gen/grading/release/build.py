@@ -37,11 +37,7 @@ SHIPPED = [
     "notebooks",
     "tests/public",
 ]
-KEPT_BACK = [
-    *(f"cs231n_gen/{room}" for room in INSTRUCTORS),
-    "cs231n_gen/cli/instructor.py",
-    "data/make_check_picture.py",  # which shows an answer
-]
+KEPT_BACK = [*(f"cs231n_gen/{room}" for room in INSTRUCTORS), "cs231n_gen/cli/instructor.py"]
 # What else the course is made from: a change of it means a new course.
 READ = [CONFIG, "cs231n_gen/grading", "tests/mistakes"]
 TEMPLATES = Path(__file__).parent / "templates"
@@ -89,9 +85,10 @@ def release(
         archive = output.with_name(output.name + ".zip")
         if diagnoses:
             manifest.pack(course, archive)
-        else:
-            archive.unlink(missing_ok=True)  # it would hold an earlier course
         _put_in_place(course, output, Path(folder) / "old")
+        if not diagnoses and archive.exists():
+            archive.unlink()
+            print(f"removed {archive.name}, which held an earlier course: `make release` makes it")
     return output
 
 

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+from filelock import FileLock
+
 from cs231n_gen.checking import diagnosis
 from cs231n_gen.checking.public_check import KERNELS
 from cs231n_gen.common.files import sha256
@@ -23,18 +25,30 @@ from cs231n_gen.grading.release.build import DIAGNOSES, source_fingerprint
 def complete(course: Path) -> bool:
     """Observe mistakes, those of kernels last since they take minutes, and add them to a course.
 
+    One process at a time does it; a second one finds the course complete.
+
     Returns:
         Whether the course is complete: not if it or the source changed meanwhile.
     """
-    facts = manifest.read_manifest(course)
-    if facts is None:
-        return False
+    with FileLock(course.with_name(f"{course.name}.lock")):
+        facts = manifest.read_manifest(course)
+        if facts is None:
+            return False
+        return facts.get("diagnosed", True) or _complete(course, facts)
+
+
+def _complete(course: Path, facts: dict) -> bool:
     assigned = [chapter for chapter in facts["chapters"].values() if chapter["assigned"]]
     asked = [e for chapter in assigned for e in chapter["exercises"]]
     quick = [e for e in asked if not e.startswith(KERNELS)]
     file = course.with_name(f"{course.name}.diagnoses.json")
     for exercises in (quick, asked):
-        diagnosis.write(file, exercises, workers=1)  # the other cores are the student's
+        try:
+            diagnosis.write(file, exercises, workers=1)  # the other cores are the student's
+        except FileNotFoundError:
+            if source_fingerprint() == facts["source"]:
+                raise
+            return False  # it was kept for files that were edited meanwhile
         same_source = source_fingerprint() == facts["source"]
         if not same_source or manifest.read_manifest(course) != facts:
             file.unlink()

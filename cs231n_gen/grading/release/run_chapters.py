@@ -20,8 +20,8 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from tqdm.auto import tqdm
 
 from cs231n_gen.common.chapters import UnknownChapter
-from cs231n_gen.common.files import write_whole
-from cs231n_gen.common.paths import INSTRUCTORS, PACKAGE, ROOT, room_of
+from cs231n_gen.common.files import files_in, write_whole
+from cs231n_gen.common.paths import INSTRUCTORS, PACKAGE, PUBLIC, ROOT, room_of
 from cs231n_gen.grading.release.build import chosen, release
 from cs231n_gen.grading.source.lint import BadSource
 from cs231n_gen.grading.source.tree import Chapter
@@ -97,7 +97,8 @@ def state(chapter: Chapter) -> str:
     parts = sorted(p for p in PACKAGE.rglob("*.*") if p.suffix in SOURCES)
     own = [p for p in parts if room_of(p) not in INSTRUCTORS]
     found = hashlib.sha256()
-    for file in [chapter.file, ROOT / "data" / "SHA256SUMS", *own]:
+    checks = [p for p in files_in(PUBLIC) if p.name != "diagnoses.json"]
+    for file in [chapter.file, ROOT / "data" / "SHA256SUMS", *own, *checks]:
         found.update(file.read_bytes())
     return found.hexdigest()
 

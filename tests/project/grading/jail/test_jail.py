@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cs231n_gen import viz
 from cs231n_gen.checking.errors import StudentError
 from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.jail import bubblewrap, sandbox
@@ -53,6 +54,11 @@ def test_the_world_is_the_interpreter_and_the_submission(jail):
     assert set(seen) <= allowed
     look = "return [os.listdir(p) for p in ('/proc', '/scratch', '/submission/cs231n_gen')]"
     assert inside(jail, "import os", look) == [[], [], ["flow.py"]]
+
+
+def test_what_a_notebook_imports_can_be_imported(jail):
+    names = "data, experiments, judge, metrics, mlp, toys, training, truth, unet, viz"
+    assert inside(jail, f"from cs231n_gen import {names}", "return viz.DATA") == viz.DATA
 
 
 @pytest.mark.parametrize("path", ["tests", "notebooks", "cs231n_gen/flow.py", "data", ".git"])

@@ -77,7 +77,7 @@ def test_a_course_that_was_built_anew_meanwhile_is_left_alone(course, monkeypatc
     monkeypatch.setattr(diagnosis, "write", build_anew)
     assert not complete.complete(course)
     assert not (course / build.DIAGNOSES).exists()
-    assert [p.name for p in course.parent.iterdir()] == ["course"]
+    assert {p.name for p in course.parent.iterdir()} == {"course", "course.lock"}
 
 
 def test_nothing_is_started_for_a_course_that_is_complete(course, monkeypatch):

@@ -244,6 +244,11 @@ def test_the_search_would_find_them_in_the_source(kind, least, source):
         assert found == set(lines)
 
 
+def test_no_picture_is_shipped_that_could_show_one(course):
+    pictures = {".gif", ".jpg", ".jpeg", ".pdf", ".png", ".svg", ".webp"}
+    assert not [p for p in course.rglob("*") if p.suffix.lower() in pictures]
+
+
 def test_no_marker_of_a_solution_is_left(course):
     files = {n: f for n, f in files_of(course).items() if n not in MADE}
     assert not leaks(files, ["### BEGIN SOLUTION", "### END SOLUTION"])

@@ -1,4 +1,4 @@
-"""Make the README's picture, `pictures/flow.png`: `python data/make_picture.py`. About 2 minutes.
+"""Make the README's picture, `flow.png`: `python docs/pictures/make_flow.py`. About 2 minutes.
 
 Left, noise that follows a field learned on the ring; right, garments on their way from noise. Both
 nets are trained here, as in chapter 04.
@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import torch
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parents[1]))
 
 from cs231n_gen import data, flow, viz  # noqa: E402
 from cs231n_gen.given.unet import UNet  # noqa: E402
@@ -64,10 +64,9 @@ def main():
             ax.set(xticks=[], yticks=[], title=f"t = {t:g}" if row == 0 else "")
         label = data.CLASS_NAMES[name]
         axes[row, 0].set_ylabel(label, rotation=0, ha="right", va="center")
-    (HERE / "pictures").mkdir(exist_ok=True)
-    draft = HERE / "pictures" / "flow.part.png"
+    draft = HERE / "flow.part.png"
     figure.savefig(draft, dpi=90)
-    os.replace(draft, HERE / "pictures" / "flow.png")
+    os.replace(draft, HERE / "flow.png")
 
 
 if __name__ == "__main__":

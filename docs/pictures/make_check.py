@@ -1,4 +1,4 @@
-"""Make the README's second picture, `pictures/check.png`: `python data/make_check_picture.py`.
+"""Make the README's second picture, `check.png`: `python docs/pictures/make_check.py`.
 
 A wrong answer to `flow.interpolate`, and the report in which its check names the mistake. The
 report is real: the check runs on a copy of the package in which the answer is wrong. Needs
@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parents[1]))
 
 from cs231n_gen.checking import diagnosis, fresh_modules  # noqa: E402
 from cs231n_gen.checking.public_check import run_check  # noqa: E402
@@ -58,14 +58,14 @@ def main():
         report = run_check("flow.interpolate")
         page = PAGE.format(answer=answer(source), report=report._repr_html_())
     assert report.diagnosis, f"the check did not recognise the mistake: {report}"
-    draft = HERE / "pictures" / "check.part.png"
+    draft = HERE / "check.part.png"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         tab = browser.new_page(viewport={"width": WIDTH, "height": 80}, device_scale_factor=1.5)
         tab.set_content(page)
         tab.screenshot(path=draft, full_page=True)
         browser.close()
-    os.replace(draft, HERE / "pictures" / "check.png")
+    os.replace(draft, HERE / "check.png")
 
 
 if __name__ == "__main__":
