@@ -380,11 +380,15 @@ def test_a_whole_jupyterlab_is_tested_by_one_process(given):
     assert call.endswith(f"-m pytest {given}")
 
 
-@pytest.mark.parametrize("given", ["tests/project", "tests -x"])
-def test_where_it_is_among_others_it_comes_after_them(given):
+@pytest.mark.parametrize(
+    ("given", "options"),
+    [("tests/project", ""), ("tests -x", "-x"), ("tests/project -k lab -n 2", "-k lab -n 2")],
+)
+def test_where_it_is_among_others_it_comes_after_them(given, options):
     first, second = would_run("test", f"ARGS={given}")
     assert "-n auto" in first and f"--ignore={ALONE}" in first
-    assert "-n auto" not in second and second.split()[-1] == ALONE
+    called = second.partition("-m pytest")[2].partition("||")[0].split()
+    assert called == [*options.split(), ALONE, "-n", "0"]
 
 
 def test_make_test_is_quick_and_make_proof_the_rest():
