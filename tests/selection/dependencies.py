@@ -20,6 +20,7 @@ from cs231n_gen.grading.source.tree import exercises
 
 PACKAGE = "cs231n_gen"
 SETTINGS = ("pyproject.toml", "constraints.txt", "data/SHA256SUMS")  # whatever is run depends on
+CHECKS_ALL_DATA = f"{PACKAGE}/cli/doctor.py"  # which names none of the files that it checks
 RELEASE = ("nbgrader_config.py",)  # which makes the released form of a chapter
 FOLDERS = (PACKAGE, "tests", "notebooks", "data")
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
@@ -123,7 +124,7 @@ class Tree:
         if file not in self._needs:
             found: set[str] = set()
             if file.endswith((".py", ".ipynb")):
-                found |= self._python(file)
+                found |= self._python(file) | self._packages_of(file)
             elif file.endswith(".mjs"):
                 here = posixpath.dirname(file)
                 named = JS_IMPORT.findall(self.text(file))
@@ -131,8 +132,17 @@ class Tree:
             self._needs[file] = frozenset((found & self.files) - {file})
         return self._needs[file]
 
+    def _packages_of(self, file: str) -> set[str]:
+        """The files of the packages that a module is in, which run before it; those that only pass
+        on names are as good as empty."""
+        folders = file.split("/")[:-1]
+        names = ["/".join([*folders[:i], "__init__.py"]) for i in range(1, len(folders) + 1)]
+        return {n for n in names if n in self.files and n not in self._passed_on}
+
     def _python(self, file: str) -> set[str]:
         text, found = _read(self.text(file)), set()
+        if file == CHECKS_ALL_DATA:
+            found |= {f for f in self.files if f.startswith("data/") and not f.endswith(".py")}
         for name in text.imports:
             found |= self._module(name)
         for module, name, attributes in text.taken:
