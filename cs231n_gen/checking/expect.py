@@ -37,11 +37,22 @@ def close(
     want: Tensor | float,
     says: str,
     *,
-    atol: float = 1e-5,
-    rtol: float = 1e-4,
+    atol: float | None = None,
+    rtol: float | None = None,
     what: str = "the result",
 ) -> None:
-    """A tensor (or number) equal to `want` up to |got − want| ≤ atol + rtol |want|."""
+    """A tensor (or number) equal to `want` up to |got − want| ≤ atol + rtol |want|.
+
+    Args:
+        atol, rtol: both or neither, so that no tolerance is looser than it looks; 1e-5 and 1e-4,
+            what float32 leaves after a few operations, if neither.
+    Raises:
+        PropertyFailed: if they are apart.
+        ValueError: if only one tolerance is given, or `want` is not finite.
+    """
+    if (atol is None) != (rtol is None):
+        raise ValueError(f"give both tolerances or neither, got atol={atol} and rtol={rtol}")
+    atol, rtol = (1e-5, 1e-4) if atol is None or rtol is None else (atol, rtol)
     want = torch.as_tensor(want, dtype=torch.float64)
     if isinstance(got, bool | int | float):
         got = torch.tensor(float(got))

@@ -121,8 +121,10 @@ def test_only_their_ratio_counts(student, generator):
         numbers(student.chapter02.maximiser(*given), y, "the best y")
         for given in ((a, b), (2 * a, 2 * b), (b, a))
     )
-    expect.close(one, twice, "it changes when both densities are doubled", atol=1e-9)
-    expect.close(one + swapped, torch.ones(N).double(), "y*(a, b) + y*(b, a) is not 1", atol=1e-9)
+    expect.close(one, twice, "it changes when both densities are doubled", atol=1e-9, rtol=1e-9)
+    expect.close(
+        one + swapped, torch.ones(N).double(), "y*(a, b) + y*(b, a) is not 1", atol=1e-9, rtol=1e-9
+    )
 
 
 # --- chapter02.curvature ------------------------------------------------------------------------
@@ -145,7 +147,7 @@ def test_bent_downwards_everywhere(student, generator):
     _, a, b = places(generator)
     got = numbers(student.chapter02.curvature(a / (a + b), a, b), a, "the curvature")
     expect.true(bool((got < 0).all()), "it is not below 0 at some places")
-    expect.close(got, -((a + b) ** 3) / (a * b), "wrong at the best y", rtol=1e-9)
+    expect.close(got, -((a + b) ** 3) / (a * b), "wrong at the best y", rtol=1e-9, atol=1e-9)
 
 
 # --- chapter02.value_of_best --------------------------------------------------------------------
@@ -184,8 +186,8 @@ def test_the_two_ends(student, generator):
         numbers(student.chapter02.value_of_best(p, q, 1.0), torch.zeros(()), "V(G, D*)")
         for q in (p.flip(0), p)
     )
-    expect.close(far, 0.0, "D* is never wrong: V = 0", atol=1e-9)
-    expect.close(near, -math.log(4), "D* is ½ everywhere: V = −log 4", atol=1e-9)
+    expect.close(far, 0.0, "D* is never wrong: V = 0", atol=1e-9, rtol=1e-9)
+    expect.close(near, -math.log(4), "D* is ½ everywhere: V = −log 4", atol=1e-9, rtol=1e-9)
 
 
 # --- chapter02.best_generator -------------------------------------------------------------------
@@ -198,11 +200,11 @@ def test_no_other_density_has_so_low_a_value(student, generator):
     p_g, _ = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
     p_g = numbers(p_g, p, "p_G")
     expect.true(bool((p_g >= 0).all()), "a density is never negative")
-    expect.close(p_g.sum() * dx, 1.0, "p_G does not add up to 1", atol=1e-6)
+    expect.close(p_g.sum() * dx, 1.0, "p_G does not add up to 1", atol=1e-6, rtol=1e-6)
     both = p + p_g
     V = torch.special.xlogy(p, p / both) + torch.special.xlogy(p_g, p_g / both)
     V = V.nan_to_num(0.0).sum() * dx
-    expect.close(V, -math.log(4), "another density has a lower value", atol=1e-6)
+    expect.close(V, -math.log(4), "another density has a lower value", atol=1e-6, rtol=1e-6)
 
 
 @best_generator
@@ -210,4 +212,4 @@ def test_the_least_value(student, generator):
     """the value there"""
     _, _, p, _, _ = mixtures(generator)
     _, V = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
-    expect.close(V, -math.log(4), "not the value at that p_G", atol=1e-6)
+    expect.close(V, -math.log(4), "not the value at that p_G", atol=1e-6, rtol=1e-6)

@@ -88,9 +88,9 @@ def test_v_is_the_rate_at_which_x_t_moves(student, generator):
     rate = (expect.tensor(ahead, x.shape) - expect.tensor(behind, x.shape)) / (2 * h)
     says = "v differs from the rate at which your own x_t moves with t"
     expect.close(
-        v, rate, says, atol=1e-6
+        v, rate, says, atol=1e-6, rtol=1e-6
     )  # central difference of a line: only rounding / h is left
-    expect.close(v, z - x, "v must be z − x, whatever t is", atol=1e-9)
+    expect.close(v, z - x, "v must be z − x, whatever t is", atol=1e-9, rtol=1e-9)
 
 
 @interpolate
@@ -100,8 +100,16 @@ def test_following_v_from_x_t_leads_to_both_ends(student, generator):
     t = torch.rand(7, generator=generator, dtype=torch.float64)
     x_t, v = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
     x_t, v = expect.tensor(x_t, x.shape, "x_t"), expect.tensor(v, x.shape, "v")
-    expect.close(x_t - t[:, None] * v, x, "x_t − t v must lead back to the data", atol=1e-9)
-    expect.close(x_t + (1 - t[:, None]) * v, z, "x_t + (1 − t) v must lead to the noise", atol=1e-9)
+    expect.close(
+        x_t - t[:, None] * v, x, "x_t − t v must lead back to the data", atol=1e-9, rtol=1e-9
+    )
+    expect.close(
+        x_t + (1 - t[:, None]) * v,
+        z,
+        "x_t + (1 − t) v must lead to the noise",
+        atol=1e-9,
+        rtol=1e-9,
+    )
 
 
 @interpolate
@@ -112,7 +120,7 @@ def test_as_many_examples_as_dimensions(student, generator):
     t = torch.rand(n, generator=generator, dtype=torch.float64)
     x_t, _ = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
     want = x + t[:, None] * (z - x)
-    expect.close(x_t, want, "t was used along the columns", atol=1e-9)
+    expect.close(x_t, want, "t was used along the columns", atol=1e-9, rtol=1e-9)
 
 
 @interpolate
@@ -125,7 +133,7 @@ def test_precision_is_kept(student, generator, dtype):
     found = expect.unpack(student.flow.interpolate(x, z, t), ["x_t", "v"])
     for value, right in zip(found, want, strict=True):
         expect.true(value.dtype == dtype, "the precision changed on the way", value.dtype, dtype)
-        expect.close(value, right, "the values are not right", atol=1e-5)
+        expect.close(value, right, "the values are not right", atol=1e-5, rtol=1e-5)
 
 
 # --- flow.loss ----------------------------------------------------------------------------------
@@ -157,7 +165,13 @@ def test_excess_over_the_best_is_the_squared_distance(student, generator, shape)
     t = torch.rand(n, generator=generator, dtype=torch.float64)
     off = 20 * torch.randn(n, *shape, generator=generator, dtype=torch.float64)
     value = student.flow.loss(lambda x_t, t: (z - x) + off, x, z, t)
-    expect.close(value, off.square().mean(), "it is not the mean square over everything", rtol=1e-8)
+    expect.close(
+        value,
+        off.square().mean(),
+        "it is not the mean square over everything",
+        rtol=1e-8,
+        atol=1e-8,
+    )
 
 
 @loss
@@ -168,8 +182,12 @@ def test_the_model_is_asked_once_at_x_t_and_t(student, generator):
     model = fakes.linear(0.5)
     student.flow.loss(model, x, z, t)
     expect.true(len(model.times) >= 1, "the model was not asked")
-    expect.close(model.times[0], t, "the levels changed on the way to the model", atol=1e-9)
-    expect.close(model.inputs[0], x + t[:, None] * (z - x), "the model did not see x_t", atol=1e-9)
+    expect.close(
+        model.times[0], t, "the levels changed on the way to the model", atol=1e-9, rtol=1e-9
+    )
+    expect.close(
+        model.inputs[0], x + t[:, None] * (z - x), "the model did not see x_t", atol=1e-9, rtol=1e-9
+    )
 
 
 @loss
@@ -182,7 +200,9 @@ def test_conditions_reach_the_model(student, generator):
     value = student.flow.loss(model, x, z, t, y)
     x_t = x + t[:, None] * (z - x)
     error = y[:, None] + t[:, None] * x_t - (z - x)
-    expect.close(value, error.square().mean(), "the conditional prediction is not used", rtol=1e-8)
+    expect.close(
+        value, error.square().mean(), "the conditional prediction is not used", rtol=1e-8, atol=1e-8
+    )
     plain = fakes.linear(1.0)
     student.flow.loss(plain, x, z, t)
     expect.true(plain.conditions[0] is None, "a condition was passed although none was given")
@@ -239,7 +259,9 @@ def test_the_levels_are_1_down_to_1_over_T(student, generator):
     for t in model.times:
         expect.tensor(t, (3,), "t")
     want = torch.arange(steps, 0, -1) / steps
-    expect.close(model.levels(), want, "the levels are not 1, 1 − 1/T, …, 1/T", atol=1e-5)
+    expect.close(
+        model.levels(), want, "the levels are not 1, 1 − 1/T, …, 1/T", atol=1e-5, rtol=1e-5
+    )
 
 
 @sample(weight=2)
@@ -305,9 +327,11 @@ def test_uneven_levels(student, generator):
     z = torch.randn(4, 2, generator=generator, dtype=torch.float64)
     model = fakes.linear(a)
     x = student.flow.sample(model, z, steps, times=times)
-    expect.close(x, z * (1 - a * (times[:-1] - times[1:])).prod(), "the product", atol=1e-7)
+    expect.close(
+        x, z * (1 - a * (times[:-1] - times[1:])).prod(), "the product", atol=1e-7, rtol=1e-7
+    )
     expect.true(len(model.times) == steps, "T + 1 levels are T calls", len(model.times), steps)
-    expect.close(model.levels(), times[:-1], "the levels asked for", atol=1e-6)
+    expect.close(model.levels(), times[:-1], "the levels asked for", atol=1e-6, rtol=1e-6)
 
 
 @sample
@@ -319,7 +343,7 @@ def test_even_levels_are_what_is_usual(student, generator):
     levels = [i / steps for i in range(steps, -1, -1)]
     one = expect.tensor(student.flow.sample(model, z, steps), z.shape)
     two = student.flow.sample(model, z, steps, times=levels)
-    expect.close(two, one, "the same levels lead elsewhere", atol=1e-7)
+    expect.close(two, one, "the same levels lead elsewhere", atol=1e-7, rtol=1e-7)
     off = float((one - exact(z)).abs().mean() / (z - exact(z)).abs().mean())
     expect.true(off < 0.5, "the walk does not go toward the data")
 
@@ -345,11 +369,11 @@ def test_each_step_is_the_velocity_where_it_begins(student, generator):
     steps = 12
     path = student.flow.trajectory(lambda x, t: truth.velocity(x, t.double()), z, steps)
     path = expect.tensor(path, (steps + 1, 20, 2), "the path")
-    expect.close(path[0], z, "the first frame must be the noise", atol=1e-9)
+    expect.close(path[0], z, "the first frame must be the noise", atol=1e-9, rtol=1e-9)
     for k in range(steps):
         v = truth.velocity(path[k], 1 - k / steps)
         says = f"frame {k + 1} is not one Euler step after frame {k}"
-        expect.close(path[k + 1], path[k] - v / steps, says, atol=1e-4)
+        expect.close(path[k + 1], path[k] - v / steps, says, atol=1e-4, rtol=1e-4)
 
 
 @trajectory
@@ -426,12 +450,16 @@ def test_both_calls_of_each_step(student, generator):
     )
     k = torch.arange(steps, dtype=torch.float64)
     want = torch.stack([1 - k / steps, 1 - (k + 1) / steps], dim=1).flatten()
-    expect.close(model.levels(), want, "the levels asked for", atol=1e-5)
+    expect.close(model.levels(), want, "the levels asked for", atol=1e-5, rtol=1e-5)
     for i in range(0, 2 * steps, 2):
         x = model.inputs[i]
         trial = x - (x.sin() + want[i]) / steps
         expect.close(
-            model.inputs[i + 1], trial, "the second call is not at the trial step", atol=1e-5
+            model.inputs[i + 1],
+            trial,
+            "the second call is not at the trial step",
+            atol=1e-5,
+            rtol=1e-5,
         )
 
 
@@ -482,7 +510,9 @@ def test_the_definition_on_a_random_path(student, generator):
         ((path[-1] - path[0]) - steps * (path[k + 1] - path[k])).square().mean()
         for k in range(steps)
     )
-    expect.close(student.flow.straightness(path), want / steps, "S of a random path", rtol=1e-6)
+    expect.close(
+        student.flow.straightness(path), want / steps, "S of a random path", rtol=1e-6, atol=1e-6
+    )
 
 
 @straightness
@@ -504,7 +534,7 @@ def test_straightness_is_the_variance_of_the_speed(student, generator):
     speed = (path[1:] - path[:-1]) * steps
     want = speed.square().mean() - (path[-1] - path[0]).square().mean()
     says = "the whole way is the mean speed, so S must be the speeds' variance"
-    expect.close(student.flow.straightness(path), want, says, rtol=1e-5)
+    expect.close(student.flow.straightness(path), want, says, rtol=1e-5, atol=1e-5)
 
 
 @straightness
@@ -515,7 +545,7 @@ def test_nothing_but_speed_counts(student, generator):
     one = torch.as_tensor(student.flow.straightness(path))
     expect.true(one.numel() == 1 and float(one) > 0, "S of a random path is positive")
     two = student.flow.straightness(path + 7 + line)
-    expect.close(two, one, "a constant velocity on top changed S", rtol=1e-6)
+    expect.close(two, one, "a constant velocity on top changed S", rtol=1e-6, atol=1e-6)
 
 
 # --- flow.train ---------------------------------------------------------------------------------
@@ -656,6 +686,8 @@ def test_the_generator_decides_everything(student, generator):
     expect.true(same, "a seed does not repeat the run")
     before, after = one.state(), two.state()
     for name, value in before.items():
-        expect.close(after[name], value, f"a seed does not repeat the weights ({name})", atol=1e-7)
+        expect.close(
+            after[name], value, f"a seed does not repeat the weights ({name})", atol=1e-7, rtol=1e-7
+        )
     moved = max(float(value.abs().max()) for value in before.values())
     expect.true(moved > 1e-4, "three steps leave the weights where they were")

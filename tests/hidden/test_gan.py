@@ -138,7 +138,7 @@ def test_sure_and_wrong(student, generator):
     """a discriminator that is sure and wrong has a finite loss"""
     size = 100 * (1 + torch.rand(4, generator=generator))
     L = number(student.gan.discriminator_loss(-size, size), "the loss")
-    expect.close(L, 2 * size.double().mean(), "far logits must stay exact", rtol=1e-5)
+    expect.close(L, 2 * size.double().mean(), "far logits must stay exact", rtol=1e-5, atol=1e-5)
 
 
 # --- gan.generator_loss -------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_both_pulls_fit_together(student, generator):
     both = [student.gan.generator_logit_gradient(l, saturating=s) for s in (True, False)]
     with_, without = (expect.tensor(p, (20,), "the derivative") for p in both)
     expect.close(with_ + without, torch.full_like(l, -1), "−D and −(1 − D) add up to −1")
-    expect.close(with_ / without, l.exp(), "D/(1 − D) is e^ℓ", rtol=1e-6)
+    expect.close(with_ / without, l.exp(), "D/(1 − D) is e^ℓ", rtol=1e-6, atol=1e-6)
 
 
 @generator_logit_gradient(weight=2)
@@ -290,7 +290,7 @@ def same_weights(player, twin, says):
     state = player.state()
     for name, want in twin.state_dict().items():
         got = expect.tensor(state[name], want.shape, name)
-        expect.close(got, want, says, atol=1e-7, what=name)
+        expect.close(got, want, says, atol=1e-7, rtol=1e-7, what=name)
 
 
 @train_step(weight=3)
@@ -314,7 +314,7 @@ def test_the_value_before_the_updates(student, generator):
     _, came, _, (_, _, values, _) = game(student, generator)
     for V, want in zip(came, values, strict=True):
         V = expect.tensor(V, (), "V")
-        expect.close(V.double(), want, "V(G, D) of before both updates", atol=1e-6)
+        expect.close(V.double(), want, "V(G, D) of before both updates", atol=1e-6, rtol=1e-6)
 
 
 @train_step(weight=2)
@@ -323,7 +323,9 @@ def test_gradients_are_left_alone(student, generator):
     (_, D), _, _, (*_, left) = game(student, generator)
     says = "the generator's step left something in D's gradients"
     for got, want in zip(D.call("gradients"), left[-1], strict=True):
-        expect.close(expect.tensor(got, want.shape, "D's gradient"), want, says, atol=1e-7)
+        expect.close(
+            expect.tensor(got, want.shape, "D's gradient"), want, says, atol=1e-7, rtol=1e-7
+        )
     expect.true(not D.call("frozen"), "D takes no gradients any more")
 
 
@@ -364,7 +366,13 @@ def test_it_is_what_theory_says(student, generator, dim):
     (p, q), grid, _ = two_mixtures(generator, dim)
     D = student.gan.optimal_discriminator(p.density(grid), q.density(grid))
     want = best_answers(p, q, grid)
-    expect.close(expect.tensor(D, want.shape, "D*"), want, "not p_data / (p_data + p_G)", atol=1e-6)
+    expect.close(
+        expect.tensor(D, want.shape, "D*"),
+        want,
+        "not p_data / (p_data + p_G)",
+        atol=1e-6,
+        rtol=1e-6,
+    )
 
 
 @optimal_discriminator
@@ -376,8 +384,10 @@ def test_two_answers_make_one(student, generator):
         expect.tensor(student.gan.optimal_discriminator(*given), (50,), "D*").double()
         for given in ((p, q), (q, p), (p * small, q * small))
     )
-    expect.close(one + other, torch.ones(50).double(), "D*(p, q) + D*(q, p) is not 1", atol=1e-6)
-    expect.close(one, same, "it changes when both densities get smaller", atol=1e-6)
+    expect.close(
+        one + other, torch.ones(50).double(), "D*(p, q) + D*(q, p) is not 1", atol=1e-6, rtol=1e-6
+    )
+    expect.close(one, same, "it changes when both densities get smaller", atol=1e-6, rtol=1e-6)
 
 
 @optimal_discriminator
@@ -385,7 +395,7 @@ def test_where_one_or_none_is(student, generator):
     """1, 0 and ½ where only data, only samples, or nothing come"""
     p = torch.rand(3, generator=generator, dtype=torch.float64) + 0.1
     D = student.gan.optimal_discriminator(p * torch.tensor([1, 0, 0]), p * torch.tensor([0, 1, 0]))
-    expect.close(D, torch.tensor([1, 0, 0.5]), "1, 0 and ½", atol=1e-9)
+    expect.close(D, torch.tensor([1, 0, 0.5]), "1, 0 and ½", atol=1e-9, rtol=1e-9)
 
 
 @jensen(weight=3)
@@ -410,9 +420,9 @@ def test_from_0_to_log_2(student, generator):
         number(student.gan.jensen_shannon(*given, 0.1), "JSD")
         for given in ((p, p.flip(0)), (p, p), (p, q), (q, p))
     )
-    expect.close(far, math.log(2), "log 2 where they never meet", atol=1e-9)
-    expect.close(near, 0.0, "0 for equal densities", atol=1e-9)
-    expect.close(way, back, "JSD(p ‖ q) is not JSD(q ‖ p)", atol=1e-9)
+    expect.close(far, math.log(2), "log 2 where they never meet", atol=1e-9, rtol=1e-9)
+    expect.close(near, 0.0, "0 for equal densities", atol=1e-9, rtol=1e-9)
+    expect.close(way, back, "JSD(p ‖ q) is not JSD(q ‖ p)", atol=1e-9, rtol=1e-9)
 
 
 @value_at_optimum(weight=2)
@@ -423,7 +433,7 @@ def test_it_is_what_the_best_discriminator_reaches(student, generator):
     odds = p.log_density(grid) - q.log_density(grid)
     want = (a * F.logsigmoid(odds) + b * F.logsigmoid(-odds)).sum() * cell
     V = number(student.gan.value_at_optimum(a, b, cell), "V(G, D*)")
-    expect.close(V, want, "not what D* reaches", atol=1e-5)
+    expect.close(V, want, "not what D* reaches", atol=1e-5, rtol=1e-5)
 
 
 @value_at_optimum
@@ -435,5 +445,5 @@ def test_the_least_and_the_most(student, generator):
     least, most = (
         number(student.gan.value_at_optimum(p, q, 0.25), "V(G, D*)") for q in (p, p.flip(0))
     )
-    expect.close(least, -math.log(4), "−log 4 at p_G = p_data", atol=1e-9)
-    expect.close(most, 0.0, "0 for densities that never meet", atol=1e-9)
+    expect.close(least, -math.log(4), "−log 4 at p_G = p_data", atol=1e-9, rtol=1e-9)
+    expect.close(most, 0.0, "0 for densities that never meet", atol=1e-9, rtol=1e-9)

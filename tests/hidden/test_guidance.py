@@ -153,10 +153,10 @@ def test_it_is_a_line_in_w(student, generator):
     low, high = at(0.25), at(4.25)
     w = uniform(generator, 0.3, 4)
     part = (w - 0.25) / 4
-    expect.close(at(w), (1 - part) * low + part * high, "not a line in w", atol=1e-9)
+    expect.close(at(w), (1 - part) * low + part * high, "not a line in w", atol=1e-9, rtol=1e-9)
     moved = float((high - low).square().mean().sqrt())
     want = float((4 * (v_y - v_null)).square().mean().sqrt())
-    expect.close(moved, want, "guidance moves v too little or too much", rtol=1e-6)
+    expect.close(moved, want, "guidance moves v too little or too much", rtol=1e-6, atol=1e-6)
 
 
 @guided_velocity
@@ -168,7 +168,7 @@ def test_every_channel_alike(student, generator):
     v = expect.tensor(v, v_y.shape, "v_cfg")
     for c in range(C):
         says = f"channel {c + 1} of {C} is not guided"
-        expect.close(v[:, c], 2.5 * v_y[:, c] - 1.5 * v_null[:, c], says, atol=1e-9)
+        expect.close(v[:, c], 2.5 * v_y[:, c] - 1.5 * v_null[:, c], says, atol=1e-9, rtol=1e-9)
 
 
 @guided_velocity(weight=2)
@@ -182,7 +182,7 @@ def test_weights_one_by_one(student, generator):
         v = expect.tensor(v, shape, "v_cfg")
         for i in range(n):
             want = v_y[i] + w[i] * (v_y[i] - v_null[i])
-            expect.close(v[i], want, "w[i] is the weight of row i", atol=1e-9)
+            expect.close(v[i], want, "w[i] is the weight of row i", atol=1e-9, rtol=1e-9)
 
 
 # --- guidance.velocities ------------------------------------------------------------------------
@@ -197,8 +197,8 @@ def test_both_fields_of_a_mixture(student, generator):
     y = torch.randint(0, 3, (n,), generator=generator)
     found = student.guidance.velocities(exact(truth, null), x, t, y, null)
     v_y, v_null = expect.unpack(found, ["v_y", "v_null"])
-    expect.close(v_y, truth.velocity(x, t, y), "v_y is not E[v | x_t, y]", atol=1e-9)
-    expect.close(v_null, truth.velocity(x, t), "v_∅ is not E[v | x_t]", atol=1e-9)
+    expect.close(v_y, truth.velocity(x, t, y), "v_y is not E[v | x_t, y]", atol=1e-9, rtol=1e-9)
+    expect.close(v_null, truth.velocity(x, t), "v_∅ is not E[v | x_t]", atol=1e-9, rtol=1e-9)
 
 
 @velocities(weight=2)
@@ -221,7 +221,7 @@ def test_a_single_call(student, generator):
         for k in (y, torch.full((n,), null))
     ]
     off = torch.cdist(torch.cat(want), seen).amin(1)  # in any order
-    expect.close(off, torch.zeros(2 * n), "an example is not asked both ways", atol=1e-5)
+    expect.close(off, torch.zeros(2 * n), "an example is not asked both ways", atol=1e-5, rtol=1e-5)
 
 
 @velocities(weight=2)
@@ -234,8 +234,10 @@ def test_texts(student, generator):
     found = student.guidance.velocities(model, x, t, y, null)
     v_y, v_null = expect.unpack(found, ["v_y", "v_null"])
     at = x * t[:, None]
-    expect.close(v_y, at + (y * y).sum(1), "the texts went astray", atol=1e-9)
-    expect.close(v_null, at + (null * null).sum(0), "the null text went astray", atol=1e-9)
+    expect.close(v_y, at + (y * y).sum(1), "the texts went astray", atol=1e-9, rtol=1e-9)
+    expect.close(
+        v_null, at + (null * null).sum(0), "the null text went astray", atol=1e-9, rtol=1e-9
+    )
 
 
 # --- guidance.sample ----------------------------------------------------------------------------
@@ -310,7 +312,7 @@ def test_levels_and_calls(student, generator):
     calls = len(model.times)
     expect.true(calls == steps, "T steps take T calls of the model", calls, steps)
     want = torch.arange(steps, 0, -1).double() / steps
-    expect.close(model.levels(), want, "the levels asked for", atol=1e-5)
+    expect.close(model.levels(), want, "the levels asked for", atol=1e-5, rtol=1e-5)
     for t in model.times:
         expect.tensor(t, (2 * n,), "t")
 
@@ -335,7 +337,7 @@ def test_a_weight_for_each_example(student, generator):
     model = fakes.Recorder(lambda x, t, y: (1.0 + y.to(x.dtype))[:, None, None, None] + 0 * x)
     x = student.guidance.sample(model, z, 3, y, 4, w)
     want = z - ((1 + w) * (1 + y) - w * 5)[:, None, None, None]
-    expect.close(x, want, "constant velocities 1 + y and 5", atol=1e-6)
+    expect.close(x, want, "constant velocities 1 + y and 5", atol=1e-6, rtol=1e-6)
     expect.true(x.dtype == z.dtype, "the precision changed on the way", x.dtype, z.dtype)
 
 
@@ -359,7 +361,7 @@ def test_the_exact_classifier_gives_the_guided_field(student, generator):
     w = uniform(generator, 0.5, 4)
     v_y, v_null = truth.velocity(x_t, t, y), truth.velocity(x_t, t)
     v = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, w)
-    expect.close(v, (1 + w) * v_y - w * v_null, "Bayes' rule does not hold", atol=1e-6)
+    expect.close(v, (1 + w) * v_y - w * v_null, "Bayes' rule does not hold", atol=1e-6, rtol=1e-6)
 
 
 @classifier_velocity(weight=2)
@@ -368,9 +370,9 @@ def test_w_0_is_conditional(student, generator):
     truth, classifier, x_t, t, y = by_classifier(student, generator, 10)
     v_null = truth.velocity(x_t, t)
     v = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, 0.0)
-    expect.close(v, truth.velocity(x_t, t, y), "w = 0 must be conditional", atol=1e-6)
+    expect.close(v, truth.velocity(x_t, t, y), "w = 0 must be conditional", atol=1e-6, rtol=1e-6)
     v = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, -1.0)
-    expect.close(v, v_null, "w = −1 must be unconditional", atol=1e-9)
+    expect.close(v, v_null, "w = −1 must be unconditional", atol=1e-9, rtol=1e-9)
 
 
 @classifier_velocity(weight=2)
@@ -385,7 +387,9 @@ def test_each_example_by_itself(student, generator):
         one = slice(i, i + 1)
         args = (v_null[one], classifier, x_t[one], t[one], y[one])
         alone = student.guidance.classifier_velocity(*args, 1.0)
-        expect.close(alone, together[one], "the others in the batch change it", atol=1e-9)
+        expect.close(
+            alone, together[one], "the others in the batch change it", atol=1e-9, rtol=1e-9
+        )
 
 
 @classifier_velocity(weight=2)
@@ -398,9 +402,9 @@ def test_the_way_it_grows_with_t(student, generator):
     v = expect.tensor(v, (6, 2), "v")
     slope = (truth.velocity(x, t) - truth.velocity(x, t, y)) * ((1 - t) / t)[:, None]
     says = "for t near 0 too much, or for t near 1 too little is added"
-    expect.close(v, -(t / (1 - t))[:, None] * slope, says, atol=1e-6)
+    expect.close(v, -(t / (1 - t))[:, None] * slope, says, atol=1e-6, rtol=1e-6)
     at_0 = student.guidance.classifier_velocity(v_null, classifier, x, 0 * t, y, 2.0)
-    expect.close(at_0, v_null, "at t = 0 nothing may be added", atol=1e-9)
+    expect.close(at_0, v_null, "at t = 0 nothing may be added", atol=1e-9, rtol=1e-9)
 
 
 @classifier_velocity
@@ -411,4 +415,4 @@ def test_inside_a_sampler(student, generator):
     sampler = student.new("checking.fakes.WithoutGradients", function)
     v = sampler(truth.velocity(x_t, t), classifier, x_t, t, y, 0.0)
     says = "not E[v | x_t, y] where gradients are off"
-    expect.close(v, truth.velocity(x_t, t, y), says, atol=1e-6)
+    expect.close(v, truth.velocity(x_t, t, y), says, atol=1e-6, rtol=1e-6)

@@ -93,7 +93,7 @@ def test_against_quadrature(student, generator):
     log_q = -0.5 * nodes.square() - 0.5 * log_var
     want = (weights * (log_q + 0.5 * z.square())).sum(1)
     says = "it differs from the integral of q log(q/p)"
-    expect.close(student.likelihood.gaussian_kl(mean, log_var), want, says, atol=1e-8)
+    expect.close(student.likelihood.gaussian_kl(mean, log_var), want, says, atol=1e-8, rtol=1e-8)
 
 
 @gaussian_kl(weight=2)
@@ -104,7 +104,9 @@ def test_independent_dimensions_add_up(student, generator):
     q = torch.distributions.Normal(mean, (0.5 * log_var).exp())
     p = torch.distributions.Normal(torch.zeros_like(mean), torch.ones_like(mean))
     want = torch.distributions.kl_divergence(q, p).sum(1)
-    expect.close(value, want, "the divergences of the dimensions do not add up", atol=1e-8)
+    expect.close(
+        value, want, "the divergences of the dimensions do not add up", atol=1e-8, rtol=1e-8
+    )
 
 
 @gaussian_kl(weight=2)
@@ -156,7 +158,9 @@ def linear_vae(student, generator, width, shift):
 def test_tight_at_the_posterior(student, generator):
     """when q is the posterior the bound equals log p(x)"""
     bound, log_p = linear_vae(student, generator, width=1.0, shift=0.0)
-    expect.close(bound, log_p, "with the exact posterior the bound must equal log p(x)", atol=1e-6)
+    expect.close(
+        bound, log_p, "with the exact posterior the bound must equal log p(x)", atol=1e-6, rtol=1e-6
+    )
 
 
 @elbo(weight=2)
@@ -170,7 +174,7 @@ def test_never_above_log_p(student, generator):
     var = sigma * sigma / (1.5**2 + sigma * sigma)
     gap = 0.5 * (width - 1 - math.log(width)) + 0.5 * shift**2 / var
     expect.true(bool(bound <= log_p + 1e-6), "the bound is above log p(x)")
-    expect.close(log_p - bound, gap, "the gap must be KL(q ‖ posterior)", atol=1e-6)
+    expect.close(log_p - bound, gap, "the gap must be KL(q ‖ posterior)", atol=1e-6, rtol=1e-6)
 
 
 @elbo(weight=2)

@@ -106,8 +106,10 @@ def test_both_ends(student, generator):
     x_t[3] = data[2]
     v = expect.tensor(student.schedules.optimal_velocity(x_t, t, data), (5, 3), "v")
     says = "slide 75 with its errata: x_t less the mean of the data"
-    expect.close(v[0], x_t[0] - data.mean(0), says, atol=1e-9)
-    expect.close(v[3], -data[2], "slide 76 with its errata: the mean of noise less x", atol=1e-9)
+    expect.close(v[0], x_t[0] - data.mean(0), says, atol=1e-9, rtol=1e-9)
+    expect.close(
+        v[3], -data[2], "slide 76 with its errata: the mean of noise less x", atol=1e-9, rtol=1e-9
+    )
 
 
 @optimal_velocity(weight=2)
@@ -119,7 +121,7 @@ def test_with_little_noise_the_datum_is_recognised(student, generator, dtype):
     t = torch.tensor([0.003, 0.01, 0.03, 0.1, 0.2, 0.3], dtype=dtype)
     v = student.schedules.optimal_velocity(noisy(x, z, t), t, data)
     # in float32 x_t is rounded to 1e-6, which z = (x_t − (1 − t) x) / t makes 3e-4
-    expect.close(v, z - x, "the nearest datum has nearly all of the weight", atol=5e-3)
+    expect.close(v, z - x, "the nearest datum has nearly all of the weight", atol=5e-3, rtol=0)
     expect.true(v.dtype == dtype, "the precision changed on the way", v.dtype, dtype)
 
 
@@ -132,7 +134,7 @@ def test_moving_the_data_moves_the_answer(student, generator):
     one = expect.tensor(student.schedules.optimal_velocity(x_t, t, data), (6, 2), "v")
     moved = x_t + (1 - t)[:, None] * c
     two = student.schedules.optimal_velocity(moved, t, data + c)
-    expect.close(two, one - c, "every z stays and every x moves by c", atol=1e-6)
+    expect.close(two, one - c, "every z stays and every x moves by c", atol=1e-6, rtol=1e-6)
 
 
 @optimal_velocity
@@ -216,7 +218,7 @@ def test_the_ends_of_the_floor(student, generator):
     floor = student.schedules.loss_floor(x, z, levels, data)
     want = [(x - data.mean(0)).square().mean(), torch.tensor(0.0), z.square().mean()]
     says = "the floor at t = 1, t = 0.01 and t = 0 of data far apart"
-    expect.close(floor, torch.stack([w.double() for w in want]), says, atol=1e-6)
+    expect.close(floor, torch.stack([w.double() for w in want]), says, atol=1e-6, rtol=1e-6)
 
 
 @loss_floor
@@ -231,7 +233,9 @@ def test_larger_data_are_data_at_another_level(student, generator):
     large = student.schedules.loss_floor(c * x, z, t, c * data)
     small = expect.tensor(student.schedules.loss_floor(x, z, s, data), (3,), "the floor")
     expect.true(bool((small > 0).all()), "the floor of data that overlap is above 0", small)
-    expect.close(large, small * (c * s / t) ** 2, "scale and level do not fit", rtol=1e-6)
+    expect.close(
+        large, small * (c * s / t) ** 2, "scale and level do not fit", rtol=1e-6, atol=1e-6
+    )
 
 
 # --- schedules.logit_normal ---------------------------------------------------------------------
@@ -268,7 +272,7 @@ def test_the_spread_is_a_standard_deviation(student, generator):
     """the logits have mean m, standard deviation s and the tails of a Gaussian, for s > 1 too"""
     n, m, s = 20_000, number(generator, -0.5, 0.5), number(generator, 1.3, 1.8)
     u = (torch.logit(drawn(student, generator, n, m, s)) - m) / s
-    expect.close(u.mean(), 0.0, "the mean of the logits is not m", atol=6 / n**0.5)
+    expect.close(u.mean(), 0.0, "the mean of the logits is not m", atol=6 / n**0.5, rtol=0)
     expect.close(u.var(), 1.0, "their deviation is not s", atol=6 * (2 / n) ** 0.5, rtol=0)
     says = "the logits are not Gaussian"
     expect.close(u.pow(4).mean(), 3.0, says, atol=6 * (96 / n) ** 0.5, rtol=0)
@@ -311,7 +315,7 @@ def test_what_lies_between_two_levels(student, generator):
     p = expect.tensor(student.schedules.logit_normal_density(t, m, s), t.shape, "p")
     share = [torch.special.ndtr((math.log(u / (1 - u)) - m) / s * torch.ones(())) for u in (a, b)]
     says = f"the share of levels from {a:.3f} to {b:.3f}"
-    expect.close(p.mean() * (b - a), share[1] - share[0], says, atol=1e-5)
+    expect.close(p.mean() * (b - a), share[1] - share[0], says, atol=1e-5, rtol=1e-5)
 
 
 @logit_normal_density(weight=2)
@@ -323,7 +327,7 @@ def test_it_integrates_to_1_however_wide(student, generator):
         t = torch.sigmoid(u)
         p = expect.tensor(student.schedules.logit_normal_density(t, m, s), t.shape, "p")
         total = torch.trapezoid(p.double() * t * (1 - t), u)  # dt = t (1 − t) du
-        expect.close(total, 1.0, f"the integral for m = {m:.2f}, s = {s:.2f}", atol=1e-5)
+        expect.close(total, 1.0, f"the integral for m = {m:.2f}, s = {s:.2f}", atol=1e-5, rtol=1e-5)
 
 
 @logit_normal_density
@@ -346,9 +350,11 @@ def test_mirrored_and_scaled(student, generator):
     t = torch.sigmoid(m + c * s)
     want = torch.exp(-c.square() / 2) / math.sqrt(2 * math.pi) / (s * t * (1 - t))
     one = student.schedules.logit_normal_density(t, m, s)
-    expect.close(one, want, "the density where the logit is c deviations above m", rtol=1e-6)
+    expect.close(
+        one, want, "the density where the logit is c deviations above m", rtol=1e-6, atol=1e-6
+    )
     two = student.schedules.logit_normal_density(1 - t, -m, s)
-    expect.close(two, want, "the mirror image of the density", rtol=1e-6)
+    expect.close(two, want, "the mirror image of the density", rtol=1e-6, atol=1e-6)
 
 
 @logit_normal_density
@@ -380,7 +386,7 @@ def test_noise_against_data(student, generator, high):
     t = uniform(generator, 12, 0.02, 0.98).reshape(3, 4)
     new = moved(student, t, alpha)
     says = "noise against data is not α times as much"
-    expect.close(new, alpha * t / (1 - t) / (1 + alpha * t / (1 - t)), says, atol=1e-9)
+    expect.close(new, alpha * t / (1 - t) / (1 + alpha * t / (1 - t)), says, atol=1e-9, rtol=1e-9)
 
 
 @shift(weight=2)
@@ -390,9 +396,9 @@ def test_shifts_compose(student, generator):
     t = uniform(generator, 9, 0.05, 0.95)
     one = moved(student, t, alpha)
     expect.true(bool((one - t).abs().max() > 1e-3), "nothing moves", one, "other levels")
-    expect.close(moved(student, one, 1 / alpha), t, "1/α does not undo α", atol=1e-9)
+    expect.close(moved(student, one, 1 / alpha), t, "1/α does not undo α", atol=1e-9, rtol=1e-9)
     two = moved(student, moved(student, t, beta), alpha)
-    expect.close(two, moved(student, t, alpha * beta), "α after β is not α β", atol=1e-9)
+    expect.close(two, moved(student, t, alpha * beta), "α after β is not α β", atol=1e-9, rtol=1e-9)
 
 
 @shift
@@ -401,7 +407,7 @@ def test_ends_stay_and_order_too(student, generator):
     alpha = number(generator, 1.5, 6)
     t = torch.linspace(0, 1, 21, dtype=torch.float64)
     new = moved(student, t, alpha)
-    expect.close(new[[0, -1]], torch.tensor([0.0, 1.0]), "the ends moved", atol=1e-12)
+    expect.close(new[[0, -1]], torch.tensor([0.0, 1.0]), "the ends moved", atol=1e-12, rtol=1e-12)
     expect.true(bool((new.diff() > 0).all()), "the order of levels changed")
     expect.true(bool((new[1:-1] > t[1:-1]).all()), "α above 1 must lead toward the noise, t = 1")
 
@@ -415,7 +421,9 @@ def test_a_shifted_logit_normal_is_one(student, generator):
     new = moved(student, torch.sigmoid(u), alpha)
     inside = bool(((new > 0) & (new < 1)).all())
     expect.true(inside, "a level left (0, 1)", f"{new.min():.3g} to {new.max():.3g}", "0 to 1")
-    expect.close(torch.logit(new), u + math.log(alpha), "logits move by log α", atol=1e-6)
+    expect.close(
+        torch.logit(new), u + math.log(alpha), "logits move by log α", atol=1e-6, rtol=1e-6
+    )
 
 
 @shift(weight=2)
@@ -425,7 +433,9 @@ def test_pixels_that_are_averaged(student, generator):
     t = uniform(generator, 8, 0.1, 0.9)
     new = moved(student, t, float(k))
     signal, noise = 1 - new, new / k  # of a mean of k² pixels that look alike
-    expect.close(signal / (signal + noise), 1 - t, "the share of the picture differs", atol=1e-9)
+    expect.close(
+        signal / (signal + noise), 1 - t, "the share of the picture differs", atol=1e-9, rtol=1e-9
+    )
 
 
 # --- schedules.resolution_alpha -----------------------------------------------------------------
@@ -444,7 +454,7 @@ def test_it_is_the_root_of_the_ratio(student, generator):
     for _ in range(4):
         m, n = draws.whole(generator, 20, 3001), draws.whole(generator, 20, 3001)
         value = alpha_of(student, m, n)
-        expect.close(value, math.sqrt(m / n), f"α for {m} pixels against {n}", rtol=1e-6)
+        expect.close(value, math.sqrt(m / n), f"α for {m} pixels against {n}", rtol=1e-6, atol=1e-6)
 
 
 @resolution_alpha(weight=2)
@@ -464,6 +474,8 @@ def test_sizes_chain(student, generator):
     """from one size to a second and a third is from the first to the third, and back is 1/α"""
     m, n, k = (draws.whole(generator, low, 2 * low + 1) for low in (50, 170, 600))
     one, two, both = (alpha_of(student, *pair) for pair in ((n, m), (k, n), (k, m)))
-    expect.close(one * two, both, "α from size to size does not multiply", rtol=1e-6)
+    expect.close(one * two, both, "α from size to size does not multiply", rtol=1e-6, atol=1e-6)
     expect.true(both > 1, "more pixels need α above 1", both, "above 1")
-    expect.close(alpha_of(student, m, k) * both, 1.0, "there and back is no shift", rtol=1e-6)
+    expect.close(
+        alpha_of(student, m, k) * both, 1.0, "there and back is no shift", rtol=1e-6, atol=1e-6
+    )

@@ -131,7 +131,9 @@ def test_it_is_the_slope_of_the_loss(student, saturating):
     terms = [(1 - d).log() if saturating else -d.log() for d in D]
     slope = (terms[0] - terms[1]) / 2e-4
     got = student.gan.generator_logit_gradient(logits, saturating=saturating)
-    expect.close(got, slope, "not the slope of this loss", atol=1e-6, what="the derivative")
+    expect.close(
+        got, slope, "not the slope of this loss", atol=1e-6, rtol=1e-6, what="the derivative"
+    )
 
 
 @generator_logit_gradient
@@ -142,7 +144,11 @@ def test_early_on(student):
     says = "−D and −(1 − D), with D = 4.5e-5"
     want = torch.tensor([-4.5397869e-05, -0.9999546])
     expect.close(
-        torch.cat([expect.tensor(p, (1,), "the derivative") for p in pulls]), want, says, rtol=1e-5
+        torch.cat([expect.tensor(p, (1,), "the derivative") for p in pulls]),
+        want,
+        says,
+        rtol=1e-5,
+        atol=1e-5,
     )
 
 
@@ -180,7 +186,7 @@ def weights_are(player, name, says):
     state = player.state()
     for part, want in zip(("W", "b"), AFTER[name], strict=True):
         got = state[part].flatten()
-        expect.close(got, torch.tensor(want), says, atol=2e-4, what=f"{name[0]}'s {part}")
+        expect.close(got, torch.tensor(want), says, atol=2e-4, rtol=0, what=f"{name[0]}'s {part}")
 
 
 @train_step
@@ -204,7 +210,9 @@ def test_the_value_comes_back(student):
     """V of before the updates comes back"""
     _, _, came = game(student)
     V = torch.stack([expect.tensor(v, (), "V").float() for v in came])
-    expect.close(V, torch.tensor(VALUES), "V(G, D) of before both updates", atol=1e-4, what="V")
+    expect.close(
+        V, torch.tensor(VALUES), "V(G, D) of before both updates", atol=1e-4, rtol=1e-4, what="V"
+    )
 
 
 @train_step
@@ -215,7 +223,7 @@ def test_what_is_left_in_the_gradients_of_the_discriminator(student):
     for got, want in zip(D.call("gradients"), LEFT, strict=True):
         want = torch.tensor(want)
         got = expect.tensor(got, want.shape, "D's gradient")
-        expect.close(got, want, says, atol=1e-4, what="D's gradient")
+        expect.close(got, want, says, atol=1e-4, rtol=1e-4, what="D's gradient")
 
 
 # --- gan.optimal_discriminator ------------------------------------------------------------------

@@ -40,7 +40,7 @@ def test_channel_by_channel(student):
             [[[-1.5, -1.5], [-0.5, -0.5]], [[0.25 - 18**0.5, 0.25], [0.25 + 18**0.5, 0.25]]],
         ]
     )
-    expect.close(got, want, "w (x − μ)/σ + b, with μ and σ of one channel", atol=1e-4)
+    expect.close(got, want, "w (x − μ)/σ + b, with μ and σ of one channel", atol=1e-4, rtol=1e-4)
 
 
 @adain
@@ -49,9 +49,9 @@ def test_the_statistics_of_what_comes_out(student):
     x = 5 + waves(2, 3, 4, 6, scale=2.0)
     w, b = waves(2, 3, rate=2.1), waves(2, 3, rate=1.3)
     got = expect.tensor(student.gan_nets.adain(x, w, b), x.shape)
-    expect.close(got.mean((2, 3)), b, "the mean of each channel is its b", atol=1e-4)
+    expect.close(got.mean((2, 3)), b, "the mean of each channel is its b", atol=1e-4, rtol=1e-4)
     says = "the standard deviation of each channel is |w|"
-    expect.close(got.std((2, 3), correction=0), w.abs(), says, atol=1e-4)
+    expect.close(got.std((2, 3), correction=0), w.abs(), says, atol=1e-4, rtol=1e-4)
 
 
 @adain
@@ -61,7 +61,7 @@ def test_where_epsilon_is(student):
     one, zero = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
     got = student.gan_nets.adain(x, one, zero)
     want = x / math.sqrt(0.004**2 + 1e-5)
-    expect.close(got, want, "σ = √(variance + 1e-5)", atol=1e-6)
+    expect.close(got, want, "σ = √(variance + 1e-5)", atol=1e-6, rtol=1e-6)
 
 
 @adain
@@ -131,7 +131,9 @@ def test_the_images_of_the_generator(student):
     filled(G)
     G.call("eval")
     x = expect.tensor(G(waves(2, 3, rate=0.9)), (2, 1, 16, 16), "the images")
-    expect.close(x[:, 0, 5, 3:7], torch.tensor(IMAGES["eval"]), "other pixels", atol=1e-4)
+    expect.close(
+        x[:, 0, 5, 3:7], torch.tensor(IMAGES["eval"]), "other pixels", atol=1e-4, rtol=1e-4
+    )
 
 
 @generator_net
@@ -141,7 +143,9 @@ def test_the_generator_in_training(student):
     filled(G)
     G.call("train")
     x = expect.tensor(G(waves(4, 3, rate=0.9)), (4, 1, 16, 16), "the images")
-    expect.close(x[:2, 0, 5, 3:7], torch.tensor(IMAGES["train"]), "other pixels", atol=1e-4)
+    expect.close(
+        x[:2, 0, 5, 3:7], torch.tensor(IMAGES["train"]), "other pixels", atol=1e-4, rtol=1e-4
+    )
 
 
 @generator_net
@@ -169,7 +173,9 @@ def test_the_logits_of_the_discriminator(student):
     filled(D, scale=0.5)
     D.call("eval")
     l = D(waves(3, 1, 16, 16, rate=0.9))
-    expect.close(l, torch.tensor(LOGITS["eval"]), "other logits", atol=1e-4, what="the logits")
+    expect.close(
+        l, torch.tensor(LOGITS["eval"]), "other logits", atol=1e-4, rtol=1e-4, what="the logits"
+    )
 
 
 @discriminator_net
@@ -179,7 +185,9 @@ def test_the_discriminator_in_training(student):
     filled(D, scale=0.5)
     D.call("train")
     l = D(waves(3, 1, 16, 16, rate=0.9))
-    expect.close(l, torch.tensor(LOGITS["train"]), "other logits", atol=1e-4, what="the logits")
+    expect.close(
+        l, torch.tensor(LOGITS["train"]), "other logits", atol=1e-4, rtol=1e-4, what="the logits"
+    )
 
 
 # --- gan_nets.StyleGenerator ----------------------------------------------------------------------
@@ -204,7 +212,7 @@ def test_images_of_styles_and_noise(student):
     """its images are those of these styles and this noise"""
     G, styles, noise = style_generator(student)
     x = expect.tensor(G.call("synthesis", styles, noise), (2, 1, 16, 16), "the images")
-    expect.close(x[:, 0, 5, 3:7], torch.tensor(STYLED["own"]), "other pixels", atol=1e-4)
+    expect.close(x[:, 0, 5, 3:7], torch.tensor(STYLED["own"]), "other pixels", atol=1e-4, rtol=1e-4)
 
 
 @style_net
@@ -213,7 +221,7 @@ def test_another_adain(student):
     G, styles, noise = style_generator(student, half)
     x = expect.tensor(G.call("synthesis", styles, noise), (2, 1, 16, 16), "the images")
     says = "other pixels, with another function in AdaIN's place"
-    expect.close(x[:, 0, 5, 3:7], torch.tensor(STYLED["another"]), says, atol=1e-4)
+    expect.close(x[:, 0, 5, 3:7], torch.tensor(STYLED["another"]), says, atol=1e-4, rtol=1e-4)
 
 
 @style_net
@@ -228,7 +236,7 @@ def test_styles_that_are_mixed(student):
         ]
     )
     says = "other pixels: each layer has its own style, from 4×4 to 16×16"
-    expect.close(x[:, 0, 5, 3:7], torch.tensor(STYLED["mixed"]), says, atol=1e-4)
+    expect.close(x[:, 0, 5, 3:7], torch.tensor(STYLED["mixed"]), says, atol=1e-4, rtol=1e-4)
 
 
 @style_net
@@ -286,7 +294,9 @@ def test_ends_of_the_arc(student):
     """z_0 at t = 1 and z_1 at t = 0"""
     ends = [student.gan_nets.slerp(Z_0, Z_1, t) for t in (1.0, 0.0)]
     for got, want in zip(ends, (Z_0, Z_1), strict=True):
-        expect.close(got, want, "the ends are the latents themselves", atol=1e-4, what="z_t")
+        expect.close(
+            got, want, "the ends are the latents themselves", atol=1e-4, rtol=1e-4, what="z_t"
+        )
 
 
 @slerp
@@ -296,7 +306,7 @@ def test_a_third_of_a_right_angle(student):
     got = student.gan_nets.slerp(z_0, z_1, torch.tensor([0.0, 1 / 3, 0.5, 1.0]))
     degrees = torch.tensor([90.0, 60.0, 45.0, 0.0]).deg2rad()
     want = 2 * torch.stack([degrees.cos(), degrees.sin(), torch.zeros(4)], dim=1)
-    expect.close(got, want, "at t = 1/3 it is 30° away from z_1", atol=1e-4, what="z_t")
+    expect.close(got, want, "at t = 1/3 it is 30° away from z_1", atol=1e-4, rtol=1e-4, what="z_t")
 
 
 @slerp
@@ -308,7 +318,7 @@ def test_an_obtuse_angle_and_other_lengths(student):
     r = math.sqrt(3)
     want = torch.tensor([[2.0, r], [r, 0.25]])
     says = "(sin(tΩ) z_0 + sin((1 − t)Ω) z_1)/sin Ω, with Ω = 120° and 90° here"
-    expect.close(got, want, says, atol=1e-4, what="z_t")
+    expect.close(got, want, says, atol=1e-4, rtol=1e-4, what="z_t")
 
 
 @slerp

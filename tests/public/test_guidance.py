@@ -317,7 +317,7 @@ def test_it_goes_up_log_p(student, generator):
     found = student.guidance.classifier_velocity(v, judge(student), x, t, y, 2.0)
     want = v - 3 * (t / (1 - t))[:, None] * slope(x, t, y)
     says = "v_∅ − 3 t / (1 − t) ∂ log p(y | x_t), with the log-softmax of the class wanted"
-    expect.close(found, want, says, what="v", atol=1e-4)
+    expect.close(found, want, says, what="v", atol=1e-4, rtol=1e-4)
 
 
 @classifier_velocity
@@ -329,7 +329,7 @@ def test_examples_do_not_mix(student, generator):
     alone = student.guidance.classifier_velocity(v[:1], classifier, x[:1], t[:1], y[:1], 1.0)
     all_at_once = expect.tensor(all_at_once, (4, 2), "v")
     says = "each example has the gradient of its own log p: add them up, and take no mean"
-    expect.close(alone, all_at_once[:1], says, what="v", atol=1e-4)
+    expect.close(alone, all_at_once[:1], says, what="v", atol=1e-4, rtol=1e-4)
 
 
 @classifier_velocity
@@ -352,4 +352,4 @@ def test_it_works_inside_a_sampler(student, generator):
     found = sampler(v, judge(student), x, t, y, 0.0)
     want = v - (t / (1 - t))[:, None] * slope(x, t, y)
     says = "samplers run under torch.no_grad(): the classifier's graph must be made all the same"
-    expect.close(found, want, says, what="v", atol=1e-4)
+    expect.close(found, want, says, what="v", atol=1e-4, rtol=1e-4)

@@ -37,7 +37,7 @@ def test_of_a_single_datum_everything_is_known(student, generator):
     t = torch.tensor([0.1, 0.3, 0.5, 0.9, 1.0])
     v = student.schedules.optimal_velocity(noisy(x, z, t), t, x[:1])
     says = "x is the only datum, so z is (x_t − (1 − t) x) / t: v = z − x is known exactly"
-    expect.close(v, z - x, says, atol=1e-4, what="v")
+    expect.close(v, z - x, says, atol=1e-4, rtol=1e-4, what="v")
 
 
 @optimal_velocity
@@ -50,7 +50,7 @@ def test_two_data_in_closed_form(student, generator):
     x = mu * torch.tanh((1 - t) * (x_t @ mu) / t**2)[:, None]
     z = (x_t - (1 - t)[:, None] * x) / t[:, None]
     says = "the weights of the two data are not softmax(−‖x_t − (1 − t) x_i‖² / 2t²)"
-    expect.close(v, z - x, says, atol=1e-4, what="v")
+    expect.close(v, z - x, says, atol=1e-4, rtol=1e-4, what="v")
 
 
 @optimal_velocity
@@ -59,7 +59,7 @@ def test_at_t_1_it_points_away_from_the_mean(student, generator):
     data, z = far_apart(generator, 7, 2), torch.randn(4, 2, generator=generator)
     v = student.schedules.optimal_velocity(z, torch.ones(4), data)
     says = "at t = 1 x_t is the noise z itself and tells nothing of x: v = z − E[x]"
-    expect.close(v, z - data.mean(0), says, atol=1e-4, what="v")
+    expect.close(v, z - data.mean(0), says, atol=1e-4, rtol=1e-4, what="v")
 
 
 @optimal_velocity
@@ -79,7 +79,7 @@ def test_little_noise_on_images(student, generator):
     t = torch.tensor([0.05, 0.1, 0.2, 0.3])
     v = student.schedules.optimal_velocity(noisy(data[:4], z, t), t, data)
     says = "one datum is nearer than all others: the answer is z − x of this one"
-    expect.close(v, z - data[:4], says, atol=1e-3, what="v")
+    expect.close(v, z - data[:4], says, atol=1e-3, rtol=0, what="v")
 
 
 @optimal_velocity
@@ -106,7 +106,7 @@ def test_nothing_is_left_of_a_single_datum(student, generator):
     z = torch.randn(8, 2, generator=generator)
     floor = student.schedules.loss_floor(data.expand(8, 2), z, torch.tensor([0.2, 0.6, 1.0]), data)
     says = "the best net knows x, and z from x_t: it misses nothing"
-    expect.close(floor, torch.zeros(3), says, atol=1e-4, what="the floor")
+    expect.close(floor, torch.zeros(3), says, atol=1e-4, rtol=1e-4, what="the floor")
 
 
 @loss_floor
@@ -117,7 +117,7 @@ def test_at_t_1_the_variance_of_the_data_is_left(student, generator):
     floor = student.schedules.loss_floor(data, z, torch.ones(1), data)
     want = data.var(0, correction=0).mean()[None]
     says = "all that can be said of x is its mean: the variance of the data is missed"
-    expect.close(floor, want, says, rtol=1e-3, what="the floor")
+    expect.close(floor, want, says, rtol=1e-3, atol=1e-5, what="the floor")
 
 
 @loss_floor
@@ -126,7 +126,7 @@ def test_at_t_0_the_variance_of_the_noise_is_left(student, generator):
     data, z = far_apart(generator, 6, 2), torch.randn(6, 2, generator=generator)
     floor = student.schedules.loss_floor(data, z, torch.zeros(1), data)
     says = "at t = 0 the best answer is −x: v is missed by z"
-    expect.close(floor, z.square().mean()[None], says, rtol=1e-3, what="the floor")
+    expect.close(floor, z.square().mean()[None], says, rtol=1e-3, atol=1e-5, what="the floor")
 
 
 @loss_floor
@@ -143,7 +143,7 @@ def test_the_floor_of_two_data(student, generator):
         best = mu * torch.tanh((1 - t) * (x_t @ mu) / t**2)[:, None]
         want.append(((x - best) / t).square().mean())
     says = "v − E[v | x_t] is (E[x | x_t] − x) / t; its mean square over pairs and dimensions"
-    expect.close(floor, torch.stack(want), says, rtol=1e-3, what="the floor")
+    expect.close(floor, torch.stack(want), says, rtol=1e-3, atol=1e-5, what="the floor")
 
 
 @loss_floor
@@ -153,7 +153,7 @@ def test_what_is_recognised_leaves_nothing(student, generator):
     z = torch.randn(5, 1, 4, 4, generator=generator)
     floor = student.schedules.loss_floor(data, z, torch.tensor([0.1, 0.2]), data)
     says = "each image is told from all others, and with x the noise is known too"
-    expect.close(floor, torch.zeros(2), says, atol=1e-3, what="the floor")
+    expect.close(floor, torch.zeros(2), says, atol=1e-3, rtol=0, what="the floor")
 
 
 # --- schedules.logit_normal ---------------------------------------------------------------------
@@ -188,7 +188,9 @@ def test_the_logits_are_gaussian(student, generator):
     u = (logits(student, generator, 1.0, 1.5) - 1.0).abs() / 1.5
     shares = torch.stack([(u < k).double().mean() for k in (1, 2)])
     want = torch.tensor([0.6827, 0.9545])
-    expect.close(shares, want, "ε is Gaussian, and t its sigmoid", atol=0.03, what="the shares")
+    expect.close(
+        shares, want, "ε is Gaussian, and t its sigmoid", atol=0.03, rtol=0, what="the shares"
+    )
 
 
 @logit_normal
@@ -196,7 +198,9 @@ def test_levels_without_m_and_s(student, generator):
     """without m and s half of the levels are above ½"""
     t = student.schedules.logit_normal(4000, generator=generator)
     share = (expect.tensor(t, (4000,), "t") > 0.5).double().mean()
-    expect.close(share, 0.5, "m is 0 and s is 1 by default", atol=0.04, what="the share above ½")
+    expect.close(
+        share, 0.5, "m is 0 and s is 1 by default", atol=0.04, rtol=0, what="the share above ½"
+    )
 
 
 @logit_normal
@@ -233,7 +237,7 @@ def test_the_density_integrates_to_1(student):
         says = (
             f"∫ p(t) dt for m = {m}, s = {s}: as dt is t (1 − t) d logit, 1 / (t (1 − t)) belongs"
         )
-        expect.close(p.mean(), 1.0, says, atol=1e-4, what="the integral")
+        expect.close(p.mean(), 1.0, says, atol=1e-4, rtol=1e-4, what="the integral")
 
 
 @logit_normal_density
@@ -244,7 +248,7 @@ def test_the_density_is_the_slope_of_the_shares(student):
     below = [torch.special.ndtr((torch.logit(t + d) - m) / s) for d in (h, -h)]
     p = student.schedules.logit_normal_density(t, m, s)
     says = "differentiate Φ((logit t − m) / s): a Gaussian, times the slope of (logit t − m) / s"
-    expect.close(p, (below[0] - below[1]) / (2 * h), says, rtol=1e-3, what="p")
+    expect.close(p, (below[0] - below[1]) / (2 * h), says, rtol=1e-3, atol=1e-5, what="p")
 
 
 @logit_normal_density
@@ -280,7 +284,7 @@ def test_noise_against_data_is_multiplied(student):
         moved = expect.tensor(student.schedules.shift(t, alpha), t.shape, "t'").double()
         want = alpha * t / (1 - t)
         says = f"noise against data must be {alpha} times as much"
-        expect.close(moved / (1 - moved), want, says, rtol=1e-4, what="t' / (1 − t')")
+        expect.close(moved / (1 - moved), want, says, rtol=1e-4, atol=1e-5, what="t' / (1 − t')")
 
 
 @shift
@@ -288,7 +292,7 @@ def test_the_last_of_a_thousand_levels(student):
     """1/1000 becomes 0.002994 for α = 3, and ½ becomes ¾"""
     t = student.schedules.shift(torch.tensor([[0.001], [0.5]]), 3.0)
     want = torch.tensor([[3 / 1002], [0.75]])
-    expect.close(t, want, "α t / (1 + (α − 1) t), once", atol=1e-7, what="t'")
+    expect.close(t, want, "α t / (1 + (α − 1) t), once", atol=1e-7, rtol=1e-7, what="t'")
 
 
 @shift

@@ -172,11 +172,18 @@ def test_the_style_decides_mean_and_spread(student, generator):
     x = torch.randn(3, 1, 1, generator=generator) + torch.tensor([3, 1, 0.01])[:, None, None] * x
     out = called(student, [x, scale, bias])
     says = "the mean of a channel must be its bias"
-    expect.close(out.mean((2, 3)), bias, says, atol=1e-4, what="the mean")
+    expect.close(out.mean((2, 3)), bias, says, atol=1e-4, rtol=1e-4, what="the mean")
     variance = x.double().var((2, 3), correction=0)
     spread = scale.abs() * (variance / (variance + EPS)).sqrt()
     says = "the spread of a channel must be its scale without the sign, times √(v / (v + ε))"
-    expect.close(out.double().std((2, 3), correction=0), spread, says, atol=1e-4, what="the spread")
+    expect.close(
+        out.double().std((2, 3), correction=0),
+        spread,
+        says,
+        atol=1e-4,
+        rtol=1e-4,
+        what="the spread",
+    )
 
 
 @forward
@@ -192,7 +199,7 @@ def test_what_a_channel_was_does_not_matter(student, generator):
     expect.close(called(student, [-x, scale, bias]), called(student, [x, -scale, bias]), says)
     mu, sigma = x.mean((2, 3)), x.std((2, 3), correction=0)
     says = "with its own spread as scale, and its own mean as bias, x must stay as it is"
-    expect.close(called(student, [x, sigma, mu]), x, says, atol=1e-4)
+    expect.close(called(student, [x, sigma, mu]), x, says, atol=1e-4, rtol=1e-4)
 
 
 @forward
@@ -326,7 +333,7 @@ def test_what_a_norm_does_not_see_gets_no_gradient(student, generator):
     d_x, d_scale, _ = called(student, [x, scale, bias], upstream)
     says = "out does not change with the level of a channel: its d_x must add up to 0"
     total = d_x.sum((2, 3)) / d_x.abs().amax((2, 3)).clamp_min(1e-9)
-    expect.close(total, torch.zeros(2, 3), says, atol=1e-3, what="Σ d_x / max |d_x|")
+    expect.close(total, torch.zeros(2, 3), says, atol=1e-3, rtol=0, what="Σ d_x / max |d_x|")
     X = x.double() - x.double().mean((2, 3), keepdim=True)
     says = "out changes with the size of a channel by ε alone: Σ d_x (x − μ) = w d_w ε / σ²"
     want = scale * d_scale * EPS / (X.square().mean((2, 3)) + EPS)
@@ -334,7 +341,7 @@ def test_what_a_norm_does_not_see_gets_no_gradient(student, generator):
     level = torch.randn(2, 3, 1, 1, generator=generator).expand_as(x).contiguous()
     d_x, d_scale, d_bias = called(student, [x + 1, scale, bias], level)
     says = "a level that comes back must not reach {}: x̂ has mean 0"
-    expect.close(d_scale, torch.zeros(2, 3), says.format("the scale"), atol=2e-2)
+    expect.close(d_scale, torch.zeros(2, 3), says.format("the scale"), atol=2e-2, rtol=0)
     says = "a level that comes back must move the bias, by 1 for each of 90 numbers"
     expect.close(d_bias, 90 * level[..., 0, 0], says)
 
@@ -349,7 +356,7 @@ def test_gradients_follow_their_inputs(student, generator):
     close = {"atol": 2e-4, "rtol": 1e-3}
     expect.close(2 * half, d_x, "at 2 x the result is the same: a step there counts half", **close)
     says = "at 2 x the result is the same, and so is the gradient of w"
-    expect.close(same, d_scale, says, atol=2e-3)
+    expect.close(same, d_scale, says, atol=2e-3, rtol=0)
     other = torch.randn(x.shape, generator=generator)
     others = called(student, [x, scale, bias], other)
     both = called(student, [x, scale, bias], G + 2 * other)
@@ -367,7 +374,7 @@ def test_one_number_passes_nothing_on(student, generator):
     G = torch.randn(x.shape, generator=generator)
     d_x, d_scale, d_bias = called(student, [x, scale, bias], G)
     says = "whatever the one number of a channel is, b comes out: {} must be 0"
-    expect.close(d_x, torch.zeros_like(x), says.format("d_x"), atol=1e-3)
+    expect.close(d_x, torch.zeros_like(x), says.format("d_x"), atol=1e-3, rtol=0)
     expect.close(d_scale, torch.zeros(3, 4), says.format("d_scale"))
     expect.close(d_bias, G[..., 0, 0], "the gradient of b must be what comes back")
 

@@ -114,7 +114,7 @@ def test_two_numbers(student, generator):
     share = h / (h.square() + EPS).sqrt()
     want = torch.cat([share, -share], 1) * (1 + scale) + shift
     says = "ε is added to the variance, under the root"
-    expect.close(out, want[None], says, atol=2e-5)
+    expect.close(out, want[None], says, atol=2e-5, rtol=2e-5)
 
 
 @forward
@@ -291,10 +291,10 @@ def test_what_changes_nothing(student, generator):
     x, flat = args[0], torch.zeros(2, 3)
     d_x, *_ = gradients(student, args, around(generator)(x))
     says = "a token plus a constant gives the same: the gradient must sum to 0 over a token"
-    expect.close(d_x.mean(-1), flat, says, atol=2e-5)
+    expect.close(d_x.mean(-1), flat, says, atol=2e-5, rtol=2e-5)
     says = "a token stretched about its mean gives the same: Σ d_x (x − μ) must be 0"
     off = x - x.mean(-1, keepdim=True)
-    expect.close((d_x * off).mean(-1), flat, says, atol=1e-4)
+    expect.close((d_x * off).mean(-1), flat, says, atol=1e-4, rtol=1e-4)
 
 
 @backward
@@ -307,11 +307,11 @@ def test_limits(student, generator):
     says = "where 1 + scale is 0 the result does not depend on x"
     expect.close(d_x, torch.zeros_like(x), says)
     says = "of equal upstream gradients, scale gets the sum of all x̂"
-    expect.close(d_scale, x_hat.sum(1), says, atol=1e-4)
+    expect.close(d_scale, x_hat.sum(1), says, atol=1e-4, rtol=1e-4)
     expect.close(d_shift, torch.full((2, D), 5.0), "shift gets one upstream gradient a token")
     d_x, *_ = gradients(student, [x, torch.zeros(2, D), shift], torch.ones_like(x))
     says = "the sum of a normalised token is 0, whatever x is"
-    expect.close(d_x, torch.zeros_like(x), says, atol=2e-5)
+    expect.close(d_x, torch.zeros_like(x), says, atol=2e-5, rtol=2e-5)
 
 
 @backward(weight=2)

@@ -171,7 +171,7 @@ def test_equal_keys(student, generator):
         centred = v.double() - v.double().mean(2, keepdim=True)
         want = (centred @ upstream.double().mT / S) @ q.double() / D**0.5
         says = f"for {S} equal keys d_k is 1/{S} Σ ((v − mean of v) · upstream) q · scale"
-        expect.close(d_k, want, says, atol=T * rounding(args, (0, 2, 3)), what="d_k")
+        expect.close(d_k, want, says, atol=T * rounding(args, (0, 2, 3)), rtol=0, what="d_k")
 
 
 @keys(weight=2)
@@ -182,10 +182,14 @@ def test_sums_over_keys(student, generator):
         args = example(generator, T, S, causal=causal)
         d_k, d_v = of_keys(student, *args, causal=causal)
         says = "the weights of a query add up to 1: so much of its upstream must reach the values"
-        expect.close(d_v.double().sum(2), args[3].double().sum(2), says, atol=1e-4, what="Σ d_v")
+        expect.close(
+            d_v.double().sum(2), args[3].double().sum(2), says, atol=1e-4, rtol=1e-4, what="Σ d_v"
+        )
         says = "what is added to all keys changes no weight: d_k must add up to 0 over the keys"
         most = T * rounding(args, (0, 2, 3))
-        expect.close(d_k.double().sum(2), torch.zeros(1, 1, D), says, atol=most, what="Σ d_k")
+        expect.close(
+            d_k.double().sum(2), torch.zeros(1, 1, D), says, atol=most, rtol=0, what="Σ d_k"
+        )
 
 
 @keys(weight=2)
@@ -222,9 +226,11 @@ def test_queries_in_any_order(student, generator):
         ("d_k", "d_v"), first, of_keys(student, *turned), of_keys(student, *moved), strict=True
     ):
         most = T * rounding(args, (0, 2, 3))
-        expect.close(one, want.double(), f"{name} depends on the order of the queries", atol=most)
+        expect.close(
+            one, want.double(), f"{name} depends on the order of the queries", atol=most, rtol=0
+        )
         says = f"{name} of a key depends on its place among the keys"
-        expect.close(other, want[:, :, places].double(), says, atol=most)
+        expect.close(other, want[:, :, places].double(), says, atol=most, rtol=0)
 
 
 @keys(weight=2)
@@ -243,7 +249,7 @@ def test_causal_keys(student, generator):
     correct_keys(student, args, causal=True)
     for name, d in zip(("d_k", "d_v"), of_keys(student, *args, causal=True), strict=True):
         says = f"no query saw the last {more} keys: their {name} is 0"
-        expect.close(d[:, :, 7:], torch.zeros(1, 1, more, D), says, atol=0, what=name)
+        expect.close(d[:, :, 7:], torch.zeros(1, 1, more, D), says, atol=0, rtol=0, what=name)
 
 
 @keys
@@ -262,7 +268,7 @@ def test_scores_far_from_0(student, generator):
         most *= float(upstream.norm(dim=-1).max()) / D**0.5
         for name, d, truth in zip(("d_k", "d_v"), of_keys(student, *args), want, strict=True):
             says = f"with {C:g} added to every score {name} is another one"
-            expect.close(d[..., 1:], truth[..., 1:], says, atol=most, what=name)
+            expect.close(d[..., 1:], truth[..., 1:], says, atol=most, rtol=0, what=name)
 
 
 # --- keys_backward: float64, and the instruments --------------------------------------------------
@@ -365,7 +371,9 @@ def test_nothing_to_choose(student, generator):
         args = [q, k, v, upstream, *left(q, k, v, upstream)]
         most = 4 * rounding(args, (1, 2, 3))
         says = f"with {what} the result does not depend on q: d_q is 0"
-        expect.close(of_queries(student, *args), torch.zeros_like(q), says, atol=most, what="d_q")
+        expect.close(
+            of_queries(student, *args), torch.zeros_like(q), says, atol=most, rtol=0, what="d_q"
+        )
     args = example(generator, T, S)
     longest = float(of_queries(student, *args).norm(dim=-1).max())
     says = "d_q is 0 though keys and values differ"
@@ -382,7 +390,7 @@ def test_two_keys(student, generator):
     gain = (upstream * (v[:, :, :1] - v[:, :, 1:])).sum(-1, keepdim=True)
     want = w * (1 - w) * gain * (k[:, :, :1] - k[:, :, 1:]) / D**0.5
     says = "d_q is w (1 − w) · upstream · (v₁ − v₂) · (k₁ − k₂) · scale here"
-    expect.close(d_q, want, says, atol=8 * rounding(args, (1, 2, 3)), what="d_q")
+    expect.close(d_q, want, says, atol=8 * rounding(args, (1, 2, 3)), rtol=0, what="d_q")
 
 
 @queries(weight=2)
@@ -410,16 +418,16 @@ def test_what_changes_nothing(student, generator):
     order = torch.randperm(S, generator=generator)
     most = S * rounding(args, (1, 2, 3))
     got = of_queries(student, q, k[:, :, order], v[:, :, order], upstream, *rest)
-    expect.close(got, want, "d_q depends on the order of the keys", atol=most, what="d_q")
+    expect.close(got, want, "d_q depends on the order of the keys", atol=most, rtol=0, what="d_q")
     more, value = (torch.randn(D, generator=generator) for _ in range(2))
     args = [q, k + more, v, upstream, *left(q, k + more, v, upstream)]
     says = "what is added to all keys changes no weight, and so no d_q"
     most = S * rounding(args, (1, 2, 3))
-    expect.close(of_queries(student, *args), want, says, atol=most, what="d_q")
+    expect.close(of_queries(student, *args), want, says, atol=most, rtol=0, what="d_q")
     args = [q, k, v + value, upstream, *left(q, k, v + value, upstream)]
     says = "what is added to all values is added to the result, whatever q is: d_q stays"
     most = S * rounding(args, (1, 2, 3))
-    expect.close(of_queries(student, *args), want, says, atol=most, what="d_q")
+    expect.close(of_queries(student, *args), want, says, atol=most, rtol=0, what="d_q")
 
 
 @queries(weight=2)
@@ -436,9 +444,9 @@ def test_causal_queries(student, generator):
     k[:, :, cut:], v[:, :, cut:] = 1e15, -1e15
     got = of_queries(student, q, k, v, upstream, *stats, causal=True, first=cut)
     says = "the first query sees one key alone: its d_q is 0"
-    expect.close(got[:, :, 0], torch.zeros(1, 1, D), says, atol=most, what="d_q")
+    expect.close(got[:, :, 0], torch.zeros(1, 1, D), says, atol=most, rtol=0, what="d_q")
     says = "keys that a query does not see add to its gradient"
-    expect.close(got, want, says, atol=most, what="d_q")
+    expect.close(got, want, says, atol=most, rtol=0, what="d_q")
 
 
 @queries(weight=2)
@@ -455,7 +463,7 @@ def test_scores_far_from_0_of_queries(student, generator):
         # scale · q · k and m, near 1500 bits, are each rounded to 2⁻¹⁴ or better: so are weights.
         most = 2**-13 * rounding(args, (1, 2, 3)) / EPS
         says = f"with {C:g} added to every score d_q is another one"
-        expect.close(of_queries(student, *args), want, says, atol=2 * most, what="d_q")
+        expect.close(of_queries(student, *args), want, says, atol=2 * most, rtol=0, what="d_q")
 
 
 # --- queries_backward: float64, and the instruments -----------------------------------------------

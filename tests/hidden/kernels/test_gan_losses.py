@@ -86,11 +86,13 @@ def test_a_discriminator_that_knows_nothing(student, generator):
     """correct: D = 1/2 everywhere costs the discriminator log 4, the generator ± log 2"""
     real, fake = torch.zeros(draws.whole(generator, 1, 1100)), torch.zeros(1500)
     says = "D = 1/2 everywhere must cost the discriminator log 4"
-    expect.close(loss(student, "discriminator", real, fake), math.log(4), says, rtol=1e-5)
+    expect.close(
+        loss(student, "discriminator", real, fake), math.log(4), says, rtol=1e-5, atol=1e-5
+    )
     says = "D = 1/2 everywhere must cost the generator log 2, or −log 2 if it saturates"
-    expect.close(loss(student, "generator", fake), math.log(2), says, rtol=1e-5)
+    expect.close(loss(student, "generator", fake), math.log(2), says, rtol=1e-5, atol=1e-5)
     saturating = loss(student, "generator", fake, saturating=True)
-    expect.close(saturating, -math.log(2), says, rtol=1e-5)
+    expect.close(saturating, -math.log(2), says, rtol=1e-5, atol=1e-5)
 
 
 @forward(weight=2)
@@ -99,7 +101,7 @@ def test_logits_of_100(student, generator):
     right, wrong = torch.full((7,), 100.0), torch.full((1030,), -100.0)
     expect.close(loss(student, "discriminator", right, wrong), 0.0, "sure and right costs nothing")
     says = "sure and wrong costs what the logits are, 100 + 100"
-    expect.close(loss(student, "discriminator", wrong, right), 200.0, says, rtol=1e-6)
+    expect.close(loss(student, "discriminator", wrong, right), 200.0, says, rtol=1e-6, atol=1e-6)
     x = 200 * torch.rand(500, generator=generator) - 100
     D(student).correct(x, x[:40].sort().values, says="the loss is wrong for logits up to ±100")
 
@@ -120,7 +122,7 @@ def test_the_losses_belong_together(student, generator):
     x, y = logits(generator, 1300), logits(generator, draws.whole(generator, 20, 900))
     total = loss(student, "generator", x) + loss(student, "generator", x, saturating=True)
     says = "both losses of the generator must add up to minus the mean logit"
-    expect.close(total, -x.double().mean(), says, atol=1e-5)
+    expect.close(total, -x.double().mean(), says, atol=1e-5, rtol=1e-5)
     one, other = loss(student, "discriminator", x, y), loss(student, "discriminator", -y, -x)
     expect.close(one, other, "exchanging real and fake, and all signs, must change nothing")
     alone = loss(student, "generator", x) + loss(student, "generator", -y)
@@ -140,7 +142,7 @@ def test_partial_sums(student, generator):
         terms = F.pad(-F.logsigmoid(-sign * x.double()), (0, programs * size - n))
         want = weight * terms.reshape(programs, size).sum(1)
         says = f"with BLOCK = {size} a partial sum is not that of its own block"
-        expect.close(left[1], want, says, rtol=1e-5, what="partials")
+        expect.close(left[1], want, says, rtol=1e-5, atol=1e-5, what="partials")
 
 
 @forward

@@ -139,9 +139,9 @@ def test_what_is_left_for_the_backward_pass(student, generator):
     expect.true(isinstance(seen, dict) and len(seen.get("args", ())) == len(args), "no result came")
     X = x.double().flatten(2)
     mean, inverse_std = seen["args"][4:6]
-    expect.close(mean, X.mean(2), "the mean is wrong", atol=1e-5)
+    expect.close(mean, X.mean(2), "the mean is wrong", atol=1e-5, rtol=1e-5)
     says = "1/σ is wrong"
-    expect.close(inverse_std, (X.var(2, correction=0) + 1e-6).rsqrt(), says, atol=1e-5)
+    expect.close(inverse_std, (X.var(2, correction=0) + 1e-6).rsqrt(), says, atol=1e-5, rtol=1e-5)
 
 
 @forward(weight=2)
@@ -191,10 +191,10 @@ def test_what_changes_nothing_has_no_gradient(student, generator):
     expect.true(bool((size > 1e-3).all()), "the gradient of x is 0")
     # Sums of 105 numbers in float32, and ε = 1e-6 beside a variance of 1.
     says = "a shift of x changes nothing, yet the gradient has a part along it"
-    expect.close(d_x.sum(2) / size, torch.zeros(2, groups), says, atol=1e-4)
+    expect.close(d_x.sum(2) / size, torch.zeros(2, groups), says, atol=1e-4, rtol=1e-4)
     says = "stretching x changes nothing, yet the gradient has a part along x"
     along = (d_x * (X - X.mean(2, keepdim=True))).sum(2) / size
-    expect.close(along, torch.zeros(2, groups), says, atol=1e-4)
+    expect.close(along, torch.zeros(2, groups), says, atol=1e-4, rtol=1e-4)
 
 
 @backward(weight=3)

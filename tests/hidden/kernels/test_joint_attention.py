@@ -110,7 +110,9 @@ def test_a_text_of_padding_is_as_good_as_none(student, generator):
     q, k, v = image
     own = (q @ k.mT / 4).softmax(-1) @ v
     got = results(student, image, text, words(9, 0))[0]
-    expect.close(got, own, "padding has an influence", atol=1e-5)  # of float32, sums of 37 · 16
+    expect.close(
+        got, own, "padding has an influence", atol=1e-5, rtol=1e-5
+    )  # of float32, sums of 37 · 16
 
 
 @joint
@@ -136,7 +138,7 @@ def test_the_order_of_keys_does_not_matter(student, generator):
     one = results(student, (iq, ik, iv), (tq, tk, tv))
     two = results(student, (iq, k[:, :, :21], v[:, :, :21]), (tq, k[:, :, 21:], v[:, :, 21:]))
     for a, b in zip(one, two, strict=True):  # sums of 34 · 16 numbers in float32, in another order
-        expect.close(a, b, "the result depends on the order of the keys", atol=1e-5)
+        expect.close(a, b, "the result depends on the order of the keys", atol=1e-5, rtol=1e-5)
 
 
 # --- against float64 ------------------------------------------------------------------------------

@@ -102,10 +102,10 @@ def test_a_process_that_turns(student, generator):
     x_t = expect.tensor(x_t, x.shape, "x_t")
     v = expect.tensor(v, x.shape, "v")
     size = x.square() + z.square()
-    expect.close(x_t.square() + v.square(), size, "a turn must keep x² + z²", atol=1e-4)
+    expect.close(x_t.square() + v.square(), size, "a turn must keep x² + z²", atol=1e-4, rtol=1e-4)
     back, noise = results(student, x_t, v, t, (a, -b, -c, d))
-    expect.close(back, x, "turning back must restore x", atol=1e-5)
-    expect.close(noise, z, "turning back must restore z", atol=1e-5)
+    expect.close(back, x, "turning back must restore x", atol=1e-5, rtol=1e-5)
+    expect.close(noise, z, "turning back must restore z", atol=1e-5, rtol=1e-5)
 
 
 @noising

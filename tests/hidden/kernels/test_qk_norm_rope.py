@@ -161,9 +161,9 @@ def test_products_know_how_far_apart_tokens_are(student, generator):
     for apart in range(-11, 12):
         same = products.diagonal(apart)
         says = f"the same query and key, always {abs(apart)} tokens apart: the same product"
-        expect.close(same, same[:1].expand_as(same), says, atol=1e-3, what="products")
+        expect.close(same, same[:1].expand_as(same), says, atol=1e-3, rtol=0, what="products")
     q, k = reference(*(x.double() for x in args))
-    expect.close(products, (q @ k.mT)[0, 0], "q · k is wrong", atol=1e-3)
+    expect.close(products, (q @ k.mT)[0, 0], "q · k is wrong", atol=1e-3, rtol=0)
 
 
 @kernel
@@ -274,7 +274,7 @@ def test_along_the_result(student, generator):
     d_q, d_k, *d_w = pulled(student, [q, k, ones, ones, *turn], seeds, eps=0.0)
     for x, d_x, d_weight in zip((q, k), (d_q, d_k), d_w, strict=True):
         says = "a result has one length: pulled along itself, nothing can change"
-        expect.close(d_x, torch.zeros(x.shape), says, atol=1e-4)
+        expect.close(d_x, torch.zeros(x.shape), says, atol=1e-4, rtol=1e-4)
         says = "turned back, the result is n, and Σ n · n is the gradient of its weight"
         expect.close(d_weight, unit(x).square().sum((0, 1, 2)), says)
 
@@ -289,7 +289,7 @@ def test_weights_are_factors(student, generator):
     says = "twice the weight gives twice the result: Σ w d_w must be Σ q · its gradient"
     most = 1e-5 * float((result * seeds[0]).abs().sum())
     total = (rest[0].double() * d_q_weight).sum()
-    expect.close(total, (result * seeds[0]).sum(), says, atol=most, what="Σ w d_w")
+    expect.close(total, (result * seeds[0]).sum(), says, atol=most, rtol=0, what="Σ w d_w")
     expect.true(bool(d_q.any()), "no gradient reaches q")
     says = "where only q is pulled, k and its weight have a gradient of 0"
     expect.true(not d_k.any() and not d_k_weight.any(), says)

@@ -78,11 +78,15 @@ def test_exchanged_and_doubled(student, generator):
     prediction, v = pair(generator, draws.whole(generator, 1100, 3000))
     loss, gradient = loss_and_gradient(student, prediction, v)
     other, turned = loss_and_gradient(student, v, prediction)
-    expect.close(other, loss, "prediction and v exchanged cost something else", rtol=1e-6)
+    expect.close(
+        other, loss, "prediction and v exchanged cost something else", rtol=1e-6, atol=1e-6
+    )
     says = "the gradient does not turn round with the error"
     expect.close(turned, -gradient, says, rtol=1e-6, atol=1e-8)
     four, twice = loss_and_gradient(student, 2 * prediction, 2 * v)
-    expect.close(four, 4 * loss, "twice the error does not cost 4 times as much", rtol=1e-6)
+    expect.close(
+        four, 4 * loss, "twice the error does not cost 4 times as much", rtol=1e-6, atol=1e-6
+    )
     says = "twice the error has not twice the gradient"
     expect.close(twice, 2 * gradient, says, rtol=1e-6, atol=1e-8)
 
@@ -136,9 +140,9 @@ def test_blocks_of_another_size(student, generator):
         expect.true(good, "the instruments were tampered with")
         sums = torch.stack([part.square().sum() for part in off.split(block)])
         says = f"with blocks of {block} and weight {weight}"
-        expect.close(args[2], weight * sums, f"{says} partials are wrong", rtol=1e-5)
+        expect.close(args[2], weight * sums, f"{says} partials are wrong", rtol=1e-5, atol=1e-5)
         want = 2 * weight * off if wanted else given[3]
-        expect.close(args[3], want, f"{says} the gradient is wrong", rtol=1e-5)
+        expect.close(args[3], want, f"{says} the gradient is wrong", rtol=1e-5, atol=1e-5)
 
 
 @velocity_mse(weight=3)
@@ -155,7 +159,9 @@ def test_eulers_identity(student, generator):
     loss, gradient = loss_and_gradient(student, prediction, v)
     along = (gradient * (prediction.double() - v.double())).sum()
     expect.true(float(loss) > 0, "the loss of random numbers must be positive", loss)
-    expect.close(along, 2 * loss, "the gradient and the loss do not belong together", rtol=1e-5)
+    expect.close(
+        along, 2 * loss, "the gradient and the loss do not belong together", rtol=1e-5, atol=1e-5
+    )
 
 
 @velocity_mse(weight=2)
