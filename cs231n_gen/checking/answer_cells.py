@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
+from cs231n_gen.checking import absence
 from cs231n_gen.common.paths import ROOT
 
 CHAPTER = re.compile(r"chapter(\d\d)")
@@ -51,6 +52,7 @@ def load(module: str) -> ModuleType | None:
     if path is None:
         return None
     made = ModuleType(f"cs231n_gen.{module}")
+    made.__dict__["__builtins__"] = absence.builtins_for(made.__name__)
     exec(HEAD, made.__dict__)
     for name, text in (_saved(path, module) | _run(path, module)).items():
         file = f"{module}.{name}"

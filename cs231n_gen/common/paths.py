@@ -6,8 +6,9 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "cs231n_gen"
 PUBLIC, HIDDEN, MISTAKES = (ROOT / "tests" / name for name in ("public", "hidden", "mistakes"))
 
-# Rooms, as the folders of the package are called. Exercises are at its root and in `given`,
-# `kernels`, `truth` and `experiments`, which an answer may use; the others are machinery.
+# Rooms, as the folders of the package are called. Exercises are at its root and in `kernels`, their
+# answers may use `given`, and `truth` and `experiments` hold answers; the others are machinery.
+ANSWERS = ("truth", "experiments")
 INSTRUCTORS = ("grading", "site")  # not released
 UNUSED_BY_EXERCISES = (*INSTRUCTORS, "cli", "viz")  # no exercise runs them
 WATCHING = ("instruments", "triton_compat")  # watch what a kernel does

@@ -7,7 +7,8 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from cs231n_gen.common.paths import ROOT
+from cs231n_gen.checking import absence
+from cs231n_gen.common.paths import ANSWERS, PACKAGE, ROOT, room_of
 from cs231n_gen.grading.jail import seccomp
 from cs231n_gen.grading.source.markers import make_gaps
 from cs231n_gen.grading.source.tree import modules, read_module
@@ -104,18 +105,46 @@ def _interpreter() -> list[Path]:
 
 
 def write_view(folder: Path) -> None:
-    """The package as children may see it: no solution, no grader but the jail's own files."""
+    """The package as children may see it: no solution, nothing that may hold an answer, no grader
+    but the jail's own files."""
     for path in modules(ROOT):
-        target = folder / path.relative_to(ROOT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        gaps = [gap for e in read_module(path, ROOT)[0] for gap in e.gaps]
-        target.write_text(make_gaps(path.read_text("utf-8"), gaps), encoding="utf-8")
+        if _holds_no_answer(path):
+            _write(path, folder)
     grading = folder / "cs231n_gen" / "grading"
     shutil.copytree(Path(__file__).parent, grading / "jail", ignore=shutil.ignore_patterns("__*"))
     for package in (grading, grading / "jail", grading / "jail" / "protocol"):
         (package / "__init__.py").touch()
     for path in [folder, *folder.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
+
+
+def write_kernels(folder: Path) -> None:
+    """Add the kernels, without solutions, for kernels that import them."""
+    for path in sorted((PACKAGE / "kernels").glob("*.py")):
+        _write(path, folder)
+
+
+def _write(path: Path, folder: Path) -> None:
+    target = folder / path.relative_to(ROOT)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(stubs_of(path), encoding="utf-8")
+
+
+def stubs_of(path: Path) -> str:
+    """A module of the source without solutions."""
+    gaps = [gap for e in read_module(path, ROOT)[0] for gap in e.gaps]
+    return make_gaps(path.read_text("utf-8"), gaps)
+
+
+def _holds_no_answer(path: Path) -> bool:
+    """Whether children may see a module: a kernel has its reference beside it, `viz` and what is
+    given may import what is absent."""
+    room = room_of(path)
+    if room == "kernels":
+        return not read_module(path, ROOT)[0]
+    if room == "given":
+        return path.name == "__init__.py" or absence.knows_no_answer(path.stem)
+    return room not in (*ANSWERS, "viz")
 
 
 def environment(package: str, scratch: str) -> dict[str, str]:

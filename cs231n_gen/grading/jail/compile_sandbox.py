@@ -46,6 +46,7 @@ class CompileSandbox:
             made = cleanup.enter_context(tempfile.TemporaryDirectory(prefix="compile-"))
             folder = Path(made)
             shutil.copytree(view, folder, dirs_exist_ok=True)
+            bubblewrap.write_kernels(folder)
             for name, text in files.items():
                 (folder / name).write_text(text, encoding="utf-8")
             folder.chmod(0o755)

@@ -49,7 +49,6 @@ def warm_up(modules: list[str]) -> None:
     torch.set_num_interop_threads(1)
     import cs231n_gen.checking.fakes
     import cs231n_gen.given.training
-    import cs231n_gen.truth
 
     names = [f"cs231n_gen.{module}" for module in modules]
     for name in names:

@@ -216,14 +216,10 @@ class Sandbox:
 
 
 def write_resources(view: Path) -> None:
-    """The files that visible modules read, such as the palette and the scripts of figures.
-
-    Without them no file of a student could be loaded that imports `viz`.
-    """
+    """The files that visible modules read, such as the palette."""
     for path in sorted(p for p in PACKAGE.rglob("*") if p.suffix in RESOURCES):
-        if room_of(path) not in {*INSTRUCTORS, "jupyter"}:
+        if (view / path.relative_to(ROOT)).parent.is_dir() and room_of(path) not in INSTRUCTORS:
             target = view / path.relative_to(ROOT)
-            target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
             target.chmod(0o644)
     for folder in (p for p in view.rglob("*") if p.is_dir()):

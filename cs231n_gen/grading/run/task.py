@@ -90,6 +90,11 @@ def exercise_task(code: SubmittedCode, exercise: Exercise) -> dict:
                 "code": reference(module, exercise.id) if given else "",
                 "given": given,
             }
+    if exercise.module.startswith("kernels."):
+        missing = {e.module: e for e in every if e.module.startswith("kernels.")}
+        for module in missing.keys() - parts.keys():  # which another kernel may import
+            text = text_without(module, [e.id for e in every])
+            parts[module] = {"file": file_of(module), "text": text, "code": "", "given": []}
     return {"exercise": exercise.id, "files": code.files, "modules": parts}
 
 

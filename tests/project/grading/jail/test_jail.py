@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cs231n_gen import viz
 from cs231n_gen.checking.errors import StudentError
 from cs231n_gen.common.paths import ROOT
 from cs231n_gen.grading.jail import bubblewrap, sandbox
@@ -56,9 +55,26 @@ def test_the_world_is_the_interpreter_and_the_submission(jail):
     assert inside(jail, "import os", look) == [[], [], ["flow.py"]]
 
 
-def test_what_a_notebook_imports_can_be_imported(jail):
-    names = "data, experiments, judge, metrics, mlp, toys, training, truth, unet, viz"
-    assert inside(jail, f"from cs231n_gen import {names}", "return viz.DATA") == viz.DATA
+def test_a_file_loads_whatever_it_imports_as_a_notebook_does(jail):
+    names = "check, data, experiments, judge, metrics, mlp, toys, training, truth, unet, viz"
+    assert inside(jail, f"from cs231n_gen import {names}", "return metrics.__name__")
+
+
+HOLD_ANSWERS = ["truth", "experiments", "viz", "kernels.axpy", "given.toys", "given.data", "cli"]
+
+
+@pytest.mark.parametrize("name", HOLD_ANSWERS)
+def test_what_may_hold_an_answer_is_absent(jail, name):
+    """Refused by name, and not there for whoever gets around that."""
+    full, file = f"cs231n_gen.{name}", f"/course/cs231n_gen/{name.replace('.', '/')}"
+    with pytest.raises(StudentError, match=f"ImportError: {full}.* is absent while an exercise"):
+        inside(jail, f"import {full}", f"return {full}()")
+    around = "torch._utils.__builtins__['__import__']"
+    with pytest.raises(StudentError, match=f"No module named '{full}'"):
+        inside(jail, "import torch", f"return {around}({full!r})")
+    look = f"return [os.path.exists(p) for p in ({file!r}, {file + '.py'!r})]"
+    assert inside(jail, "import os", look) == [False, False]
+    assert not inside(jail, "import torch", f"return {full!r} in torch.sys.modules")
 
 
 @pytest.mark.parametrize("path", ["tests", "notebooks", "cs231n_gen/flow.py", "data", ".git"])

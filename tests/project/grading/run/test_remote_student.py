@@ -400,6 +400,34 @@ def test_two_exercises_cannot_live_off_each_others_reference():
     with_tests([HIDDEN], use)
 
 
+BY_A_CALL = {  # an answer that is no more than a call of what the course knows itself
+    "schedules.optimal_velocity": "from cs231n_gen import truth\n"
+    "def optimal_velocity(x_t, t, data): return truth.FiniteData(data).velocity(x_t, t)\n",
+    "gan.discriminator_loss": "from cs231n_gen.kernels import gan_losses\n"
+    "def discriminator_loss(real, fake): return gan_losses.reference(real, fake)\n",
+}
+
+
+def test_what_answers_an_exercise_is_absent_while_it_is_graded():
+    files, found = {}, {}
+    for exercise, text in BY_A_CALL.items():
+        name = f"cs231n_gen/{exercise.partition('.')[0]}.py"
+        files[name] = (ROOT / name).read_text("utf-8") + text
+
+    def use(suite):
+        examiner = Examiner(suite, LIMITS)
+        for exercise in [*BY_A_CALL, "gan.generator_loss"]:
+            ((_, found[exercise]),) = examiner.examine(SubmittedCode(files), [exercise], SEED)
+        examiner.close()
+
+    with_tests([HIDDEN], use)
+    assert found.pop("gan.generator_loss").passed, "beside it stands a right answer"
+    for exercise, result in found.items():
+        assert result.results, exercise
+        assert all(r.status == "error" for r in result.results), exercise
+        assert all("is absent while an exercise is" in r.says for r in result.results), exercise
+
+
 ONE_LINE_WRONG = {  # of a chapter's module: the exercise that loses points, and none after it
     "gan_nets": ("nn.LeakyReLU(0.2)", "nn.LeakyReLU()", "gan_nets.Discriminator"),
     "guidance": ("x_t.detach()", "x_t.abs().detach()", "guidance.classifier_velocity"),
