@@ -124,7 +124,7 @@ def _is_in_a_string(found):
 # --- rooms --------------------------------------------------------------------------------------
 
 # Tests of the whole course, which belong to no room.
-WHOLE = {"attacks", "browser"}
+WHOLE = {"attacks", "browser", "mutation"}
 WHOLE_FILES = {
     "test_dependencies.py",
     "test_docs.py",
