@@ -22,7 +22,7 @@ class Recorder:
     def __call__(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         self.inputs.append(x_t.detach().clone())
         self.times.append(t.clone() if isinstance(t, Tensor) else t)  # it may be filled anew
-        self.conditions.append(y)
+        self.conditions.append(y.clone() if isinstance(y, Tensor) else y)
         if isinstance(t, Tensor) and t.dim() == 1:
             t = t.to(x_t.dtype).reshape(-1, *[1] * (x_t.dim() - 1))
         return self.field(x_t, t, y)

@@ -17,7 +17,9 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     """pytest's hook: the mark, and the seed of the session."""
     config.addinivalue_line(
-        "markers", "exercise(id, weight=1): the test holds for this exercise, with this weight"
+        "markers",
+        "exercise(id, weight=1, changes=(), graph=None, new=False): the test holds for this "
+        "exercise, with this weight; for the rest see checking/shared_properties.py",
     )
     config.stash.setdefault(SEED, config.getoption("--seed", 0))
 

@@ -12,9 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from cs231n_gen.checking import shared_properties
+from cs231n_gen.checking.effects import Note
 from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError, TracebackLine
 from cs231n_gen.checking.fresh_modules import tests_of
 from cs231n_gen.checking.pytest_plugin import SEED, STUDENT
+from cs231n_gen.checking.shared_properties import NAMES, Promises, about
+from cs231n_gen.checking.shared_properties import broken as broken_promises
 from cs231n_gen.checking.student import Student
 
 LONGEST_OUTPUT = 4000
@@ -139,6 +143,7 @@ class Suite:
         self._items = [i for i in session.items if i.get_closest_marker("exercise")]
         self._student, self._seed = Student({}), 0
         self._results: list[Result] = []
+        self._seen: list[tuple[str, Promises, Note]] = []
 
     def run(
         self,
@@ -154,15 +159,17 @@ class Suite:
 
         A student that is lost on the way is not asked any more: the tests that follow are missing.
         """
-        self._student, self._seed, self._results = student, seed, []
+        self._student, self._seed, self._results, self._seen = student, seed, [], []
         self._session.config.stash[SEED] = seed
         items = [i for i in self._items if _wanted(i, exercises, folder)]
-        items = [i for i in items if tests is None or i.name in tests]
+        if tests is not None and not any(t.startswith(shared_properties.PREFIX) for t in tests):
+            items = [i for i in items if i.name in tests]
         for item, following in itertools.zip_longest(items, items[1:]):
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if student.failure or (first and not all(r.passed for r in self._results)):
                 break
-        return self._results
+        self._results += shared_results(self._results, self._seen) if not student.failure else []
+        return [r for r in self._results if tests is None or r.test in tests]
 
     def lend(self, item) -> None:
         """Give a test that begins its student."""
@@ -189,6 +196,9 @@ class Suite:
         except Exception as raised:
             error = raised
         finally:
+            lent, mark = item.config.stash[STUDENT], item.get_closest_marker("exercise")
+            promises = Promises.of(mark.kwargs)
+            self._seen += [(mark.args[0], promises, note) for note in lent.notes]
             printed = output.getvalue() + self._student.output
             self._results.append(self._result(item, error, printed))
 
@@ -247,6 +257,36 @@ class _Session:
         with self.suite.observe(pyfuncitem):
             yield
         return True
+
+
+def shared_results(
+    results: Sequence[Result], seen: Sequence[tuple[str, Promises, Note]]
+) -> list[Result]:
+    """The results of the properties that all exercises share, for each exercise among the results.
+
+    Where one does not hold it costs as much as a test. Where all tests hold and it does too, it is
+    told, but worth nothing: else an answer that does nothing would earn points.
+
+    Args:
+        results: of the tests.
+        seen: what calls did beside returning a result: the exercise whose test called, what its
+            mark promises, and the note.
+    """
+    found = []
+    for exercise in dict.fromkeys(r.exercise for r in results):
+        own = [(p, n) for e, p, n in seen if e == exercise and about(n, exercise)]
+        broken = {test: [] for test in NAMES}
+        for promises, note in own:
+            for test, says in broken_promises([note], promises).items():
+                broken[test] += [s for s in says if s not in broken[test]]
+        right = all(r.passed for r in results if r.exercise == exercise)
+        for test, says in broken.items():
+            if says:
+                common = {"says": "; ".join(says[:3]), "returned": tuple(says)}
+                found.append(Result(exercise, test, NAMES[test], 1.0, "failed", **common))
+            elif right:
+                found.append(Result(exercise, test, NAMES[test], 0.0, "passed"))
+    return found
 
 
 def _wanted(item, exercises: Sequence[str] | None, folder: Path | None) -> bool:

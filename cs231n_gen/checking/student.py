@@ -12,13 +12,14 @@ runs in the same process; grading has another one with the same behaviour across
 
 import os
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from cs231n_gen.checking.effects import MOST_NOTES, Note, Watch
 from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError, TracebackLine
 from cs231n_gen.checking.expect import unfit
 from cs231n_gen.checking.fresh_modules import file_of, package_modules
@@ -47,6 +48,8 @@ class Student:
         self._on_result = on_result or (lambda result: None)
         self.failure = ""  # why nothing can be asked any more
         self.output = ""  # what was printed elsewhere than in this process
+        self.notes: list[Note] = []  # what calls of this property did beside returning a result
+        self._replayed: set[str] = set()
 
     def __getattr__(self, name: str) -> "_Module":
         if name.startswith("__"):
@@ -66,11 +69,17 @@ class Student:
 
     def function(self, name: str) -> "Object":
         """A function of the student's, to be passed on: `function("kernels.axpy.axpy")`."""
-        return self._run(lambda: self._find(name))
+        found = self._run(lambda: self._find(name))
+        if isinstance(found, Object):
+            found.made_as = name
+        return found
 
     def new(self, name: str, *args, **kwargs) -> "Object":
         """Make an object of the student's: `new("flow.VelocityMLP", dim=2)`."""
-        return self._run(lambda: _call(self._find(name), args, kwargs))
+        made = self._run(lambda: self._call(name, self._find(name), args, kwargs, making=True))
+        if isinstance(made, Object):
+            made.made_as = name
+        return made
 
     def gradient(self, name: str, *args, wrt: list, **kwargs) -> list:
         """Gradients of the (summed) result of a function.
@@ -90,7 +99,7 @@ class Student:
             }
             swap = [leaves.get(id(a), a) for a in args]
             swap_kw = {k: leaves.get(id(a), a) for k, a in kwargs.items()}
-            out = _call(self._find(name), swap, swap_kw)
+            out = self._call(name, self._find(name), swap, swap_kw, graph=True)
             total = sum(o.sum() for o in (out if isinstance(out, tuple) else (out,)))
             return [_gradient(total, leaves.get(id(w), w)) for w in wrt]
 
@@ -113,9 +122,46 @@ class Student:
     def begin(self, seed: int) -> None:
         """Begin a property: its random numbers depend on nothing that came before."""
         torch.default_generator.manual_seed(seed)  # no GPU's, which would be asked first
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what calls did: a property begins."""
+        self.notes.clear()
+        self._replayed.clear()
 
     def _run_function(self, name: str, args: tuple, kwargs: dict):
-        return self._run(lambda: _call(self._find(name), args, kwargs))
+        return self._run(lambda: self._call(name, self._find(name), args, kwargs))
+
+    def _call(
+        self,
+        name: str,
+        function: Callable,
+        args: Sequence,
+        kwargs: Mapping,
+        *,
+        making: bool = False,
+        graph: bool = False,
+    ) -> object:
+        """Call something of the student's, and note what it does beside returning its result.
+
+        Args:
+            name: what it is noted under.
+            making: whether an object is made.
+            graph: whether the result's graph is what is wanted.
+        """
+        incoming = [_incoming(a) for a in args]
+        own = {k: _incoming(a) for k, a in kwargs.items()}
+        watch = Watch(name, function, (args, kwargs), incoming, own, making)
+        found = []
+        try:
+            result = function(*incoming, **own)
+            if not (making or graph or name.startswith("instruments.")):  # those tell of a call
+                found = watch.of_result(result, replay=name not in self._replayed)
+                self._replayed.add(name)
+        finally:
+            found = [*watch.of_the_rest(), *found]
+            self.notes += found[: MOST_NOTES - len(self.notes)]
+        return result
 
     def _find(self, name: str) -> Callable:
         module, _, attribute = name.rpartition(".")
@@ -164,8 +210,8 @@ class _Module:
 class Object:
     """Something that lives on the student's side."""
 
-    def __init__(self, student: Student, value: object):
-        self._student, self._value = student, value
+    def __init__(self, student: Student, value: object, made_as: str = ""):
+        self._student, self._value, self.made_as = student, value, made_as
 
     @property
     def kind(self) -> str:
@@ -173,11 +219,16 @@ class Object:
         return type(self._value).__name__
 
     def __call__(self, *args, **kwargs):
-        return self._student._run(lambda: _call(self._value, args, kwargs))
+        student = self._student
+        return student._run(lambda: student._call(self.made_as, self._value, args, kwargs))
 
     def call(self, method: str, *args, **kwargs):
         """Call one of its methods."""
-        return self._student._run(lambda: _call(getattr(self._value, method), args, kwargs))
+        return self._student._run(
+            lambda: getattr(self._value, method)(
+                *map(_incoming, args), **{k: _incoming(v) for k, v in kwargs.items()}
+            )
+        )
 
     def get(self, attribute: str):
         """Read one of its attributes."""
@@ -190,11 +241,6 @@ class Object:
     def load(self, weights: dict[str, Tensor]) -> None:
         """Put weights into a module."""
         self._student._run(lambda: self._value.load_state_dict(weights) and None)
-
-
-def _call(function: Callable, args, kwargs):
-    incoming = [_incoming(a) for a in args]
-    return function(*incoming, **{k: _incoming(a) for k, a in kwargs.items()})
 
 
 def _incoming(value):

@@ -10,11 +10,11 @@ from cs231n_gen.truth import GaussianMixture
 
 interpolate = pytest.mark.exercise("flow.interpolate")
 loss = pytest.mark.exercise("flow.loss")
-sample = pytest.mark.exercise("flow.sample")
-trajectory = pytest.mark.exercise("flow.trajectory")
-sample_heun = pytest.mark.exercise("flow.sample_heun")
+sample = pytest.mark.exercise("flow.sample", graph=False)
+trajectory = pytest.mark.exercise("flow.trajectory", graph=False)
+sample_heun = pytest.mark.exercise("flow.sample_heun", graph=False)
 straightness = pytest.mark.exercise("flow.straightness")
-train = pytest.mark.exercise("flow.train")
+train = pytest.mark.exercise("flow.train", changes=("model", "model's mode"))
 
 
 def random_pair(generator, *shape, dtype=torch.float64):

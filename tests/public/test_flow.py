@@ -7,11 +7,11 @@ from cs231n_gen.checking import expect, fakes
 
 interpolate = pytest.mark.exercise("flow.interpolate")
 loss = pytest.mark.exercise("flow.loss")
-sample = pytest.mark.exercise("flow.sample")
-trajectory = pytest.mark.exercise("flow.trajectory")
-sample_heun = pytest.mark.exercise("flow.sample_heun")
+sample = pytest.mark.exercise("flow.sample", graph=False)
+trajectory = pytest.mark.exercise("flow.trajectory", graph=False)
+sample_heun = pytest.mark.exercise("flow.sample_heun", graph=False)
 straightness = pytest.mark.exercise("flow.straightness")
-train = pytest.mark.exercise("flow.train")
+train = pytest.mark.exercise("flow.train", changes=("model", "model's mode"))
 
 
 def pair(generator, *shape):

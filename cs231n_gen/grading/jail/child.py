@@ -6,6 +6,7 @@ import random
 import sys
 import threading
 import traceback
+from dataclasses import astuple
 
 import numpy as np
 import torch
@@ -131,6 +132,7 @@ class Host:
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         self.printed.clear()
+        self.student.forget()
 
     def _do(self, header: dict, args: list, kwargs: dict):
         what, name = header["op"], header["name"]
@@ -147,9 +149,12 @@ class Host:
         return method(*([name] if name else []), *args, **kwargs)
 
     def _afterwards(self, writer: values.Writer) -> dict:
-        """What goes with every answer: the state of generators, and what was printed."""
-        text = self.printed.getvalue()
-        return self.generators.states(writer) | ({"output": text} if text else {})
+        """What goes with every answer: the state of generators, what was printed, and what calls
+        did beside returning a result."""
+        text, notes = self.printed.getvalue(), [[*astuple(n)] for n in self.student.notes]
+        self.student.notes.clear()
+        found = {"output": text} if text else {}
+        return self.generators.states(writer) | found | ({"notes": notes} if notes else {})
 
     def _outgoing(self, value: object, writer: values.Writer) -> dict | float | int | str:
         if isinstance(value, Object):

@@ -12,7 +12,8 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking import compiled_launches
+from cs231n_gen.checking import compiled_launches, shared_properties
+from cs231n_gen.checking.effects import MOST_NOTES
 from cs231n_gen.checking.errors import PropertyFailed, StudentError
 from cs231n_gen.checking.student import Student
 from cs231n_gen.grading.jail import sandbox
@@ -85,6 +86,7 @@ class RemoteStudent(Student):
         self._seed, self.output, self._refusal = seed, "", None
         self._functions.clear()
         self._graphs.clear()
+        self.forget()
 
     def recording(self, on_result: Callable[[object], None]) -> "RemoteStudent":
         """The same student: whose every result is now told to `on_result`."""
@@ -156,10 +158,10 @@ class RemoteStudent(Student):
                 elif op == "pull":
                     serve = self._pulled, header["function"], read(header["gradients"])
                 elif op == "result":
-                    self._take_output(header)
+                    self._take_remarks(header)
                     return read(header["value"])
                 elif op == "error":
-                    self._take_output(header)
+                    self._take_remarks(header)
                     raise student_error(header)
                 else:
                     raise frames.BadFrame(f"unknown operation {op!r}")
@@ -237,7 +239,10 @@ class RemoteStudent(Student):
             return self._generators.of(content)
         raise frames.BadFrame(f"unknown tag {tag!r}")
 
-    def _take_output(self, header: dict) -> None:
+    def _take_remarks(self, header: dict) -> None:
+        """What comes with a result: what was printed, and what calls did beside returning it."""
+        notes = shared_properties.as_notes(header.get("notes", []))
+        self.notes += notes[: MOST_NOTES - len(self.notes)]
         output = header.get("output", "")
         if not isinstance(output, str):
             raise frames.BadFrame("malformed output")

@@ -68,6 +68,10 @@ def lends(model, generator): return model(3, generator) + torch.randn(3, generat
 def lucky(): return torch.rand(2), random.random(), float(np.random.rand())
 def square(net, x): return net(x).square()
 def detached(x): return x.detach()
+def freezes(net, x):
+    y = net(x)
+    net.requires_grad_(False)
+    return y
 def slope(model, x):
     x = x.clone().requires_grad_()
     return torch.autograd.grad(model(x, scale=2.0).square().sum(), x)[0]
@@ -141,6 +145,23 @@ def test_what_is_passed_in_is_not_changed(student):
     x = torch.zeros(2)
     assert student.flow.writes(x).tolist() == [1, 1]
     assert x.tolist() == [0, 0]
+
+
+def test_what_a_call_does_beside_returning_is_noted(student):
+    student.flow.writes(torch.zeros(2))
+    student.flow.lucky()
+    net = student.new("flow.Net")
+    student.flow.freezes(net, torch.ones(2))
+    seen = [(n.function, n.kind, n.where) for n in student.notes]
+    assert seen == [
+        ("flow.writes", "argument", "x"),
+        ("flow.writes", "memory", "x"),
+        ("flow.lucky", "random", "torch's"),
+        ("flow.freezes", "frozen", "net.w"),
+        ("flow.freezes", "graph", ""),
+    ]
+    student.begin(8)
+    assert not student.notes
 
 
 def test_results_carry_no_graph(student):
