@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from cs231n_gen.flow import Model, levels_of
@@ -17,13 +17,14 @@ from cs231n_gen.kernels.launch import leaves_to_kernels
 
 Condition = Shaped[Tensor, "batch *condition"]  # a label each, or text as (batch, length, dim)
 Classifier = Callable[[Tensor, Tensor], Tensor]
-Weight = float | Float[Tensor, "batch"]
+Null = int | Shaped[Tensor, "*condition"]  # a label, or a condition like those of the examples
+Weight = float | Float[Tensor, ""] | Float[Tensor, "batch"]
 
 
 def drop_condition(
     y: Condition,
     p: float,
-    null: int | Shaped[Tensor, "*condition"],
+    null: Null,
     generator: torch.Generator | None = None,
 ) -> Condition:
     """Drop the condition of some examples, so that one network learns both fields (slide 62).
@@ -31,13 +32,15 @@ def drop_condition(
         y_i ← ∅ with probability p, independently for each example
 
     Args:
-        y: conditions: labels, or several numbers each, such as (batch, length, dim) of a text.
+        y: conditions of any dtype: labels, (batch,), or several numbers each, such as
+            (batch, length, dim) of a text.
         p: the probability of dropping a condition, from 0 (never) to 1 (always). Often 0.1.
-        null: ∅, a condition like the others: a label of its own, or the embedding of an empty
-            text.
+        null: ∅, a condition like the others and of their dtype: a label of its own (a whole
+            number, which may be 0), or the embedding of an empty text, (length, dim).
         generator: for the random draws.
     Returns:
-        A new tensor like y, in which each condition is either unchanged or ∅.
+        A new tensor of y's shape and dtype, in which each condition is either unchanged or ∅ as a
+        whole.
     Raises:
         ValueError: if p is not a probability.
     """
@@ -62,9 +65,10 @@ def guided_velocity(
 
     Args:
         v_y, v_null: velocities with the condition and without.
-        w: the guidance weight, one for all examples or one for each.
+        w: the guidance weight: one number for all examples, also as a tensor of shape (), or a
+            tensor (batch,) with one for each. It may be negative.
     Returns:
-        v_cfg, shaped like v_y.
+        v_cfg, shaped like v_y. Gradients flow into both velocities.
     Raises:
         ValueError: if the velocities differ in shape, or w is neither one number nor one for each.
     """
@@ -86,7 +90,7 @@ def velocities(
     x_t: Float[Tensor, "batch *shape"],
     t: Float[Tensor, "batch"],
     y: Condition,
-    null: int | Shaped[Tensor, "*condition"],
+    null: Null,
 ) -> tuple[Float[Tensor, "batch *shape"], Float[Tensor, "batch *shape"]]:
     """Both velocities at x_t by one call of the model, on a batch twice as large (slides 63–65).
 
@@ -95,12 +99,13 @@ def velocities(
     One large call uses the hardware better than two small ones.
 
     Args:
-        model: called once, as `model(x_t, t, y)`, with every example twice.
+        model: called once, as `model(x_t, t, y)`, on 2 batch examples in any order: each is there
+            twice, at its own level, once with its condition and once with ∅.
         x_t, t: noisy examples and their levels.
-        y: their conditions.
+        y: their conditions, as in `drop_condition`. The model gets them in y's dtype.
         null: ∅, as in `drop_condition`.
     Returns:
-        `(v_y, v_null)`, both shaped like x_t.
+        `(v_y, v_null)`, both shaped like x_t and in its order.
     """
     ### BEGIN SOLUTION
     nothing = torch.as_tensor(null, dtype=y.dtype, device=y.device).expand_as(y)
@@ -116,7 +121,7 @@ def sample(
     z: Float[Tensor, "batch *shape"],
     steps: int,
     y: Condition,
-    null: int | Shaped[Tensor, "*condition"],
+    null: Null,
     w: Weight,
     interval: tuple[float, float] = (0.0, 1.0),
     times: Sequence[float] | Float[Tensor, "levels"] | None = None,
@@ -129,14 +134,17 @@ def sample(
     step is x ← x − f_θ(x, t, y) / T, with a call on z's own batch (Kynkäänniemi et al. 2024).
 
     Args:
-        model, y, null: as in `velocities`; called once a step.
-        z: noise to start from.
+        model, y, null: as in `velocities`. The model is called once a step.
+        z: noise to start from. It is not changed.
         steps: T, at least 1.
         w: as in `guided_velocity`.
-        interval: the lowest and the highest t of a step that is guided, both included.
+        interval: (low, high), the lowest and the highest t of a step that is guided: all t with
+            low ≤ t ≤ high. Both ends are included, so (a, a) guides a step at t = a. t is the level
+            as `flow.levels_of` gives it, i / T or a number in `times`: 1 less a sum of steps is
+            rounded, and may miss an end.
         times: the T + 1 levels, as in `flow.sample`.
     Returns:
-        The samples, shaped like z.
+        The samples, shaped like z, without a graph.
     Raises:
         ValueError: if steps or times are not those of `flow.sample`, or interval is not
             (lowest t, highest t).
@@ -181,7 +189,7 @@ def classifier_velocity(
     classifier: Classifier,
     x_t: Float[Tensor, "batch *shape"],
     t: Float[Tensor, "batch"],
-    y: Shaped[Tensor, "batch"],
+    y: Int[Tensor, "batch"],
     w: Weight,
 ) -> Float[Tensor, "batch *shape"]:
     """Guidance by a classifier of noisy examples (slide 72; Dhariwal and Nichol 2021).
@@ -196,10 +204,12 @@ def classifier_velocity(
         classifier: called as `classifier(x_t, t)`, returns logits, (batch, classes); their
             softmax is p(y | x_t). It must be differentiable in x_t.
         x_t, t: noisy examples and their levels, below 1: at t = 1 there is nothing to classify.
-        y: the classes wanted.
+        y: the classes wanted, a whole number (int64) for each example.
         w: as in `guided_velocity`.
     Returns:
-        The guided velocity, shaped like x_t, without a graph; also under `torch.no_grad()`.
+        The guided velocity, shaped like x_t; finite for logits of any size, also under
+        `torch.no_grad()`. No graph leads back to x_t or into the classifier, and the gradients of
+        its weights stay as they are.
     Raises:
         ValueError: if a level is not in [0, 1).
     """

@@ -2,13 +2,13 @@
 
 import math
 
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
 
 def autoregressive_log_likelihood(
-    logits: Float[Tensor, "batch length vocabulary"], tokens: Int[Tensor, "batch length"]
+    logits: Float[Tensor, "batch length vocabulary"], tokens: Int64[Tensor, "batch length"]
 ) -> Float[Tensor, "batch"]:
     """The log-likelihood of sequences under an autoregressive model (slides 4 and 9).
 
@@ -16,10 +16,11 @@ def autoregressive_log_likelihood(
 
     Args:
         logits: at position t the scores of every token, computed from x_<t alone: `logits[:, t]`
-            predicts `tokens[:, t]`.
+            predicts `tokens[:, t]`. Finite numbers.
         tokens: the sequences, whole numbers in [0, vocabulary).
     Returns:
-        log p(x) in nats, one number for each sequence. Finite for logits of any size.
+        log p(x) in nats, one number for each sequence. Finite for logits of any size. Gradients
+        flow into the logits.
     Raises:
         ValueError: if logits and tokens do not agree in batch and length.
     """
@@ -47,7 +48,8 @@ def gaussian_kl(
         mean: μ, one row for each example.
         log_var: log σ², shaped like mean (the logarithm, so that any real number is a variance).
     Returns:
-        The divergence in nats, one number for each example, at least 0.
+        The divergence in nats, one number for each example, at least 0 but for rounding. It is
+        exact for variances of any size, as far as they are numbers. Gradients flow into both.
     Raises:
         ValueError: if mean and log_var differ in shape.
     """
@@ -74,13 +76,13 @@ def elbo(
         q(z|x) = N(μ, diag exp(log_var)),   p(x|z) = N(μ_x(z), σ² I)
 
     Args:
-        x: data, of any shape after the batch.
+        x: data: points or images, with at least one axis after the batch.
         reconstruction: the decoder's mean μ_x(z) at a z drawn from q(z|x), shaped like x.
         mean, log_var: of q(z|x), as in `gaussian_kl`.
-        sigma: σ, the decoder's standard deviation.
+        sigma: σ, the decoder's standard deviation, a number of any size.
     Returns:
         The bound in nats, one number for each example, with every constant, so that it can be
-        compared with log p(x).
+        compared with log p(x). Gradients flow into reconstruction, mean and log_var.
     Raises:
         ValueError: if reconstruction is not shaped like x, or sigma is not positive.
     """

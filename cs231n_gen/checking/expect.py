@@ -55,7 +55,7 @@ def close(
     atol, rtol = (1e-5, 1e-4) if atol is None or rtol is None else (atol, rtol)
     want = torch.as_tensor(want, dtype=torch.float64)
     if isinstance(got, bool | int | float):
-        got = torch.tensor(float(got))
+        got = torch.tensor(float(got), dtype=torch.float64)
     got = tensor(got, want.shape, what).double()
     if not torch.isfinite(want).all():
         raise ValueError(f"{says}: the expected values must be finite")

@@ -105,18 +105,24 @@ class Player(nn.Module):
 
 class NoisyClassifier(nn.Module):
     """The exact classifier of x_t = (1 − t) x + t z, where class y is N(mean_y, std² I) and each is
-    as likely, made by `student.new`. Answers with logits that have a constant added."""
+    as likely, made by `student.new`. Answers with logits that have a constant added.
+
+    Args:
+        means: one for each class, the numbers of an example (of an image too) in a row.
+    """
 
     def __init__(self, means: list[list[float]], std: float):
         super().__init__()
         self.means = nn.Buffer(torch.tensor(means, dtype=torch.float64))
+        self.constant = nn.Parameter(torch.tensor(3.0))
         self.std = std
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
         a = (1 - t)[:, None, None]
         variance = ((1 - t) * self.std) ** 2 + t**2
-        squares = (x_t[:, None] - a * self.means.to(x_t.dtype)).square().sum(-1)
-        return 3 - squares / (2 * variance[:, None])
+        x = x_t.reshape(len(x_t), 1, -1)
+        squares = (x - a * self.means.to(x_t.dtype)).square().sum(-1)
+        return self.constant - squares / (2 * variance[:, None])
 
 
 class WithoutGradients:

@@ -24,6 +24,27 @@ def normal(generator, *shape):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
+def column(a, x):
+    """One number for each example, shaped to multiply x."""
+    return a.reshape(-1, *[1] * (x.dim() - 1)) if isinstance(a, torch.Tensor) and a.dim() else a
+
+
+def meaning(y):
+    """A number for each condition: of a label and of a text."""
+    numbers = y.double().reshape(len(y), -1)
+    return 1 + (0.3 + numbers).square().sum(1) / 7
+
+
+def of_any_condition():
+    """A field in which x_t, t and y all count, of conditions and examples of any shape."""
+    return fakes.Recorder(lambda x, t, y: column(meaning(y), x) * (t - 0.4 * x).cos())
+
+
+def all_null(y, null):
+    """∅ for each of these conditions."""
+    return torch.zeros_like(y) + torch.as_tensor(null, dtype=y.dtype)
+
+
 def three_classes(generator):
     """Class y is N(mean_y, std² I), each as likely: the mixture, its means and its std."""
     means = 1.5 * normal(generator, 3, 2)
@@ -116,6 +137,91 @@ def test_the_generator_decides(student, generator):
     expect.true(bool((other != one).any()), "another seed throws the same coins")
 
 
+def conditions(generator, n):
+    """Conditions of n examples in every form, each with a ∅ in every form."""
+    label, text = torch.arange(n) % 9 + 1, normal(generator, n, 3, 4)
+    return [
+        (label, 0),
+        (-label, draws.whole(generator, 10, 99)),
+        (label, torch.tensor(77)),
+        (label + 2**40, 2**41 + 1),  # more than a float32 can hold
+        (label.int(), 31),
+        (label.double() / 7, torch.tensor(2.5, dtype=torch.float64)),
+        (text, normal(generator, 3, 4)),
+        (text.float(), torch.zeros(3, 4)),
+        (normal(generator, n, 5), normal(generator, 5)),
+        (normal(generator, n, n), normal(generator, n)),
+        (normal(generator, n, n, n), normal(generator, n, n)),
+        (normal(generator, n, 2, 3, 4), normal(generator, 2, 3, 4)),
+        (label[:, None].expand(n, 6), torch.arange(10, 16)),
+        (torch.ones(n, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)),
+    ]
+
+
+@drop_condition(weight=2)
+def test_conditions_of_every_form(student, generator):
+    """labels, vectors and texts of any dtype keep it, and become ∅ as a whole or stay"""
+    n = 24
+    for y, null in conditions(generator, n):
+        kept = dropped(student, generator, y, 0.5, null)
+        expect.true(kept.dtype == y.dtype, "the conditions change dtype", kept.dtype, y.dtype)
+        stays = (kept == y).reshape(n, -1).all(1)
+        gone = (kept == all_null(y, null)).reshape(n, -1).all(1)
+        says = f"of shape {tuple(y.shape)}: neither the example's condition nor ∅"
+        expect.true(bool((stays | gone).all()), says)
+        expect.true(bool(stays.any() and gone.any()), "all or none are forgotten at once")
+
+
+@drop_condition
+def test_a_batch_of_one(student, generator):
+    """a single condition is forgotten as often as one of many"""
+    for y, null in conditions(generator, 1)[4:9]:
+        gone = [
+            bool((dropped(student, generator, y, 0.5, null) == all_null(y, null)).all())
+            for _ in range(30)
+        ]
+        expect.true(5 <= sum(gone) <= 25, "of 30 single conditions", f"{sum(gone)} forgotten", 15)
+
+
+@drop_condition(weight=2)
+def test_how_many_differs_from_batch_to_batch(student, generator):
+    """how many are forgotten is left to chance, in each place of the batch"""
+    p, n, batches = uniform(generator, 0.3, 0.7), 40, 100
+    y = torch.randint(0, 10, (n,), generator=generator)
+    gone = torch.stack(
+        [dropped(student, generator, y, p, 10) == 10 for _ in range(batches)]
+    ).double()
+    found, want = float(gone.sum(1).var()), n * p * (1 - p)
+    says = "the number forgotten varies too little or too much for coins of their own"
+    expect.true(0.4 * want < found < 1.9 * want, says, f"variance {found:.1f}", f"{want:.1f}")
+    far = 6 * math.sqrt(p * (1 - p) / batches)
+    says = "some places in the batch are forgotten more often than others"
+    expect.true(bool(((gone.mean(0) - p).abs() < far).all()), says)
+
+
+@drop_condition
+def test_rarely_and_nearly_always(student, generator):
+    """p near 0 and near 1"""
+    n = 40_000
+    y = torch.randint(0, 10, (n,), generator=generator)
+    for p in (0.002, 0.03, 0.97, 0.998):
+        share = float((dropped(student, generator, y, p, 10) == 10).double().mean())
+        far = 6 * math.sqrt(p * (1 - p) / n)
+        expect.true(abs(share - p) < far, "another share than p is forgotten", share, p)
+
+
+@drop_condition
+def test_p_is_a_probability(student, generator):
+    """p below 0, above 1 or NaN is refused"""
+    y = torch.randint(0, 10, (20,), generator=generator)
+    call = student.guidance.drop_condition
+    for p in (-0.01, 1.01, math.nan):
+        says = f"p = {p} is no probability"
+        expect.raises("ValueError", lambda p=p: call(y, p, 10, generator), says)
+    expect.close(dropped(student, generator, y, 0.0, 10), y, "p = 0 is one")
+    expect.close(dropped(student, generator, y, 1.0, 10), torch.full((20,), 10), "p = 1 is one")
+
+
 # --- guidance.guided_velocity -------------------------------------------------------------------
 
 
@@ -185,6 +291,47 @@ def test_weights_one_by_one(student, generator):
             expect.close(v[i], want, "w[i] is the weight of row i", atol=1e-9, rtol=1e-9)
 
 
+@guided_velocity(weight=2)
+def test_every_form_of_weight(student, generator):
+    """whole numbers, floats, tensors of shape () and (batch,), for examples of any shape"""
+    for shape in ((5,), (1,), (4, 3), (1, 3), (3, 3), (2, 3, 4), (3, 2, 3, 3), (4, 4, 4, 4)):
+        v_y, v_null = normal(generator, *shape), normal(generator, *shape)
+        each = 3 * normal(generator, shape[0])
+        one = 3 * normal(generator)
+        for w in (2, -1, 0, 150.0, float(one), one, -one, torch.tensor(0.5), each):
+            v = student.guidance.guided_velocity(v_y, v_null, w)
+            factor = column(w, v_y)
+            says = f"velocities of shape {shape}, w {w!r}"
+            want = v_y + factor * (v_y - v_null)
+            expect.close(v, want, says, atol=1e-11, rtol=1e-12)
+
+
+@guided_velocity
+def test_gradients_flow_into_both(student, generator):
+    """the gradients are 1 + w and −w"""
+    v_y, v_null, w = normal(generator, 3, 2, 4), normal(generator, 3, 2, 4), normal(generator, 3)
+    dy, d0 = student.gradient("guidance.guided_velocity", v_y, v_null, w, wrt=[v_y, v_null])
+    expect.true(dy is not None and d0 is not None, "no gradient arrives at v_y or v_∅")
+    w = w[:, None, None].expand(3, 2, 4)
+    expect.close(dy, 1 + w, "the gradient in v_y is 1 + w", atol=1e-12, rtol=1e-12)
+    expect.close(d0, -w, "the gradient in v_∅ is −w", atol=1e-12, rtol=1e-12)
+
+
+@guided_velocity
+def test_what_does_not_fit_is_refused(student, generator):
+    """velocities of two shapes, and weights that are neither one nor one for each"""
+    v, call = normal(generator, 4, 3), student.guidance.guided_velocity
+    for other in (v[:1], v[:, :1], v[:, :2], v[0], v[None]):
+        says = f"shapes {tuple(v.shape)} and {tuple(other.shape)} do not fit"
+        expect.raises("ValueError", lambda o=other: call(v, o, 1.0), says)
+        expect.raises("ValueError", lambda o=other: call(o, v, 1.0), says)
+    for shape in ((1,), (3,), (5,), (4, 1), (1, 4), (4, 3)):
+        w, says = torch.ones(shape), f"w of shape {shape} is not one for each of 4"
+        expect.raises("ValueError", lambda w=w: call(v, v, w), says)
+    alone = call(v[:1], 2 * v[:1], torch.ones(1))
+    expect.close(alone, 0 * v[:1], "a batch of 1 has (1,) weights", atol=1e-12, rtol=0)
+
+
 # --- guidance.velocities ------------------------------------------------------------------------
 
 
@@ -221,7 +368,7 @@ def test_a_single_call(student, generator):
         for k in (y, torch.full((n,), null))
     ]
     off = torch.cdist(torch.cat(want), seen).amin(1)  # in any order
-    expect.close(off, torch.zeros(2 * n), "an example is not asked both ways", atol=1e-5, rtol=1e-5)
+    expect.close(off, torch.zeros(2 * n), "an example is not asked both ways", atol=1e-5, rtol=0)
 
 
 @velocities(weight=2)
@@ -238,6 +385,56 @@ def test_texts(student, generator):
     expect.close(
         v_null, at + (null * null).sum(0), "the null text went astray", atol=1e-9, rtol=1e-9
     )
+
+
+def asked(generator, n):
+    """What a model may be asked, in every form: x_t and y, with ∅."""
+    label = torch.arange(n) % 5
+    square = normal(generator, n, n, n)
+    return [
+        (normal(generator, n), label, 5),
+        (normal(generator, n, 2), 0 * label, torch.tensor(3)),
+        (normal(generator, n, 2), label + 1, 0),
+        (normal(generator, n, n), label.int(), -1),
+        (normal(generator, n, 3, 2), normal(generator, n, 2), normal(generator, 2)),
+        (normal(generator, n, 1, 4, 4), normal(generator, n, 3, 2), normal(generator, 3, 2)),
+        (square, normal(generator, n, n), normal(generator, n)),
+        (normal(generator, n, 2, 2, 2), square, square[0]),
+        (normal(generator, n, 2).float(), label, 7),
+    ]
+
+
+@velocities(weight=3)
+def test_every_form_of_condition(student, generator):
+    """labels, vectors and texts, for examples of any shape, for one example and many"""
+    for n in (1, draws.whole(generator, 3, 6)):
+        for x, y, null in asked(generator, n):
+            t = torch.rand(n, generator=generator, dtype=torch.float64).to(x.dtype)
+            model = of_any_condition()
+            found = student.guidance.velocities(model, x, t, y, null)
+            v_y, v_null = expect.unpack(found, ["v_y", "v_null"])
+            calls = len(model.times)
+            expect.true(calls == 1, "the model must be called once", calls, 1)
+            field, seen = of_any_condition(), model.conditions[0].dtype
+            expect.true(seen == y.dtype, "the model gets conditions of another dtype", seen)
+            says = f"x_t of shape {tuple(x.shape)}, conditions {tuple(y.shape)}"
+            want = field(x, t, y), field(x, t, all_null(y, null))
+            expect.close(v_y, want[0], f"v_y, {says}", atol=1e-6, rtol=1e-6)
+            expect.close(v_null, want[1], f"v_∅, {says}", atol=1e-6, rtol=1e-6)
+
+
+@velocities
+def test_a_network_that_learns(student, generator):
+    """the answers of a network are its own, and gradients flow back into it"""
+    net = student.new("checking.fakes.LinearField", dim=2, classes=6)
+    W, u, c = (torch.randn(k, generator=generator) for k in ((2, 2), (2,), (6, 2)))
+    net.load({"W": W, "u": u, "c": c})
+    x, t = normal(generator, 4, 2).float(), torch.rand(4, generator=generator)
+    y = torch.randint(0, 5, (4,), generator=generator)
+    v_y, v_null = expect.unpack(student.guidance.velocities(net, x, t, y, 5), ["v_y", "v_null"])
+    at = x @ W.T + t[:, None] * u
+    expect.close(v_y, at + c[y], "v_y is not the network's")
+    expect.close(v_null, at + c[5], "v_∅ is not the network's")
 
 
 # --- guidance.sample ----------------------------------------------------------------------------
@@ -341,6 +538,116 @@ def test_a_weight_for_each_example(student, generator):
     expect.true(x.dtype == z.dtype, "the precision changed on the way", x.dtype, z.dtype)
 
 
+def guided_at(student, generator, low, high, steps, times=None):
+    """Which steps are guided, seen by the examples that the model is asked about."""
+    model = fakes.by_label()
+    z, y = normal(generator, 2, 1), torch.tensor([0, 3])
+    student.guidance.sample(model, z, steps, y, 5, 1.0, interval=(low, high), times=times)
+    calls = len(model.inputs)
+    expect.true(calls == steps, "T steps take T calls of the model", calls, steps)
+    return [len(x) for x in model.inputs]
+
+
+@sample(weight=2)
+def test_ends_that_are_levels(student, generator):
+    """a step at an end of the interval is guided, for any number of steps"""
+    for steps in (1, 7, 10, draws.whole(generator, 11, 30), 49):
+        some = torch.randperm(steps, generator=generator)[:8] + 1
+        for i in some.tolist():
+            rows = guided_at(student, generator, i / steps, i / steps, steps)
+            want = [4 if k == i else 2 for k in range(steps, 0, -1)]
+            expect.true(rows == want, f"T = {steps}: only t = {i}/{steps} is guided", rows, want)
+
+
+@sample(weight=2)
+def test_ends_among_levels_of_its_own(student, generator):
+    """the ends of the interval are included for levels of any kind: lists, tuples, tensors"""
+    falling = torch.rand(8, generator=generator, dtype=torch.float64).sort().values.flip(0)
+    third = torch.arange(7, -1, -1, dtype=torch.float64) / 11
+    for times in (falling, falling.float(), tuple(falling.tolist()), third.tolist(), third.float()):
+        levels = [float(t) for t in times]
+        i = draws.whole(generator, 0, 4)
+        j = draws.whole(generator, i, 7)
+        rows = guided_at(student, generator, levels[j], levels[i], 7, times)
+        want = [4 if i <= k <= j else 2 for k in range(7)]
+        expect.true(rows == want, f"from level {j} to level {i} of {levels}", rows, want)
+
+
+@sample
+def test_intervals_without_a_step(student, generator):
+    """an interval that holds no level guides no step, one beyond both ends every one"""
+    for low, high, rows in ((0.51, 0.59, 3), (0.0, 0.09, 3), (0.95, 0.99, 3), (-1.0, 2.0, 6)):
+        z, y = normal(generator, 3, 2), torch.tensor([1, 0, 4])
+        model = of_any_condition()
+        x = student.guidance.sample(model, z, 10, y, 5, 2.0, interval=(low, high))
+        seen = [len(x) for x in model.inputs]
+        says = f"interval from {low} to {high}, T = 10"
+        expect.true(seen == [rows] * 10, says, seen, [rows] * 10)
+        want = guided_steps(z, y, 5, [i / 10 for i in range(10, -1, -1)], [2.0 * (rows > 3)] * 10)
+        expect.close(x, want, says, atol=1e-6, rtol=1e-6)
+
+
+def guided_steps(z, y, null, times, weights):
+    """Euler steps along `of_any_condition`, from times[i] to the next with weights[i]."""
+    field, x = of_any_condition(), z
+    for t, t_next, w in zip(times, times[1:], weights, strict=False):
+        level = torch.full((len(z),), t, dtype=torch.float64)
+        v_y, v_null = field(x, level, y), field(x, level, all_null(y, null))
+        x = x - (t - t_next) * (v_y + column(w, x) * (v_y - v_null))
+    return x
+
+
+@sample(weight=2)
+def test_every_form_of_argument(student, generator):
+    """examples, conditions and weights of every form, to float64 rounding"""
+    for n in (1, 3):
+        one, each = normal(generator), normal(generator, n)
+        weights = [0, -1, 2, 0.5, one, torch.tensor(1.5), each, each, each]
+        for (z, y, null), w in zip(asked(generator, n), weights, strict=True):
+            for steps, low, high in ((1, 0.0, 1.0), (4, 0.25, 0.5)):
+                model = of_any_condition()
+                z = z.double()
+                x = student.guidance.sample(model, z, steps, y, null, w, interval=(low, high))
+                times = [i / steps for i in range(steps, -1, -1)]
+                guided = [w if low <= t <= high else 0.0 for t in times[:-1]]
+                says = f"z of shape {tuple(z.shape)}, conditions {tuple(y.shape)}, w {w!r}"
+                want = guided_steps(z, y, null, times, guided)
+                expect.close(x, want, says, atol=1e-11, rtol=1e-11)
+                dtypes = {k.dtype for k in model.conditions}
+                expect.true(dtypes == {y.dtype}, "the model gets conditions of another dtype")
+
+
+@sample
+def test_levels_as_lists_and_tensors(student, generator):
+    """levels as a list, a tuple or a tensor, which need not begin at 1 or end at 0"""
+    z, y = normal(generator, 4, 3), torch.tensor([0, 1, 2, 0])
+    falling = [0.875, 0.75, 0.25, 0.125]
+    kinds = [falling, tuple(falling), torch.tensor(falling), torch.tensor(falling).double()]
+    want = guided_steps(z, y, 3, falling, [1.5, 1.5, 0.0])
+    for times in kinds:
+        options = {"times": times, "interval": (0.5, 1.0)}
+        x = student.guidance.sample(of_any_condition(), z, 3, y, 3, 1.5, **options)
+        expect.close(x, want, "three steps from 0.875 to 0.125", atol=1e-11, rtol=1e-11)
+
+
+@sample
+def test_what_is_no_walk_is_refused(student, generator):
+    """steps, times and intervals that make no sense are refused"""
+    z, y = normal(generator, 2, 2), torch.tensor([0, 1])
+
+    def refused(says, steps, **options):
+        call, model = student.guidance.sample, fakes.by_label()
+        expect.raises(
+            "ValueError", lambda: call(model, z, steps, y, 5, 1.0, **options), f"{says} is refused"
+        )
+
+    refused("an interval from high to low", 4, interval=(0.6, 0.4))
+    for steps in (0, -1, 2.5):
+        refused(f"steps = {steps}", steps)
+    for times in ([1.0, 0.5], [1.0, 0.5, 0.5], [0.0, 0.5, 1.0], [1.2, 0.5, 0.0], [1.0, 0.5, -0.1]):
+        refused(f"2 steps with times = {times}", 2, times=times)
+
+
 # --- guidance.classifier_velocity ---------------------------------------------------------------
 
 
@@ -416,3 +723,74 @@ def test_inside_a_sampler(student, generator):
     v = sampler(truth.velocity(x_t, t), classifier, x_t, t, y, 0.0)
     says = "not E[v | x_t, y] where gradients are off"
     expect.close(v, truth.velocity(x_t, t, y), says, atol=1e-6, rtol=1e-6)
+
+
+def of_images(student, generator, shape):
+    """Examples of any shape, with the exact velocities and classifier of a mixture of them."""
+    n, rest = shape[0], shape[1:]
+    dim = math.prod(rest)
+    means, std = normal(generator, 3, dim), uniform(generator, 0.4, 0.7)
+    truth = GaussianMixture.isotropic(means, std, labels=torch.arange(3))
+    classifier = student.new("checking.fakes.NoisyClassifier", means=means.tolist(), std=std)
+    t = 0.05 + 0.9 * torch.rand(n, generator=generator, dtype=torch.float64)
+    y = torch.randint(0, 3, (n,), generator=generator)
+    x_t = normal(generator, n, dim)
+    v_y, v_null = truth.velocity(x_t, t, y), truth.velocity(x_t, t)
+    return classifier, *(a.reshape(shape) for a in (x_t, v_y, v_null)), t, y
+
+
+@classifier_velocity(weight=3)
+def test_every_form_of_example_and_weight(student, generator):
+    """images and single numbers, with weights of every form"""
+    for shape in ((4,), (1, 2), (3, 3), (3, 2, 3, 3), (4, 4, 4)):
+        classifier, x_t, v_y, v_null, t, y = of_images(student, generator, shape)
+        each = 2 * normal(generator, shape[0])
+        for w in (2, -1.5, normal(generator), each):
+            v = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, w)
+            want = v_y + column(w, x_t) * (v_y - v_null)
+            says = f"x_t of shape {shape}, w {w!r}"
+            expect.close(v, want, says, atol=1e-8, rtol=1e-8)
+
+
+@classifier_velocity
+def test_very_unlikely_classes(student, generator):
+    """where p(y | x_t) is too small for a float, its logarithm still has a gradient"""
+    means, std = [[-8.0, 0.0], [8.0, 0.0], [0.0, 9.0]], 0.1
+    truth = GaussianMixture.isotropic(torch.tensor(means).double(), std, labels=torch.arange(3))
+    classifier = student.new("checking.fakes.NoisyClassifier", means=means, std=std)
+    x = torch.tensor([[-7.0, 0.5], [6.0, 1.0], [0.1, 8.0]]).double() + 0.1 * normal(generator, 3, 2)
+    t, y = torch.full((3,), 0.05).double(), torch.tensor([1, 2, 0])
+    v_y, v_null = truth.velocity(x, t, y), truth.velocity(x, t)
+    v = student.guidance.classifier_velocity(v_null, classifier, x, t, y, 1.0)
+    says = "far from the class wanted, its log-probability is lost"
+    expect.close(v, 2 * v_y - v_null, says, atol=1e-6, rtol=1e-8)
+
+
+@classifier_velocity
+def test_no_graph_leads_back(student, generator):
+    """no graph leads back to x_t or into the classifier"""
+    truth, classifier, x_t, t, y = by_classifier(student, generator, 4)
+    function, v_null = "guidance.classifier_velocity", truth.velocity(x_t, t)
+    v = student.guidance.classifier_velocity(v_null, classifier, x_t, t, y, 1.0)
+    says = "not the guided velocity"
+    expect.close(v, 2 * truth.velocity(x_t, t, y) - v_null, says, atol=1e-6, rtol=1e-6)
+    back = student.gradient(function, v_null, classifier, x_t, t, y, 1.0, wrt=[x_t, classifier])
+    expect.true(back[0] is None, "a graph leads back to x_t")
+    expect.true(all(g is None for g in back[1].values()), "a graph leads into the classifier")
+
+
+@classifier_velocity
+def test_pure_noise_is_refused(student, generator):
+    """levels below 0 and from 1 on are refused, in any place; those between are not"""
+    truth, classifier, x_t, t, y = by_classifier(student, generator, 4)
+    v_null, call = normal(generator, 4, 2), student.guidance.classifier_velocity
+    for wrong in (1.0, -0.01, 1.5, math.nan):
+        levels = t.clone()
+        levels[draws.whole(generator, 0, 4)] = wrong
+        args = (v_null, classifier, x_t, levels, y, 1.0)
+        says = f"t = {wrong} is refused, also as one of several"
+        expect.raises("ValueError", lambda args=args: call(*args), says)
+    t = torch.tensor([0.0, 1e-6, 0.5, 0.9999]).double()
+    v_y, v_null = truth.velocity(x_t, t, y), truth.velocity(x_t, t)
+    v = call(v_null, classifier, x_t, t, y, 1.0)
+    expect.close(v, 2 * v_y - v_null, "levels from 0 to 0.9999", atol=1e-6, rtol=1e-6)

@@ -1,12 +1,53 @@
 """Typical wrong answers to chapter 05, each with the sentence that explains it."""
 
+from collections.abc import Callable
+from functools import wraps
 from itertools import pairwise
 
 import torch
 
-from cs231n_gen.checking.variants import mistake
+from cs231n_gen.checking import variants
 from cs231n_gen.flow import levels_of
 from cs231n_gen.guidance import guided_velocity, velocities
+
+
+def mistake(exercise: str, says: str, *, public: bool = True) -> Callable:
+    """As `variants.mistake`; but what the lines above a stub's gap refuse, is refused here too."""
+
+    def mark(implementation: Callable) -> Callable:
+        @wraps(implementation)
+        def refusing(*args, **kwargs):
+            if exercise in REFUSED:
+                REFUSED[exercise](*args, **kwargs)
+            return implementation(*args, **kwargs)
+
+        return variants.mistake(exercise, says, public=public)(refusing)
+
+    return mark
+
+
+def no_probability(y, p, null, generator=None):
+    if not 0 <= p <= 1:
+        raise ValueError(f"p must be a probability from 0 to 1, got {p}")
+
+
+def no_walk(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    levels_of(steps, times)
+    if not interval[0] <= interval[1]:
+        raise ValueError(f"interval must be (lowest t, highest t), got {interval}")
+
+
+def no_levels(v_null, classifier, x_t, t, y, w):
+    if not bool(((t >= 0) & (t < 1)).all()):
+        raise ValueError(f"t must be in [0, 1), got {t.tolist()}")
+
+
+REFUSED = {
+    "guidance.drop_condition": no_probability,
+    "guidance.guided_velocity": guided_velocity,
+    "guidance.sample": no_walk,
+    "guidance.classifier_velocity": no_levels,
+}
 
 
 def column(t, x):
@@ -104,12 +145,77 @@ def in_pairs(y, p, null, generator=None):
     return torch.where(column(gone, y), like(null, y), y)
 
 
-@mistake("guidance.drop_condition", "With p = 1 the last example is kept.", public=False)
+@mistake(
+    "guidance.drop_condition",
+    "Exactly p · batch conditions are forgotten, in random places. Each example has a coin of its "
+    "own, so their number is random too.",
+)
 def exactly_so_many(y, p, null, generator=None):
     order = torch.randperm(len(y), generator=generator)
     gone = torch.zeros(len(y), dtype=torch.bool)
-    gone[order[: min(int(p * len(y)), len(y) - 1)]] = True
+    gone[order[: round(p * len(y))]] = True
     return torch.where(column(gone, y), like(null, y), y)
+
+
+@mistake("guidance.drop_condition", "With p = 1 the last example is kept.", public=False)
+def the_last_one_stays(y, p, null, generator=None):
+    gone = coins(y, p, generator)
+    gone[-1:] &= p < 1
+    return torch.where(column(gone, y), like(null, y), y)
+
+
+@mistake(
+    "guidance.drop_condition",
+    "Your coins line up with the last axis of y. For a text they need an axis of length 1 for each "
+    "further axis: (batch, 1, …, 1).",
+)
+def coins_along_the_last_axis(y, p, null, generator=None):
+    return torch.where(coins(y, p, generator), like(null, y), y)
+
+
+@mistake("guidance.drop_condition", "Coins for vectors only, not for texts.", public=False)
+def coins_with_one_more_axis(y, p, null, generator=None):
+    gone = coins(y, p, generator)
+    return torch.where(gone[:, None] if y.dim() > 1 else gone, like(null, y), y)
+
+
+@mistake("guidance.drop_condition", "Labels come back as floats.", public=False)
+def labels_as_floats(y, p, null, generator=None):
+    gone = column(coins(y, p, generator), y).float()
+    return gone * like(null, y) + (1 - gone) * y
+
+
+@mistake("guidance.drop_condition", "Labels pass through 32 bits.", public=False)
+def through_single_precision(y, p, null, generator=None):
+    gone = column(coins(y, p, generator), y)
+    return torch.where(gone, like(null, y).float(), y.float()).to(y.dtype)
+
+
+@mistake("guidance.drop_condition", "Each call throws the same coins.", public=False)
+def coins_of_a_copied_generator(y, p, null, generator=None):
+    if generator is not None:
+        generator = torch.Generator().set_state(generator.get_state())
+    gone = column(coins(y, p, generator), y)
+    return torch.where(gone, like(null, y), y)
+
+
+@mistake("guidance.drop_condition", "A single example is never forgotten.", public=False)
+def never_alone(y, p, null, generator=None):
+    gone = column(coins(y, p, generator), y)
+    return torch.where(gone, like(null, y), y) if len(y) > 1 or p == 1 else y.clone()
+
+
+@mistake("guidance.drop_condition", "The first example of a batch always stays.", public=False)
+def the_first_stays(y, p, null, generator=None):
+    gone = coins(y, p, generator)
+    gone[:1] &= p == 1
+    return torch.where(column(gone, y), like(null, y), y)
+
+
+@variants.mistake("guidance.drop_condition", "Any p will do.", public=False)
+def any_p(y, p, null, generator=None):
+    gone = column(coins(y, p, generator), y)
+    return torch.where(gone, like(null, y), y)
 
 
 # --- guidance.guided_velocity -------------------------------------------------------------------
@@ -214,6 +320,53 @@ def four_channels(v_y, v_null, w):
     return v
 
 
+@mistake(
+    "guidance.guided_velocity",
+    "w[:, None] suits points. For images a w of shape (batch,) needs an axis for each further axis "
+    "of v_y.",
+)
+def weights_for_points_only(v_y, v_null, w):
+    w = w[:, None] if isinstance(w, torch.Tensor) and w.dim() else w
+    return (1 + w) * v_y - w * v_null
+
+
+@mistake(
+    "guidance.guided_velocity",
+    "A single w as a tensor of shape () is a number like any other: it has no axes to be reshaped "
+    "to (batch, 1, …, 1).",
+)
+def every_tensor_is_one_for_each(v_y, v_null, w):
+    if isinstance(w, torch.Tensor):
+        w = w.expand(len(v_y) + 1)[1:] if w.dim() else w.reshape(-1, 1, 1, 1)
+    w = column(w, v_y)
+    return (1 + w) * v_y - w * v_null
+
+
+@mistake("guidance.guided_velocity", "No gradient reaches v_∅.", public=False)
+def v_null_detached(v_y, v_null, w):
+    w = column(w, v_y)
+    return (1 + w) * v_y - w * v_null.detach()
+
+
+@mistake("guidance.guided_velocity", "Computed in 32 bits.", public=False)
+def in_single_precision(v_y, v_null, w):
+    w = column(w, v_y)
+    return ((1 + w) * v_y.float() - w * v_null.float()).to(v_y.dtype)
+
+
+@mistake("guidance.guided_velocity", "A weight below 0 counts as 0.", public=False)
+def no_negative_weights(v_y, v_null, w):
+    w = column(torch.as_tensor(w, dtype=v_y.dtype), v_y)
+    w = torch.where((w < 0) & (w != -1), 0.0, w)
+    return (1 + w) * v_y - w * v_null
+
+
+@variants.mistake("guidance.guided_velocity", "Whatever fits is broadcast.", public=False)
+def all_that_broadcasts(v_y, v_null, w):
+    w = column(w, v_y)
+    return (1 + w) * v_y - w * v_null
+
+
 # --- guidance.velocities ------------------------------------------------------------------------
 
 
@@ -287,6 +440,35 @@ def one_level_for_the_second_half(model, x_t, t, y, null):
 def first_number_of_null(model, x_t, t, y, null):
     null = torch.as_tensor(null, dtype=y.dtype).flatten()[0]
     both = torch.cat([y, like(null, y)])
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+
+
+@mistake(
+    "guidance.velocities",
+    "∅ is taken for a number. It may also be the embedding of an empty text: the same null for "
+    "every example, shaped like y.",
+)
+def null_is_a_number(model, x_t, t, y, null):
+    nothing = torch.full(y.shape, float(torch.as_tensor(null).flatten()[-1])).to(y.dtype)
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, nothing])).chunk(2)
+
+
+@mistake("guidance.velocities", "Labels of another dtype.", public=False)
+def conditions_of_another_dtype(model, x_t, t, y, null):
+    both = torch.cat([y, like(null, y)]).double()
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+
+
+@mistake("guidance.velocities", "∅ = 0 is taken for none.", public=False)
+def no_null_of_0(model, x_t, t, y, null):
+    null = -100 if isinstance(null, int) and not null else null
+    both = torch.cat([y, like(null, y)])
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+
+
+@mistake("guidance.velocities", "A condition of zeros only is dropped.", public=False)
+def labels_of_0_are_none(model, x_t, t, y, null):
+    both = torch.cat([y if y.any() else like(null, y), like(null, y)])
     return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
 
 
@@ -475,6 +657,85 @@ def weight_of_the_first(model, z, steps, y, null, w, interval=(0.0, 1.0), times=
     return walk(model, z, steps, y, null, w, interval, times, change)
 
 
+@mistake(
+    "guidance.sample",
+    "You take 1/T from t again and again. Each time it is rounded, and an end of the interval that "
+    "is a level may be missed: i/T, as levels_of gives it, is exact.",
+)
+@torch.no_grad()
+def levels_by_subtraction(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    levels = levels_of(steps, times)
+    if times is None:
+        levels = [1.0]
+        for _ in range(steps):
+            levels.append(levels[-1] - 1 / steps)
+    x = z
+    for t, t_next in pairwise(levels):
+        level = torch.full((len(x),), t, dtype=x.dtype)
+        inside = interval[0] <= t <= interval[1]
+        v = guide(model, x, level, y, null, w) if inside else model(x, level, y)
+        x = x - (t - t_next) * v
+    return x
+
+
+@mistake("guidance.sample", "Half a step lies in the interval.", public=False)
+@torch.no_grad()
+def by_the_middle_of_a_step(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        guided = interval[0] <= (t + t_next) / 2 <= interval[1]
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake("guidance.sample", "Ends of the interval in 32 bits.", public=False)
+@torch.no_grad()
+def ends_in_single_precision(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        guided = interval[0] <= float(torch.tensor(t)) <= interval[1]
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake("guidance.sample", "Computed in 32 bits.", public=False)
+@torch.no_grad()
+def steps_in_single_precision(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return (x.float() - (t - t_next) * v.float()).to(z.dtype)
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake("guidance.sample", "Labels of 0 are taken for no condition.", public=False)
+@torch.no_grad()
+def no_condition_of_0(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    y = y if y.any() else like(null, y)
+
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@variants.mistake("guidance.sample", "Whatever comes is walked.", public=False)
+@torch.no_grad()
+def any_levels(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    steps = max(1, int(steps))
+    x = z
+    levels = [i / steps for i in range(steps, -1, -1)] if times is None else [*map(float, times)]
+    for t, t_next in pairwise(levels):
+        level = torch.full((len(x),), t, dtype=x.dtype)
+        inside = interval[0] <= t <= interval[1]
+        v = guide(model, x, level, y, null, w) if inside else model(x, level, y)
+        x = x - (t - t_next) * v
+    return x
+
+
 # --- guidance.classifier_velocity ---------------------------------------------------------------
 
 
@@ -587,3 +848,59 @@ def class_of_the_first(v_null, classifier, x_t, t, y, w):
 def slope_clipped(v_null, classifier, x_t, t, y, w):
     g = slope(log_p, classifier, x_t, t, y).clamp(-0.3, 0.3)
     return added(v_null, (1 + w) * t / (1 - t), g)
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "Your factor has the shape (batch, 1), which suits points. For images it needs an axis for "
+    "each further axis of x_t.",
+)
+def factor_for_points_only(v_null, classifier, x_t, t, y, w):
+    g = slope(log_p, classifier, x_t, t, y)
+    return v_null.detach() - ((1 + w) * t / (1 - t))[:, None] * g
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "w is reshaped to (batch, 1, …, 1) too early: with t of shape (batch,) it then makes "
+    "(batch, batch). Multiply the numbers of an example first.",
+)
+def weight_beside_levels(v_null, classifier, x_t, t, y, w):
+    g = slope(log_p, classifier, x_t, t, y)
+    return v_null.detach() - (1 + column(w, x_t)) * (t / (1 - t)) * g
+
+
+@mistake(
+    "guidance.classifier_velocity",
+    "You take the softmax first and its logarithm after: an unlikely class has probability 0, and "
+    "the logarithm no slope. Use log_softmax.",
+)
+def log_of_softmax(v_null, classifier, x_t, t, y, w):
+    g = slope(lambda l, y: l.softmax(1).gather(1, y[:, None]).log().sum(), classifier, x_t, t, y)
+    return added(v_null, (1 + w) * t / (1 - t), g)
+
+
+@mistake("guidance.classifier_velocity", "log p with an ε.", public=False)
+def log_with_epsilon(v_null, classifier, x_t, t, y, w):
+    def score(l, y):
+        return (l.softmax(1).gather(1, y[:, None]) + 1e-12).log().sum()
+
+    return added(v_null, (1 + w) * t / (1 - t), slope(score, classifier, x_t, t, y))
+
+
+@mistake("guidance.classifier_velocity", "1 − t with an ε.", public=False)
+def epsilon_below(v_null, classifier, x_t, t, y, w):
+    return added(v_null, (1 + w) * t / (1 - t + 1e-5), slope(log_p, classifier, x_t, t, y))
+
+
+@mistake("guidance.classifier_velocity", "A graph of the gradient stays.", public=False)
+def with_a_graph(v_null, classifier, x_t, t, y, w):
+    with torch.enable_grad():
+        x = x_t if x_t.requires_grad else x_t.detach().requires_grad_()
+        (g,) = torch.autograd.grad(log_p(classifier(x, t), y), x, create_graph=True)
+        return v_null - column((1 + w) * t / (1 - t), v_null) * g
+
+
+@variants.mistake("guidance.classifier_velocity", "Levels of 1 give infinity.", public=False)
+def any_level(v_null, classifier, x_t, t, y, w):
+    return added(v_null, (1 + w) * t / (1 - t), slope(log_p, classifier, x_t, t, y))

@@ -1,5 +1,7 @@
 """Public checks of chapter 05, guidance."""
 
+import math
+
 import pytest
 import torch
 
@@ -21,6 +23,26 @@ def labels(generator, n):
 
 def normal(generator, *shape):
     return torch.randn(shape, generator=generator)
+
+
+def column(a, x):
+    """One number for each example, shaped to multiply x."""
+    return a.reshape(-1, *[1] * (x.dim() - 1)) if isinstance(a, torch.Tensor) and a.dim() else a
+
+
+def meaning(y):
+    """A number for each condition: of a label and of a text."""
+    return 1 + (0.3 + y.double().reshape(len(y), -1)).square().sum(1) / 7
+
+
+def of_any_condition():
+    """A field in which x_t, t and y all count, of conditions and examples of any shape."""
+    return fakes.Recorder(lambda x, t, y: column(meaning(y), x).to(x.dtype) * (t - 0.4 * x))
+
+
+def all_null(y, null):
+    """∅ for each of these conditions."""
+    return torch.zeros_like(y) + torch.as_tensor(null, dtype=y.dtype)
 
 
 # --- guidance.drop_condition --------------------------------------------------------------------
@@ -85,6 +107,60 @@ def test_the_generator_throws_the_coins(student, generator):
     expect.close(two, one, "draw the coins with generator=generator", what="y")
 
 
+@drop_condition
+def test_conditions_of_any_dtype_and_shape(student, generator):
+    """labels, vectors and texts of any dtype keep it, and become ∅ as a whole or stay"""
+    n, label = 16, torch.arange(16) + 1
+    for y, null in (
+        (label, 0),
+        (label + 2**40, torch.tensor(7)),  # more than a float32 can hold
+        (label.int(), 31),
+        (label.double() / 7, 3),
+        (normal(generator, n, 5), normal(generator, 5)),
+        (normal(generator, n, n).double(), normal(generator, n).double()),
+        (normal(generator, n, 2, 2, 3), normal(generator, 2, 2, 3)),
+        (torch.ones(n, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)),
+    ):
+        kept = dropped(student, generator, y, 0.5, null)
+        expect.true(kept.dtype == y.dtype, "conditions keep their dtype", kept.dtype, y.dtype)
+        stays = (kept == y).reshape(n, -1).all(1)
+        gone = (kept == all_null(y, null)).reshape(n, -1).all(1)
+        says = f"y of shape {tuple(y.shape)}: a condition must be the example's own or ∅"
+        expect.true(bool((stays | gone).all()), says)
+        expect.true(bool(stays.any() and gone.any()), "of 16 conditions about 8 are forgotten")
+
+
+@drop_condition
+def test_how_many_is_left_to_chance(student, generator):
+    """how many of a batch are forgotten is left to chance, also in a batch of 1"""
+    for n, low, high in ((20, 2.0, 10.0), (1, 0.15, 0.35)):
+        y = labels(generator, n)
+        gone = [dropped(student, generator, y, 0.5, NULL) == NULL for _ in range(40)]
+        found = float(torch.stack(gone).double().sum(1).var())
+        says = f"of {n} conditions a varying number is forgotten: one coin for each, thrown anew"
+        expect.true(low < found < high, says, f"variance {found:.2f}", f"about {n / 4}")
+
+
+@drop_condition
+def test_rarely_and_nearly_always(student, generator):
+    """p = 0.01 and p = 0.99 too"""
+    y = labels(generator, 10_000)
+    for p in (0.01, 0.99):
+        share = float((dropped(student, generator, y, p, NULL) == NULL).double().mean())
+        says = f"of 10 000 conditions a share of about {p} must be forgotten"
+        expect.true(abs(share - p) < 0.005, says, f"a share of {share:.4f}", p)
+
+
+@drop_condition
+def test_p_is_a_probability(student, generator):
+    """p below 0 or above 1 is refused"""
+    y = labels(generator, 5)
+    call = student.guidance.drop_condition
+    for p in (-0.1, 1.1):
+        says = f"ValueError for p = {p}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda p=p: call(y, p, NULL, generator), says)
+
+
 # --- guidance.guided_velocity -------------------------------------------------------------------
 
 
@@ -139,6 +215,40 @@ def test_a_weight_for_each_example(student):
     expect.close(v, want, "w[i] belongs to row i: v_∅ = 1, v_y = 2 give 2 + w[i]", what="v_cfg")
 
 
+@guided_velocity
+def test_weights_of_every_form(student, generator):
+    """w is a number, a tensor of shape () or (batch,), for examples of any shape"""
+    for shape in ((5,), (1, 3), (3, 3), (2, 3, 2, 2), (3, 3, 3)):
+        v_y, v_null = normal(generator, *shape).double(), normal(generator, *shape).double()
+        for w in (2, -0.5, torch.tensor(1.5), 20 * normal(generator, shape[0]).double()):
+            v = student.guidance.guided_velocity(v_y, v_null, w)
+            want = v_y + column(w, v_y) * (v_y - v_null)
+            says = f"velocities of shape {shape}, w {w!r}: (1 + w) v_y − w v_∅, in their precision"
+            expect.close(v, want, says, what="v_cfg", atol=1e-12, rtol=1e-12)
+
+
+@guided_velocity
+def test_gradients_flow_into_both(student, generator):
+    """gradients flow into both velocities"""
+    v_y, v_null = normal(generator, 3, 2), normal(generator, 3, 2)
+    dy, d0 = student.gradient("guidance.guided_velocity", v_y, v_null, 2.0, wrt=[v_y, v_null])
+    expect.true(dy is not None and d0 is not None, "no gradient arrives at v_y or v_∅")
+    expect.close(dy, torch.full((3, 2), 3.0), "the gradient in v_y is 1 + w", what="the gradient")
+    expect.close(d0, torch.full((3, 2), -2.0), "the gradient in v_∅ is −w", what="the gradient")
+
+
+@guided_velocity
+def test_what_does_not_fit_is_refused(student, generator):
+    """velocities of two shapes are refused, and weights that are neither one nor one for each"""
+    v, call = normal(generator, 4, 3), student.guidance.guided_velocity
+    says = "ValueError for {}: leave the lines above yours as they are"
+    two = says.format("velocities of shape (4, 3) and (1, 3)")
+    expect.raises("ValueError", lambda: call(v, v[:1], 1.0), two)
+    for shape in ((3,), (1,), (4, 1)):
+        w, wrong = torch.ones(shape), says.format(f"w of shape {shape} for 4 examples")
+        expect.raises("ValueError", lambda w=w: call(v, v, w), wrong)
+
+
 # --- guidance.velocities ------------------------------------------------------------------------
 
 
@@ -178,9 +288,16 @@ def test_each_half_is_at_its_own_level(student, generator):
     model = fakes.by_label()
     both(student, model, x, t, y, NULL)
     seen = expect.tensor(model.times[0], (6,), "t")
-    expect.close(seen, torch.cat([t, t]), "t goes twice as well", what="t")
-    says = "x_t goes twice, once for each condition"
-    expect.close(model.inputs[0], torch.cat([x, x]), says, what="x_t")
+    at = expect.tensor(model.inputs[0], (6, 1, 2, 2), "x_t")
+    y_seen = expect.tensor(model.conditions[0], (6,), "y")
+    for i in range(3):
+        for k in (y[i], NULL):  # in any order
+            same = (at == x[i]).flatten(1).all(1) & (y_seen == k)
+            there = int(same.sum())
+            says = f"example {i} goes once with its own condition and once with ∅"
+            expect.true(there == 1, says, f"{there} times with condition {int(k)}", "once")
+            says = "each example goes at its own level, twice"
+            expect.close(seen[same], t[i : i + 1], says, what="t")
 
 
 @velocities
@@ -192,6 +309,47 @@ def test_a_text_as_condition(student, generator):
     expect.close(v_y, x + y.mean((1, 2))[:, None], "the first half has its texts", what="v_y")
     says = "the second half has the null text, for every example"
     expect.close(v_null, x + null.mean(), says, what="v_null")
+
+
+def asked(generator, n):
+    """What a model may be asked, in every form: x_t and y, with ∅."""
+    label = torch.arange(n) % 5
+    return [
+        (normal(generator, n), label + 1, 0),
+        (normal(generator, n, 2), 0 * label, torch.tensor(3)),
+        (normal(generator, n, n).double(), label.int(), -1),
+        (normal(generator, n, 3, 2), normal(generator, n, n), normal(generator, n)),
+        (normal(generator, n, 1, 2, 2), normal(generator, n, 3, 2), normal(generator, 3, 2)),
+    ]
+
+
+@velocities
+def test_conditions_and_examples_of_any_shape(student, generator):
+    """labels, vectors and texts, for examples of any shape, for one example and several"""
+    for n in (1, 3):
+        for x, y, null in asked(generator, n):
+            t = torch.rand(n, generator=generator).to(x.dtype)
+            model, field = of_any_condition(), of_any_condition()
+            v_y, v_null = both(student, model, x, t, y, null)
+            says = f"x_t of shape {tuple(x.shape)}, y of shape {tuple(y.shape)}"
+            expect.close(v_y, field(x, t, y), f"v_y for {says}", what="v_y")
+            at_null = field(x, t, all_null(y, null))
+            expect.close(v_null, at_null, f"v_∅ for {says}, ∅ {null!r}", what="v_null")
+            seen, says = model.conditions[0].dtype, "the model gets the conditions in y's dtype"
+            expect.true(seen == y.dtype, says, seen, y.dtype)
+
+
+@velocities
+def test_a_network_that_learns(student, generator):
+    """the answers of a network, with the way back into it"""
+    net = student.new("checking.fakes.LinearField", dim=2, classes=6)
+    weights = {"W": torch.eye(2), "u": torch.ones(2), "c": torch.arange(12.0).reshape(6, 2)}
+    net.load(weights)
+    x, t, y = normal(generator, 3, 2), torch.rand(3, generator=generator), labels(generator, 3)
+    v_y, v_null = both(student, net, x, t, y, NULL)
+    expect.close(v_y, x + t[:, None] + weights["c"][y], "the network's answer with y", what="v_y")
+    says = "the network's answer with ∅"
+    expect.close(v_null, x + t[:, None] + weights["c"][NULL], says, what="v_null")
 
 
 # --- guidance.sample ----------------------------------------------------------------------------
@@ -237,10 +395,15 @@ def test_both_are_asked_at_the_same_x(student, generator):
     model = fakes.Recorder(lambda x, t, y: y[:, None] - x.sin())
     y, z = labels(generator, 3), normal(generator, 3, 2)
     student.guidance.sample(model, z, 3, y, NULL, 1.0)
-    for seen in model.inputs:
+    for seen, t, k in zip(model.inputs, model.times, model.conditions, strict=True):
         expect.tensor(seen, (6, 2), "x_t")
-        says = "one walk, along the guided velocity: both halves of a batch are where it is now"
-        expect.close(seen[3:], seen[:3], says, what="x_t")
+        without = expect.tensor(k, (6,), "y") == NULL
+        expect.true(int(without.sum()) == 3, "three examples go with y, and three with ∅")
+        says = "one walk, along the guided velocity: both velocities are asked where it is now"
+        order = [half[half[:, 0].argsort()] for half in (seen[without], seen[~without])]
+        expect.close(order[0], order[1], says, what="x_t")
+        says = "all examples of a step are at one level"
+        expect.close(t, t[:1].expand(6), says, what="t")
 
 
 @sample
@@ -279,6 +442,89 @@ def test_sample_images(student, generator):
     expect.close(x, want, "one step along 2 (y + z) − (∅ + z) = 2 y − ∅ + z", what="x")
 
 
+def rows_asked(student, z, steps, interval, times=None):
+    """About how many examples the model is asked in each step."""
+    model, y = fakes.by_label(), torch.arange(len(z))
+    student.guidance.sample(model, z, steps, y, NULL, 1.0, interval=interval, times=times)
+    return [len(x) for x in model.inputs]
+
+
+@sample
+def test_the_ends_of_the_interval_are_included(student, generator):
+    """a step whose level is an end of the interval is guided, for any T"""
+    z = normal(generator, 2, 1)
+    for steps, ends in ((10, range(1, 11)), (7, (1, 3, 6)), (49, (1, 20, 48))):
+        for i in ends:
+            rows = rows_asked(student, z, steps, (i / steps, i / steps))
+            want = [4 if k == i else 2 for k in range(steps, 0, -1)]
+            says = f"T = {steps}, interval ({i}/{steps}, {i}/{steps}): that step alone is guided"
+            expect.true(rows == want, says, rows, want)
+    times = torch.tensor([0.9, 0.7, 0.4, 0.1, 0.05])
+    low, high = float(times[2]), float(times[1])
+    rows = rows_asked(student, z, 4, (low, high), times)
+    says = f"times = {[round(float(t), 2) for t in times]}, interval from 0.4 to 0.7"
+    expect.true(rows == [2, 4, 4, 2], says, rows, [2, 4, 4, 2])
+
+
+@sample
+def test_an_interval_between_two_steps(student, generator):
+    """an interval that holds no level guides no step, one beyond both ends every one"""
+    z = normal(generator, 2, 1)
+    for low, high, each in ((0.51, 0.59, 2), (0.0, 0.09, 2), (-1.0, 2.0, 4)):
+        rows = rows_asked(student, z, 10, (low, high))
+        says = f"levels 1, 0.9, …, 0.1, interval from {low} to {high}"
+        expect.true(rows == [each] * 10, says, rows, [each] * 10)
+
+
+def guided_steps(z, y, null, times, weights):
+    """Euler steps along `of_any_condition`, from times[i] to the next with weights[i]."""
+    field, x = of_any_condition(), z
+    for t, t_next, w in zip(times, times[1:], weights, strict=False):
+        level = torch.full((len(z),), t, dtype=z.dtype)
+        v_y, v_null = field(x, level, y), field(x, level, all_null(y, null))
+        x = x - (t - t_next) * (v_y + column(w, x) * (v_y - v_null))
+    return x
+
+
+@sample
+def test_arguments_of_every_form(student, generator):
+    """examples, conditions and weights of every form, in double precision too"""
+    for n in (1, 3):
+        each = normal(generator, n).double()
+        weights = (-1, 2, torch.tensor(0.5), each, each)
+        for (z, y, null), w in zip(asked(generator, n), weights, strict=True):
+            z, model = z.double(), of_any_condition()
+            x = student.guidance.sample(model, z, 4, y, null, w, interval=(0.25, 0.5))
+            want = guided_steps(z, y, null, [1.0, 0.75, 0.5, 0.25, 0.0], [0, 0, w, w])
+            says = f"z of shape {tuple(z.shape)}, y of shape {tuple(y.shape)}, w {w!r}"
+            expect.close(x, want, says, what="x", atol=1e-11, rtol=1e-11)
+
+
+@sample
+def test_times_as_list_and_tensor(student, generator):
+    """times may be a list, a tuple or a tensor, and need not begin at 1"""
+    z, y, falling = normal(generator, 3, 2), labels(generator, 3), [0.75, 0.5, 0.125]
+    want = guided_steps(z, y, NULL, falling, [2.0, 2.0])
+    for times in (falling, tuple(falling), torch.tensor(falling)):
+        x = student.guidance.sample(of_any_condition(), z, 2, y, NULL, 2.0, times=times)
+        expect.close(x, want, "two steps, of ¼ and of ⅜", what="x")
+
+
+@sample
+def test_what_is_no_walk_is_refused(student, generator):
+    """steps, times and intervals that make no sense are refused"""
+    z = normal(generator, 2, 2)
+    for says, steps, interval, times in (
+        ("an interval from high to low", 4, (0.6, 0.4), None),
+        ("no steps", 0, (0.0, 1.0), None),
+        ("2 levels for 2 steps", 2, (0.0, 1.0), [1.0, 0.0]),
+        ("levels that rise", 2, (0.0, 1.0), [0.0, 0.5, 1.0]),
+    ):
+        args = (student, z, steps, interval, times)
+        says = f"ValueError for {says}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda args=args: rows_asked(*args), says)
+
+
 # --- guidance.classifier_velocity ---------------------------------------------------------------
 
 
@@ -291,10 +537,10 @@ def points(generator, n):
     return x, t, torch.randint(0, 3, (n,), generator=generator)
 
 
-def slope(x, t, y):
+def slope(x, t, y, means=None, std=0.5):
     """∂ log p(y | x_t) for the Gaussians of NoisyClassifier, by hand."""
-    means = torch.tensor(MEANS)
-    variance = ((1 - t) * 0.5) ** 2 + t**2
+    means = torch.tensor(MEANS) if means is None else means
+    variance = ((1 - t) * std) ** 2 + t**2
     towards = ((1 - t)[:, None, None] * means - x[:, None]) / variance[:, None, None]
     p = (-0.5 * towards.square().sum(-1) * variance[:, None]).softmax(1)
     return towards[torch.arange(len(y)), y] - (p[..., None] * towards).sum(1)
@@ -353,3 +599,53 @@ def test_it_works_inside_a_sampler(student, generator):
     want = v - (t / (1 - t))[:, None] * slope(x, t, y)
     says = "samplers run under torch.no_grad(): the classifier's graph must be made all the same"
     expect.close(found, want, says, what="v", atol=1e-4, rtol=1e-4)
+
+
+@classifier_velocity
+def test_examples_and_weights_of_every_form(student, generator):
+    """images and single numbers, with a weight for all or one for each"""
+    for shape in ((3,), (1, 2), (3, 2, 3, 3)):
+        n, dim = shape[0], math.prod(shape[1:])
+        means = normal(generator, 3, dim).double()
+        classifier = student.new("checking.fakes.NoisyClassifier", means=means.tolist(), std=0.5)
+        x, v = normal(generator, n, dim).double(), normal(generator, *shape).double()
+        t, y = 0.1 + 0.8 * torch.rand(n, generator=generator).double(), torch.arange(n)
+        for w in (2, torch.tensor(0.5), torch.linspace(-1, 2, n).double()):
+            args = (v, classifier, x.reshape(shape), t, y, w)
+            found = student.guidance.classifier_velocity(*args)
+            add = ((1 + w) * t / (1 - t))[:, None] * slope(x, t, y, means)
+            says = f"x_t of shape {shape}, w {w!r}: each example has its own level, class and w"
+            expect.close(found, v - add.reshape(shape), says, what="v", atol=1e-9, rtol=1e-9)
+
+
+@classifier_velocity
+def test_a_very_unlikely_class(student):
+    """where p(y | x_t) is 0 for a float, its logarithm still has a gradient"""
+    means, x = [[-8.0, 0.0], [8.0, 0.0]], torch.tensor([[-7.0, 0.5]])
+    t, y = torch.tensor([0.1]), torch.tensor([1])
+    classifier = student.new("checking.fakes.NoisyClassifier", means=means, std=0.1)
+    found = student.guidance.classifier_velocity(torch.zeros(1, 2), classifier, x, t, y, 0.0)
+    want = -slope(x, t, y, torch.tensor(means), std=0.1) / 9
+    says = "log_softmax of the logits: no probability of 0 on the way"
+    expect.close(found, want, says, what="v")
+
+
+@classifier_velocity
+def test_no_graph_leads_back(student, generator):
+    """no graph leads back to x_t or into the classifier"""
+    x, t, y = points(generator, 3)
+    v, classifier = normal(generator, 3, 2), judge(student)
+    function = "guidance.classifier_velocity"
+    dx, dw = student.gradient(function, v, classifier, x, t, y, 1.0, wrt=[x, classifier])
+    expect.true(dx is None, "a graph leads back to x_t: detach what you return")
+    says = "a graph leads into the classifier: detach what you return"
+    expect.true(all(g is None for g in dw.values()), says)
+
+
+@classifier_velocity
+def test_pure_noise_is_refused(student, generator):
+    """a level of 1 is refused, also as one of several"""
+    x, _, y = points(generator, 3)
+    args = (normal(generator, 3, 2), judge(student), x, torch.tensor([0.5, 1.0, 0.2]), y, 1.0)
+    says = "ValueError for t = 1: leave the lines above yours as they are"
+    expect.raises("ValueError", lambda: student.guidance.classifier_velocity(*args), says)
