@@ -37,7 +37,8 @@ def test_a_model_with_memory_sums_to_1(student, generator):
     logits = torch.stack([torch.stack([table[t][tuple(x[:t])] for t in range(L)]) for x in every])
     value = student.likelihood.autoregressive_log_likelihood(logits, every)
     value = expect.tensor(value, (V**L,), "log p(x)")
-    expect.close(value.exp().sum(), 1.0, "all sequences together do not have probability 1")
+    says = "all sequences together do not have probability 1"
+    expect.close(value.exp().sum(), 1.0, says, atol=1e-12, rtol=0)
     want = torch.tensor(
         [sum(float(table[t][tuple(x[:t])].log_softmax(0)[x[t]]) for t in range(L)) for x in every]
     )
@@ -77,7 +78,56 @@ def test_gradient_is_one_hot_minus_softmax(student, generator):
     )
     want = torch.nn.functional.one_hot(tokens, 5) - logits.softmax(-1)
     expect.true(gradient is not None, "no gradient reaches the scores")
-    expect.close(gradient, want, "the gradient is not one-hot − softmax")
+    says = "the gradient is not one-hot − softmax"
+    expect.close(gradient, want, says, atol=1e-12, rtol=1e-12)
+
+
+def by_hand(logits, tokens):
+    """log p of each sequence, number by number, in Python's floats."""
+
+    def log_p(scores, token):
+        most = max(scores)
+        return scores[token] - most - math.log(sum(math.exp(s - most) for s in scores))
+
+    rows = zip(logits.tolist(), tokens.tolist(), strict=True)
+    return [sum(log_p(s, k) for s, k in zip(*row, strict=True)) for row in rows]
+
+
+@autoregressive(weight=2)
+def test_sequences_of_every_size(student, generator):
+    """one sequence or many, of one token or more, of a vocabulary of one word or more"""
+    for batch, length, V in ((1, 4, 6), (5, 1, 6), (3, 4, 1), (1, 1, 1), (4, 4, 4), (2, 40, 3)):
+        logits = 3 * normal(generator, batch, length, V)
+        tokens = torch.randint(0, V, (batch, length), generator=generator)
+        says = f"logits of shape {(batch, length, V)}"
+        want = torch.tensor(by_hand(logits, tokens), dtype=torch.float64)
+        value = student.likelihood.autoregressive_log_likelihood(logits, tokens)
+        expect.close(value, want, says, atol=1e-11, rtol=1e-12)
+        value = student.likelihood.autoregressive_log_likelihood(logits.float(), tokens)
+        expect.close(value, want, f"{says} in single precision", atol=1e-4, rtol=1e-5)
+
+
+@autoregressive
+def test_scores_of_any_size(student, generator):
+    """scores from ±1e-3 to ±1e30 give finite, exact log-likelihoods, in single precision too"""
+    tokens = torch.randint(0, 5, (3, 4), generator=generator)
+    for size in (1e-3, 100.0, 1e3, 1e6, 1e30):
+        logits = (size * normal(generator, 3, 4, 5)).float()
+        want = torch.tensor(by_hand(logits.double(), tokens), dtype=torch.float64)
+        for given in (logits, logits.double()):
+            value = student.likelihood.autoregressive_log_likelihood(given, tokens)
+            expect.close(value, want, f"scores of about ±{size:g}", atol=1e-5, rtol=1e-5)
+
+
+@autoregressive
+def test_logits_and_tokens_agree(student, generator):
+    """logits and tokens of different batch or length are refused"""
+    call = student.likelihood.autoregressive_log_likelihood
+    tokens = torch.randint(0, 3, (4, 5), generator=generator)
+    for shape in ((3, 5, 3), (4, 6, 3), (4, 4, 3), (1, 5, 3), (4, 1, 3), (5, 4, 3), (4, 5)):
+        says = f"logits {shape} do not fit tokens (4, 5)"
+        logits = normal(generator, *shape)
+        expect.raises("ValueError", lambda l=logits: call(l, tokens), says)
 
 
 # --- likelihood.gaussian_kl ---------------------------------------------------------------------
@@ -122,11 +172,80 @@ def test_small_divergences_count(student, generator):
 @gaussian_kl
 def test_its_gradient_points_to_the_unit_gaussian(student, generator):
     """the gradients are μ and ½ (σ² − 1)"""
-    mean, log_var = normal(generator, 4, 3), normal(generator, 4, 3)
-    dm, dv = student.gradient("likelihood.gaussian_kl", mean, log_var, wrt=[mean, log_var])
-    expect.true(dm is not None and dv is not None, "no gradient arrives")
-    expect.close(dm, mean, "dKL/dμ must be μ")
-    expect.close(dv, 0.5 * (log_var.exp() - 1), "dKL/dlog σ² must be ½ (σ² − 1)")
+    for size in (1.0, 10.0):
+        mean, log_var = size * normal(generator, 4, 3), size * normal(generator, 4, 3)
+        dm, dv = student.gradient("likelihood.gaussian_kl", mean, log_var, wrt=[mean, log_var])
+        expect.true(dm is not None and dv is not None, "no gradient arrives")
+        expect.close(dm, mean, "dKL/dμ must be μ", atol=1e-12, rtol=1e-12)
+        want = 0.5 * (log_var.exp() - 1)
+        expect.close(dv, want, "dKL/dlog σ² must be ½ (σ² − 1)", atol=1e-12, rtol=1e-12)
+
+
+def divergence(mean, log_var):
+    """KL(N(μ, σ²) ‖ N(0, 1)) of single numbers, without cancellation near log σ² = 0."""
+    if abs(log_var) > 0.1:
+        rest = math.exp(log_var) - 1 - log_var
+    else:
+        rest = sum(log_var**k / math.factorial(k) for k in range(2, 15))
+    return (mean**2 + rest) / 2
+
+
+def divergences(mean, log_var):
+    """The same of rows of numbers."""
+    rows = zip(mean.tolist(), log_var.tolist(), strict=True)
+    sums = [sum(divergence(m, v) for m, v in zip(*row, strict=True)) for row in rows]
+    return torch.tensor(sums, dtype=torch.float64)
+
+
+@gaussian_kl(weight=2)
+def test_variances_and_means_of_any_size(student, generator):
+    """log-variances of ±80 and means of a million"""
+    sign = torch.sign(normal(generator, 6, 3))
+    for size in (5.0, 12.0, 25.0, 50.0, 80.0):
+        log_var = sign * (size + torch.rand(6, 3, generator=generator, dtype=torch.float64))
+        mean = normal(generator, 6, 3)
+        for given in (log_var, log_var.abs(), -log_var.abs()):
+            value = student.likelihood.gaussian_kl(mean, given)
+            says = f"log-variances of about ±{size:g}"
+            expect.close(value, divergences(mean, given), says, atol=0, rtol=1e-12)
+            value = student.likelihood.gaussian_kl(mean.float(), given.float())
+            want = divergences(mean.float(), given.float())
+            expect.close(value, want, f"{says} in single precision", atol=0, rtol=1e-5)
+    for size in (30.0, 1e3, 1e6):
+        mean, log_var = size * normal(generator, 5, 4), normal(generator, 5, 4)
+        value = student.likelihood.gaussian_kl(mean, log_var)
+        says = f"means of about {size:g}"
+        expect.close(value, divergences(mean, log_var), says, atol=0, rtol=1e-12)
+
+
+@gaussian_kl
+def test_almost_the_unit_gaussian(student, generator):
+    """next to N(0, I) every digit counts"""
+    for size in (0.1, 1e-2, 1e-3, 1e-4):
+        mean, log_var = size * normal(generator, 6, 3), size * normal(generator, 6, 3)
+        value = student.likelihood.gaussian_kl(mean, log_var)
+        says = f"means and log-variances of about {size:g}"
+        expect.close(value, divergences(mean, log_var), says, atol=1e-14, rtol=1e-9)
+
+
+@gaussian_kl
+def test_rows_of_every_size(student, generator):
+    """one example or many, of one dimension or more"""
+    for shape in ((1, 1), (1, 5), (6, 1), (4, 4), (2, 300)):
+        mean, log_var = normal(generator, *shape), normal(generator, *shape)
+        value = student.likelihood.gaussian_kl(mean, log_var)
+        want = divergences(mean, log_var)
+        expect.close(value, want, f"mean of shape {shape}", atol=1e-12, rtol=1e-12)
+
+
+@gaussian_kl
+def test_mean_and_log_var_agree(student, generator):
+    """a mean and a log-variance of different shapes are refused"""
+    mean, call = normal(generator, 4, 3), student.likelihood.gaussian_kl
+    for other in (mean[:1], mean[:, :1], mean[:, :2], mean[0], mean.T):
+        says = f"mean (4, 3) and log_var {tuple(other.shape)} do not fit"
+        expect.raises("ValueError", lambda o=other: call(mean, o), says)
+        expect.raises("ValueError", lambda o=other: call(o, mean), says)
 
 
 # --- likelihood.elbo ----------------------------------------------------------------------------
@@ -199,6 +318,74 @@ def test_gradients_reach_decoder_and_encoder(student, generator):
     )
     arrived = all(g is not None for g in (dr, dm, dv))
     expect.true(arrived, "no gradient reaches the decoder or the encoder")
-    expect.close(dr, (x - r) / 0.25, "the gradient with respect to the reconstruction is wrong")
-    expect.close(dm, -mean, "the gradient with respect to the mean is wrong")
-    expect.close(dv, -0.5 * (log_var.exp() - 1), "the gradient with respect to log σ² is wrong")
+    for found, want, what in (
+        (dr, (x - r) / 0.25, "the reconstruction"),
+        (dm, -mean, "the mean"),
+        (dv, -0.5 * (log_var.exp() - 1), "log σ²"),
+    ):
+        says = f"the gradient with respect to {what} is wrong"
+        expect.close(found, want, says, atol=1e-12, rtol=1e-12)
+
+
+def bound(x, reconstruction, mean, log_var, sigma):
+    """The bound of each example, number by number, in Python's floats."""
+    constant = -math.log(sigma) - math.log(2 * math.pi) / 2
+    error = (x.double() - reconstruction.double()).reshape(len(x), -1).tolist()
+    fits = [sum(constant - (e / sigma) ** 2 / 2 for e in row) for row in error]
+    return torch.tensor(fits, dtype=torch.float64) - divergences(mean, log_var)
+
+
+@elbo(weight=2)
+def test_data_of_every_shape(student, generator):
+    """points, sequences and images, one or many, with latents of any size"""
+    for shape, dim in (((4, 3), 2), ((1, 5), 1), ((3, 1), 4), ((3, 3, 3), 3), ((2, 1, 6, 6), 5)):
+        x, r = normal(generator, *shape), normal(generator, *shape)
+        mean, log_var = normal(generator, shape[0], dim), normal(generator, shape[0], dim)
+        for sigma in (1, 2, 0.3):
+            value = student.likelihood.elbo(x, r, mean, log_var, sigma)
+            says = f"x of shape {shape}, σ = {sigma}"
+            want = bound(x, r, mean, log_var, sigma)
+            expect.close(value, want, says, atol=1e-11, rtol=1e-12)
+        value = student.likelihood.elbo(x, r, mean, log_var)
+        want = bound(x, r, mean, log_var, 1.0)
+        expect.close(value, want, "σ is 1 if none is given", atol=1e-11, rtol=1e-12)
+
+
+@elbo(weight=2)
+def test_sigmas_of_any_size(student, generator):
+    """σ from a millionth to a million, errors in units of it"""
+    mean, log_var = normal(generator, 3, 2), normal(generator, 3, 2)
+    for sigma in (1e-6, 1e-4, 0.02, 50.0, 1e3, 1e6):
+        x = normal(generator, 3, 4)
+        r = x + sigma * normal(generator, 3, 4)
+        value = student.likelihood.elbo(x, r, mean, log_var, sigma)
+        want = bound(x, r, mean, log_var, sigma)
+        expect.close(value, want, f"σ = {sigma:g}", atol=1e-9, rtol=1e-9)
+
+
+@elbo
+def test_data_far_from_0(student, generator):
+    """data and latents of any size: only differences of x count, and no variance is cut off"""
+    x = 1e6 + normal(generator, 3, 2, 2)
+    r = x + normal(generator, 3, 2, 2)
+    mean, log_var = normal(generator, 3, 2), normal(generator, 3, 2)
+    want = bound(x, r, mean, log_var, 0.5)
+    value = student.likelihood.elbo(x, r, mean, log_var, 0.5)
+    expect.close(value, want, "x of about a million", atol=1e-8, rtol=1e-9)
+    for size in (-50.0, 40.0):
+        far, wide = 1e3 * mean, size + log_var
+        value = student.likelihood.elbo(x, r, far, wide, 0.5)
+        want = bound(x, r, far, wide, 0.5)
+        expect.close(value, want, f"log-variances of about {size:g}", atol=1e-8, rtol=1e-12)
+
+
+@elbo
+def test_what_does_not_fit_is_refused(student, generator):
+    """a reconstruction of another shape is refused, and a σ that is not positive"""
+    x, latent, call = normal(generator, 4, 3), normal(generator, 4, 2), student.likelihood.elbo
+    for other in (x[:1], x[:, :1], x[0], x[None], x.T):
+        says = f"x (4, 3) and a reconstruction {tuple(other.shape)} do not fit"
+        expect.raises("ValueError", lambda o=other: call(x, o, latent, latent), says)
+    for sigma in (0.0, -1.0, -1e-9, math.nan):
+        says = f"σ = {sigma} is refused"
+        expect.raises("ValueError", lambda s=sigma: call(x, x, latent, latent, s), says)

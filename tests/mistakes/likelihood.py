@@ -1,11 +1,29 @@
 """Typical wrong answers to chapter 00, each with the sentence that explains it."""
 
 import math
+from collections.abc import Callable
+from functools import wraps
 
 import torch
 from torch.nn import functional as F
 
-from cs231n_gen.checking.variants import mistake
+from cs231n_gen import likelihood
+from cs231n_gen.checking import variants
+
+
+def mistake(exercise: str, says: str, *, public: bool = True) -> Callable:
+    """As `variants.mistake`; but what the lines above a stub's gap refuse, is refused here too."""
+    reference = getattr(likelihood, exercise.rpartition(".")[2])
+
+    def mark(implementation: Callable) -> Callable:
+        @wraps(implementation)
+        def refusing(*args, **kwargs):
+            reference(*args, **kwargs)
+            return implementation(*args, **kwargs)
+
+        return variants.mistake(exercise, says, public=public)(refusing)
+
+    return mark
 
 
 def chosen(scores, tokens):
@@ -89,6 +107,48 @@ def clamped(logits, tokens):
     return chosen(F.log_softmax(logits, dim=-1), tokens).clamp(min=-5000).sum(1).clamp(min=-20000)
 
 
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "An ε inside the logarithm keeps it finite, and wrong: nothing is less likely than ε any more. "
+    "log_softmax needs none.",
+)
+def epsilon_in_the_logarithm(logits, tokens):
+    return (chosen(F.softmax(logits, dim=-1), tokens) + 1e-8).log().sum(1)
+
+
+@mistake(
+    "likelihood.autoregressive_log_likelihood",
+    "squeeze() without an axis drops every axis of length 1: of a batch of one, or of a single "
+    "token. Name the axis, squeeze(-1).",
+)
+def squeezed(logits, tokens):
+    log_p = F.log_softmax(logits, dim=-1)
+    return log_p.gather(-1, tokens[..., None]).squeeze().sum(-1)
+
+
+@mistake("likelihood.autoregressive_log_likelihood", "Computed in 32 bits.", public=False)
+def in_single_precision(logits, tokens):
+    return chosen(F.log_softmax(logits.float(), dim=-1), tokens).sum(1).to(logits.dtype)
+
+
+@mistake("likelihood.autoregressive_log_likelihood", "No gradient comes back.", public=False)
+def log_likelihood_detached(logits, tokens):
+    return chosen(F.log_softmax(logits.detach(), dim=-1), tokens).sum(1)
+
+
+@mistake("likelihood.autoregressive_log_likelihood", "Scores are cut at ±1e4.", public=False)
+def scores_cut_off(logits, tokens):
+    return chosen(F.log_softmax(logits.clamp(-1e4, 1e4), dim=-1), tokens).sum(1)
+
+
+@variants.mistake("likelihood.autoregressive_log_likelihood", "All shapes go.", public=False)
+def the_tokens_that_fit(logits, tokens):
+    log_p = F.log_softmax(logits.reshape(-1, logits.shape[-1]), dim=-1)
+    n = min(len(log_p), tokens.numel())
+    found = log_p[:n].gather(1, tokens.reshape(-1, 1)[:n])
+    return found.reshape(-1, tokens.shape[1]).sum(1) if n == tokens.numel() else found.sum(1)
+
+
 # --- likelihood.gaussian_kl ---------------------------------------------------------------------
 
 
@@ -152,6 +212,55 @@ def without_the_one(mean, log_var):
 def free_bits(mean, log_var):
     kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var)
     return torch.where(kl > 1e-3, kl, torch.zeros_like(kl)).sum(1)
+
+
+@mistake(
+    "likelihood.gaussian_kl",
+    "log_var is clamped. That is a habit of training code; the divergence of a very narrow or very "
+    "wide Gaussian is then too small.",
+)
+def log_var_clamped(mean, log_var):
+    log_var = log_var.clamp(-10, 10)
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+
+
+@mistake("likelihood.gaussian_kl", "log_var is clamped to ±30.", public=False)
+def log_var_clamped_far_out(mean, log_var):
+    log_var = log_var.clamp(-30, 30)
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+
+
+@mistake(
+    "likelihood.gaussian_kl",
+    "An ε is added to the variance: the divergence of a narrow Gaussian is then cut off at "
+    "−½ log ε.",
+)
+def epsilon_in_the_variance(mean, log_var):
+    variance = log_var.exp() + 1e-8
+    return 0.5 * (mean.square() + variance - 1 - variance.log()).sum(1)
+
+
+@mistake("likelihood.gaussian_kl", "Computed in 32 bits.", public=False)
+def kl_in_single_precision(mean, log_var):
+    mean, v = mean.float(), log_var.float()
+    return 0.5 * (mean.square() + v.exp() - 1 - v).sum(1).to(log_var.dtype)
+
+
+@mistake("likelihood.gaussian_kl", "No gradient reaches the variance.", public=False)
+def variance_detached(mean, log_var):
+    v = log_var.detach()
+    return 0.5 * (mean.square() + v.exp() - 1 - v).sum(1)
+
+
+@mistake("likelihood.gaussian_kl", "A single row loses its axis.", public=False)
+def kl_squeezed(mean, log_var):
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).squeeze().sum(-1)
+
+
+@variants.mistake("likelihood.gaussian_kl", "Whatever fits is broadcast.", public=False)
+def kl_of_all_that_broadcasts(mean, log_var):
+    mean, log_var = torch.broadcast_tensors(torch.atleast_2d(mean), torch.atleast_2d(log_var))
+    return 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
 
 
 # --- likelihood.elbo ----------------------------------------------------------------------------
@@ -228,3 +337,56 @@ def constant_twice(x, reconstruction, mean, log_var, sigma=1.0):
 @mistake("likelihood.elbo", "A divergence that counts only in part (a β-VAE).", public=False)
 def beta_vae(x, reconstruction, mean, log_var, sigma=1.0):
     return log_normal(x, reconstruction, sigma).sum(1) - 0.999 * kl(mean, log_var)
+
+
+@mistake(
+    "likelihood.elbo",
+    "You sum over the axis after the batch only. Of an image all axes but the batch belong to one "
+    "example: flatten(1) first.",
+)
+def one_axis_only(x, reconstruction, mean, log_var, sigma=1.0):
+    error = (x - reconstruction) / sigma
+    log_p = -0.5 * error.square() - math.log(sigma) - 0.5 * math.log(2 * math.pi)
+    return log_p.sum(1).reshape(len(x), -1)[:, 0] - kl(mean, log_var)
+
+
+@mistake(
+    "likelihood.elbo",
+    "An ε is added to σ². A small σ is then another one.",
+)
+def epsilon_beside_sigma(x, reconstruction, mean, log_var, sigma=1.0):
+    sigma = math.sqrt(sigma**2 + 1e-6)
+    return log_normal(x, reconstruction, sigma).sum(1) - kl(mean, log_var)
+
+
+@mistake("likelihood.elbo", "(x − μ)² is multiplied out, and cancels.", public=False)
+def square_multiplied_out(x, reconstruction, mean, log_var, sigma=1.0):
+    x, r = x.flatten(1), reconstruction.flatten(1)
+    square = (x.square() - 2 * x * r + r.square()) / sigma**2
+    log_p = -0.5 * square - math.log(sigma) - 0.5 * math.log(2 * math.pi)
+    return log_p.sum(1) - kl(mean, log_var)
+
+
+@mistake("likelihood.elbo", "log_var is clamped.", public=False)
+def elbo_with_log_var_clamped(x, reconstruction, mean, log_var, sigma=1.0):
+    log_p = log_normal(x, reconstruction, sigma).sum(1)
+    return log_p - kl(mean, log_var.clamp(-20, 20))
+
+
+@mistake("likelihood.elbo", "No gradient reaches the encoder.", public=False)
+def encoder_detached(x, reconstruction, mean, log_var, sigma=1.0):
+    log_p = log_normal(x, reconstruction, sigma).sum(1)
+    return log_p - kl(mean.detach(), log_var.detach())
+
+
+@mistake("likelihood.elbo", "Computed in 32 bits.", public=False)
+def elbo_in_single_precision(x, reconstruction, mean, log_var, sigma=1.0):
+    found = log_normal(x.float(), reconstruction.float(), sigma).sum(1)
+    return (found - kl(mean.float(), log_var.float())).to(x.dtype)
+
+
+@variants.mistake("likelihood.elbo", "Whatever fits is broadcast.", public=False)
+def elbo_of_all_that_broadcasts(x, reconstruction, mean, log_var, sigma=1.0):
+    error = ((x - reconstruction) / (abs(sigma) + 1e-300)).flatten(1)
+    constant = math.log(abs(sigma) + 1e-300) + 0.5 * math.log(2 * math.pi)
+    return (-0.5 * error.square() - constant).sum(1) - kl(mean, log_var)

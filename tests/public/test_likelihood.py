@@ -62,6 +62,52 @@ def test_large_scores_stay_finite(student):
     )
 
 
+@autoregressive
+def test_sequences_of_every_size(student, generator):
+    """one sequence, one token, a vocabulary of one word, in double precision too"""
+    for shape in ((1, 3, 4), (3, 1, 4), (2, 3, 1), (4, 4, 4)):
+        logits = torch.randn(shape, generator=generator).double()
+        tokens = torch.randint(0, shape[2], shape[:2], generator=generator)
+        p = logits.exp() / logits.exp().sum(-1, keepdim=True)
+        rows = [[p[i, t, k] for t, k in enumerate(row)] for i, row in enumerate(tokens.tolist())]
+        want = torch.stack([torch.stack(row).log().sum() for row in rows])
+        value = student.likelihood.autoregressive_log_likelihood(logits, tokens)
+        says = f"logits of shape {shape}: Σ log p(x_t | x_<t), in their precision"
+        expect.close(value, want, says, what="log p(x)", atol=1e-12, rtol=1e-12)
+
+
+@autoregressive
+def test_scores_of_any_size(student):
+    """scores of ±1e30 too"""
+    for size in (1e4, 1e8, 1e30):
+        logits = torch.tensor([[[size, -size, 0.0], [0.0, size, -size]]])
+        value = student.likelihood.autoregressive_log_likelihood(logits, torch.tensor([[1, 0]]))
+        says = f"scores of ±{size:g}: the log-likelihood is −3 times that, finite and not cut off"
+        expect.close(value / size, torch.tensor([-3.0]), says, what=f"log p(x) / {size:g}")
+
+
+@autoregressive
+def test_the_gradient(student, generator):
+    """gradients flow into the scores"""
+    logits = torch.randn(2, 3, 4, generator=generator)
+    tokens = torch.randint(0, 4, (2, 3), generator=generator)
+    name = "likelihood.autoregressive_log_likelihood"
+    (found,) = student.gradient(name, logits, tokens, wrt=[logits])
+    expect.true(found is not None, "no gradient reaches the scores")
+    want = torch.eye(4)[tokens] - logits.softmax(-1)
+    expect.close(found, want, "the gradient is 1 at the token, less softmax", what="the gradient")
+
+
+@autoregressive
+def test_logits_and_tokens_agree(student, generator):
+    """logits and tokens of different batch or length are refused"""
+    call, tokens = student.likelihood.autoregressive_log_likelihood, torch.zeros(2, 3).long()
+    for shape in ((1, 3, 4), (2, 4, 4), (3, 2, 4), (2, 3)):
+        logits = torch.randn(shape, generator=generator)
+        says = f"ValueError for logits {shape}, tokens (2, 3): leave the lines above yours"
+        expect.raises("ValueError", lambda l=logits: call(l, tokens), says)
+
+
 @gaussian_kl
 def test_no_divergence_from_itself(student):
     """the unit Gaussian does not diverge from itself"""
@@ -101,6 +147,61 @@ def test_never_negative(student, generator):
     mean, log_var = torch.randn(2, 200, 1, generator=generator)
     value = expect.tensor(student.likelihood.gaussian_kl(0.1 * mean, 2 * log_var), (200,), "KL")
     expect.true(bool((value >= -1e-5).all()), "a divergence is at least 0", value.min(), "≥ 0")
+
+
+@gaussian_kl
+def test_variances_of_any_size(student):
+    """log-variances of ±50, in single and double precision"""
+    mean = torch.tensor([[1.0, -1000.0], [0.5, 2.0], [0.0, 0.0]])
+    log_var = torch.tensor([[-50.0, 20.0], [50.0, -15.0], [-80.0, 80.0]])
+    for m, v in ((mean, log_var), (mean.double(), log_var.double())):
+        value = student.likelihood.gaussian_kl(m, v)
+        rows = zip(mean.tolist(), log_var.tolist(), strict=True)
+        half = [sum(a**2 + math.exp(b) - 1 - b for a, b in zip(*r, strict=True)) / 2 for r in rows]
+        says = "½ Σ (μ² + σ² − 1 − log σ²), with no variance cut off"
+        expect.close(value, torch.tensor(half).double(), says, what="KL", atol=0, rtol=1e-5)
+
+
+@gaussian_kl
+def test_almost_the_unit_gaussian(student):
+    """next to N(0, I) it is small, not 0"""
+    value = student.likelihood.gaussian_kl(
+        torch.tensor([[1e-3, 2e-3], [0.0, 0.0]]).double(),
+        torch.tensor([[0.0, 0.0], [1e-3, -1e-3]]).double(),
+    )
+    want = torch.tensor([2.5e-6, 5e-7]).double()
+    says = "½ Σ μ² in the first row, ¼ Σ (log σ²)² in the second"
+    expect.close(value, want, says, what="KL", atol=1e-12, rtol=0)
+
+
+@gaussian_kl
+def test_single_rows_and_columns(student, generator):
+    """one example or one dimension, in double precision"""
+    for shape in ((1, 4), (3, 1), (1, 1), (3, 3)):
+        mean, log_var = torch.randn(2, *shape, generator=generator).double()
+        value = student.likelihood.gaussian_kl(mean, log_var)
+        want = (mean**2 + log_var.exp() - 1 - log_var).sum(1) / 2
+        says = f"mean of shape {shape}: one number for each row, in double precision"
+        expect.close(value, want, says, what="KL", atol=1e-12, rtol=1e-12)
+
+
+@gaussian_kl
+def test_gradients_flow_into_both(student, generator):
+    """gradients flow into the mean and the log-variance"""
+    mean, log_var = torch.randn(2, 3, 2, generator=generator)
+    dm, dv = student.gradient("likelihood.gaussian_kl", mean, log_var, wrt=[mean, log_var])
+    expect.true(dm is not None and dv is not None, "no gradient arrives")
+    expect.close(dm, mean, "the gradient in μ is μ", what="the gradient")
+    expect.close(dv, (log_var.exp() - 1) / 2, "that in log σ² is ½ (σ² − 1)", what="the gradient")
+
+
+@gaussian_kl
+def test_mean_and_log_var_agree(student):
+    """a mean and a log-variance of different shapes are refused"""
+    for shape in ((1, 2), (3, 1), (2, 3)):
+        args = torch.zeros(3, 2), torch.zeros(shape)
+        says = f"ValueError for mean (3, 2), log_var {shape}: leave the lines above yours"
+        expect.raises("ValueError", lambda a=args: student.likelihood.gaussian_kl(*a), says)
 
 
 @elbo
@@ -149,3 +250,55 @@ def test_one_bound_an_example(student, generator):
     expect.close(
         value[0] - value, want, "16 pixels off by 1 cost 8, off by 2 cost 32", what="the cost"
     )
+
+
+@elbo
+def test_data_of_any_shape_and_sigma(student, generator):
+    """points, sequences and images, σ small and large, in double precision"""
+    for shape, sigma in (((1, 3), 1e-4), ((3, 1), 300.0), ((2, 2, 2), 2), ((3, 1, 2, 2), 0.1)):
+        n = shape[0]
+        mean, log_var = torch.randn(2, n, 2, generator=generator).double()
+        x = torch.randn(shape, generator=generator).double()
+        r = x + sigma * torch.randn(shape, generator=generator).double()
+        value = student.likelihood.elbo(x, r, mean, log_var, sigma)
+        square = ((x - r) / sigma).reshape(n, -1).square().sum(1)
+        want = -square / 2 - math.prod(shape[1:]) * math.log(sigma * math.sqrt(2 * math.pi))
+        want = want - (mean**2 + log_var.exp() - 1 - log_var).sum(1) / 2
+        says = f"x of shape {shape}, σ = {sigma}: log N(x; μ_x, σ²) less KL, in double precision"
+        expect.close(value, want, says, what="ELBO", atol=1e-9, rtol=1e-9)
+
+
+@elbo
+def test_far_data_and_narrow_latents(student):
+    """data near 10 000 and log-variances of −50"""
+    x = torch.full((2, 3), 1e4).double()
+    mean, log_var = torch.zeros(2, 1).double(), torch.full((2, 1), -50.0).double()
+    value = student.likelihood.elbo(x, x + 0.3, mean, log_var)
+    want = torch.ones(2).double() * (-0.135 - 1.5 * math.log(2 * math.pi) - 24.5)
+    says = "three errors of 0.3 cost 0.135, wherever x is; the divergence is ½ (0 − 1 + 50)"
+    expect.close(value, want, says, what="ELBO", atol=1e-10, rtol=0)
+
+
+@elbo
+def test_gradients_reach_decoder_and_encoder(student, generator):
+    """gradients reach the reconstruction, the mean and the log-variance"""
+    x, r = torch.randn(2, 3, 4, generator=generator)
+    mean, log_var = torch.randn(2, 3, 2, generator=generator)
+    wrt = [r, mean, log_var]
+    found = student.gradient("likelihood.elbo", x, r, mean, log_var, 0.5, wrt=wrt)
+    says = "no gradient reaches the decoder or the encoder"
+    expect.true(all(g is not None for g in found), says)
+    expect.close(found[0], (x - r) / 0.25, "(x − μ_x) / σ² for the decoder", what="the gradient")
+    expect.close(found[1], -mean, "−μ for the encoder's mean", what="the gradient")
+    want = (1 - log_var.exp()) / 2
+    expect.close(found[2], want, "½ (1 − σ²) for the encoder's log-variance", what="the gradient")
+
+
+@elbo
+def test_what_does_not_fit_is_refused(student):
+    """a reconstruction of another shape is refused, and a σ that is not positive"""
+    x, latent = torch.zeros(2, 3), torch.zeros(2, 1)
+    for r, sigma in ((x[:1], 1.0), (x[:, :1], 1.0), (x, 0.0), (x, -1.0)):
+        args = (x, r, latent, latent, sigma)
+        says = f"ValueError for x (2, 3), a reconstruction {tuple(r.shape)}, σ = {sigma}"
+        expect.raises("ValueError", lambda a=args: student.likelihood.elbo(*a), says)
