@@ -9,25 +9,22 @@ Every kernel runs under `Audit`: a store that is not masked would end Python oth
 """
 
 import contextlib
-import os
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from cs231n_gen.instruments.access.audit import Audit
 from cs231n_gen.instruments.access.findings import AccessFault
 from cs231n_gen.instruments.access.program_order import shuffled
 from cs231n_gen.instruments.compiler.launches import launches_of, record
-from cs231n_gen.instruments.honesty.guard import honest
-from cs231n_gen.instruments.tensors.arguments import source_file
+from cs231n_gen.instruments.honesty.guard import FEWEST, honest
+from cs231n_gen.instruments.honesty.torch_watch import OnlyKernels
+from cs231n_gen.instruments.honesty.written import kernels_of, require_kernels, require_stores
 from cs231n_gen.instruments.tensors.layouts import laid_out
 from cs231n_gen.kernels.launch import interpreting
-
-INSTALLED = tuple(os.path.realpath(sysconfig.get_path(k)) for k in ("purelib", "platlib", "stdlib"))
 
 
 def call(
@@ -51,13 +48,19 @@ def call(
     Returns:
         results, gradients (None where none arrives), faults (see `plain`), the number of launches,
         and the bytes that kernels moved, forward and backward.
+    Raises:
+        NoKernel: if what comes is not the work of a kernel of the wrapper's file.
     """
     args, upstream = _leaves(laid_out(args, layout), wrt), laid_out(upstream, layout)
     running = shuffled(order) if order is not None else contextlib.nullcontext()
-    with _watched() as audit, running, torch.set_grad_enabled(wrt is not None):
+    guard = OnlyKernels(
+        FEWEST, inputs=[t for t in tree_leaves((args, options)) if isinstance(t, Tensor)]
+    )
+    with _watched() as audit, running, guard, torch.set_grad_enabled(wrt is not None):
         out = wrapper(*args, **dict(options or {}))
         results = list(out) if isinstance(out, tuple | list) else [out]
-        gradients = _gradients(results, [args[k] for k in wrt or ()], upstream)
+        gradients, upstream = _gradients(results, [args[k] for k in wrt or ()], upstream)
+    require_kernels(wrapper, (args, options), results, gradients, upstream, guard, audit)
     return {
         "results": results,
         "gradients": gradients,
@@ -79,12 +82,16 @@ def launch(
     Returns:
         args, the tensors among them as the kernel left them, and faults, launches and moved as
         those of `call`.
+    Raises:
+        NoKernel: if no kernel is launched, or numbers change that it does not store.
     """
-    args = [a.clone() if isinstance(a, Tensor) else a for a in args]
+    before, args = args, [a.clone() if isinstance(a, Tensor) else a for a in args]
     with _watched() as audit, torch.no_grad():
         kernel[tuple(grid)](*args, **constants)
-    faults = [plain(f) for f in audit.findings]
-    return {"args": args, "faults": faults, "launches": 1, "moved": audit.moved}
+    pairs = [(b, a) for b, a in zip(before, args, strict=True) if isinstance(a, Tensor)]
+    require_stores(pairs, len(audit.launches), audit)
+    faults, launches = [plain(f) for f in audit.findings], len(audit.launches)
+    return {"args": args, "faults": faults, "launches": launches, "moved": audit.moved}
 
 
 def complaints(
@@ -103,7 +110,7 @@ def complaints(
         others: more arguments of the same shapes: a result that was kept would be found.
         wrt: as in `call`.
     """
-    kernels = [*own_kernels(wrapper)]
+    kernels = [fn.__name__ for fn in kernels_of(wrapper)]
     both = [_leaves(one, wrt) for one in (args, others)]
     options = dict(options or {})
     return honest(wrapper, both.__getitem__, gradient=wrt is not None, kernels=kernels, **options)
@@ -150,14 +157,6 @@ def plain(finding: AccessFault) -> list:
     return [f.fault, f.argument, list(f.program), f.lanes, f.programs, f.element]
 
 
-def own_kernels(wrapper: Callable) -> Iterator[str]:
-    """The names of the kernels that a wrapper's file names, but for those of installed packages."""
-    for value in getattr(wrapper, "__globals__", {}).values():
-        fn = getattr(value, "fn", None)
-        if callable(fn) and hasattr(value, "run") and not source_file(fn).startswith(INSTALLED):
-            yield fn.__name__
-
-
 def _leaves(args: Sequence, wrt: Sequence[int] | None) -> list:
     """The arguments outside any graph; those of `wrt`, in tuples too, begin a new one."""
 
@@ -169,12 +168,15 @@ def _leaves(args: Sequence, wrt: Sequence[int] | None) -> list:
     return [tree_map(lambda x, k=k: leaf(x, k in (wrt or ())), a) for k, a in enumerate(args)]
 
 
-def _gradients(results: list, leaves: list, upstream: list[Tensor]) -> list[Tensor | None]:
+def _gradients(
+    results: list, leaves: list, upstream: list[Tensor]
+) -> tuple[list[Tensor | None], list[Tensor]]:
+    """What arrives at the leaves, and what was sent."""
     wanted = [t for a in leaves for t in (a if isinstance(a, tuple | list) else (a,))]
     ends = [r for r in results if isinstance(r, Tensor) and r.is_floating_point()]
     upstream = upstream or [torch.ones_like(e) for e in ends]
     pairs = [(e, u) for e, u in zip(ends, upstream, strict=False) if e.requires_grad]
     if not wanted or not pairs:
-        return [None] * len(wanted)
+        return [None] * len(wanted), []
     ends, seeds = zip(*pairs, strict=True)
-    return list(torch.autograd.grad(ends, wanted, seeds, allow_unused=True))
+    return list(torch.autograd.grad(ends, wanted, seeds, allow_unused=True)), list(seeds)

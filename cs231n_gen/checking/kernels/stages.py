@@ -6,7 +6,8 @@
 Public checks and hidden graders share them; what differs is the inputs. Numbers are judged here, on
 the test's own side, with its own reference. What the instruments say comes from the student's side
 (`instruments.observe`), where code could hunt them: it is advice, and counts only where the results
-are right.
+are right. In no stage does a result count that no kernel of the student's file wrote
+(`instruments.honesty.written`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.errors import PropertyFailed, StudentError
 from cs231n_gen.checking.kernels.reference import Exact, as_tuple
 from cs231n_gen.checking.student import Student
 from cs231n_gen.instruments.access.findings import AccessFault
+from cs231n_gen.instruments.honesty.written import NoKernel
 from cs231n_gen.instruments.tensors.arguments import nbytes
 from cs231n_gen.instruments.tensors.layouts import laid_out
 from cs231n_gen.kernels.launch import DTYPES
@@ -163,7 +166,12 @@ class Stages:
 
     def _observe(self, what: str, *args, **options):
         function = getattr(self.student.instruments.observe, what)
-        return function(self.student.function(self.name), *args, **options)
+        try:
+            return function(self.student.function(self.name), *args, **options)
+        except StudentError as error:
+            if error.kind == NoKernel.__name__:
+                raise PropertyFailed(error.text) from error
+            raise
 
     def _call(self, args: Sequence, options: Mapping, **more) -> dict:
         return checked(self._observe("call", [*args], {**options}, **more))

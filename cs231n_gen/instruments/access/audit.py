@@ -107,6 +107,13 @@ class Audit:
             return 0.0
         return float(memory.view(getattr(memory, kind), t).all(-1).float().mean())
 
+    def written(self, t: Tensor) -> Tensor:
+        """Which of a tensor's elements kernels stored meanwhile."""
+        memory = self._memories.get(t.untyped_storage().data_ptr())
+        if memory is None or not t.numel():
+            return torch.zeros(t.shape, dtype=torch.bool)
+        return memory.view(memory.stored, t).all(-1)
+
     def who(self, t: Tensor, kind: str = "writer") -> Tensor:
         """For each element of a tensor the program that wrote (or `reader`: read) it in the last
         launch that had it; −1 nobody, −2 several, −3 by atomics."""

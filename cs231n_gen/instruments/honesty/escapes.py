@@ -19,7 +19,11 @@ TORCH = os.path.dirname(torch.__file__) + os.sep
 HERE = str(Path(__file__).parent) + os.sep
 OURS = tuple(f"{PACKAGE / room}{os.sep}" for room in WATCHING)
 INTERPRETER = os.sep.join(["triton", "runtime", "interpreter.py"])
-RUNNERS = {HERE + "guard.py", OURS[0] + "compare.py"}  # where backward passes are run
+RUNNERS = {
+    HERE + "guard.py",
+    OURS[0] + "compare.py",
+    OURS[0] + "observe.py",
+}  # where backward passes are run
 WATCHING = (TORCH, __file__, HERE + "torch_watch.py")
 
 Place = tuple[str, int]

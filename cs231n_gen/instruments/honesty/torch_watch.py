@@ -4,7 +4,7 @@
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -56,7 +56,11 @@ class OnlyKernels(TorchDispatchMode):
         self._made: dict[int, object] = {}
         self._expected: dict[int, tuple[Tensor, Tensor]] = {}  # memory, and what it should hold
         self._launched: set[int] = set()
-        self._edges: list[tuple[set[int], set[int]]] = []  # from where to where torch took numbers
+        # by which operation, from where to where torch took numbers
+        self._edges: list[tuple[str, set[int], set[int]]] = []
+        self._left: dict[
+            int, Tensor
+        ] = {}  # bytes of memory, as the last launch that had it left it
         self._copies: list[tuple[Tensor, Tensor]] = []  # what was copied, and the copy
         self._work = 0
         self.know(inputs)
@@ -83,10 +87,40 @@ class OnlyKernels(TorchDispatchMode):
     def reached(self, roots: Iterable[Tensor]) -> set[int]:
         """The addresses that numbers from these tensors were taken to by torch."""
         found = {address(t) for t in roots if t.numel()}
-        for sources, targets in self._edges:
+        for _, sources, targets in self._edges:
             if sources & found:
                 found |= targets
         return found
+
+    def made_of(
+        self,
+        roots: set[int],
+        operations: Collection[str],
+        others: Collection[int] = (),
+        of_others: Collection[str] = (),
+    ) -> set[int]:
+        """The addresses whose numbers torch made of those at `roots` alone.
+
+        Args:
+            roots: addresses.
+            operations: which may be applied to them; memory that another one wrote to is out.
+            others, of_others: addresses that the operations `of_others` may start from as well.
+        """
+        found, begun = set(roots), set(others)
+        for name, sources, targets in self._edges:
+            if name in operations and sources - targets <= found:
+                found |= targets
+            elif name in of_others and sources - targets <= begun:
+                begun |= targets
+            else:
+                found, begun = found - targets, begun - targets
+        return found | begun
+
+    def left(self, tensor: Tensor) -> Tensor:
+        """A tensor's numbers as the last launch that was given its memory left them."""
+        memory, width = self._left[address(tensor)], tensor.element_size()
+        flat = memory[: len(memory) // width * width].view(tensor.dtype)
+        return flat.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset())
 
     def copies_of(self, tensor: Tensor) -> list[Tensor]:
         """The copies that torch made of an input."""
@@ -129,7 +163,7 @@ class OnlyKernels(TorchDispatchMode):
             pass
         elif "empty" in name:
             for t in new:
-                t.fill_(_poison(t.dtype))
+                t.fill_(poison(t.dtype))
                 self._expect(t)
         else:
             written = new + _written(func, args, kwargs)
@@ -139,7 +173,7 @@ class OnlyKernels(TorchDispatchMode):
             read = [] if name in FILLS else given
             self.moved += sum(t.numel() * t.element_size() for t in read + written)
             if name not in FILLS:
-                self._edges.append((sources, targets))
+                self._edges.append((name, sources, targets))
             if name in COPIES and given:
                 self._copies += [(given[-1], t) for t in written]
             if size > self.small:
@@ -180,6 +214,7 @@ class OnlyKernels(TorchDispatchMode):
         yield
         for t in tensors.values():
             self._expect(t)
+            self._left[address(t)] = self._expected[address(t)][1]
 
     def _expect(self, t: Tensor) -> None:
         """Keep what a tensor's memory holds now."""
@@ -239,7 +274,8 @@ def _written(func, args: tuple, kwargs: dict) -> list[Tensor]:
     return _tensors([v for a, v in named if a.alias_info is not None and a.alias_info.is_write])
 
 
-def _poison(dtype: torch.dtype) -> float | int | bool:
+def poison(dtype: torch.dtype) -> float | int | bool:
+    """What fresh memory is filled with under the watch."""
     if dtype == torch.bool:
         return True
     numbers = dtype.is_floating_point or dtype.is_complex

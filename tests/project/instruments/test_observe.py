@@ -1,10 +1,13 @@
 """instruments.observe: one call on the student's side, told in plain values."""
 
+import functools
+
 import pytest
 import torch
 
 from cs231n_gen.checking.student import Student
 from cs231n_gen.instruments import observe
+from cs231n_gen.instruments.honesty.written import NoKernel
 from cs231n_gen.instruments.tensors import layouts
 from cs231n_gen.kernels import axpy, examples, velocity_mse
 from cs231n_gen.kernels.launch import HAVE_TRITON
@@ -30,6 +33,7 @@ def test_gradients_of_a_call_and_what_both_passes_moved():
 
 
 def test_memory_that_nobody_wrote_is_nan():
+    @functools.wraps(examples.scaled)  # so that the kernels of its file may be launched
     def lazy(x):
         return examples.scaled(x[:8], 1.0).new_empty(30)
 
@@ -40,6 +44,7 @@ def test_memory_that_nobody_wrote_is_nan():
 def test_programs_run_in_another_order():
     calls = []
 
+    @functools.wraps(examples.scaled)
     def note(x):
         out = examples.scaled(x, 2.0)
         calls.append(out)
@@ -98,3 +103,126 @@ def test_what_a_test_passes_in_lists_is_its_own():
     student = Student({"m": type("m", (), {"spoil": staticmethod(spoil)})})
     student.m.spoil([x])
     assert not x.any()
+
+
+# --- what counts as the work of kernels -----------------------------------------------------------
+
+
+def by(wrapper):
+    """A wrapper that may launch the kernels of axpy's file."""
+    return functools.wraps(axpy.axpy)(wrapper)
+
+
+def a_decoy(x, y, a):
+    axpy.axpy(x, y, a)
+    return a * x + y
+
+
+def a_decoy_and_a_copy(x, y, a):
+    return axpy.axpy(x, y, 0.0).copy_(a * x + y)
+
+
+def half_by_torch(x, y, a):
+    out = axpy.axpy(x, y, 0.0)
+    out[2:] = (a * x + y)[2:]
+    return out
+
+
+def mixed_in(x, y, a):
+    return a * x + y + 0 * axpy.axpy(x, y, a)
+
+
+def laundered(x, y, a):
+    return axpy.axpy(a * x + y, y, 1.0) - y
+
+
+def a_scaled_copy(x, y, a):
+    return a * axpy.axpy(x, y, 0.0) + x
+
+
+def of_another_file(x, y, a):
+    return examples.scaled(x, 1.0)
+
+
+WAYS = [a_decoy, a_decoy_and_a_copy, half_by_torch, mixed_in, laundered, a_scaled_copy]
+
+
+@pytest.mark.parametrize("n", [3, 2000])
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
+def test_a_result_that_no_kernel_wrote_does_not_count(way, n):
+    x, y = torch.randn(2, n)
+    with pytest.raises(NoKernel, match="the result is not what a kernel wrote"):
+        observe.call(by(way), [x, y, 2.0])
+
+
+def test_no_launch_and_the_launch_of_another_files_kernel():
+    args = [*torch.randn(2, 5), 2.0]
+    with pytest.raises(NoKernel, match=r"^no kernel was launched"):
+        observe.call(by(axpy.reference), args)
+    with pytest.raises(NoKernel, match="scale_kernel was launched, and no kernel of the wrapper's"):
+        observe.call(by(of_another_file), args)
+
+
+def test_where_there_is_nothing_to_do_nothing_need_be_launched():
+    x = torch.randn(0, 3)
+    assert observe.call(axpy.axpy, [x, x, 2.0])["results"][0].shape == (0, 3)
+
+
+def test_sums_of_what_kernels_wrote_and_numbers_that_nobody_wrote_are_left_as_they_are():
+    def summed(x, y, a):
+        return axpy.axpy(x, y, a).view(3, 4).sum(0).to(torch.float64) / 2
+
+    def forgotten(x, y, a):
+        axpy.axpy(x, y, a)
+        return torch.empty(5)
+
+    args = [*torch.randn(2, 12), 2.0]
+    assert observe.call(by(summed), args)["results"][0].shape == (4,)
+    assert observe.call(by(forgotten), args)["results"][0].isnan().all()
+
+
+class PassesOn(torch.autograd.Function):
+    """x + y by a kernel; the gradient of x is the upstream gradient, that of y torch's work."""
+
+    @staticmethod
+    def forward(ctx, x, y):
+        return axpy.axpy(x, y, 1.0)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        return upstream, upstream.exp()
+
+
+def test_a_gradient_is_a_kernels_work_or_the_upstream_gradient():
+    args = [*torch.randn(2, 6)]
+    sent = [torch.randn(6)]
+    seen = observe.call(by(lambda x, y: PassesOn.apply(x, y)), args, wrt=[0], upstream=sent)
+    assert torch.equal(seen["gradients"][0], sent[0])
+    with pytest.raises(NoKernel, match="a gradient is not what a kernel wrote"):
+        observe.call(by(lambda x, y: PassesOn.apply(x, y)), args, wrt=[0, 1], upstream=sent)
+
+
+class Pretender:
+    """Looks like a kernel, and has torch do the work."""
+
+    fn = staticmethod(lambda x, out: None)
+
+    def __getitem__(self, grid):
+        return lambda x, out: out.copy_(2 * x)
+
+
+class Launcher(Pretender):
+    def __getitem__(self, grid):
+        def launch(x, out):
+            examples.scale_kernel[grid](x, out[:2], 2.0, 2, BLOCK=8)
+            out[2:] = 2 * x[2:]
+
+        return launch
+
+
+def test_a_kernel_by_itself_is_launched_and_stores_what_changes():
+    args = [torch.randn(6), torch.zeros(6)]
+    with pytest.raises(NoKernel, match="no kernel was launched"):
+        observe.launch(Pretender(), [1], args, {})
+    with pytest.raises(NoKernel, match="numbers changed that the kernel did not store"):
+        observe.launch(Launcher(), [1], args, {})
