@@ -12,13 +12,14 @@ from functools import cache
 from textwrap import dedent, indent
 
 import kernel_rules  # noqa: F401, which enters its rules
-from rules import BODY, EXPRESSION, RESULT, RULES, START, STATEMENT, Rule, Scope
+from rules import BODY, EXPRESSION, RESULT, RULES, START, STATEMENT, Rule, Scope, of
 
 from cs231n_gen.checking import answer_cells
 from cs231n_gen.grading.source.markers import Gap
 from cs231n_gen.grading.source.tree import Exercise, exercises
 
 LEVELS = ("t", "levels")  # parameters that are from 0 to 1 in every exercise
+NEEDED = "import torch\n"  # by rules
 NETS = ("model", "classifier", "self")
 
 
@@ -60,8 +61,12 @@ class Change:
         while same < min(len(before), len(after)) - 1 and before[-1 - same] == after[-1 - same]:
             same += 1
         parts = [[*lines[: len(lines) - same], *["…"] * bool(same)] for lines in (before, after)]
-        told = ["; ".join(part).replace(":;", ":") for part in parts]
-        return " → ".join(told) if self.before else told[1]
+        return " → ".join(_in_a_line("\n".join(part)) for part in parts)
+
+
+def _in_a_line(text: str) -> str:
+    lines = (line.strip() for line in text.splitlines())
+    return "; ".join(filter(None, lines)).replace(":;", ":")
 
 
 def _plain(text: str) -> str:
@@ -165,9 +170,10 @@ def _at_start(text: str, body: list, scope: Scope, rules: list[Rule]) -> Iterato
     for rule in rules:
         if rule.at == START:
             for new in rule.make(scope):
-                after = indent(new, " " * body[0].col_offset).lstrip()
-                after += "\n" + " " * body[0].col_offset
-                yield Change(rule.name, "", after, begin, begin)
+                code = new if "torch." not in new or NEEDED in text else f"{NEEDED}{new}"
+                after = indent(f"{code}\n", " " * body[0].col_offset).lstrip()
+                after += " " * body[0].col_offset
+                yield Change(rule.name, "", after, begin, begin, _in_a_line(new))
 
 
 def _at_body(text: str, body: list, scope: Scope, rules: list[Rule]) -> Iterator[Change]:
@@ -199,6 +205,8 @@ def _at_nodes(text: str, body: list, scope: Scope, rules: list[Rule]) -> Iterato
                 if isinstance(node, ast.expr):
                     after = f"({new})"
                 told = ""
+                if rule.at == RESULT:
+                    told = f"return {before} → {_plain(new).replace(_plain(of(node)), '…')}"
                 if isinstance(node, ast.Constant | ast.Name) and isinstance(parent, ast.expr):
                     at, past = _span(text, parent)  # a number by itself says little
                     source = text.encode()

@@ -5,7 +5,6 @@ mutant ends at the first property that it fails. One that does not end is killed
 """
 
 import contextlib
-import importlib.util
 import multiprocessing
 import os
 import resource
@@ -18,12 +17,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import ModuleType
 
 import torch
 from mutants import Mutant, mutants, whole_text
 
-from cs231n_gen.checking.fresh_modules import FreshModules, tests_of
+from cs231n_gen.checking.fresh_modules import FreshModules, load_module, tests_of
 from cs231n_gen.checking.runner import Suite, with_tests
 from cs231n_gen.checking.student import Student
 from cs231n_gen.common.paths import ROOT
@@ -230,10 +228,9 @@ class _Trial:
             try:
                 signal.setitimer(signal.ITIMER_REAL, limits[test])
                 student = self._student(task.mutant)
-                results = self._suite.run(
-                    student, SEEDS[folder], [exercise], folder, [test], first=True
-                )
-                bad = [r for r in results if not r.passed]
+                self._suite.run(student, SEEDS[folder], [exercise], folder, [test])
+                # Those of the shared properties are among them, which nobody asked for by name.
+                bad = [r for r in self._suite._results if not r.passed]
             except Exception as error:  # a module that cannot be run
                 return test, f"{type(error).__name__}: {error}", seconds
             finally:
@@ -251,18 +248,10 @@ class _Trial:
         path = self._folder / f"{module.rpartition('.')[2]}_{self._count}.py"
         path.write_text(mutant.text, encoding="utf-8")
         modules = FreshModules(_reference())
-        modules[module] = _load(path, f"cs231n_gen.{module}")
+        modules[module] = load_module(path, f"cs231n_gen.{module}")
         return Student(modules)
 
 
 @cache
 def _reference() -> FreshModules:
     return FreshModules()
-
-
-def _load(path: Path, name: str) -> ModuleType:
-    """A module in which `torch` is at hand, which rules write, whether it imports it or not."""
-    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location(name, path))
-    module.torch = torch
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
-    return module
