@@ -28,7 +28,8 @@ def value(real_logits: Logits, fake_logits: Logits) -> Float[Tensor, ""]:
         real_logits: ℓ(x) of data, of any shape.
         fake_logits: ℓ(G(z)) of samples; there may be more or fewer of them.
     Returns:
-        V, a mean over each batch, in nats: at most 0. Exact and finite for logits of any size.
+        V, a mean over each batch, in nats: at most 0. Exact and finite for logits of any size, and
+        so are its gradients.
     Raises:
         ValueError: if either tensor is empty.
     """
@@ -44,7 +45,8 @@ def discriminator_loss(real_logits: Logits, fake_logits: Logits) -> Float[Tensor
     Args:
         real_logits, fake_logits: as in `value`.
     Returns:
-        The loss in nats, at least 0. log 4 = 1.386 means that D cannot tell data from samples.
+        The loss in nats, at least 0. log 4 = 1.386 means that D cannot tell data from samples. As
+        exact as `value`.
     Raises:
         ValueError: as for `value`.
     """
@@ -68,7 +70,8 @@ def generator_loss(fake_logits: Logits, saturating: bool = False) -> Float[Tenso
         fake_logits: ℓ(G(z)) of samples, of any shape.
         saturating: which of the two.
     Returns:
-        The loss in nats, a mean over the batch. Exact and finite for logits of any size.
+        The loss in nats, a mean over the batch. Exact and finite for logits of any size, and so are
+        its gradients.
     Raises:
         ValueError: if there are no logits.
     """
@@ -115,12 +118,13 @@ def train_step(
 
         D ← D + α dV/dD,    then with the new D    G ← G − α d(generator's loss)/dG
 
-    The first must leave no gradient in G, nor the second in D: each player updates only its own
-    weights.
+    Each player updates only its own weights. In the end no gradient of the generator's loss is left
+    in D and none of the discriminator's in G: each holds those of its own loss, or none. Both
+    networks stay in the mode they are in, and their weights can go on learning.
 
     Args:
         players: both networks and their optimisers, `G, D, G_optimizer, D_optimizer = players`.
-        x: data.
+        x: data, a batch of any size, 1 too.
         z: latents, for both updates.
         saturating: which loss the generator minimises.
     Returns:
@@ -206,7 +210,8 @@ def optimal_discriminator(
     Args:
         p_data, p_g: both densities at the same points.
     Returns:
-        D* there, from 0 to 1; ½ where both densities are 0 and any D is as good.
+        D* there, from 0 to 1; ½ where both densities are 0 and any D is as good. Where they are not,
+        only their ratio counts, however small they are.
     Raises:
         ValueError: if a density is negative, or shapes differ.
     """
@@ -225,7 +230,8 @@ def jensen_shannon(
         JSD(p ‖ q) = ½ KL(p ‖ m) + ½ KL(q ‖ m),    m = (p + q) / 2,    KL(p ‖ m) = ∫ p log(p/m) dx
 
     Args:
-        p, q: the densities on a grid.
+        p, q: the densities on a grid of any number of axes, which holds all their mass: p.sum() dx
+            and q.sum() dx are 1.
         dx: the length, area or volume of a grid cell.
     Returns:
         Nats, from 0 (p = q) to log 2 (disjoint supports), with 0 log 0 = 0.

@@ -135,3 +135,17 @@ class WithoutGradients:
     def __call__(self, *args):
         with torch.no_grad():
             return self.function(*args)
+
+
+def weighted(function: Callable, weights: Tensor, *args) -> Tensor:
+    """Σ weights · function(…), whose gradients tell every number of the result apart: those of a
+    plain sum may be 0 whatever was cut out of the graph. For `student.gradient`, with
+    `student.function(…)` or a module."""
+    return (weights * function(*args)).sum()
+
+
+def in_inference_mode(function: Callable, *args) -> Tensor:
+    """What a function returns where autograd cannot work."""
+    with torch.inference_mode():
+        result = function(*args)
+    return result.clone() if isinstance(result, Tensor) else result

@@ -69,6 +69,41 @@ def clamped(real_logits, fake_logits):
     return D.log().mean() + (1 - D_fake).log().mean()
 
 
+@mistake(
+    "gan.value",
+    "You clamp the logits. That is finite, but wrong where they are far away, and has no "
+    "slope there.",
+)
+def logits_clamped(real_logits, fake_logits):
+    real, fake = real_logits.clamp(-30, 30), fake_logits.clamp(-30, 30)
+    return F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
+
+
+@mistake(
+    "gan.value",
+    "You divide by the number of rows, len(): logits may have more axes. A mean counts "
+    "all of them.",
+)
+def rows_counted(real_logits, fake_logits):
+    rows, fake_rows = (l.shape[0] if l.dim() else 1 for l in (real_logits, fake_logits))
+    return F.logsigmoid(real_logits).sum() / rows + F.logsigmoid(-fake_logits).sum() / fake_rows
+
+
+@mistake("gan.value", "The samples are cut out of the graph: G could never lower V.")
+def samples_cut_off(real_logits, fake_logits):
+    return F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits.detach()).mean()
+
+
+@mistake(
+    "gan.value",
+    "You calculate in float32, also where logits come in float64.",
+    public=False,
+)
+def in_float32(real_logits, fake_logits):
+    V = F.logsigmoid(real_logits.float()).mean() + F.logsigmoid(-fake_logits.float()).mean()
+    return V.to(real_logits.dtype)
+
+
 # --- gan.discriminator_loss ---------------------------------------------------------------------
 
 
@@ -122,6 +157,35 @@ def hinge(real_logits, fake_logits):
     return F.relu(1 - real_logits).mean() + F.relu(1 + fake_logits).mean()
 
 
+@mistake(
+    "gan.discriminator_loss",
+    "The logits of samples are cut out of the graph, so D never learns from samples. It is the "
+    "samples that are detached before D sees them, not D's answers.",
+)
+def answers_cut_off(real_logits, fake_logits):
+    return -F.logsigmoid(real_logits).mean() - F.logsigmoid(-fake_logits.detach()).mean()
+
+
+@mistake(
+    "gan.discriminator_loss",
+    "You divide both sums by the number of data. There may be more or fewer samples.",
+)
+def one_count_for_both(real_logits, fake_logits):
+    n = real_logits.numel()
+    return -(F.logsigmoid(real_logits).sum() + F.logsigmoid(-fake_logits).sum()) / n
+
+
+@mistake(
+    "gan.discriminator_loss",
+    "D is taken through a sigmoid first; binary_cross_entropy then cuts logarithms off at −100. "
+    "binary_cross_entropy_with_logits is exact.",
+)
+def cut_at_100(real_logits, fake_logits):
+    D, D_fake = torch.sigmoid(real_logits), torch.sigmoid(fake_logits)
+    bce = F.binary_cross_entropy
+    return bce(D, torch.ones_like(D)) + bce(D_fake, torch.zeros_like(D_fake))
+
+
 # --- gan.generator_loss -------------------------------------------------------------------------
 
 
@@ -166,6 +230,22 @@ def logarithm_of_zero(fake_logits, saturating=False):
 @mistake("gan.generator_loss", "You add the samples up: the loss is a mean over the batch.")
 def sum_of_samples(fake_logits, saturating=False):
     return F.logsigmoid(-fake_logits).sum() if saturating else -F.logsigmoid(fake_logits).sum()
+
+
+@mistake("gan.generator_loss", "The logits are cut out of the graph: G would never learn.")
+def cut_off(fake_logits, saturating=False):
+    l = fake_logits.detach()
+    return F.logsigmoid(-l).mean() if saturating else -F.logsigmoid(l).mean()
+
+
+@mistake(
+    "gan.generator_loss",
+    "You clamp the logits. That is finite, but wrong where they are far away, and G gets no slope "
+    "where it needs one most.",
+)
+def far_samples_clamped(fake_logits, saturating=False):
+    l = fake_logits.clamp(-30, 30)
+    return F.logsigmoid(-l).mean() if saturating else -F.logsigmoid(l).mean()
 
 
 # --- gan.generator_logit_gradient ---------------------------------------------------------------
@@ -213,7 +293,6 @@ def one_slope_for_both(logits, saturating=False):
     "gan.generator_logit_gradient",
     "1 − D is calculated from D: where D is nearly 1 the difference loses all its digits. "
     "1 − sigmoid(ℓ) is sigmoid(−ℓ).",
-    public=False,
 )
 def digits_lost(logits, saturating=False):
     D = torch.sigmoid(logits)
@@ -227,6 +306,26 @@ def digits_lost(logits, saturating=False):
 def slope_of_D(logits, saturating=False):
     D = torch.sigmoid(logits)
     return -D * (1 - D)
+
+
+@mistake(
+    "gan.generator_logit_gradient",
+    "You ask autograd, which works only where graphs are kept. Write the derivative down: it is a "
+    "sigmoid with a sign.",
+)
+def by_autograd(logits, saturating=False):
+    with torch.enable_grad():
+        l = logits.detach().clone().requires_grad_()
+        term = F.logsigmoid(-l) if saturating else -F.logsigmoid(l)
+        return torch.autograd.grad(term.sum(), l)[0]
+
+
+@mistake(
+    "gan.generator_logit_gradient",
+    "For far logits e^ℓ is infinite and your quotient is NaN: torch.sigmoid is exact everywhere.",
+)
+def quotient_of_exponentials(logits, saturating=False):
+    return -logits.exp() / (1 + logits.exp()) if saturating else -1 / (1 + logits.exp())
 
 
 # --- gan.train_step -----------------------------------------------------------------------------
@@ -399,6 +498,80 @@ def frozen_for_good(players, x, z, saturating=False):
     return -L.detach()
 
 
+def steps(players, x, z, saturating, real_loss=d_loss, fake_loss=g_loss):
+    G, D, G_optimizer, D_optimizer = players
+    L = real_loss(D, x, G(z).detach())
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    D.requires_grad_(False)
+    G_optimizer.zero_grad()
+    fake_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "You change the mode of the players. Whoever calls this decides that, and wants it as it was.",
+)
+def modes_changed(players, x, z, saturating=False):
+    players.generator.train()
+    players.discriminator.train()
+    return steps(players, x, z, saturating)
+
+
+@mistake(
+    "gan.train_step",
+    "You take the logarithm of a sigmoid, which is −inf for far logits: use the losses that you "
+    "have written.",
+)
+def logarithms_of_sigmoids(players, x, z, saturating=False):
+    def real_loss(D, real, fake):
+        return -torch.sigmoid(D(real)).log().mean() - torch.sigmoid(-D(fake)).log().mean()
+
+    def fake_loss(logits, saturating):
+        sign = -1 if saturating else 1
+        return -sign * torch.sigmoid(sign * logits).log().mean()
+
+    return steps(players, x, z, saturating, real_loss, fake_loss)
+
+
+@mistake(
+    "gan.train_step",
+    "Gradients are clipped. Nothing here asks for that: each step follows its gradient as it is.",
+    public=False,
+)
+def clipped(players, x, z, saturating=False):
+    _, D, _, D_optimizer = players
+    kept, D_optimizer.step = D_optimizer.step, None
+
+    def step():
+        torch.nn.utils.clip_grad_norm_(D.parameters(), 0.1)
+        kept()
+
+    try:
+        D_optimizer.step = step
+        return steps(players, x, z, saturating)
+    finally:
+        del D_optimizer.step
+
+
+@mistake(
+    "gan.train_step",
+    "The optimisers are made anew in each step, so Adam forgets what it has seen. Use those of the "
+    "players.",
+)
+def optimisers_anew(players, x, z, saturating=False):
+    G, D, *optimizers = players
+    fresh = [
+        torch.optim.Adam(net.parameters(), lr=old.param_groups[0]["lr"])
+        for net, old in zip((G, D), optimizers, strict=True)
+    ]
+    return steps((G, D, *fresh), x, z, saturating)
+
+
 # --- gan.optimal_discriminator ------------------------------------------------------------------
 
 
@@ -453,6 +626,34 @@ def the_larger_wins(p_data, p_g):
 def sure_of_a_fake(p_data, p_g):
     both = p_data + p_g
     return torch.where(both > 0, p_data / both, 0.0)
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "A small number added to both densities gives ½ where both are 0, and spoils every place where "
+    "they are small. Ask whether their sum is 0 instead.",
+)
+def epsilon_for_both(p_data, p_g):
+    return (p_data + 1e-12) / (p_data + p_g + 2e-12)
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "You call small densities nothing. Only where both are exactly 0 is the answer ½.",
+)
+def nothing_below_a_threshold(p_data, p_g):
+    both = p_data + p_g
+    return torch.where(both > 1e-12, p_data / both, 0.5)
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "You keep D* away from 0 and 1. It is 1 where only data come, and 0 where only samples do.",
+    public=False,
+)
+def never_sure(p_data, p_g):
+    both = p_data + p_g
+    return torch.where(both > 0, p_data / both, 0.5).clamp(1e-9, 1 - 1e-9)
 
 
 # --- gan.jensen_shannon -------------------------------------------------------------------------
@@ -518,6 +719,38 @@ def from_the_middle(p, q, dx):
     return (_to(m, p) + _to(m, q)).sum() * dx / 2
 
 
+@mistake(
+    "gan.jensen_shannon",
+    "You count only where both densities are positive. Where one of them is 0 the other still "
+    "differs from m: that is most of the divergence of densities that never meet.",
+)
+def only_where_both_are(p, q, dx):
+    m = (p + q) / 2
+    both = (p > 0) & (q > 0)
+    return torch.where(both, _to(p, m) + _to(q, m), 0.0).sum() * dx / 2
+
+
+@mistake(
+    "gan.jensen_shannon",
+    "A small number in the logarithms keeps them from 0, and spoils every place where densities "
+    "are small. torch.special.xlogy knows that 0 log 0 is 0.",
+    public=False,
+)
+def epsilon_in_the_logarithms(p, q, dx):
+    m = (p + q) / 2
+    kl = [d * ((d + 1e-10) / (m + 1e-10)).log() for d in (p, q)]
+    return (kl[0] + kl[1]).sum() * dx / 2
+
+
+@mistake(
+    "gan.jensen_shannon",
+    "dx is already the area or volume of a cell: it is not raised to the number of axes.",
+)
+def a_power_of_dx(p, q, dx):
+    m = (p + q) / 2
+    return (_to(p, m) + _to(q, m)).sum() * dx ** p.dim() / 2
+
+
 # --- gan.value_at_optimum -----------------------------------------------------------------------
 
 
@@ -551,3 +784,21 @@ def without_log_4(p_data, p_g, dx):
 @mistake("gan.value_at_optimum", "JSD is subtracted: the further apart, the *higher* can D get V.")
 def the_wrong_way(p_data, p_g, dx):
     return -2 * _jsd(p_data, p_g, dx) - math.log(4)
+
+
+@mistake(
+    "gan.value_at_optimum",
+    "You keep D* away from 0 and 1 before its logarithm, so V never reaches 0 where densities do "
+    "not meet. By the formula, or with xlogy, nothing needs to be kept away.",
+    public=False,
+)
+def kept_from_0_and_1(p_data, p_g, dx):
+    D = (p_data / (p_data + p_g)).nan_to_num(nan=0.5).clamp(1e-7, 1 - 1e-7)
+    return (p_data * D.log() + p_g * (1 - D).log()).sum() * dx
+
+
+@mistake(
+    "gan.value_at_optimum", "dx is missing: a sum over a grid is an integral once it is times dx."
+)
+def sum_without_dx(p_data, p_g, dx):
+    return 2 * _jsd(p_data, p_g, 1.0) - math.log(4)

@@ -23,6 +23,22 @@ def logit(p):
     return math.log(p / (1 - p))
 
 
+def waves(*shape, scale=5.0):
+    """Any logits in float64, as long as they are the same everywhere."""
+    u = torch.arange(math.prod(shape), dtype=torch.float64)
+    return scale * (7.3 * (1 + u)).sin().reshape(shape)
+
+
+def log_D(l):
+    """log sigmoid(ℓ) of logits that are not far away, to all digits."""
+    return -torch.log1p(torch.exp(-l))
+
+
+FAR = torch.tensor([-3000.0, 1000.0, -800.0, 2000.0], dtype=torch.float64)
+SHAPES = [((2, 1, 2, 2), (5, 1)), ((), (3,)), ((1,), ())]
+EXACT = {"atol": 1e-11, "rtol": 1e-11}
+
+
 # --- gan.value ----------------------------------------------------------------------------------
 
 
@@ -50,6 +66,31 @@ def test_sure_discriminators(student):
     V = student.gan.value(torch.tensor([-100.0, 100.0]), torch.tensor([[100.0], [-100.0]]))
     says = "log sigmoid(−100) is −100, and log sigmoid(100) is 0"
     expect.close(V, torch.tensor(-100.0), says, what="V")
+    V = student.gan.value(FAR, FAR)
+    says = "log sigmoid(−3000) is −3000, and log sigmoid(1000) is 0"
+    expect.close(V, -3800 / 4 - 3000 / 4, says, what="V", **EXACT)
+
+
+@value
+def test_logits_of_any_shape(student):
+    """logits of any shape, and of one number without axes; exact in float64"""
+    for shapes in SHAPES:
+        real, fake = (waves(*shape) for shape in shapes)
+        V = student.gan.value(real, fake)
+        want = log_D(real).mean() + log_D(-fake).mean()
+        says = f"a mean over all logits of each kind, shaped {shapes[0]} and {shapes[1]} here"
+        expect.close(V, want, says, what="V", **EXACT)
+
+
+@value
+def test_the_slopes_of_the_value(student):
+    """dV/dℓ is (1 − D)/n for data and −D/m for samples, also for far logits"""
+    for real, fake in ((waves(2, 3), waves(4)), (FAR, -FAR)):
+        got = student.gradient("gan.value", real, fake, wrt=[real, fake])
+        want = [torch.sigmoid(-real) / real.numel(), -torch.sigmoid(fake) / fake.numel()]
+        for g, w, kind in zip(got, want, ("data", "samples"), strict=True):
+            says = f"V's slope with the logits of {kind}: (1 − D)/n for data, −D/m for samples"
+            expect.close(g, w, says, what="the slope", **EXACT)
 
 
 # --- gan.discriminator_loss ---------------------------------------------------------------------
@@ -79,6 +120,31 @@ def test_a_sure_discriminator_has_a_finite_loss(student):
     """logits of ±100 give a finite loss"""
     L = student.gan.discriminator_loss(torch.tensor([-100.0]), torch.tensor([100.0]))
     expect.close(L, torch.tensor(200.0), "100 for each mistake", what="the loss")
+    L = student.gan.discriminator_loss(FAR, FAR)
+    says = "log sigmoid(−3000) is −3000, and log sigmoid(1000) is 0"
+    expect.close(L, 3800 / 4 + 3000 / 4, says, what="the loss", **EXACT)
+
+
+@discriminator_loss
+def test_losses_of_any_shape(student):
+    """logits of any shape, and of one number without axes; exact in float64"""
+    for shapes in SHAPES:
+        real, fake = (waves(*shape) for shape in shapes)
+        L = student.gan.discriminator_loss(real, fake)
+        want = -log_D(real).mean() - log_D(-fake).mean()
+        says = f"a mean over all logits of each kind, shaped {shapes[0]} and {shapes[1]} here"
+        expect.close(L, want, says, what="the loss", **EXACT)
+
+
+@discriminator_loss
+def test_the_slopes_of_the_loss(student):
+    """its slopes are −(1 − D)/n for data and D/m for samples, also for far logits"""
+    for real, fake in ((waves(2, 3), waves(4)), (FAR, -FAR)):
+        got = student.gradient("gan.discriminator_loss", real, fake, wrt=[real, fake])
+        want = [-torch.sigmoid(-real) / real.numel(), torch.sigmoid(fake) / fake.numel()]
+        for g, w, kind in zip(got, want, ("data", "samples"), strict=True):
+            says = f"the slope with the logits of {kind}: −(1 − D)/n for data, D/m for samples"
+            expect.close(g, w, says, what="the slope", **EXACT)
 
 
 # --- gan.generator_loss -------------------------------------------------------------------------
@@ -109,6 +175,32 @@ def test_samples_that_fool_nobody(student, saturating):
     L = student.gan.generator_loss(torch.tensor([-100.0, 100.0]), saturating=saturating)
     want = torch.tensor(-50.0 if saturating else 50.0)
     expect.close(L, want, "one of the two counts 100, the other 0", what="the loss")
+    L = student.gan.generator_loss(FAR, saturating=saturating)
+    want = -3000 / 4 if saturating else 3800 / 4
+    says = "of −3000, 1000, −800 and 2000 those of one sign count with their size, the others 0"
+    expect.close(L, want, says, what="the loss", **EXACT)
+
+
+@generator_loss
+@EACH
+def test_samples_of_any_shape(student, saturating):
+    """logits of any shape, and of one number without axes; exact in float64"""
+    for shape in ((2, 1, 2, 2), (1,), ()):
+        fake = waves(*shape)
+        L = student.gan.generator_loss(fake, saturating)
+        want = (log_D(-fake) if saturating else -log_D(fake)).mean()
+        says = f"a mean over all logits, shaped {shape} here"
+        expect.close(L, want, says, what="the loss", **EXACT)
+
+
+@generator_loss
+@EACH
+def test_the_slopes_of_the_loss_of_samples(student, saturating):
+    """its slope is −D/n, or −(1 − D)/n if it does not saturate, also for far logits"""
+    for fake in (waves(2, 3), FAR):
+        (got,) = student.gradient("gan.generator_loss", fake, saturating=saturating, wrt=[fake])
+        want = -torch.sigmoid(fake if saturating else -fake) / fake.numel()
+        expect.close(got, want, "the loss has another slope", what="the slope", **EXACT)
 
 
 # --- gan.generator_logit_gradient ---------------------------------------------------------------
@@ -152,6 +244,41 @@ def test_early_on(student):
     )
 
 
+@generator_logit_gradient
+@EACH
+def test_small_slopes(student, saturating):
+    """where it is small it has all its digits: −e^−30 and −e^−60"""
+    for dtype, digits in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+        far = torch.tensor([30.0, 60.0], dtype=dtype)
+        got = student.gan.generator_logit_gradient(-far if saturating else far, saturating)
+        want = -torch.exp(-far.double())
+        says = "the difference of two numbers near 1 has lost its digits"
+        expect.close(got, want, says, atol=0, rtol=digits, what="the derivative")
+
+
+@generator_logit_gradient
+@EACH
+def test_any_shape_and_size(student, saturating):
+    """logits of any shape and size, and one number without axes"""
+    for l in (waves(2, 1, 3), waves(), torch.tensor([-1000.0, 1000.0], dtype=torch.float64)):
+        got = student.gan.generator_logit_gradient(l, saturating=saturating)
+        want = -torch.sigmoid(l if saturating else -l)
+        says = f"the slope of each sample's own term, shaped {tuple(l.shape)} here"
+        expect.close(got, want, says, what="the derivative", **EXACT)
+
+
+@generator_logit_gradient
+@EACH
+def test_without_autograd(student, saturating):
+    """it is a closed form: it works where autograd does not"""
+    l = waves(4)
+    function = student.function("gan.generator_logit_gradient")
+    got = student.checking.fakes.in_inference_mode(function, l, saturating)
+    want = -torch.sigmoid(l if saturating else -l)
+    says = "write down the derivative, and calculate that"
+    expect.close(got, want, says, what="the derivative", **EXACT)
+
+
 # --- gan.train_step -----------------------------------------------------------------------------
 
 WEIGHTS = {
@@ -167,16 +294,33 @@ VALUES = [-1.553989, -1.534122, -1.452347]
 LEFT = [[[0.029796, -0.938920]], [0.128728]]  # in D's gradients, after one step
 
 
-def game(student, steps=3, saturating=False):
-    """Some steps with two linear players; they, and the values that came."""
+def game(
+    student,
+    steps=3,
+    saturating=False,
+    *,
+    shape=(8,),
+    scale=1.0,
+    modes=("train", "train"),
+    dtype=torch.float32,
+):
+    """Some steps with two linear players; they, and the values that came.
+
+    Args:
+        shape: of each batch; scale: of D's weights; modes: of G and D.
+    """
     players = [student.new("checking.fakes.Player", *sizes) for sizes in ((1, 2), (2, 1))]
-    for player, weights in zip(players, WEIGHTS.values(), strict=True):
-        player.load(weights)
+    for player, weights, mode, factor in zip(
+        players, WEIGHTS.values(), modes, (1, scale), strict=True
+    ):
+        player.call("double" if dtype == torch.float64 else "float")
+        player.call(mode)
+        player.load({k: factor * w for k, w in weights.items()})
     both = student.new("given.training.Players", *players, lr=0.1)
-    u = torch.arange(steps * 24.0).reshape(steps, 8, 3)
-    data = (7.3 * u).sin()  # anything, as long as it is the same everywhere
+    u = torch.arange(steps * 3.0 * math.prod(shape)).reshape(steps, *shape, 3)
+    data = (7.3 * u).sin().to(dtype)  # anything, as long as it is the same everywhere
     came = [
-        student.gan.train_step(both, 1 + 2 * part[:, :2], 1.5 * part[:, 2:], saturating)
+        student.gan.train_step(both, 1 + 2 * part[..., :2], 1.5 * part[..., 2:], saturating)
         for part in data
     ]
     return *players, came
@@ -217,13 +361,128 @@ def test_the_value_comes_back(student):
 
 @train_step
 def test_what_is_left_in_the_gradients_of_the_discriminator(student):
-    """the generator's step leaves nothing in D's gradients"""
+    """the generator's step leaves nothing in D's gradients, and D can learn on"""
     _, D, _ = game(student, steps=1)
-    says = "D's gradients must be those of its own loss: the generator's step added to them"
+    moved = not torch.equal(D.state()["W"], WEIGHTS["discriminator"]["W"])
+    expect.true(moved, "the discriminator has not moved")
+    says = (
+        "D's gradients must be those of its own loss, or none: the generator's step added to them"
+    )
     for got, want in zip(D.call("gradients"), LEFT, strict=True):
         want = torch.tensor(want)
-        got = expect.tensor(got, want.shape, "D's gradient")
+        if got is None or not bool(expect.tensor(got, want.shape, "D's gradient").any()):
+            continue  # cleared
         expect.close(got, want, says, atol=1e-4, rtol=1e-4, what="D's gradient")
+    expect.true(
+        not D.call("frozen"), "D's weights take no gradients any more: switch them on again"
+    )
+
+
+# Two steps in float64: weights of G and D, and gradients of their own losses left in them (W, b).
+CASES = {
+    "one example": {"shape": (1,)},
+    "more axes": {"shape": (2, 3)},
+    "far": {"scale": 2000.0},
+    "far, saturating": {"scale": 2000.0, "saturating": True},
+}
+AFTER_TWO = {  # V twice, then W and b of G, of D, and the gradients left in G's, in D's
+    "one example": [
+        -2.334674089,
+        -0.7299361273,
+        [0.4679502501, -0.9687652722],
+        [0.5315946212, -0.03072064235],
+        [0.7297725426, -0.3400407578],
+        [-0.01994522702],
+        [0.7244230022, -0.3375481157],
+        [-0.5183427051, 0.2415240859],
+        [-0.4847177428, 0.6980133138],
+        [0.028488276],
+    ],
+    "more axes": [
+        -1.535031583,
+        -1.576463387,
+        [0.3352070208, -0.84331821],
+        [0.4906483969, 0.01804524035],
+        [0.6623988833, -0.2104130631],
+        [-0.1073987834],
+        [0.1379321028, -0.04381456098],
+        [-0.3093772195, 0.09827463491],
+        [0.2714609474, -0.7653031522],
+        [0.1544676202],
+    ],
+    "far": [
+        -1812.558844,
+        -1913.092835,
+        [0.310412292, -0.8104121004],
+        [0.49999559, 4.249421804e-06],
+        [1399.769328, -799.8282964],
+        [200.0],
+        [830.1996112, -474.3761188],
+        [-699.8846638, 399.9141482],
+        [0.777507855, -1.030953356],
+        [0.0],
+    ],
+    "far, saturating": [
+        -1812.558844,
+        -2190.29966,
+        [0.6933581719, -1.193358038],
+        [0.4999955307, 4.609561002e-06],
+        [1399.767575, -799.8222158],
+        [200.0],
+        [-881.9554632, 503.9462159],
+        [-699.8837877, 399.9111079],
+        [0.9035224132, -1.156967914],
+        [0.0],
+    ],
+}
+
+
+def two_steps(student, case):
+    """Weights, values and gradients after two steps are those of the table."""
+    G, D, came = game(student, steps=2, dtype=torch.float64, **CASES[case])
+    want = iter(AFTER_TWO[case])
+    for V in came:
+        says = f"V(G, D) of before both updates ({case})"
+        expect.close(V, next(want), says, atol=1e-7, rtol=1e-8, what="V")
+    for player, name in ((G, "G"), (D, "D")):
+        for part, got in player.state().items():
+            says = f"steps of {name} along the gradient of its own loss alone ({case})"
+            what = f"{name}'s {part}"
+            w = torch.tensor(next(want), dtype=torch.float64)
+            expect.close(got.flatten(), w, says, atol=1e-6, rtol=1e-8, what=what)
+    for player, name in ((G, "G"), (D, "D")):
+        for got in player.call("gradients"):
+            w = torch.tensor(next(want))
+            if got is None or not bool(got.any()):
+                continue  # cleared
+            says = f"{name}'s gradients must be those of its own loss, a mean, or none ({case})"
+            expect.close(got.flatten(), w, says, atol=1e-6, rtol=1e-5, what=f"{name}'s gradient")
+
+
+@train_step
+def test_batches_of_any_shape(student):
+    """a batch of one example, and examples with more axes"""
+    two_steps(student, "one example")
+    two_steps(student, "more axes")
+
+
+@train_step
+@EACH
+def test_far_logits(student, saturating):
+    """where logits are far from 0, steps and V are finite and right"""
+    two_steps(student, "far, saturating" if saturating else "far")
+
+
+@train_step
+def test_modes_stay(student):
+    """players stay in the mode they are in, training or not"""
+    for modes in (("train", "eval"), ("eval", "train")):
+        G, D, _ = game(student, modes=modes)
+        weights_are(D, "D", "the discriminator makes its steps in any mode")
+        weights_are(G, "G", "the generator makes its steps in any mode")
+        got = ["train" if p.get("training") else "eval" for p in (G, D)]
+        says = "G and D must stay in their modes"
+        expect.true(got == [*modes], says, " and ".join(got), " and ".join(modes))
 
 
 # --- gan.optimal_discriminator ------------------------------------------------------------------
@@ -239,7 +498,8 @@ def test_the_share_of_data(student):
     D = student.gan.optimal_discriminator(
         densities(3.0, 0.2, 0.0, 2.0), densities(1.0, 0.8, 5.0, 0.0)
     )
-    expect.close(D, densities(0.75, 0.2, 0.0, 1.0), "p_data / (p_data + p_G)", what="D*")
+    want = densities(0.75, 0.2, 0.0, 1.0)
+    expect.close(D, want, "p_data / (p_data + p_G)", what="D*", atol=1e-15, rtol=1e-15)
 
 
 @optimal_discriminator
@@ -251,9 +511,29 @@ def test_where_nothing_is(student):
 
 @optimal_discriminator
 def test_small_densities(student):
-    """densities of 1e-30 count like any others"""
-    D = student.gan.optimal_discriminator(densities(1e-30, 4e-30), densities(3e-30, 1e-30))
-    expect.close(D, densities(0.25, 0.8), "only the ratio of the two counts", what="D*")
+    """small densities count like any others"""
+    D = student.gan.optimal_discriminator(
+        densities(1e-30, 4e-30, 1e-11), densities(3e-30, 1e-30, 3e-11)
+    )
+    says = "only the ratio of the two counts"
+    expect.close(D, densities(0.25, 0.8, 0.25), says, what="D*", **EXACT)
+    tiny = densities(1e-305, 4e-305, 1e300), densities(3e-305, 1e-305, 3e300)
+    D = student.gan.optimal_discriminator(*tiny)
+    expect.close(D, densities(0.25, 0.8, 0.25), says, what="D*", **EXACT)
+
+
+@optimal_discriminator
+def test_densities_of_any_shape(student):
+    """one place, a row, a grid; in float32 as well"""
+    for shape in ((), (1,), (2, 1, 3)):
+        p, q = waves(*shape).square(), waves(*shape, scale=3.0).square() + 1
+        D = student.gan.optimal_discriminator(p, q)
+        says = f"p_data / (p_data + p_G), of shape {shape}"
+        expect.close(D, p / (p + q), says, what="D*", **EXACT)
+    small = torch.tensor([1e-37, 0.0, 0.0]), torch.tensor([3e-37, 2e-37, 0.0])
+    D = student.gan.optimal_discriminator(*small)
+    says = "¼, 0 and ½ for float32's smallest densities"
+    expect.close(D, torch.tensor([0.25, 0.0, 0.5]), says, what="D*")
 
 
 # --- gan.jensen_shannon -------------------------------------------------------------------------
@@ -264,14 +544,14 @@ def test_equal_densities(student):
     """0 where both are the same"""
     p = densities(0.5, 1.0, 0.5, 0.0)
     JSD = student.gan.jensen_shannon(p, p, 0.5)
-    expect.close(JSD, densities(0.0)[0], "JSD(p ‖ p) = 0", what="JSD")
+    expect.close(JSD, densities(0.0)[0], "JSD(p ‖ p) = 0", what="JSD", **EXACT)
 
 
 @jensen_shannon
 def test_densities_that_never_meet(student):
     """log 2 where they never meet"""
     JSD = student.gan.jensen_shannon(densities(0.0, 2.0), densities(2.0, 0.0), 0.5)
-    expect.close(JSD, densities(math.log(2))[0], "log 2, in nats", what="JSD")
+    expect.close(JSD, densities(math.log(2))[0], "log 2, in nats", what="JSD", **EXACT)
 
 
 @jensen_shannon
@@ -281,7 +561,39 @@ def test_between(student):
     terms = (
         0.1 * math.log(0.5) + 0.4 * math.log(4 / 3) + 0.3 * math.log(1.5) + 0.2 * math.log(2 / 3)
     )
-    expect.close(JSD, densities(terms)[0], "the mean of two divergences to the middle", what="JSD")
+    says = "the mean of two divergences to the middle"
+    expect.close(JSD, densities(terms)[0], says, what="JSD", **EXACT)
+
+
+def on_a_grid(*shape, dx=1.0):
+    """Two densities with all their mass on a grid; each is 0 somewhere, and both are at one place.
+    Beside them their divergence, number by number."""
+    p, q = (waves(*shape, scale=s).abs() + s for s in (1.0, 3.0))
+    p.flatten()[::3], q.flatten()[1::3] = 0, 0
+    p.flatten()[-1] = q.flatten()[-1] = 0
+    p, q = (d / (d.sum() * dx) for d in (p, q))
+    total = 0.0
+    for a, b in zip(p.flatten().tolist(), q.flatten().tolist(), strict=True):
+        total += sum(c * math.log(2 * (c / (a + b))) for c in (a, b) if c > 0)
+    return p, q, total * dx / 2
+
+
+@jensen_shannon
+def test_grids_of_any_shape(student):
+    """grids of any number of axes with cells of any size, and 0 log 0 = 0"""
+    for shape, dx in (((8,), 0.1), ((4, 3), 2.5), ((2, 2, 1, 2), 1e50), ((8,), 1e-50)):
+        p, q, want = on_a_grid(*shape, dx=dx)
+        JSD = student.gan.jensen_shannon(p, q, dx)
+        says = f"the sum over a grid of shape {shape}, times dx = {dx:g}"
+        expect.close(JSD, want, says, what="JSD", atol=1e-13, rtol=1e-13)
+
+
+@jensen_shannon
+def test_float32(student):
+    """in float32 too, where both densities are 0 as well"""
+    p, q, want = on_a_grid(8)
+    JSD = student.gan.jensen_shannon(p.float(), q.float(), 1.0)
+    expect.close(JSD, want, "the divergence in float32", what="JSD")
 
 
 # --- gan.value_at_optimum -----------------------------------------------------------------------
@@ -293,7 +605,8 @@ def test_the_two_ends(student):
     p = densities(0.0, 2.0)
     ends = [student.gan.value_at_optimum(p, q, 0.5) for q in (p, p.flip(0))]
     ends = torch.stack([expect.tensor(V, (), "V(G, D*)") for V in ends])
-    expect.close(ends, densities(-math.log(4), 0.0), "−log 4 + 2 JSD", what="V(G, D*)")
+    want = densities(-math.log(4), 0.0)
+    expect.close(ends, want, "−log 4 + 2 JSD", what="V(G, D*)", **EXACT)
 
 
 @value_at_optimum
@@ -303,4 +616,18 @@ def test_between_the_ends(student):
     want = (
         0.2 * math.log(0.25) + 0.8 * math.log(2 / 3) + 0.6 * math.log(0.75) + 0.4 * math.log(1 / 3)
     )
-    expect.close(V, densities(want)[0], "∫ p log D* + q log (1 − D*)", what="V(G, D*)")
+    says = "∫ p log D* + q log (1 − D*)"
+    expect.close(V, densities(want)[0], says, what="V(G, D*)", **EXACT)
+
+
+@value_at_optimum
+def test_values_on_grids_of_any_shape(student):
+    """grids of any number of axes with cells of any size, in float32 too"""
+    for shape, dx in (((8,), 0.1), ((4, 3), 2.5), ((2, 2, 1, 2), 1e50), ((8,), 1e-50)):
+        p, q, JSD = on_a_grid(*shape, dx=dx)
+        V = student.gan.value_at_optimum(p, q, dx)
+        says = f"−log 4 + 2 JSD on a grid of shape {shape}, with dx = {dx:g}"
+        expect.close(V, 2 * JSD - math.log(4), says, what="V(G, D*)", **EXACT)
+    p, q, JSD = on_a_grid(8)
+    V = student.gan.value_at_optimum(p.float(), q.float(), 1.0)
+    expect.close(V, 2 * JSD - math.log(4), "−log 4 + 2 JSD in float32", what="V(G, D*)")
