@@ -210,8 +210,8 @@ def optimal_discriminator(
     Args:
         p_data, p_g: both densities at the same points.
     Returns:
-        D* there, from 0 to 1; ½ where both densities are 0 and any D is as good. Where they are not,
-        only their ratio counts, however small they are.
+        D* there, from 0 to 1; ½ where both densities are 0 and any D is as good. Elsewhere only
+        their ratio counts, however small they are.
     Raises:
         ValueError: if a density is negative, or shapes differ.
     """

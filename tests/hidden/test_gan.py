@@ -175,7 +175,7 @@ def test_its_slopes(student, generator):
 @discriminator_loss
 @PRECISION
 def test_sure_and_wrong(student, generator, dtype):
-    """a discriminator that is sure has a finite loss: 0 if it is right, and slopes if it is wrong"""
+    """a discriminator that is sure has a finite loss: 0 if right, and slopes if wrong"""
     for far in (100, 1000, 1e8):
         size = (far * (1 + torch.rand(4, generator=generator))).to(dtype)
         real, fake = -size, size.clone()
