@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from cs231n_gen.checking.effects import Note
-from cs231n_gen.checking.runner import Result, shared_results
+from cs231n_gen.checking.runner import Result, shared_results, with_tests
 from cs231n_gen.checking.shared_properties import (
     KIND,
     LEFT,
@@ -19,6 +19,7 @@ from cs231n_gen.checking.shared_properties import (
     broken,
 )
 from cs231n_gen.checking.student import Student
+from cs231n_gen.common.paths import HIDDEN, PUBLIC
 
 HIDDEN_STATE = torch.Generator()
 
@@ -267,3 +268,16 @@ def test_a_broken_promise_costs_and_a_kept_one_earns_nothing():
     assert (kind.status, kind.weight) == ("passed", 0.0)
     assert [r.weight for r in shared_results([result("passed")], [])] == [0.0, 0.0]
     assert shared_results([result("failed"), result("passed")], []) == []
+
+
+def test_public_and_hidden_tests_promise_the_same():
+    promised = {}
+
+    def use(suite):
+        for item in suite._items:
+            mark = item.get_closest_marker("exercise")
+            promised.setdefault(mark.args[0], set()).add(Promises.of(mark.kwargs))
+
+    with_tests([HIDDEN, PUBLIC], use)
+    assert len(promised) > 60
+    assert not [e for e, several in promised.items() if len(several) > 1]
