@@ -157,7 +157,9 @@ class _Crew:
 
     def _begin(self) -> Connection:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(self._suite, theirs), daemon=True)
+        process = self._context.Process(
+            target=_serve, args=(self._suite, theirs, os.getpid()), daemon=True
+        )
         process.start()
         theirs.close()
         self._workers[ours] = process
@@ -180,8 +182,8 @@ def _lost(task: _Task, why: str):
     return Outcome(task.mutant, why, seen, why), {}
 
 
-def _serve(suite: Suite, connection: Connection) -> None:
-    """What a worker does: try one mutant after another, until it is ended."""
+def _serve(suite: Suite, connection: Connection, parent: int) -> None:
+    """What a worker does: try one mutant after another, until it is ended or alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that forked it ends it
     signal.signal(signal.SIGALRM, _interrupt)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -189,8 +191,9 @@ def _serve(suite: Suite, connection: Connection) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EOFError, OSError):
         trial = _Trial(suite, Path(folder))
-        while True:
-            connection.send(trial.run(connection.recv()))
+        while os.getppid() == parent:
+            if connection.poll(2):
+                connection.send(trial.run(connection.recv()))
 
 
 def _interrupt(*_) -> None:
