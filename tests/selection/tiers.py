@@ -25,7 +25,6 @@ LONG = (
     "test_nbgrader.py",
     "test_remote_student.py",
     "test_jail.py",
-    "test_against_stock.py",
     "test_in_chromium.py",
     "test_graders_grade.py",
 )

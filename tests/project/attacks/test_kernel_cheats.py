@@ -147,7 +147,8 @@ def test_a_cheat_is_named(name, handed_in):
 @pytest.mark.parametrize("name", HUNTERS)
 def test_code_that_hunts_the_instruments_gets_no_result_past_the_grader(name, handed_in):
     forged, said = HUNTERS[name]
-    hunt = f"\n\nfrom cs231n_gen.instruments import observe\nobserve.call = {forged}\n"
+    module = 'torch.sys.modules["cs231n_gen.instruments.observe"]'
+    hunt = f"\n\n{module}.call = {forged}\n"
     with pytest.raises(PropertyFailed, match=said):
         handed_in(HONEST + hunt).correct(*numbers(0))
 

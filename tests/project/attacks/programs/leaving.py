@@ -4,7 +4,7 @@
 @attack(score=0.0)
 def exit_0(x, z, t):
     """Calls sys.exit(0), as a test runner does when all is well."""
-    import sys
+    from torch import sys
 
     tell("leaving")
     sys.exit(0)
@@ -40,22 +40,19 @@ def an_exception_of_its_own(x, z, t):
     raise Passed
 
 
-def pytests_own_outcomes(x, z, t):
-    """Raises what pytest takes for a skipped, an expected or a finished test."""
+def an_outcome_by_name(x, z, t):
+    """Raises something called Skipped, Exit or XFailed: stands for what test runners take for an
+    outcome that is no failure."""
     first_time()
-    tell("leaving", len(calls))
-    try:
-        from _pytest import outcomes
-    except ImportError:  # then by their names
-        Skipped = type("Skipped", (BaseException,), {"__module__": "_pytest.outcomes"})
-        raise Skipped("all done") from None
-    raise (outcomes.Skipped, outcomes.Exit, outcomes.XFailed)[len(calls) % 3]("all done")
+    name = ("Skipped", "Exit", "XFailed")[len(calls) % 3]
+    tell("leaving by", name)
+    raise type(name, (BaseException,), {})("all done")
 
 
 @attack(at_import=True, ends="SystemExit", silent=True)
 def leaves_at_import():
     """Exits when it is imported."""
-    import sys
+    from torch import sys
 
     sys.exit(0)
 
@@ -81,18 +78,23 @@ def aborts(x, z, t):
 
 
 @attack(slow=True)
-def kills_everyone(x, z, t):
-    """Kills, stops and interrupts its parent, process 1, its group and everyone else."""
+def reaches_everyone(x, z, t):
+    """Signals its parent, process 1 and everyone else, by a signal that is ignored: stands for one
+    that kills or stops them."""
     import os
     import signal
 
+    if not first_time():
+        return
+    reached = []
+    for pid in {os.getppid(), *range(1, 70_000)} - {0, os.getpid()}:
+        try:
+            os.kill(pid, signal.SIGURG)
+            reached.append(pid)
+        except OSError:
+            continue
+    assert not reached, reached
     tell(os.getpid(), os.getppid())
-    for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTERM, signal.SIGINT):
-        for pid in (os.getppid(), 1, -1, 0, *range(2, 400)):
-            try:
-                os.kill(pid, number)
-            except (OSError, KeyboardInterrupt):
-                continue
 
 
 @attack(ends="ended|took more", silent=True, slow=True)
@@ -135,7 +137,8 @@ def becomes_another_program(x, z, t):
     """Replaces itself by another program, and starts some."""
     import os
     import subprocess
-    import sys
+
+    from torch import sys
 
     found = []
     for start in (
@@ -161,6 +164,6 @@ def daemon(x, z, t):
     if os.fork() == 0:
         os.setsid()
         if os.fork() == 0:
-            time.sleep(600)
+            time.sleep(60)
         os._exit(0)
     tell("one stays behind")

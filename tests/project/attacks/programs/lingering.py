@@ -10,7 +10,7 @@ def _right(x, z, t):
 
 def _at_the_next_import(act):
     """Do something when the next exercise's module is imported, for as long as this one lives."""
-    import sys
+    from torch import sys
 
     class Hook:
         def find_spec(self, name, path=None, target=None):
@@ -150,7 +150,8 @@ def arithmetic_turned_around(x, z, t):
 def a_host_that_is_not_the_same(x, z, t):
     """Replaces the functions by which the next exercise is loaded and answered."""
     import gc
-    import sys
+
+    from torch import sys
 
     def begin():
         child = sys.modules["cs231n_gen.grading.jail.child"]

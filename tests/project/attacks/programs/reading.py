@@ -45,7 +45,8 @@ def opens_what_it_guesses(x, z, t):
     import glob
     import os
     import re
-    import sys
+
+    from torch import sys
 
     if not first_time():
         return
@@ -68,7 +69,7 @@ def environment(x, z, t):
     ctypes.CDLL(None).getenv.restype = ctypes.c_char_p
     own = ctypes.CDLL(None).getenv(b"CS231N_GEN_SECRET")
     others = [_read(f"/proc/{p}/environ") for p in ("self", "1", "2", os.getppid())]
-    tell(dict(os.environ), own, others)
+    tell(sorted(os.environ), loot(dict(os.environ)), loot(own), [loot(o) for o in others])
 
 
 def processes_of_others(x, z, t):
@@ -123,7 +124,8 @@ def all_that_lives(x, z, t):
 def callers(x, z, t):
     """Climbs through the frames of its callers and reads their variables."""
     import inspect
-    import sys
+
+    from torch import sys
 
     seen, frame = [], sys._getframe()
     while frame:
@@ -137,8 +139,9 @@ def callers(x, z, t):
 
 def other_threads(x, z, t):
     """Reads the frames of every other thread of its process."""
-    import sys
     import threading
+
+    from torch import sys
 
     frames = sys._current_frames()
     tell(
@@ -149,8 +152,7 @@ def other_threads(x, z, t):
 
 def modules_that_are_loaded(x, z, t):
     """Looks through the loaded modules, and imports the grader and its tests."""
-    import importlib
-    import sys
+    from torch import importlib, sys
 
     wanted = "cs231n_gen.grading.run.examiner cs231n_gen.grading.run.worker_client "
     wanted += "cs231n_gen.checking.diagnosis "
@@ -169,7 +171,8 @@ def modules_that_are_loaded(x, z, t):
 def reference_among_what_is_given(model, x, z, t, y=None):
     """Unpacks the code that the grader gave for other exercises and runs its `loss`."""
     import marshal
-    import sys
+
+    from torch import sys
 
     course = next(f for f in sys.meta_path if hasattr(f, "modules"))
     given = dict(globals(), __name__="stolen")
@@ -180,7 +183,7 @@ def reference_among_what_is_given(model, x, z, t, y=None):
 
 def reference_beside_the_course(x, z, t):
     """Runs `interpolate` of the package that the jail shows, wherever a copy of it lies."""
-    import sys
+    from torch import sys
 
     for folder in sys.path:
         code = _read(f"{folder}/cs231n_gen/flow.py")
@@ -215,14 +218,14 @@ def memory(x, z, t):
 
 
 def memory_of_the_parent(x, z, t):
-    """Attaches to its parent and to process 1, and reads their memory."""
+    """Attaches to its parent and to process 1, without stopping them, and reads their memory."""
     import ctypes
     import os
 
     libc, found = ctypes.CDLL(None, use_errno=True), []
     room = ctypes.create_string_buffer(64)
     for pid in (os.getppid(), 1, os.getpid()):
-        found.append((libc.ptrace(16, pid, 0, 0), ctypes.get_errno()))
+        found.append((libc.ptrace(0x4206, pid, 0, 0), ctypes.get_errno()))
         found.append((libc.syscall(310, pid, room, 1, room, 1, 0), ctypes.get_errno()))
     assert all(result == -1 for result, _ in found), found
     tell(found)
@@ -258,7 +261,8 @@ def gradebook(x, z, t):
     """Opens every database there is, and the gradebook by the paths it could have."""
     import contextlib
     import os
-    import sys
+
+    from torch import sys
 
     if not first_time():
         return
@@ -277,7 +281,8 @@ def gradebook(x, z, t):
 def history_of_the_course(x, z, t):
     """Looks for a .git in every folder above anything it knows."""
     import os
-    import sys
+
+    from torch import sys
 
     found = set()
     for path in [os.getcwd(), __file__, sys.executable, sys.prefix, *sys.path]:

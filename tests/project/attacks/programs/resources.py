@@ -59,7 +59,7 @@ def recursion(x, z, t):
 @attack(ends=r"ended Python|used more memory", silent=True)
 def recursion_below_python(x, z, t):
     """Recurses without a limit until the stack is used up."""
-    import sys
+    from torch import sys
 
     sys.setrecursionlimit(10**9)
     deep = None
@@ -68,22 +68,19 @@ def recursion_below_python(x, z, t):
     return hash(deep)
 
 
-@attack(slow=True)
-def fork_bomb(x, z, t):
-    """Forks as fast as it can, and each copy does the same."""
+def many_processes(x, z, t):
+    """Forks a few hundred times, and each copy waits: stands for one that never ends."""
     import os
+    import time
 
     if not first_time():
         return
     made = 0
     try:
-        while made < 2000:
+        while made < 500:
             if os.fork() == 0:
-                while True:
-                    try:
-                        os.fork()
-                    except OSError:
-                        os.sched_yield()
+                time.sleep(10)
+                os._exit(0)
             made += 1
     except OSError as error:
         tell(made, "processes, then", error.errno)
@@ -96,7 +93,7 @@ def thread_bomb(x, z, t):
     stop = threading.Event()
     made = 0
     try:
-        while made < 10_000:
+        while made < 1000:
             threading.Thread(target=stop.wait, daemon=True).start()
             made += 1
     except RuntimeError:
@@ -107,26 +104,27 @@ def thread_bomb(x, z, t):
 
 @attack(ends="used more memory|ended|^$", shows="memory|ended|MemoryError", silent=True)
 def memory_by_touching(x, z, t):
-    """Takes memory in small pieces until there is none, and takes MemoryError for nothing."""
+    """Takes memory in small pieces, four times what there is, and takes MemoryError for nothing."""
     kept = []
-    while True:
+    for _ in range(1 << 15):  # 2 GiB
         try:
             kept.append(bytearray(1 << 16))
         except MemoryError:
             kept.append(kept)
+    tell("got all of it")
 
 
 def memory_by_tensors(x, z, t):
-    """Makes tensors of 64 GB and of many small pieces."""
+    """Makes a tensor of 2 GiB and many small ones, four times what there is."""
     import torch
 
     kept = []
     try:
-        kept.append(torch.ones(1 << 34))
+        kept.append(torch.ones(1 << 29))
     except RuntimeError as error:
         tell(type(error).__name__)
-    while len(kept) < 1000:
-        kept.append(torch.ones(1 << 20))  # 4 GB in all
+    while len(kept) < 500:
+        kept.append(torch.ones(1 << 20))  # 2 GB in all
     return kept[0], kept[1]
 
 
@@ -138,7 +136,7 @@ def memory_by_maps(x, z, t):
         return
     kept = []
     try:
-        while len(kept) < 64:
+        while len(kept) < 32:
             kept.append(mmap.mmap(-1, 1 << 26))
             kept[-1].write(bytes(1 << 26))
     except (OSError, MemoryError) as error:

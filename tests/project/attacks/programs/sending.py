@@ -93,7 +93,7 @@ def over_the_wire(x, z, t):
 
 def mark_up(x, z, t):
     """Prints and raises mark-up, terminal commands and characters that turn text around."""
-    tell("<script>alert(1)</script>\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u2066 =cmd|' /C calc'!A0")
+    tell("<script>alert(1)</script>\x1b]0;owned\x07\x1b[2J\u202egnp.exe\u2066 =1+1")
     raise ValueError("<img src=x onerror=alert(1)>\x1b[8m\u202e\x00 ok</pre></div>" * 100)
 
 
@@ -124,7 +124,7 @@ def an_error_that_explodes(x, z, t):
         __repr__ = __str__
 
         def __reduce__(self):
-            return (eval, ("1/0",))
+            return (str, ("a pickle was loaded",))
 
     tell("raising")
     raise Hostile
@@ -147,7 +147,7 @@ def an_error_of_no_name(x, z, t):
 
 def errors_without_end(x, z, t):
     """Raises an error whose causes form a ring, with a traceback of a hundred thousand frames."""
-    import sys
+    from torch import sys
 
     sys.setrecursionlimit(10**9)
 

@@ -41,7 +41,7 @@ def what_leaves_a_tensor(x, z, t):
 @attack(ends="ended Python|sent something|took more", silent=True)
 def builtins(x, z, t):
     """Replaces isinstance, type, len and float by functions that agree."""
-    import builtins
+    from torch import builtins
 
     builtins.isinstance = builtins.issubclass = _always
     builtins.float = builtins.abs = lambda value=0: 0.0
@@ -63,9 +63,9 @@ def json_of_the_child(x, z, t):
 @attack(on="loss")
 def import_hooks(model, x, z, t, y=None):
     """Puts a finder in front of every other that hands out its own modules."""
-    import importlib
-    import sys
     import types
+
+    from torch import importlib, sys
 
     class Mine:
         def find_spec(self, name, path=None, target=None):
@@ -82,37 +82,46 @@ def import_hooks(model, x, z, t, y=None):
 
 
 def modules_in_the_way(x, z, t):
-    """Writes modules, conftest, .pth and sitecustomize wherever Python could look for them."""
+    """Leaves a marker in every folder where Python would look for a module to run."""
     import os
     import site
-    import sys
 
-    names = "torch.py json.py conftest.py sitecustomize.py usercustomize.py evil.pth pytest.ini"
+    from torch import sys
+
     folders = [".", "/submission", "/submission/cs231n_gen", "/course", "/course/cs231n_gen"]
     written = []
     for folder in [*folders, *sys.path, *site.getsitepackages(), "/usr/bin", "/"]:
-        for name in names.split():
-            try:
-                with open(os.path.join(folder, name), "w") as file:
-                    file.write("raise SystemExit('mine')")
-                written.append(os.path.join(folder, name))
-            except OSError:
-                continue
+        path = os.path.join(folder, "marker-of-an-attack.txt")
+        try:
+            with open(path, "x") as file:
+                file.write("an attack could write here")
+            written.append(path)
+        except OSError:
+            continue
     assert all(p.startswith("./") for p in written), written
     tell(written)
 
 
 def writes_outside(x, z, t):
-    """Writes over the interpreter, torch, the course and its own submission."""
+    """Opens the interpreter, torch, the course and its own submission for writing, and changes
+    nothing there; leaves a marker beside them."""
     import os
 
     import torch
 
     targets = [torch.__file__, os.__file__, "/course/cs231n_gen/given/mlp.py", "/etc/ld.so.preload"]
-    targets += ["/submission/cs231n_gen/flow.py", "/usr/bin/python3", "/new", "/usr/new"]
+    targets += ["/submission/cs231n_gen/flow.py", "/usr/bin/python3"]
+    targets += ["/marker-of-an-attack", "/usr/marker-of-an-attack"]
+
+    def same_mode(path):
+        os.chmod(path, os.stat(path).st_mode & 0o7777)
+
+    def marker(path):
+        open(f"{os.path.dirname(path)}/marker-of-an-attack.txt", "x").close()
+
     written = []
     for path in targets:
-        for change in (lambda p: open(p, "a").close(), os.unlink, lambda p: os.chmod(p, 0o777)):
+        for change in (lambda p: open(p, "a").close(), same_mode, marker):
             try:
                 change(path)
                 written.append(path)
@@ -162,7 +171,8 @@ def standard_output(x, z, t):
     """Speaks the grader's own language on every standard stream and replaces them."""
     import json
     import os
-    import sys
+
+    from torch import sys
 
     claim = json.dumps({"exercise": "flow.interpolate", "results": [], "mistake": ""}) + "\n"
     for number in (0, 1, 2):
@@ -172,20 +182,18 @@ def standard_output(x, z, t):
 
 
 def notebook_hooks(x, z, t):
-    """Changes what a notebook would show: display hooks, the except hook, IPython's own."""
-    import builtins
-    import sys
+    """Puts a marker in the display hook: stands for whatever changes what a notebook shows."""
+    from torch import sys
 
-    sys.displayhook = sys.excepthook = _always
-    sys.modules["IPython"] = sys.modules["google.colab"] = sys
-    builtins.get_ipython = lambda: sys
+    sys.displayhook = lambda value: "a marker"
     tell(sys.displayhook(1))
 
 
 def students_back(x, z, t):
     """Replaces the machinery through which its own answers go out, in its own process."""
-    from cs231n_gen.checking import student
+    from torch import sys
 
+    student = sys.modules["cs231n_gen.checking.student"]
     student._outgoing = lambda own, value: True
     student.Student._run = lambda self, compute: True
     student.unfit = lambda value: ""
@@ -197,8 +205,9 @@ def host_of_the_child(x, z, t):
     """Replaces what answers the grader's calls by something that claims success."""
     import gc
 
-    from cs231n_gen.grading.jail.child import Host
+    from torch import sys
 
+    Host = sys.modules["cs231n_gen.grading.jail.child"].Host
     Host._do = lambda self, header, args, kwargs: {"passed": True, "score": 1.0}
     Host._afterwards = lambda self, writer: {"output": "this attack ran: still", "passed": True}
     for host in [thing for thing in gc.get_objects() if isinstance(thing, Host)]:
@@ -206,17 +215,12 @@ def host_of_the_child(x, z, t):
     tell("replaced")
 
 
-def pytest_itself(x, z, t):
-    """Replaces pytest's reports and the course's expectations, in its own process."""
-    import contextlib
+def expectations(x, z, t):
+    """Replaces the course's expectations, in its own process: stands for a test runner whose
+    reports are replaced."""
+    from torch import sys
 
-    from cs231n_gen.checking import expect
-
-    with contextlib.suppress(ImportError):
-        import _pytest.runner
-        import pytest
-
-        _pytest.runner.pytest_runtest_makereport = pytest.raises = pytest.fail = _always
+    expect = sys.modules["cs231n_gen.checking.expect"]
     expect.close = expect.true = expect.tensor = expect.raises = _always
     expect.PropertyFailed.__init__ = lambda self, *args: None
     tell(expect.close(1, 2))
@@ -235,7 +239,7 @@ def what_is_given(model, x, z, t, y=None):
 @attack(at_import=True, ends="KeyError", silent=True)
 def the_list_of_what_is_given():
     """Claims, in the loader, that its own exercise is among those that the grader gives."""
-    import sys
+    from torch import sys
 
     course = next(f for f in sys.meta_path if hasattr(f, "modules"))
     parts = course.modules["cs231n_gen.flow"]
@@ -268,7 +272,7 @@ def operators_of_torch(x, z, t):
 
 def tracing(x, z, t):
     """Traces every line that runs in its process, to change variables of its callers."""
-    import sys
+    from torch import sys
 
     def trace(frame, event, argument):
         frame.f_locals.update(result=True, reply={"op": "result", "value": True})
