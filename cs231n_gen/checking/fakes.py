@@ -1,6 +1,7 @@
 """Velocity fields with known answers, for tests to pass as models."""
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ class Recorder:
         field: `field(x_t, t, y)`, t shaped to multiply x_t.
     """
 
+    on_call: ClassVar[Callable[[tuple], None] | None] = None  # is told what each call asks
+
     def __init__(self, field: Callable[[Tensor, Tensor, Tensor | None], Tensor]):
         self.field = field
         self.inputs: list[Tensor] = []
@@ -23,6 +26,8 @@ class Recorder:
         self.inputs.append(x_t.detach().clone())
         self.times.append(t.clone() if isinstance(t, Tensor) else t)  # it may be filled anew
         self.conditions.append(y.clone() if isinstance(y, Tensor) else y)
+        if Recorder.on_call:
+            Recorder.on_call((self.inputs[-1], self.times[-1], self.conditions[-1]))
         if isinstance(t, Tensor) and t.dim() == 1:
             t = t.to(x_t.dtype).reshape(-1, *[1] * (x_t.dim() - 1))
         return self.field(x_t, t, y)

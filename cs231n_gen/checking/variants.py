@@ -1,7 +1,10 @@
 """Mistakes and accepted variants: other ways to write an exercise, wrong and right."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
+from inspect import signature
+from itertools import combinations
 from pathlib import Path
 
 from cs231n_gen.checking.fresh_modules import load_module
@@ -12,7 +15,7 @@ class Variant:
     """Another implementation of an exercise.
 
     `says` explains a mistake to the student who made it. A public mistake is one that the public
-    check names; the others only prove that hidden graders grade.
+    check names; the others only prove that hidden graders grade. `sure` is explained by `mistake`.
     """
 
     exercise: str
@@ -20,16 +23,65 @@ class Variant:
     implementation: object
     says: str = ""
     public: bool = True
+    sure: bool = False
 
 
-def mistake(exercise: str, says: str, *, public: bool = True) -> Callable:
-    """Mark a function or class as a typical wrong answer to an exercise."""
-    return _marker(exercise, says, public)
+def mistake(
+    exercise: str,
+    says: str,
+    *,
+    public: bool = True,
+    ignoring: Sequence[str] = (),
+    sure: bool = False,
+) -> Callable:
+    """Mark a function or class as a typical wrong answer to an exercise.
+
+    Args:
+        exercise: its id.
+        says: what is wrong, true of every answer that returns the same.
+        public: whether the public check names it.
+        ignoring: optional arguments that many who make this mistake don't look at either: it is
+            also known in those forms, without any one of them and without all.
+        sure: that the sentence is true of every answer that fails the same properties by nothing
+            but errors, NaN, zeros or right results. Else such a mistake is known by too little.
+    """
+
+    def mark(implementation):
+        first = _marked(implementation, Variant(exercise, "", implementation, says, public, sure))
+        for names in _some_of(ignoring):
+            form = _without(implementation, names)
+            name = f"{first.name}, without {' and '.join(names)}"
+            implementation._variants.append(replace(first, name=name, implementation=form))
+        return implementation
+
+    return mark
+
+
+def form_of(known: Callable, *, sure: bool | None = None) -> Callable:
+    """Mark a function as another form of a mistake: who writes it makes that one, and more beside.
+
+    Args:
+        known: the mistake, whose sentence is true of the form too.
+        sure: as for `mistake`; that of the mistake, if None.
+    """
+    first = known._variants[0]
+    sure = first.sure if sure is None else sure
+
+    def mark(implementation):
+        _marked(implementation, replace(first, implementation=implementation, sure=sure))
+        return implementation
+
+    return mark
 
 
 def accepted(exercise: str) -> Callable:
     """Mark a function or class as a right answer written another way."""
-    return _marker(exercise, "", True)
+
+    def mark(implementation):
+        _marked(implementation, Variant(exercise, "", implementation))
+        return implementation
+
+    return mark
 
 
 def load(folder: Path) -> list[Variant]:
@@ -42,11 +94,28 @@ def load(folder: Path) -> list[Variant]:
     return found
 
 
-def _marker(exercise: str, says: str, public: bool) -> Callable:
-    def mark(implementation):
-        name = getattr(implementation, "fn", implementation).__name__  # `fn`: of a kernel
-        variant = Variant(exercise, name, implementation, says, public)
-        implementation._variants = [*getattr(implementation, "_variants", []), variant]
-        return implementation
+def _marked(implementation, variant: Variant) -> Variant:
+    name = getattr(implementation, "fn", implementation).__name__  # `fn`: of a kernel
+    variant = replace(variant, name=name)
+    implementation._variants = [*getattr(implementation, "_variants", []), variant]
+    return variant
 
-    return mark
+
+def _some_of(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Each of the names alone, and all of them where there are several."""
+    return [*combinations(names, 1), *([tuple(names)] if len(names) > 1 else [])]
+
+
+def _without(implementation: Callable, names: Sequence[str]) -> Callable:
+    """An implementation that never gets these arguments: they keep their defaults."""
+    takes = signature(implementation)
+
+    @wraps(implementation)
+    def without(*args, **kwargs):
+        given = takes.bind(*args, **kwargs)
+        for name in names:
+            given.arguments.pop(name, None)
+        return implementation(*given.args, **given.kwargs)
+
+    del without._variants
+    return without

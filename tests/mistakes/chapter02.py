@@ -149,8 +149,9 @@ def _xlog(p, y):
 
 @mistake(
     VALUE_OF_BEST,
-    "Where only one of the two is, 0 log 0 must count 0, and yours is NaN: use "
-    "`torch.special.xlogy`.",
+    "Where a density is 0 yours is NaN, of 0/0 or 0 · log 0. Such a place adds nothing: "
+    "`torch.special.xlogy` counts 0 log 0 as 0.",
+    sure=True,
 )
 def nothing_times_infinity(p_data, p_g, dx):
     D = p_data / (p_data + p_g)
@@ -209,7 +210,11 @@ def log_a_half(p_data):
     return p_data, -math.log(2)
 
 
-@mistake(BEST_GENERATOR, "The value at the minimum is not 0: even the best D has log ½ of each.")
+@mistake(
+    BEST_GENERATOR,
+    "The value at the minimum is not 0: even the best D has log ½ of each.",
+    sure=True,
+)
 def nothing(p_data):
     return p_data, 0.0
 

@@ -117,8 +117,9 @@ def velocity_scaled_by_t(x, z, t):
 
 @mistake(
     "flow.interpolate",
-    "Your t becomes a column, (batch, 1): right for points, but an image needs one axis of length "
-    "1 for each of its own.",
+    "Right for points, but an image needs t as (batch, 1, 1, 1): one axis of length 1 for each "
+    "axis of an example, however many there are.",
+    sure=True,
 )
 def only_for_points(x, z, t):
     t = t[:, None]
@@ -190,15 +191,20 @@ def model_sees_clean_data(model, x, z, t, y=None):
 
 @mistake(
     "flow.loss",
-    "The prediction is detached (or under no_grad): the number is right, but no gradient reaches "
-    "the model, and nothing is learned.",
+    "The loss hangs on no graph (the prediction is detached, or taken under no_grad): the "
+    "number is right, but no gradient reaches the model, and nothing is learned.",
+    sure=True,
 )
 def prediction_detached(model, x, z, t, y=None):
     x_t, v = interpolate(x, z, t)
     return (ask(model, x_t, t, y).detach() - v).square().mean()
 
 
-@mistake("flow.loss", "The condition is dropped: when y is given, call model(x_t, t, y).")
+@mistake(
+    "flow.loss",
+    "The condition is dropped: when y is given, call model(x_t, t, y).",
+    sure=True,
+)
 def condition_dropped(model, x, z, t, y=None):
     x_t, v = interpolate(x, z, t)
     return (model(x_t, t) - v).square().mean()
@@ -365,7 +371,11 @@ def level_is_a_number(model, z, steps, y=None, times=None):
     return x
 
 
-@mistake("flow.sample", "The condition is dropped: when y is given, every call is model(x, t, y).")
+@mistake(
+    "flow.sample",
+    "The condition is dropped: when y is given, every call is model(x, t, y).",
+    sure=True,
+)
 @torch.no_grad()
 def samples_without_condition(model, z, steps, y=None, times=None):
     ends = even(steps, times)
@@ -513,7 +523,9 @@ def a_sample_for_each_frame(model, z, steps, y=None):
 
 
 @mistake(
-    "flow.trajectory", "The condition is dropped: when y is given, every call is model(x, t, y)."
+    "flow.trajectory",
+    "The condition is dropped: when y is given, every call is model(x, t, y).",
+    sure=True,
 )
 @torch.no_grad()
 def path_without_condition(model, z, steps, y=None):
@@ -630,7 +642,9 @@ def last_step_is_eulers(model, z, steps, y=None):
 
 
 @mistake(
-    "flow.sample_heun", "The condition is dropped in the second call: both are model(x, t, y)."
+    "flow.sample_heun",
+    "The condition is dropped in the second call: both are model(x, t, y).",
+    sure=True,
 )
 @torch.no_grad()
 def second_call_without_condition(model, z, steps, y=None):
@@ -643,7 +657,7 @@ def second_call_without_condition(model, z, steps, y=None):
 )
 @torch.no_grad()
 def plain_euler(model, z, steps, y=None):
-    return euler(model, z, [i / steps for i in range(steps, 0, -1)], 1 / steps, y)
+    return euler(model, z, [i / steps for i in range(steps, 0, -1)], [1 / steps] * steps, y)
 
 
 @mistake(
@@ -854,7 +868,11 @@ def uniform_noise(model, draw, steps, *, batch=512, generator=None, **options):
     return training(model, draw, steps, batch, generator, options, noise=noise)
 
 
-@mistake("flow.train", "The conditions that draw gave are dropped: pass y on to loss.")
+@mistake(
+    "flow.train",
+    "The conditions that draw gave are dropped: pass y on to loss.",
+    sure=True,
+)
 def conditions_dropped(model, draw, steps, *, batch=512, generator=None, **options):
     return training(model, draw, steps, batch, generator, options, condition=lambda y: None)
 

@@ -12,8 +12,9 @@ from cs231n_gen.checking.variants import mistake
 
 @mistake(
     "gan.value",
-    "You take the logarithm of a sigmoid: for a far logit D is rounded to 0 or 1, and its "
-    "logarithm is −inf. Use logsigmoid; log (1 − D(ℓ)) is log D(−ℓ).",
+    "For a far logit your result is infinite or NaN: a sigmoid is rounded to 0 or 1 before its "
+    "logarithm, or an exponential overflows. Use logsigmoid; log (1 − D(ℓ)) is log D(−ℓ).",
+    sure=True,
 )
 def log_of_sigmoid(real_logits, fake_logits):
     D, D_fake = torch.sigmoid(real_logits), torch.sigmoid(fake_logits)
@@ -53,7 +54,9 @@ def one_mean(real_logits, fake_logits):
 
 @mistake(
     "gan.value",
-    "You treat logits as if they were probabilities: D is the sigmoid of the logit.",
+    "You take logarithms of numbers that are not positive. A logit is no probability: D is the "
+    "sigmoid of the logit.",
+    sure=True,
 )
 def logits_for_probabilities(real_logits, fake_logits):
     return real_logits.log().mean() + (1 - fake_logits).log().mean()
@@ -141,8 +144,10 @@ def half_of_it(real_logits, fake_logits):
 
 @mistake(
     "gan.discriminator_loss",
-    "You take the logarithm of a sigmoid: a discriminator that is sure and wrong gets an infinite "
-    "loss. Use logsigmoid, or binary_cross_entropy_with_logits.",
+    "For a far logit your result is infinite or NaN: a sigmoid is rounded to 0 or 1 before its "
+    "logarithm, or an exponential overflows. Use logsigmoid, or "
+    "binary_cross_entropy_with_logits.",
+    sure=True,
 )
 def infinite(real_logits, fake_logits):
     D, D_fake = torch.sigmoid(real_logits), torch.sigmoid(fake_logits)
@@ -220,7 +225,9 @@ def one_loss_for_both(fake_logits, saturating=False):
 
 @mistake(
     "gan.generator_loss",
-    "You take the logarithm of a sigmoid, which is −inf for far logits: use logsigmoid.",
+    "For a far logit your result is infinite or NaN: a sigmoid is rounded to 0 or 1 before its "
+    "logarithm, or an exponential overflows. Use logsigmoid.",
+    sure=True,
 )
 def logarithm_of_zero(fake_logits, saturating=False):
     D = torch.sigmoid(fake_logits)
@@ -483,7 +490,9 @@ def never_saturating(players, x, z, saturating=False):
 
 @mistake(
     "gan.train_step",
-    "D's weights stay frozen after the generator's step: switch their gradients on again.",
+    "After the first step no gradient is taken any more: weights that were frozen for a step, "
+    "D.requires_grad_(False), must be switched on again.",
+    sure=True,
 )
 def frozen_for_good(players, x, z, saturating=False):
     G, D, G_optimizer, D_optimizer = players
@@ -595,7 +604,8 @@ def density_ratio(p_data, p_g):
 
 @mistake(
     "gan.optimal_discriminator",
-    "Where both densities are 0 you divide 0 by 0, which is NaN. Answer ½ there.",
+    "Where both densities are 0 yours is NaN, of 0/0. Answer ½ there.",
+    sure=True,
 )
 def nothing_by_nothing(p_data, p_g):
     return p_data / (p_data + p_g)
@@ -622,6 +632,7 @@ def the_larger_wins(p_data, p_g):
 @mistake(
     "gan.optimal_discriminator",
     "Where both densities are 0 you answer 0, sure of a fake. Nothing is known there: ½.",
+    sure=True,
 )
 def sure_of_a_fake(p_data, p_g):
     both = p_data + p_g
@@ -688,7 +699,9 @@ def the_sum_for_the_middle(p, q, dx):
 
 @mistake(
     "gan.jensen_shannon",
-    "Where a density is 0, 0 log 0 must count 0; yours is NaN: use `torch.special.xlogy`.",
+    "Where a density is 0 yours is NaN, of 0/0 or 0 · log 0. Such a place adds nothing: "
+    "`torch.special.xlogy` counts 0 log 0 as 0.",
+    sure=True,
 )
 def nan_where_nothing_is(p, q, dx):
     m = (p + q) / 2

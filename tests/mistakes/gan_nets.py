@@ -506,7 +506,9 @@ def no_cosine(z_0, z_1, t):
 
 @mistake(
     "gan_nets.slerp",
-    "For latents of one direction sin Ω is 0 and you divide 0 by 0, which is NaN: lerp there.",
+    "For latents of one direction yours is NaN: sin Ω is 0 there, or rounding puts the cosine "
+    "above 1. Clamp the cosine, and lerp where sin Ω is small.",
+    sure=True,
 )
 def nothing_by_nothing(z_0, z_1, t):
     t, omega = along(t, z_0), torch.acos(cosine(z_0, z_1))

@@ -87,8 +87,9 @@ def kept_with_p(y, p, null, generator=None):
 
 @mistake(
     "guidance.drop_condition",
-    "The null condition is written into your code, as label 0. It is an argument: ∅ must be a "
-    "label that no class has.",
+    "A condition that is dropped becomes 0 in yours. ∅ is an argument: it must be a label that "
+    "no class has.",
+    sure=True,
 )
 def null_is_class_0(y, p, null, generator=None):
     gone = column(coins(y, p, generator), y)
@@ -829,8 +830,9 @@ def factor_t(v_null, classifier, x_t, t, y, w):
 
 @mistake(
     "guidance.classifier_velocity",
-    "There is no graph inside a sampler, which runs under torch.no_grad(): put the gradient under "
-    "torch.enable_grad().",
+    "There is no graph inside a sampler, which runs under torch.no_grad(): put the gradient "
+    "under torch.enable_grad().",
+    sure=True,
 )
 def without_enable_grad(v_null, classifier, x_t, t, y, w):
     x = x_t.detach().requires_grad_()

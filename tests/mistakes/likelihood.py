@@ -35,8 +35,9 @@ def chosen(scores, tokens):
 
 @mistake(
     "likelihood.autoregressive_log_likelihood",
-    "You take the softmax first and its logarithm after: far scores become a probability of 0 and "
-    "the logarithm −inf. Use log_softmax, which never leaves the logarithm.",
+    "For far scores yours is infinite or NaN: a probability is rounded to 0 before its "
+    "logarithm, or an exponential overflows. Use log_softmax, which never leaves the logarithm.",
+    sure=True,
 )
 def log_of_softmax(logits, tokens):
     return chosen(F.softmax(logits, dim=-1).log(), tokens).sum(1)
@@ -282,8 +283,9 @@ def divergence_added(x, reconstruction, mean, log_var, sigma=1.0):
 
 @mistake(
     "likelihood.elbo",
-    "The Gaussian's constant −½ log(2π σ²) is missing: fine for a loss, but then the bound is not "
-    "comparable with log p(x).",
+    "The Gaussian's constant −½ log(2π σ²) is missing: fine for a loss, but then the bound is "
+    "not comparable with log p(x).",
+    sure=True,
 )
 def constants_dropped(x, reconstruction, mean, log_var, sigma=1.0):
     error = (x - reconstruction).flatten(1) / sigma

@@ -53,8 +53,9 @@ def mean_of_data_at_t_1(x_t, t, data):
 
 @mistake(
     BEST,
-    "At t = 0 you answer E[z] = 0, as slide 76 says. The velocity there is E[z] − x = −x_t (see "
-    "the errata).",
+    "At t = 0 your answer is 0: E[z], as slide 76 says, or what rounding leaves of a tiny t. "
+    "The velocity there is E[z] − x = −x_t (see the errata).",
+    sure=True,
 )
 def mean_of_noise_at_t_0(x_t, t, data):
     v = answer(x_t, t, data, weights(x_t, t, data))
@@ -64,8 +65,9 @@ def mean_of_noise_at_t_0(x_t, t, data):
 
 @mistake(
     BEST,
-    "At t = 0 you divide by t. There x_t is the datum and z may be anything: answer −x_t, the "
-    "mean of z less x.",
+    "At t = 0 yours is NaN, by a division by t. There x_t is the datum and z may be anything: "
+    "answer −x_t, the mean of z less x.",
+    sure=True,
 )
 def divided_by_0(x_t, t, data):
     p = (-squares(x_t, t, data) / (2 * t[:, None] ** 2)).softmax(1)
@@ -169,8 +171,9 @@ def softmax_over_the_batch(x_t, t, data):
 
 @mistake(
     BEST,
-    "exp(−‖…‖² / 2t²) is rounded to 0 for every datum when t is small or there are many pixels, "
-    "and 0 / 0 is NaN. softmax takes off the largest exponent first.",
+    "For small t or many pixels yours is NaN: exp(−‖…‖² / 2t²) leaves the range of floats for "
+    "every datum, and is divided by the sum. softmax takes off the largest exponent first.",
+    sure=True,
 )
 def exponentials_that_vanish(x_t, t, data):
     w = torch.exp(-squares(x_t, t, data) / (2 * width(t) ** 2))
@@ -463,8 +466,9 @@ def log_density(t, m=0.0, s=1.0):
 
 @mistake(
     DENSITY,
-    "At t = 0 and t = 1 the logit is infinite and 1 / (t (1 − t)) too, and 0 · ∞ is NaN. The limit "
-    "is 0.",
+    "At t = 0 and t = 1 yours is NaN: the logit is infinite there and 1 / (t (1 − t)) too, and "
+    "0 · ∞ is no number. The limit is 0.",
+    sure=True,
 )
 def not_a_number_at_the_ends(t, m=0.0, s=1.0):
     return gaussian(torch.logit(t), m, s) / (t * (1 - t))
@@ -518,7 +522,12 @@ def multiplied(t, alpha):
     return (alpha * t).clamp(max=1.0)
 
 
-@mistake(SHIFT, "The t in the denominator is missing: 1 + (α − 1) t.")
+@mistake(
+    SHIFT,
+    "Your t' is t itself: nothing is shifted. (In α t / (1 + (α − 1)) all α cancel: the "
+    "denominator is 1 + (α − 1) t.)",
+    sure=True,
+)
 def denominator_without_t(t, alpha):
     return alpha * t / (1 + (alpha - 1))
 

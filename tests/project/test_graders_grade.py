@@ -63,9 +63,9 @@ def few_are_known(request):
     tried = [t.params["mistake"] for t in tried if t and "mistake" in t.params]
     observed = diagnosis._observed
 
-    def of_those(exercise):
+    def of_those(exercise, kept):
         if not is_kernel(exercise):
-            return observed(exercise)
+            return observed(exercise, kept)
         return diagnosis._observe([m for m in tried if m.public and m.exercise == exercise])
 
     with pytest.MonkeyPatch.context() as patch:

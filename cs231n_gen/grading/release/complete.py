@@ -45,10 +45,8 @@ def _complete(course: Path, facts: dict) -> bool:
     for exercises in (quick, asked):
         try:
             diagnosis.write(file, exercises, workers=1)  # the other cores are the student's
-        except FileNotFoundError:
-            if source_fingerprint() == facts["source"]:
-                raise
-            return False  # it was kept for files that were edited meanwhile
+        except diagnosis.SourceChanged:
+            return False
         same_source = source_fingerprint() == facts["source"]
         if not same_source or manifest.read_manifest(course) != facts:
             file.unlink()
