@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cs231n_gen.checking import diagnosis, variants
+from cs231n_gen.checking import diagnosis, fresh_modules, variants
 from cs231n_gen.checking.diagnosis import Known
-from cs231n_gen.checking.fresh_modules import tests_of
 from cs231n_gen.checking.runner import Result, with_tests
 from cs231n_gen.checking.student import Student
 
@@ -44,7 +43,7 @@ def seen(exercise):
         for idle in (_first, _none):
             found[idle] = suite.run(Student().replacing(exercise, idle), 0, [exercise])
 
-    with_tests([tests_of(exercise.rpartition(".")[0], PUBLIC)], once)
+    with_tests([fresh_modules.tests_of(exercise.rpartition(".")[0], PUBLIC)], once)
     known = {m: diagnosis.failures(found[m.name, m.says]) for m in mistakes}
     right = [found["right"], *(found[v.name, v.says] for v in accepted)]
     return known, right, [diagnosis.failures(found[idle]) for idle in (_first, _none)]
