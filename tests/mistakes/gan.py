@@ -92,7 +92,12 @@ def rows_counted(real_logits, fake_logits):
     return F.logsigmoid(real_logits).sum() / rows + F.logsigmoid(-fake_logits).sum() / fake_rows
 
 
-@mistake("gan.value", "The samples are cut out of the graph: G could never lower V.")
+@mistake(
+    "gan.value",
+    "No gradient flows from your V into the logits of samples, which are detached (or no tensor "
+    "any more): G could never lower V.",
+    sure=True,
+)
 def samples_cut_off(real_logits, fake_logits):
     return F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits.detach()).mean()
 
@@ -164,8 +169,9 @@ def hinge(real_logits, fake_logits):
 
 @mistake(
     "gan.discriminator_loss",
-    "The logits of samples are cut out of the graph, so D never learns from samples. It is the "
-    "samples that are detached before D sees them, not D's answers.",
+    "No gradient flows from your loss into the logits of samples, so D never learns from them. "
+    "It is the samples that are detached before D sees them, not D's answers.",
+    sure=True,
 )
 def answers_cut_off(real_logits, fake_logits):
     return -F.logsigmoid(real_logits).mean() - F.logsigmoid(-fake_logits.detach()).mean()
@@ -239,7 +245,12 @@ def sum_of_samples(fake_logits, saturating=False):
     return F.logsigmoid(-fake_logits).sum() if saturating else -F.logsigmoid(fake_logits).sum()
 
 
-@mistake("gan.generator_loss", "The logits are cut out of the graph: G would never learn.")
+@mistake(
+    "gan.generator_loss",
+    "No gradient flows from your loss into the logits, which are detached (or no tensor any "
+    "more): G would never learn.",
+    sure=True,
+)
 def cut_off(fake_logits, saturating=False):
     l = fake_logits.detach()
     return F.logsigmoid(-l).mean() if saturating else -F.logsigmoid(l).mean()
@@ -298,8 +309,9 @@ def one_slope_for_both(logits, saturating=False):
 
 @mistake(
     "gan.generator_logit_gradient",
-    "1 − D is calculated from D: where D is nearly 1 the difference loses all its digits. "
-    "1 − sigmoid(ℓ) is sigmoid(−ℓ).",
+    "1 − D is calculated from D: where D is nearly 1 the difference loses all its digits. 1 − "
+    "sigmoid(ℓ) is sigmoid(−ℓ).",
+    sure=True,
 )
 def digits_lost(logits, saturating=False):
     D = torch.sigmoid(logits)
@@ -317,8 +329,9 @@ def slope_of_D(logits, saturating=False):
 
 @mistake(
     "gan.generator_logit_gradient",
-    "You ask autograd, which works only where graphs are kept. Write the derivative down: it is a "
-    "sigmoid with a sign.",
+    "You ask autograd, which works only where graphs are kept. Write the derivative down: it is "
+    "a sigmoid with a sign.",
+    sure=True,
 )
 def by_autograd(logits, saturating=False):
     with torch.enable_grad():
@@ -329,7 +342,9 @@ def by_autograd(logits, saturating=False):
 
 @mistake(
     "gan.generator_logit_gradient",
-    "For far logits e^ℓ is infinite and your quotient is NaN: torch.sigmoid is exact everywhere.",
+    "For far logits your derivative is infinite or NaN, by an exponential that overflows: "
+    "torch.sigmoid is exact everywhere.",
+    sure=True,
 )
 def quotient_of_exponentials(logits, saturating=False):
     return -logits.exp() / (1 + logits.exp()) if saturating else -1 / (1 + logits.exp())
@@ -533,8 +548,9 @@ def modes_changed(players, x, z, saturating=False):
 
 @mistake(
     "gan.train_step",
-    "You take the logarithm of a sigmoid, which is −inf for far logits: use the losses that you "
-    "have written.",
+    "For far logits your V is infinite or NaN: a sigmoid is rounded to 0 or 1 before its "
+    "logarithm, or an exponential overflows. Use the losses that you have written.",
+    sure=True,
 )
 def logarithms_of_sigmoids(players, x, z, saturating=False):
     def real_loss(D, real, fake):

@@ -11,7 +11,7 @@ from cs231n_gen.flow import levels_of
 from cs231n_gen.guidance import guided_velocity, velocities
 
 
-def mistake(exercise: str, says: str, *, public: bool = True) -> Callable:
+def mistake(exercise: str, says: str, **options) -> Callable:
     """As `variants.mistake`; but what the lines above a stub's gap refuse, is refused here too."""
 
     def mark(implementation: Callable) -> Callable:
@@ -21,7 +21,7 @@ def mistake(exercise: str, says: str, *, public: bool = True) -> Callable:
                 REFUSED[exercise](*args, **kwargs)
             return implementation(*args, **kwargs)
 
-        return variants.mistake(exercise, says, public=public)(refusing)
+        return variants.mistake(exercise, says, **options)(refusing)
 
     return mark
 
@@ -167,8 +167,9 @@ def the_last_one_stays(y, p, null, generator=None):
 
 @mistake(
     "guidance.drop_condition",
-    "Your coins line up with the last axis of y. For a text they need an axis of length 1 for each "
-    "further axis: (batch, 1, …, 1).",
+    "Right for labels, but for a text your coins meet the wrong axis of y: they need an axis of "
+    "length 1 for each further axis, (batch, 1, …, 1).",
+    sure=True,
 )
 def coins_along_the_last_axis(y, p, null, generator=None):
     return torch.where(coins(y, p, generator), like(null, y), y)
@@ -333,8 +334,9 @@ def weights_for_points_only(v_y, v_null, w):
 
 @mistake(
     "guidance.guided_velocity",
-    "A single w as a tensor of shape () is a number like any other: it has no axes to be reshaped "
-    "to (batch, 1, …, 1).",
+    "A single w as a tensor of shape () is a number like any other: it has no axes to be "
+    "reshaped to (batch, 1, …, 1).",
+    sure=True,
 )
 def every_tensor_is_one_for_each(v_y, v_null, w):
     if isinstance(w, torch.Tensor):
@@ -660,8 +662,9 @@ def weight_of_the_first(model, z, steps, y, null, w, interval=(0.0, 1.0), times=
 
 @mistake(
     "guidance.sample",
-    "You take 1/T from t again and again. Each time it is rounded, and an end of the interval that "
-    "is a level may be missed: i/T, as levels_of gives it, is exact.",
+    "An end of the interval that is one of the levels is missed: your level, or the end, is a "
+    "little off by rounding. i/T, as levels_of gives it, is exact; taking 1/T from t again and "
+    "again is not, nor are 32 bits.",
 )
 @torch.no_grad()
 def levels_by_subtraction(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
@@ -690,7 +693,12 @@ def by_the_middle_of_a_step(model, z, steps, y, null, w, interval=(0.0, 1.0), ti
     return walk(model, z, steps, y, null, w, interval, times, change)
 
 
-@mistake("guidance.sample", "Ends of the interval in 32 bits.", public=False)
+@mistake(
+    "guidance.sample",
+    "An end of the interval that is one of the levels is missed: your level, or the end, is a "
+    "little off by rounding. i/T, as levels_of gives it, is exact; taking 1/T from t again and "
+    "again is not, nor are 32 bits.",
+)
 @torch.no_grad()
 def ends_in_single_precision(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
     def change(x, level, t, t_next, guided):
@@ -874,8 +882,9 @@ def weight_beside_levels(v_null, classifier, x_t, t, y, w):
 
 @mistake(
     "guidance.classifier_velocity",
-    "You take the softmax first and its logarithm after: an unlikely class has probability 0, and "
-    "the logarithm no slope. Use log_softmax.",
+    "For an unlikely class yours is infinite or NaN: a probability is rounded to 0 before its "
+    "logarithm, or an exponential overflows. Use log_softmax.",
+    sure=True,
 )
 def log_of_softmax(v_null, classifier, x_t, t, y, w):
     g = slope(lambda l, y: l.softmax(1).gather(1, y[:, None]).log().sum(), classifier, x_t, t, y)

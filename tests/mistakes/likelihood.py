@@ -11,7 +11,7 @@ from cs231n_gen import likelihood
 from cs231n_gen.checking import variants
 
 
-def mistake(exercise: str, says: str, *, public: bool = True) -> Callable:
+def mistake(exercise: str, says: str, **options) -> Callable:
     """As `variants.mistake`; but what the lines above a stub's gap refuse, is refused here too."""
     reference = getattr(likelihood, exercise.rpartition(".")[2])
 
@@ -21,7 +21,7 @@ def mistake(exercise: str, says: str, *, public: bool = True) -> Callable:
             reference(*args, **kwargs)
             return implementation(*args, **kwargs)
 
-        return variants.mistake(exercise, says, public=public)(refusing)
+        return variants.mistake(exercise, says, **options)(refusing)
 
     return mark
 
@@ -119,8 +119,9 @@ def epsilon_in_the_logarithm(logits, tokens):
 
 @mistake(
     "likelihood.autoregressive_log_likelihood",
-    "squeeze() without an axis drops every axis of length 1: of a batch of one, or of a single "
-    "token. Name the axis, squeeze(-1).",
+    "Of a batch of one, or of a single token, an axis is lost: squeeze() without an axis drops "
+    "every axis of length 1. Name the axis, squeeze(-1).",
+    sure=True,
 )
 def squeezed(logits, tokens):
     log_p = F.log_softmax(logits, dim=-1)
@@ -233,8 +234,10 @@ def log_var_clamped_far_out(mean, log_var):
 
 @mistake(
     "likelihood.gaussian_kl",
-    "An ε is added to the variance: the divergence of a narrow Gaussian is then cut off at "
-    "−½ log ε.",
+    "Very narrow Gaussians come out wrong: an ε is added to the variance, or it is rounded, "
+    "before its logarithm, which cuts their divergence off. log σ² is given: no logarithm is "
+    "needed.",
+    sure=True,
 )
 def epsilon_in_the_variance(mean, log_var):
     variance = log_var.exp() + 1e-8
