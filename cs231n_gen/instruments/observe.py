@@ -111,7 +111,11 @@ def complaints(
         wrt: as in `call`.
     """
     kernels = [fn.__name__ for fn in kernels_of(wrapper)]
-    both = [_leaves(one, wrt) for one in (args, others)]
+    # Copies: the second is written over the first, to find what was kept by address.
+    copies = [
+        tree_map(lambda x: x.clone() if isinstance(x, Tensor) else x, [*a]) for a in (args, others)
+    ]
+    both = [_leaves(one, wrt) for one in copies]
     options = dict(options or {})
     return honest(wrapper, both.__getitem__, gradient=wrt is not None, kernels=kernels, **options)
 
