@@ -1,8 +1,9 @@
 """What Triton's interpreter does otherwise than a GPU, put right: `install()`.
 
-Three things, from Triton 3.6 to 3.9: arithmetic of bfloat16 (`bfloat16`); `@triton.autotune`, which
-asks the driver of a GPU for a clock; and a float among a launch's arguments, a number of float32 on
-a GPU and one of Python in the interpreter, which knows no `scale.to(tl.float32)`.
+Four things, from Triton 3.6 to 3.9: arithmetic of bfloat16 (`bfloat16`); products of float32 tiles,
+which a GPU rounds to TF32 unless it is told not to (`tf32`); `@triton.autotune`, which asks the
+driver of a GPU for a clock; and a float among a launch's arguments, a number of float32 on a GPU
+and one of Python in the interpreter, which knows no `scale.to(tl.float32)`.
 """
 
 import contextlib
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 
 import torch
 
-from cs231n_gen.triton_compat import bfloat16, hooks
+from cs231n_gen.triton_compat import bfloat16, hooks, tf32
 from cs231n_gen.triton_compat.available import HAVE_TRITON, tl, triton
 
 if HAVE_TRITON:
@@ -81,6 +82,7 @@ def mended() -> Iterator[None]:
     owner, name = hooks.find("interpreter.interpreter_builder")
     builder = getattr(owner, name)
     with contextlib.ExitStack() as hooked:
+        hooked.enter_context(tf32.mended())
         hooked.enter_context(bfloat16.mended())
         hooked.enter_context(hooks.replaced("driver._active", driver))
         hooked.enter_context(hooks.replaced(hooks.CONVERT, convert))
@@ -166,6 +168,7 @@ def _expected() -> dict[str, torch.Tensor]:
         "cumsum": x.cumsum(0),
         "argmin": x.argmin() * ones,
         "dot": x[:, None].mul(y).sum(1),
+        "tf32": 1.25 * ones,  # (1 + 2⁻¹²) · 1.25, with the first one rounded
         "rounding": x * 1.2345,
         "of integers": torch.arange(_B),
         "to float64": x.double() * 3,
@@ -215,6 +218,10 @@ def _calculate(x, y, out, scale, case: tl.constexpr, B: tl.constexpr):
     elif case == "dot":
         zeros = tl.zeros((B, B), tl.bfloat16)
         R = tl.sum(tl.dot(X[:, None] + zeros, Y[:, None] + zeros), 1) / B
+    elif case == "tf32":
+        zeros = tl.zeros((B, B), tl.float32)
+        P = tl.dot(zeros + (1 + 1 / 4096), zeros + 1.25) / B
+        R = tl.where(tl.sum(P, 1) / B == 1.25, 1.25, 0.0).to(tl.bfloat16)
     elif case == "rounding":
         R = (X.to(tl.float32) * 1.2345).to(tl.bfloat16)
     elif case == "of integers":

@@ -66,6 +66,7 @@ class Compiled:
             where single numbers do not count.
         matrix: instructions that multiply matrices (HMMA, HGMMA and their like).
         wants_matrix: whether the kernel has a dot that such instructions can do.
+        rounds: products of fp32 tiles, as the kernel is written, that are rounded to TF32.
         instructions: all of them.
         error, line, code: what the compiler said, the line of the file it said it about, and what
             stands there; empty if it compiled.
@@ -84,6 +85,7 @@ class Compiled:
     block_stores: int = 0
     matrix: int = 0
     wants_matrix: bool = False
+    rounds: int = 0
     instructions: int = 0
     error: str = ""
     line: int | None = None
@@ -111,6 +113,8 @@ class Compiled:
                 found.append(f"no 128-bit {kind}: {self._narrow()}")
         if self.wants_matrix and not self.matrix:
             found.append("a dot without matrix instructions")
+        if self.rounds:
+            found.append('a dot rounds fp32 to TF32: input_precision="ieee" keeps all 23 bits')
         return found
 
     def _narrow(self) -> str:

@@ -12,7 +12,7 @@ if not HAVE_TRITON:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
 from cs231n_gen.instruments.access.audit import Audit
-from cs231n_gen.triton_compat import bfloat16, patches
+from cs231n_gen.triton_compat import bfloat16, patches, tf32
 
 N, B = 64, 64
 
@@ -31,6 +31,7 @@ STILL_BROKEN = {  # in every Triton from 3.6 to 3.9; when one is not, its repair
     "-x",
     "2.5 * x",
     "where",
+    "tf32",
     "fma",
     "sum",
     "rounding",
@@ -214,3 +215,91 @@ def test_the_audit_sees_what_is_mended(mended):
         soft_step[(1,)](x, out, 1.0, 60, B=B)
     (found,) = audit.findings
     assert (found.fault, found.argument, found.lanes) == ("writes outside", "out", 10)
+
+
+# --- TF32 -----------------------------------------------------------------------------------------
+
+ULP = 2.0**-10  # of TF32, at 1
+
+
+@pytest.mark.parametrize(
+    ("number", "nearest"),
+    [
+        (1 + ULP, 1 + ULP),
+        (1 + 0.49 * ULP, 1),
+        (1 + 0.51 * ULP, 1 + ULP),
+        (1 + 0.5 * ULP, 1 + ULP),  # of two that are as near the one further from 0
+        (1 + 1.5 * ULP, 1 + 2 * ULP),
+        (-1 - 0.5 * ULP, -1 - ULP),
+        (2 - 0.5 * ULP, 2),  # the next power of 2
+        (3.4028e38, float("inf")),  # as cvt.rna: beyond the largest number of 10 bits
+        (float("inf"), float("inf")),
+        (-float("inf"), -float("inf")),
+        (1e-42, 0.0),
+        (0.0, 0.0),
+    ],
+)
+def test_tf32_keeps_the_nearest_number_of_10_bits(number, nearest):
+    (found,) = tf32.rounded(torch.tensor([number]).numpy())
+    assert found == nearest
+
+
+def test_tf32_of_what_is_not_a_number():
+    assert torch.from_numpy(tf32.rounded(torch.tensor([float("nan")]).numpy())).isnan().all()
+
+
+@triton.jit
+def multiply(a, b, out, HOW: tl.constexpr, B: tl.constexpr):
+    """a · b + 1, tiles of side B."""
+    i = tl.arange(0, B)[:, None] * B + tl.arange(0, B)[None, :]
+    ones = tl.full([B, B], 1.0, tl.float32)
+    tl.store(out + i, tl.dot(tl.load(a + i), tl.load(b + i), ones, input_precision=HOW))
+
+
+@triton.jit
+def multiply_as_usual(a, b, out, B: tl.constexpr):
+    i = tl.arange(0, B)[:, None] * B + tl.arange(0, B)[None, :]
+    tl.store(out + i, tl.dot(tl.load(a + i), tl.load(b + i)) + 1.0)
+
+
+def test_products_of_float32_round_their_operands(mended):
+    """By hand: 16 products, (1 + ULP/2)(1 + ULP/4); TF32 makes 1 + ULP and 1 of the factors."""
+    a, b, out = (
+        torch.full((16, 16), 1 + ULP / 2),
+        torch.full((16, 16), 1 + ULP / 4),
+        torch.empty(16, 16),
+    )
+    multiply_as_usual[(1,)](a, b, out, B=16)
+    assert torch.equal(out, torch.full((16, 16), 16 * (1 + ULP) + 1))
+    multiply[(1,)](a, b, out, HOW="tf32", B=16)
+    assert torch.equal(out, torch.full((16, 16), 16 * (1 + ULP) + 1))
+    exact = a.double() @ b.double() + 1
+    for how in ("ieee", "tf32x3"):
+        multiply[(1,)](a, b, out, HOW=how, B=16)
+        assert (out - exact).abs().max() <= 16 * 2.0**-23 * exact.max()
+
+
+def test_how_many_digits_each_precision_keeps(mended):
+    torch.manual_seed(0)
+    a, b, out = torch.randn(16, 16), torch.randn(16, 16), torch.empty(16, 16)
+    exact, size = a.double() @ b.double() + 1, a.double().abs() @ b.double().abs() + 1
+    off = {}
+    for how in ("tf32", "tf32x3", "ieee"):
+        multiply[(1,)](a, b, out, HOW=how, B=16)
+        off[how] = float(((out - exact).abs() / size).max())
+    assert 2e-5 < off["tf32"] < 2.0**-10
+    assert off["tf32x3"] < 2.0**-20 and off["ieee"] < 2.0**-22
+
+
+def test_infinite_operands_of_three_products(mended):
+    a, b, out = torch.ones(16, 16), torch.ones(16, 16), torch.empty(16, 16)
+    a[0, 0] = float("inf")
+    multiply[(1,)](a, b, out, HOW="tf32x3", B=16)
+    assert out[0].isinf().all() and (out[1:] == 17).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_products_in_half_precision_are_exact_in_float32(mended, dtype):
+    a, b, out = torch.randn(16, 16).to(dtype), torch.randn(16, 16).to(dtype), torch.empty(16, 16)
+    multiply_as_usual[(1,)](a, b, out, B=16)
+    assert (out - (a.double() @ b.double() + 1)).abs().max() < 1e-5

@@ -67,6 +67,15 @@ def product(x, n, BLOCK: tl.constexpr, K: tl.constexpr):
 
 
 @triton.jit
+def product_as_usual(x, n, BLOCK: tl.constexpr, K: tl.constexpr):
+    i, k = tl.arange(0, BLOCK), tl.arange(0, K)
+    A = tl.load(x + i[:, None] * K + k[None, :])
+    B = tl.load(x + k[:, None] * BLOCK + i[None, :])
+    C = tl.dot(A, B)
+    tl.store(x + n + i[:, None] * BLOCK + i[None, :], C.to(x.dtype.element_ty))
+
+
+@triton.jit
 def many_registers(x, n, BLOCK: tl.constexpr):
     i = tl.arange(0, BLOCK)
     a, b = tl.load(x + i), tl.load(x + n + i)
@@ -134,6 +143,8 @@ def results(kernels, made, tmp_path_factory):
         "every_second": launches_of(records),
         "dot": [made("product", "*fp16", BLOCK=64, K=64)],
         "dot in fp32": [made("product", BLOCK=32, K=32)],
+        "dot in TF32": [made("product_as_usual", BLOCK=32, K=32)],
+        "dot in fp16, as usual": [made("product_as_usual", "*fp16", BLOCK=64, K=64)],
         "large tile": [made("product", "*fp16", 16, BLOCK=64, K=1024)],
         "spilling": [made("many_registers", BLOCK=16384)],
         "cosine": [made("cosine", BLOCK=1024)],
@@ -244,6 +255,12 @@ def test_a_dot_becomes_matrix_instructions(results, target):
 def test_no_gpu_multiplies_matrices_in_full_fp32(results):
     result = results["dot in fp32", 90]
     assert not result.matrix and not result.wants_matrix and result.problems() == []
+
+
+def test_a_dot_that_rounds_fp32_is_a_problem_and_one_of_fp16_does_not_round(results):
+    (problem,) = results["dot in TF32", 90].problems(wide=False)
+    assert "rounds fp32 to TF32" in problem and "ieee" in problem
+    assert results["dot in fp16, as usual", 90].problems(wide=False) == []
 
 
 def test_a_dot_that_stays_without_matrix_instructions_is_a_problem(made):
