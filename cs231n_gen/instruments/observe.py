@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from cs231n_gen.instruments.access.audit import Audit
 from cs231n_gen.instruments.access.findings import AccessFault
-from cs231n_gen.instruments.access.program_order import shuffled
+from cs231n_gen.instruments.access.program_order import only, shuffled
 from cs231n_gen.instruments.compiler.launches import launches_of, record
 from cs231n_gen.instruments.honesty.guard import FEWEST, honest
 from cs231n_gen.instruments.honesty.torch_watch import OnlyKernels
@@ -71,7 +71,12 @@ def call(
 
 
 def launch(
-    kernel: object, grid: Sequence[int], args: Sequence, constants: Mapping[str, object]
+    kernel: object,
+    grid: Sequence[int],
+    args: Sequence,
+    constants: Mapping[str, object],
+    programs: Sequence[Sequence[int]] | None = None,
+    begins: Sequence[int] = (),
 ) -> dict[str, object]:
     """Launch a kernel without its wrapper.
 
@@ -79,6 +84,9 @@ def launch(
         kernel: what `triton.jit` made.
         grid: of the launch.
         args, constants: of the kernel, by place and by name.
+        programs: those that run, each by its place in the grid; all if None.
+        begins: for each tensor among args the number of its first element, where it is a window of
+            a larger one (`Audit`).
     Returns:
         args, the tensors among them as the kernel left them, and faults, launches and moved as
         those of `call`.
@@ -86,8 +94,11 @@ def launch(
         NoKernel: if no kernel is launched, or numbers change that it does not store.
     """
     before, args = args, [a.clone() if isinstance(a, Tensor) else a for a in args]
-    with _watched() as audit, torch.no_grad():
-        kernel[tuple(grid)](*args, **constants)
+    running, size = contextlib.nullcontext(), tuple(grid)
+    if programs is not None:
+        running, size = only(programs, grid), (len(programs),)
+    with _watched(begins) as audit, running, torch.no_grad():
+        kernel[size](*args, **constants)
     pairs = [(b, a) for b, a in zip(before, args, strict=True) if isinstance(a, Tensor)]
     require_stores(pairs, len(audit.launches), audit)
     faults, launches = [plain(f) for f in audit.findings], len(audit.launches)
@@ -143,12 +154,12 @@ def launches(
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[Audit]:
+def _watched(begins: Sequence[int] = ()) -> Iterator[Audit]:
     """Kernels are interpreted under an audit, and memory that nobody wrote is NaN, not chance."""
     before = torch.get_deterministic_debug_mode()
     torch.set_deterministic_debug_mode("warn")
     try:
-        with interpreting(), Audit() as audit:
+        with interpreting(), Audit(begins) as audit:
             yield audit
     finally:
         torch.set_deterministic_debug_mode(before)

@@ -58,6 +58,11 @@ class Launched:
 class Audit:
     """Watches the kernels that run inside `with Audit() as audit`.
 
+    Args:
+        begins: for each tensor among the arguments, in their order, the number of its first
+            element, 0 if there are fewer numbers: a tensor may be a window of one that is too large
+            for any memory. Kernels get a pointer to the place where element 0 would be.
+
     Attributes:
         launches: in order.
         loaded, stored, atomic: bytes that lanes asked for.
@@ -68,7 +73,7 @@ class Audit:
             audit watches already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, begins: Sequence[int] = ()) -> None:
         owner, name = hooks.find(hooks.LAUNCH)
         if getattr(owner, name).__module__.startswith("triton."):  # else someone notes launches
             hooks.tested()
@@ -79,6 +84,7 @@ class Audit:
         self._memories: dict[int, Memory] = {}
         self._arguments: list[Argument] = []
         self._marked = 0
+        self._begins = tuple(begins)
         self._watch = contextlib.ExitStack()
 
     def __enter__(self) -> "Audit":
@@ -140,6 +146,7 @@ class Audit:
         )
         self.launches.append(launched)
         self._arguments, self._marked, fresh = [], 0, set()
+        begins = iter(self._begins)
         converted = {k: v for k, v in named.items() if k not in constexprs}
         for name, t in hooks.tensors(converted):
             if t.device.type != "cpu":
@@ -154,7 +161,8 @@ class Audit:
             legal = np.zeros(memory.size, bool)
             if t.numel():
                 memory.view(legal, t).fill_(True)
-            self._arguments.append(Argument(name, t, memory, legal))
+            first = next(begins, 0)
+            self._arguments.append(Argument(name, t, memory, legal, first))
 
     def marked(self, tensor: Tensor, pointer: np.ndarray) -> np.ndarray:
         """A pointer that tells which argument it came from: they are converted in their order.
@@ -166,7 +174,8 @@ class Audit:
         expected = [a.tensor.data_ptr() for a in self._arguments[self._marked - 1 : self._marked]]
         if expected != [tensor.data_ptr()]:
             raise RuntimeError(f"{hooks.CONVERT} converts arguments in an unexpected order")
-        return pointer | np.uint64(self._marked << TAG)
+        before = self._arguments[self._marked - 1].first * tensor.element_size()
+        return (pointer - np.uint64(before)) | np.uint64(self._marked << TAG)
 
     def accessing(
         self, pointers: np.ndarray, mask: np.ndarray, width: int, kind: str
@@ -246,6 +255,7 @@ class Audit:
         if isinstance(argument, Argument):
             name, t = argument.name, argument.tensor
             element = math.floor((place + argument.memory.begin - t.data_ptr()) / t.element_size())
+            element += argument.first
         at, number = hooks.program()
         key = (fault, self.launches[-1].kernel, name)
         programs = self._programs.setdefault(key, set())

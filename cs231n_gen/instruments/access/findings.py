@@ -68,9 +68,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Argument:
-    """A tensor of a launch; `legal` marks the bytes of its elements."""
+    """A tensor of a launch; `legal` marks the bytes of its elements, `first` is the number of its
+    first one."""
 
     name: str
     tensor: Tensor
     memory: Memory
     legal: np.ndarray
+    first: int = 0

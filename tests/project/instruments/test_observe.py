@@ -10,10 +10,17 @@ from cs231n_gen.instruments import observe
 from cs231n_gen.instruments.honesty.written import NoKernel
 from cs231n_gen.instruments.tensors import layouts
 from cs231n_gen.kernels import axpy, examples, velocity_mse
-from cs231n_gen.kernels.launch import HAVE_TRITON
+from cs231n_gen.kernels.launch import HAVE_TRITON, tl, triton
 
 if not HAVE_TRITON:
     pytest.skip("Triton is not installed", allow_module_level=True)
+
+
+@triton.jit
+def wide_kernel(x, out, a, n, BLOCK: tl.constexpr):
+    """As `examples.scale_kernel`, its places counted with 64 bits."""
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + i, a * tl.load(x + i, mask=i < n), mask=i < n)
 
 
 def test_results_faults_and_traffic_of_a_call():
@@ -60,6 +67,29 @@ def test_a_kernel_by_itself_leaves_its_arguments_alone():
     seen = observe.launch(examples.scale_kernel, [2], [x, out, 3.0, 10], {"BLOCK": 8})
     assert torch.equal(seen["args"][1], 3 * x)
     assert not out.any()
+
+
+def test_some_programs_of_a_grid():
+    x, out = torch.randn(10), torch.zeros(10)
+    args, constants = [x, out, 3.0, 10], {"BLOCK": 4}
+    seen = observe.launch(examples.scale_kernel, [3], args, constants, programs=[[2]])
+    assert torch.equal(seen["args"][1], torch.cat([torch.zeros(8), 3 * x[8:]]))
+
+
+def test_a_window_of_a_tensor_too_large_for_any_memory():
+    first = 2**31
+    x, out = torch.randn(8), torch.zeros(8)
+    args, constants = [x, out, 3.0, first + 8], {"BLOCK": 8}
+    grid, windows = [first // 8 + 1], {"begins": [first, first]}
+    seen = observe.launch(wide_kernel, grid, args, constants, programs=[[first // 8]], **windows)
+    assert torch.equal(seen["args"][1], 3 * x)
+    assert not seen["faults"]
+    seen = observe.launch(
+        examples.scale_kernel, grid, args, constants, programs=[[first // 8]], **windows
+    )
+    assert [f[:2] for f in seen["faults"]] == [["reads outside", "x"], ["writes outside", "out"]]
+    assert seen["faults"][0][-1] == -first, "32 bits of a place wrap round"
+    assert not seen["args"][1].any()
 
 
 def test_complaints_name_no_kernel_of_an_accepted_variant():
