@@ -10,11 +10,16 @@ BLOCK = 1024
 
 @triton.jit
 def kernel(x, y, out, a, n, BLOCK: tl.constexpr):
-    """Program i adds a x + y for elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist.
+    """Program i writes out = a x + y for elements i·BLOCK … (i + 1)·BLOCK − 1, those that exist.
+
+    It computes in fp32, whatever the dtype of the tensors, and rounds once, when it stores.
 
     Args:
-        x, y, out: pointers to n elements in contiguous memory.
-        a: a float.
+        x, y, out: pointers to n elements of one dtype in contiguous memory.
+        a: a float, of any sign and size.
+        n: elements of each tensor.
+        BLOCK: elements of a program, a power of 2 from 16; the last block may stick out of the
+            tensors.
     """
     ### BEGIN SOLUTION
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -26,8 +31,9 @@ def kernel(x, y, out, a, n, BLOCK: tl.constexpr):
 
 
 def reference(x: Tensor, y: Tensor, a: float) -> Tensor:
-    """a x + y in torch."""
-    return a * x + y
+    """The same in torch, in fp32 or more, rounded once."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return (a * x.to(wide) + y.to(wide)).to(x.dtype)
 
 
 def axpy(x: Tensor, y: Tensor, a: float) -> Tensor:

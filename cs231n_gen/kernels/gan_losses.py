@@ -29,9 +29,9 @@ def kernel(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
     Args:
         logits: pointer to n elements in contiguous memory.
         partials: pointer to one fp32 number a program, which holds nothing yet.
-        sign, weight: floats; sign is 1 or −1.
+        sign, weight: floats; sign is 1 or −1, weight may be negative too.
         n: the number of logits.
-        BLOCK: logits of a program, a power of 2; the last block may stick out.
+        BLOCK: logits of a program, a power of 2 from 16; the last block may stick out.
     """
     ### BEGIN SOLUTION
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
@@ -58,9 +58,9 @@ def backward_kernel(logits, upstream, gradient, sign, weight, n, BLOCK: tl.const
     Args:
         logits, gradient: pointers to n elements of one dtype in contiguous memory.
         upstream: pointer to one fp32 number, the gradient of the loss.
-        sign, weight: floats, those of the forward pass; sign is 1 or −1.
+        sign, weight: floats, those of the forward pass; sign is 1 or −1, weight may be negative.
         n: the number of logits.
-        BLOCK: logits of a program, a power of 2; the last block may stick out.
+        BLOCK: logits of a program, a power of 2 from 16; the last block may stick out.
     """
     ### BEGIN SOLUTION
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)

@@ -25,9 +25,10 @@ def kernel(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
 
     Args:
         x, z, x_t, v: pointers to (batch, n) elements of one dtype in contiguous memory.
-        a, b, c, d: pointers to (batch,) fp32 numbers.
+        a, b, c, d: pointers to (batch,) fp32 numbers, of any sign and size.
         n: elements of one example.
-        BLOCK: elements of a program, a power of 2; an example's last block may stick out of it.
+        BLOCK: elements of a program, a power of 2 from 16; an example's last block may stick out of
+            it.
     """
     ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64)
@@ -60,9 +61,9 @@ def random_kernel(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
     Args:
         x, x_t, v: pointers to (batch, n) elements of one dtype in contiguous memory.
         seed: an integer, the key.
-        a, b, c, d: pointers to (batch,) fp32 numbers.
+        a, b, c, d: pointers to (batch,) fp32 numbers, of any sign and size.
         n: elements of one example, which 4 need not divide.
-        BLOCK: elements of a program, a power of 2 from 4; an example's last block may stick out.
+        BLOCK: elements of a program, a power of 2 from 16; an example's last block may stick out.
     """
     ### BEGIN SOLUTION
     row = tl.program_id(0).to(tl.int64)
@@ -82,9 +83,14 @@ def random_kernel(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
 def reference(
     x: Tensor, z: Tensor, a: Tensor, b: Tensor, c: Tensor, d: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The same in torch: four products and two sums, 14 numbers moved where 4 would do."""
-    a, b, c, d = (k.reshape(-1, *[1] * (x.dim() - 1)).to(x.dtype) for k in (a, b, c, d))
-    return a * x + b * z, c * x + d * z
+    """The same in torch: four products and two sums, 14 numbers moved where 4 would do.
+
+    It calculates in fp32 or more, and rounds once.
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    a, b, c, d = (k.reshape(-1, *[1] * (x.dim() - 1)).to(wide) for k in (a, b, c, d))
+    X, Z = x.to(wide), z.to(wide)
+    return (a * X + b * Z).to(x.dtype), (c * X + d * Z).to(x.dtype)
 
 
 def noising(

@@ -3,14 +3,17 @@
 import pytest
 import torch
 
-from cs231n_gen.checking import draws
-from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages
+from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.kernels.by_hand import alone, left
+from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked
 
 axpy = pytest.mark.exercise("kernels.axpy.kernel")
 
 
 def reference(x, y, a):
-    return a * x + y
+    """In fp32 at least, rounded once."""
+    X, Y = (k.to(torch.promote_types(k.dtype, torch.float32)) for k in (x, y))
+    return (a * X + Y).to(x.dtype)
 
 
 def on(student):
@@ -32,9 +35,67 @@ def test_every_size(student, generator):
 
 @axpy
 def test_every_dtype(student, generator):
-    """correct: in float32, float16 and bfloat16, as exact as torch"""
+    """correct: in float32, float16 and bfloat16, as exact as float32 rounded once"""
     for dtype in DTYPES:
         on(student).correct(*inputs(generator, 1500, dtype))
+
+
+@axpy
+def test_half_precision_is_for_inputs_alone(student, generator):
+    """correct: where a x and y nearly cancel, and where a x is beyond what float16 holds"""
+    x, left_over, a = inputs(generator, 700)
+    y = left_over / 8 - 8 * a * x
+    for dtype in DTYPES:
+        on(student).correct((8 * x).to(dtype), y.to(dtype), a)
+    on(student).correct((1000 + 50 * x).half(), (100 * left_over - 6e4).half(), 80.0)
+
+
+@axpy
+def test_any_a(student, generator):
+    """correct: for a of any sign and size, 0 and whole numbers too"""
+    x, y, a = inputs(generator, 60)
+    large = 1e4 * (1 + draws.whole(generator, 0, 9))
+    for k in (0, 1, -1, 3, -a, 1 + draws.whole(generator, 1, 4096) / 4096, large, -large, 1e-5):
+        on(student).correct(x, y, k, says=f"the result is wrong for a = {k:g}")
+
+
+@axpy
+def test_any_x_and_y(student, generator):
+    """correct: for numbers of any size, very large and very small ones side by side"""
+    x, y, a = inputs(generator, 300)
+    size = torch.logspace(-30, 30, 300)
+    for shift in (0, 7):
+        for scale in (size, size.flip(0)):
+            on(student).correct(scale * x, scale.roll(shift) * y, a)
+
+
+@axpy
+def test_what_is_not_finite(student, generator):
+    """correct: infinity and NaN stay where they are, and what they are"""
+    x, y, a = inputs(generator, 40)
+    x[3], x[17], y[5], y[30] = float("inf"), float("nan"), float("-inf"), float("nan")
+    wrapper = student.function("kernels.axpy.axpy")
+    (got,) = checked(student.instruments.observe.call(wrapper, [x, y, a]))["results"]
+    want = a * x.double() + y.double()
+    same = got.shape == want.shape and torch.allclose(got.double(), want, equal_nan=True)
+    expect.true(same, "where x or y is infinite or NaN a x + y must be, too, and nowhere else")
+
+
+@axpy(weight=2)
+def test_each_program_has_its_own_block(student, generator):
+    """correct: program i writes block i and nothing else, for any BLOCK"""
+    n = draws.whole(generator, 100, 190)
+    x, y, a = inputs(generator, n)
+    for block in (16, 64, 2048):
+        last = -(-n // block) - 1
+        mine = [draws.whole(generator, 0, last), last] if last else [0]
+        args, before = [x, y, torch.full((n,), 7.0), a, n], torch.full((n,), 7.0)
+        says = f"with BLOCK = {block} program i does not do block i"
+        where = {"programs": [[i] for i in mine]}
+        came = left(
+            student, "kernels.axpy.kernel", [last + 1], args, {"BLOCK": block}, says, **where
+        )
+        expect.close(came[2], alone(a * x + y, before, block, mine), says)
 
 
 @axpy

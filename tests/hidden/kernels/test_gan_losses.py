@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.kernels.by_hand import alone, left
 from cs231n_gen.checking.kernels.stages import (
     DTYPES,
     POINTWISE,
@@ -107,9 +108,39 @@ def test_logits_of_100(student, generator):
 
 
 @forward
+def test_logits_of_any_size(student, generator):
+    """correct: a logit of −1000 costs 1000, one of −60000 costs 60000, in float16 too"""
+    for size in (150.0, 1000.0, 60000.0):
+        size += 32 * draws.whole(generator, 0, 9)
+        for dtype in DTYPES:
+            wrong = torch.full((33,), -size).to(dtype)
+            cost, says = -float(wrong[0]), f"logits of {-size:g} must cost {size:g}"
+            expect.close(loss(student, "generator", wrong), cost, says, rtol=1e-6, atol=0)
+            got = loss(student, "generator", -wrong, saturating=True)
+            expect.close(got, -cost, says, rtol=1e-6, atol=0)
+            got = loss(student, "generator", -wrong)
+            expect.close(got, 0.0, f"logits of {size:g} must cost nothing", atol=1e-30, rtol=0)
+
+
+@forward
+def test_each_loss_to_its_last_digits(student, generator):
+    """correct: log(1 + exp(y)) is exact for every y, where it is small and where it is large"""
+    y = torch.cat([torch.linspace(-80, 40, 97), torch.randn(30, generator=generator)])
+    partials, says = torch.zeros(len(y)), "log(1 + exp(y)) is not exact to six digits"
+    for sign in (1.0, -1.0):
+        for k in range(0, len(y), 32):  # a program for each logit: 16 of the same kind, a block
+            some = y[k : k + 32]
+            args = [sign * some.repeat_interleave(16), partials[: len(some)], sign, 1 / 16]
+            args, name = [*args, 16 * len(some)], "kernels.gan_losses.kernel"
+            came = left(student, name, [len(some)], args, {"BLOCK": 16}, says)[1]
+            want = F.softplus(some.double(), threshold=100)
+            expect.close(came, want, says, rtol=2e-6, atol=0)
+
+
+@forward
 def test_small_losses(student, generator):
     """correct: a loss far below the last place of 1 is not rounded away"""
-    for y in (6.0, 12.0, 18.0, 30.0):
+    for y in (6.0, 12.0, 18.0, 30.0, 50.0, 75.0):
         y += float(torch.randint(0, 8, (1,), generator=generator)) / 8
         got = loss(student, "generator", torch.full((5,), y))
         says = f"logits of {y} must cost log(1 + exp(−{y})), to five digits"
@@ -134,15 +165,15 @@ def test_partial_sums(student, generator):
     """correct: each program leaves the weighted sum over its own block, for any BLOCK"""
     n, weight = draws.whole(generator, 300, 500), 0.25 * draws.whole(generator, 1, 9)
     x, kernel = logits(generator, n), student.function("kernels.gan_losses.kernel")
-    for size, sign in ((64, 1.0), (128, -1.0), (2048, 1.0)):
+    for size, sign in ((16, 1.0), (128, -1.0), (2048, 1.0)):
         programs = -(-n // size)
         args = [x, torch.full((programs,), float("nan")), sign, weight, n]
         observe = student.instruments.observe
-        left = observe.launch(kernel, [programs], args, {"BLOCK": size})["args"]
+        came = observe.launch(kernel, [programs], args, {"BLOCK": size})
         terms = F.pad(-F.logsigmoid(-sign * x.double()), (0, programs * size - n))
         want = weight * terms.reshape(programs, size).sum(1)
         says = f"with BLOCK = {size} a partial sum is not that of its own block"
-        expect.close(left[1], want, says, rtol=1e-5, atol=1e-5, what="partials")
+        expect.close(came["args"][1], want, says, rtol=1e-5, atol=1e-5, what="partials")
 
 
 @forward
@@ -246,13 +277,64 @@ def test_what_vanishes_and_what_does_not(student, generator):
     expect.close(sum(both), torch.full((1200,), -1 / 1200), says, atol=0, rtol=1e-5)
 
 
+@backward
+def test_gradients_of_any_logit(student, generator):
+    """backward: to all digits for logits from −80 to 80, and −1/n or 0 at ±1000 and ±60000"""
+    x = torch.cat([torch.linspace(-80, 80, 97), torch.randn(30, generator=generator)])
+    for sign, saturating in ((-1, False), (1, True)):
+        (got,) = gradients(student, "generator", x, saturating=saturating)
+        want = -torch.sigmoid(sign * x.double()) / len(x)
+        expect.close(got, want, "a gradient is not exact to five digits", atol=0, rtol=1e-5)
+    for dtype in DTYPES:
+        far = torch.tensor([150.0, -150.0, 1000.0, -1000.0, 60000.0, -60000.0]).to(dtype)
+        (got,) = gradients(student, "generator", far)
+        want = torch.tensor([0.0, -1 / 6] * 3)
+        says = "at ±1000 and beyond a gradient must be −1/n or 0"
+        expect.close(got, want, says, atol=1e-30, rtol=5e-3 if dtype.itemsize < 4 else 1e-6)
+
+
+@backward
+def test_rounded_once(student, generator):
+    """backward: numbers that float16 does not hold are in between, where upstream is large"""
+    x, sent = (
+        -8 - 4 * torch.rand(300, generator=generator),
+        float(2 ** draws.whole(generator, 20, 22)),
+    )
+    for dtype in DTYPES:
+        logits = x.to(dtype)
+        (got,) = gradients(student, "generator", logits, saturating=True, upstream=sent)
+        want = (-sent / 300 * torch.sigmoid(logits.double())).to(dtype)
+        says = "a gradient is rounded before it is stored: sigmoid / n alone is too small"
+        rough = 2 * torch.finfo(dtype).eps
+        expect.close(got, want, says, atol=1e-7, rtol=rough if dtype.itemsize < 4 else 1e-6)
+        fine = 1 + draws.whole(generator, 1, 999) / 2048**2
+        (got,) = gradients(student, "generator", logits.float(), saturating=True, upstream=fine)
+        want = -fine / 300 * torch.sigmoid(logits.double())
+        expect.close(got, want, "all digits of upstream count", atol=0, rtol=1e-6)
+
+
+@backward
+def test_programs_have_their_own_blocks(student, generator):
+    """backward: program i writes block i of the gradient and nothing else, for any BLOCK"""
+    n = draws.whole(generator, 100, 190)
+    x, before = logits(generator, n), torch.full((n,), 7.0)
+    for block in (16, 64, 2048):
+        last = -(-n // block) - 1
+        mine = [draws.whole(generator, 0, last), last] if last else [0]
+        args = [x, torch.tensor(2.0), before, -1.0, -0.5, n]
+        says = f"with BLOCK = {block} program i does not do block i"
+        name, where = "kernels.gan_losses.backward_kernel", {"programs": [[i] for i in mine]}
+        came = left(student, name, [last + 1], args, {"BLOCK": block}, says, **where)[2]
+        expect.close(came, alone(torch.sigmoid(-x), before, block, mine), says)
+
+
 @backward(weight=2)
 def test_upstream(student, generator):
     """backward: the gradient of the loss scales all of them, and 0 stops them"""
     real, fake = logits(generator, 1100), logits(generator, 40)
     ones = gradients(student, "discriminator", real, fake)
     scale = 1 + 4 * float(torch.rand(1, generator=generator))
-    for upstream in (-scale, 0.0, 1e-4):
+    for upstream in (-scale, 0.0, 1e-4, 1e6):
         scaled = gradients(student, "discriminator", real, fake, upstream=upstream)
         for one, other in zip(ones, scaled, strict=True):
             says = f"with {upstream:g} as the gradient of the loss they must scale by it"
@@ -268,10 +350,10 @@ def test_blocks_of_another_size(student, generator):
     for size, sign in ((64, 1.0), (128, -1.0), (2048, 1.0)):
         args = [x, torch.tensor(-1.5), torch.full((n,), float("nan")), sign, weight, n]
         observe = student.instruments.observe
-        left = observe.launch(kernel, [-(-n // size)], args, {"BLOCK": size})["args"]
+        came = observe.launch(kernel, [-(-n // size)], args, {"BLOCK": size})
         want = -1.5 * weight * sign * torch.sigmoid(sign * x.double())
         says = f"with BLOCK = {size} a gradient is not upstream · weight · sign · sigmoid(sign · ℓ)"
-        expect.close(left[2], want, says, atol=0, rtol=1e-5, what="gradient")
+        expect.close(came["args"][2], want, says, atol=0, rtol=1e-5, what="gradient")
 
 
 @backward

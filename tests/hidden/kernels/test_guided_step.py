@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from cs231n_gen.checking import draws
-from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages
+from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.kernels.by_hand import alone, left
+from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked
 
 guided_step = pytest.mark.exercise("kernels.guided_step.kernel")
 
@@ -74,6 +75,68 @@ def test_no_step(student, generator):
     end = on(student, lambda x, v_y, v_null, w, dt: x - v_y)
     says = "from x along v = x − z a step of 1 must end at z"
     end.correct(x, x - z, x - z, w, 1.0, says=says)
+
+
+@guided_step
+def test_any_guidance_and_step(student, generator):
+    """correct: for w and dt of any sign and size, also for a step back"""
+    x, v_y, v_null, w, dt = eighths(generator, 80)
+    fine = draws.whole(generator, 1, 512) / 4096
+    for w, dt in ((-3.25, dt), (40.0, dt), (1 / 256, dt), (-1 / 256, 1.0), (w, -dt), (0.5, 4.0)):
+        says = f"the step is wrong for w = {w:g} and dt = {dt:g}"
+        on(student).correct(x, v_y, v_null, w, dt, says=says)
+    for w, dt in ((1 + fine, 1.0), (1.0, 1 + fine)):
+        says = f"the step is not exact for w = {w:g} and dt = {dt:g}: keep all digits of both"
+        on(student).correct(x, v_y, v_null, w, dt, says=says)
+
+
+@guided_step
+def test_numbers_of_any_size(student, generator):
+    """correct: for very large and very small numbers"""
+    x, v_y, v_null, w, dt = like_images(generator, (200,))
+    size = torch.logspace(-30, 30, 200)
+    on(student).correct(size * x, size * v_y, size * v_null, w, dt)
+
+
+@guided_step
+def test_half_precision_is_for_inputs_alone(student, generator):
+    """correct: where x and the step nearly cancel, and where terms are beyond float16"""
+    x, v_y, v_null, w, _ = like_images(generator, (700,))
+    for dtype in DTYPES:
+        V_y, V_null = (8 * v_y).to(dtype), (8 * v_null).to(dtype)
+        X = x / 8 + ((1 + w) * V_y.float() - w * V_null.float())
+        on(student).correct(X.to(dtype), V_y, V_null, w, 1.0)
+    V = (8000 + 100 * v_y).half()
+    on(student).correct(x.half(), V, (V.float() + 20 * v_null).half(), 15.0, 0.25)
+
+
+@guided_step
+def test_what_is_not_finite(student, generator):
+    """correct: infinity and NaN stay where they are, and what they are"""
+    x, v_y, v_null, w, dt = eighths(generator, 40)
+    x[3], x[17], v_y[5], v_null[30] = float("inf"), float("nan"), float("-inf"), float("nan")
+    wrapper = student.function("kernels.guided_step.guided_step")
+    seen = checked(student.instruments.observe.call(wrapper, [x, v_y, v_null, w, dt]))
+    (got,) = seen["results"]
+    want = reference(x, v_y, v_null, w, dt)
+    same = got.shape == want.shape and torch.allclose(got, want, equal_nan=True)
+    expect.true(same, "where x or a velocity is infinite or NaN the result must be, nowhere else")
+
+
+@guided_step(weight=2)
+def test_each_program_has_its_own_block(student, generator):
+    """correct: program i writes block i and nothing else, for any BLOCK"""
+    n = draws.whole(generator, 100, 190)
+    given = eighths(generator, n)
+    for block in (16, 64, 2048):
+        last = -(-n // block) - 1
+        mine = [draws.whole(generator, 0, last), last] if last else [0]
+        before = torch.full((n,), 7.0)
+        args = [*given[:3], before, *given[3:], n]
+        says = f"with BLOCK = {block} program i does not do block i"
+        name, where = "kernels.guided_step.kernel", {"programs": [[i] for i in mine]}
+        came = left(student, name, [last + 1], args, {"BLOCK": block}, says, **where)
+        expect.close(came[3], alone(reference(*given), before, block, mine), says)
 
 
 @guided_step

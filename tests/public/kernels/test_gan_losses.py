@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import alone, left
 from cs231n_gen.checking.kernels.stages import POINTWISE, SIZES, Exact, Stages, nbytes
 
 forward = pytest.mark.exercise("kernels.gan_losses.kernel")
@@ -77,6 +78,22 @@ def test_a_discriminator_that_is_sure(student, generator):
 
 
 @forward
+@pytest.mark.parametrize("size", [1000.0, 60000.0])
+def test_logits_of_any_size(student, generator, size):
+    """correct: logits of ±1000 and of ±60000 cost their own size, or nothing"""
+    says = f"logits of −{size:g} cost {size:g} each, those of {size:g} nothing"
+    G(student).correct(torch.full((33,), -size), says=says)
+    G(student).correct(torch.full((33,), size), says=says)
+
+
+@forward
+@pytest.mark.parametrize("y", [9.0, 50.0, 75.0])
+def test_small_losses_alone(student, generator, y):
+    """correct: log(1 + exp(−y)) keeps its digits, however small it is"""
+    G(student).correct(torch.full((16,), y), says=f"the loss must be log(1 + exp(−{y:g}))")
+
+
+@forward
 def test_small_losses(student, generator):
     """correct: where D is sure and right a loss of e⁻¹⁸ is not rounded away"""
     says = "the loss must be 2 log(1 + e⁻¹⁸): in fp32 1 + e⁻¹⁸ is 1, but the loss is not 0"
@@ -88,9 +105,9 @@ def test_partial_sums(student, generator):
     """correct: each program leaves the sum over its own block, for another BLOCK, too"""
     x, partials = logits(generator, 300), torch.full((5,), float("nan"))
     kernel, args = student.function("kernels.gan_losses.kernel"), [x, partials, 1.0, 0.25, 300]
-    left = student.instruments.observe.launch(kernel, [5], args, {"BLOCK": 64})["args"]
+    came = student.instruments.observe.launch(kernel, [5], args, {"BLOCK": 64})
     blocks = F.pad(-F.logsigmoid(-x.double()), (0, 20)).reshape(5, 64)
-    expect.close(left[1], blocks.sum(1) / 4, "a partial sum is not that of its own block")
+    expect.close(came["args"][1], blocks.sum(1) / 4, "a partial sum is not that of its own block")
 
 
 @forward
@@ -145,6 +162,35 @@ def test_gradient_of_a_sure_discriminator(student, generator):
     sure = torch.tensor([-100.0, -60.0, -30.0, 30.0, 60.0, 100.0])
     says = "a gradient is wrong for logits of up to ±100: does an exponential overflow?"
     D(student).backward(sure, sure.flip(0) / 2, says=says)
+
+
+@backward
+@pytest.mark.parametrize("size", [50.0, 80.0, 1000.0])
+def test_gradients_of_any_logit(student, generator, size):
+    """backward: a gradient keeps its digits where D is very sure"""
+    x, says = torch.tensor([-size, size]), f"a gradient is wrong for a logit of ±{size:g}"
+    G(student).backward(x[:1], saturating=True, says=says)
+    G(student).backward(x[1:], says=says)
+    G(student).backward(x, says=says)
+
+
+@backward
+def test_rounded_once(student, generator):
+    """backward: in half precision with a large gradient of the loss, rounded at the end"""
+    x, says = torch.linspace(-12.0, -8.0, 300).half(), "sigmoid / n alone is too small for float16"
+    large = {"upstream": lambda loss: torch.full_like(loss, 2.0**20)}
+    G(student).backward(x, saturating=True, says=says, **large)
+
+
+@backward
+def test_another_block(student, generator):
+    """backward: program i writes block i of the gradient and nothing else, for another BLOCK"""
+    x, before = logits(generator, 100), torch.full((100,), 7.0)
+    args, name = [x, torch.tensor(2.0), before, -1.0, -0.5, 100], "gan_losses.backward_kernel"
+    says = "with BLOCK = 16 programs 2 and 6 do not do their blocks"
+    where = {"programs": [[2], [6]]}
+    came = left(student, f"kernels.{name}", [7], args, {"BLOCK": 16}, says, **where)[2]
+    expect.close(came, alone(torch.sigmoid(-x), before, 16, [2, 6]), says)
 
 
 @backward

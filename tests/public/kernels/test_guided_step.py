@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import alone, left
 from cs231n_gen.checking.kernels.stages import POINTWISE, SIZES, Exact, Stages
 
 guided_step = pytest.mark.exercise("kernels.guided_step.kernel")
@@ -63,11 +65,40 @@ def test_nothing_to_guide(student, generator):
 
 
 @guided_step
+def test_any_guidance_and_step(student, generator):
+    """correct: for w and dt of any sign and size"""
+    given = eighths(generator, 60)
+    for w, dt in ((-3.0, 0.25), (1 + 3 / 4096, 1.0), (40.0, 0.25), (1 / 256, 0.25), (0.5, -2.0)):
+        says = f"the step is wrong for w = {w:g} and dt = {dt:g}"
+        on(student).correct(*given, w, dt, says=says)
+    on(student).correct(*given, 1.0, 1 + 3 / 4096, says="the step is wrong for dt = 1 + 3/4096")
+
+
+@guided_step
+def test_large_and_small_numbers(student, generator):
+    """correct: for very large and very small numbers"""
+    size = torch.logspace(-30, 30, 60)
+    on(student).correct(*(size * k for k in like_images(generator, 60)), 7.5, 0.25)
+
+
+@guided_step
 def test_half_precision(student, generator):
     """correct: in half precision, calculated in float32"""
-    given = [k.half() for k in like_images(generator, 1000)]
+    x, v_y, v_null = [k.half() for k in like_images(generator, 1000)]
     says = "in half precision the result is not exact enough: calculate in float32, round once"
-    on(student).correct(*given, 15.0, 1.0, says=says)
+    on(student).correct(x, v_y, v_null, 15.0, 1.0, says=says)
+    x = (x.float() / 8 + 16 * v_y.float() - 15 * v_null.float()).half()
+    on(student).correct(x, v_y, v_null, 15.0, 1.0, says=says)
+
+
+@guided_step
+def test_another_block(student, generator):
+    """correct: program i writes block i and nothing else, for another BLOCK too"""
+    given, before = eighths(generator, 100), torch.full((100,), 7.0)
+    args, where = [*given, before, 2.5, 0.25, 100], {"programs": [[2], [6]]}
+    says, name = "with BLOCK = 16 programs 2 and 6 do not do their blocks", "guided_step.kernel"
+    came = left(student, f"kernels.{name}", [7], args, {"BLOCK": 16}, says, **where)
+    expect.close(came[3], alone(reference(*given, 2.5, 0.25), before, 16, [2, 6]), says)
 
 
 @guided_step

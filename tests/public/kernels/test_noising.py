@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import alone, left
 from cs231n_gen.checking.kernels.stages import POINTWISE, SIZES, Exact, Stages, checked
 
 noising = pytest.mark.exercise("kernels.noising.kernel")
@@ -66,6 +67,26 @@ def test_another_process(student, generator):
     x, z, t = eighths(generator, 4, 300)
     says = "the result is wrong for coefficients of another process than rectified flow"
     on(student).correct(x, z, t, turned(t), says=says)
+
+
+@noising
+def test_coefficients_of_any_size(student, generator):
+    """correct: for large, small and negative coefficients, and for more than a few examples"""
+    x, z, t = eighths(generator, 20, 24)
+    k = torch.randn(4, 20, generator=generator) * torch.logspace(-8, 8, 20)
+    on(student).correct(x, z, t, tuple(k))
+
+
+@noising
+def test_another_block(student, generator):
+    """correct: program (i, j) writes block j of example i and nothing else, for another BLOCK"""
+    (x, z, t), before = eighths(generator, 3, 100), torch.full((3, 100), 7.0)
+    args, where = [x, z, *turned(t), before, before, 100], {"programs": [[1, 2], [1, 6]]}
+    says = "with BLOCK = 16 programs (1, 2) and (1, 6) do not do their blocks"
+    came = left(student, "kernels.noising.kernel", [3, 7], args, {"BLOCK": 16}, says, **where)
+    for got, want in zip(came[6:], reference(x, z, t, turned(t)), strict=True):
+        mine = alone(want[1], before[1], 16, [2, 6])
+        expect.close(got, torch.stack([before[0], mine, before[2]]), says)
 
 
 @noising
@@ -176,7 +197,7 @@ def test_the_noise_is_normal(student, generator):
 
 
 @random
-@pytest.mark.parametrize("size", [64, 2048])
+@pytest.mark.parametrize("size", [16, 64, 2048])
 def test_blocks_of_another_size(student, generator, size):
     """correct: with another BLOCK the noise stays the same"""
     kernel, n = student.function("kernels.noising.random_kernel"), 150
@@ -185,6 +206,38 @@ def test_blocks_of_another_size(student, generator, size):
     grid, constants = [2, -(-n // size)], {"BLOCK": size}
     left = student.instruments.observe.launch(kernel, grid, args, constants)["args"]
     near(left[7], noise((2, n), 7), f"with BLOCK = {size} the noise is another")
+
+
+@random
+def test_a_number_far_out(student, generator):
+    """correct: noise far out, which comes once in a million numbers, is not cut off"""
+    v = drawn(student, torch.zeros(1, 24), torch.ones(1), 1379)[1]  # number 21 is 5.11 in size
+    near(v, noise((1, 24), 1379), "a number of the noise that is far out is another one")
+
+
+@random
+def test_many_examples_with_noise(student, generator):
+    """correct: for more than a few examples, each of which has its own coefficients"""
+    x, _, t = eighths(generator, 20, 6)
+    k = torch.randn(4, 20, generator=generator)
+    x_t, v = drawn(student, x, t, 231, tuple(k))
+    want_x_t, want_v = drawing(x.double(), t, 231, tuple(k.double()))
+    near(x_t, want_x_t, "x_t is wrong in a batch of 20")
+    near(v, want_v, "v is wrong in a batch of 20")
+
+
+@random
+def test_a_program_of_its_own(student, generator):
+    """correct: program (i, j) writes block j of example i and nothing else"""
+    before, k = torch.full((3, 41), 7.0), torch.tensor([0.5, 0.5, 0.5])
+    x, z = torch.zeros(3, 41), noise((3, 41), 231)
+    args = [x, 231, k, 2 * k, k, k, before, before, 41]
+    says = "with BLOCK = 16 programs (1, 1) and (1, 2) do not do their blocks"
+    where, name = {"programs": [[1, 1], [1, 2]]}, "kernels.noising.random_kernel"
+    came = left(student, name, [3, 3], args, {"BLOCK": 16}, says, **where)
+    for got, b in zip(came[-2:], (1, 0.5), strict=True):
+        near(got[1], alone(b * z[1], before[1], 16, [1, 2]), says)
+        near(got[::2], before[::2], says)
 
 
 @random
