@@ -31,8 +31,10 @@ def kernel(
     An example has ⌈H·W / PIXELS⌉ blocks of pixels, and block i is the next one after block i − 1:
     the first example's come first. Pixel number h·W + w of an example is the one at (h, w). The
     last block of an example may stick out beyond its H·W pixels, and the last of the channels
-    beyond C: nothing is read or written there. Places may be too large for 32 bits: count
-    examples, and with them all that follows, in int64.
+    beyond C: nothing is read or written there. There may be too many examples for places of 32
+    bits: count them, and with them all that follows, in int64. One image alone fits.
+
+    Numbers only move: every bit arrives, of infinity and of −0 as well.
 
     A tile is read along rows of the image and written along features: both ways neighbours in
     memory go together, and Triton turns the tile round in between.
@@ -81,7 +83,7 @@ def inverse_kernel(
     Blocks are those of `kernel`: ⌈H·W / PIXELS⌉ of pixels an example, one example after the other,
     none of which is in two examples; pixel number h·W + w is the one at (h, w). Nothing is read or
     written beyond H·W or C. Places may be too large for 32 bits: count examples, tokens and
-    channels in int64.
+    channels in int64. Numbers only move: every bit arrives, of infinity and of −0 as well.
 
     Args:
         tokens: pointer to (batch, (H/P)·(W/P), P·P·C) elements.

@@ -23,9 +23,10 @@ def kernel(prediction, v, partials, gradient, weight, n, WANTED: tl.constexpr, B
         partials: pointer to one fp32 number a program; the wrapper adds them up to the loss.
         gradient: pointer to n elements in contiguous memory, in fp32 if the inputs are in
             float16, else in their dtype; to none at all if not WANTED.
-        weight: a float, 1/n.
+        weight: a float, 1/n in the wrapper.
+        n: elements of prediction.
         WANTED: whether the gradient is; if not, nothing is written there.
-        BLOCK: a power of 2.
+        BLOCK: a power of 2 from 16.
     """
     ### BEGIN SOLUTION
     i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)

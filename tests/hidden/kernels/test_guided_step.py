@@ -80,9 +80,9 @@ def test_no_step(student, generator):
 @guided_step
 def test_any_guidance_and_step(student, generator):
     """correct: for w and dt of any sign and size, also for a step back"""
-    x, v_y, v_null, w, dt = eighths(generator, 80)
-    fine = draws.whole(generator, 1, 512) / 4096
-    for w, dt in ((-3.25, dt), (40.0, dt), (1 / 256, dt), (-1 / 256, 1.0), (w, -dt), (0.5, 4.0)):
+    x, v_y, v_null, some, step = eighths(generator, 80)
+    fine, tiny = draws.whole(generator, 1, 512) / 4096, 1 / 256
+    for w, dt in ((-3.25, step), (40.0, step), (tiny, step), (-tiny, 1), (some, -step), (0.5, 4.0)):
         says = f"the step is wrong for w = {w:g} and dt = {dt:g}"
         on(student).correct(x, v_y, v_null, w, dt, says=says)
     for w, dt in ((1 + fine, 1.0), (1.0, 1 + fine)):

@@ -1,8 +1,8 @@
 """Hidden grader of chapter 14, kernels.nearest_code: codebooks whose nearest codes are known, and
 distances in float64.
 
-Judged is the distance to the code that was chosen, never its number: where two codes are equally
-near but for rounding, either is right.
+Judged is the distance to the code that was chosen, not its number: where two codes are equally near
+but for rounding, either is right. Where nothing is rounded it is the first of equals.
 """
 
 import pytest
@@ -10,6 +10,7 @@ import torch
 
 from cs231n_gen.checking import draws, expect
 from cs231n_gen.checking.errors import PropertyFailed
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, Exact, Stages, checked
 
 WRAPPER = "kernels.nearest_code.nearest_code"
@@ -142,6 +143,82 @@ def test_no_code_is_made_up_at_the_edge(student, generator):
     on(student).correct(normal(generator, 20, 10), 50 + normal(generator, K, 10))
 
 
+@nearest_code(weight=2)
+def test_the_first_of_equals(student, generator):
+    """correct: of codes with one score the first is kept, in one tile and in different ones"""
+    D = draws.whole(generator, 2, 6)
+    z = torch.randint(-3, 4, (60, D), generator=generator)
+    codes = torch.randint(-2, 3, (45, D), generator=generator)
+    codes = torch.cat([codes, codes[torch.randperm(45, generator=generator)]])  # each of them twice
+    distances = (z[:, None] - codes).square().sum(-1)  # whole numbers, exact in any dtype
+    first, says = first_least(distances), "of equally near codes not the first is kept"
+    wrapper, call = student.function(WRAPPER), student.instruments.observe.call
+    for dtype in DTYPES:
+        (index,) = checked(call(wrapper, [z.to(dtype), codes.to(dtype)]))["results"]
+        expect.close(index, first, says, atol=0, rtol=0)
+    same = torch.ones(70, 4)
+    (index,) = checked(call(wrapper, [same[:9], same]))["results"]
+    expect.close(index, torch.zeros(9), "where all codes are one, code 0 is the first")
+
+
+def first_least(distances):
+    """The first place of the least number of each row."""
+    least = distances == distances.min(1, keepdim=True).values
+    place = torch.arange(distances.shape[1]).expand_as(least)
+    return torch.where(least, place, distances.shape[1]).min(1).values
+
+
+@nearest_code
+def test_codes_however_far(student, generator):
+    """correct: where all codes are very far away one of them is still the nearest"""
+    K = 32 * draws.whole(generator, 1, 3) + draws.whole(generator, 1, 31)
+    for size in (1e4, 1e9, 1e16):
+        z, codes = normal(generator, 20, 10), size * (3 + normal(generator, K, 10))
+        says = f"of codes {size:g} away not the nearest is found"
+        on(student).correct(z, codes, says=says)
+        on(student).correct(size * (3 + z), codes, says=says)
+
+
+@nearest_code
+def test_codes_close_together(student, generator):
+    """correct: codes that differ in the fourth digit are told apart, in fp32"""
+    middle = normal(generator, 1, 24)
+    z, codes = (middle + 2e-3 * normal(generator, n, 24) for n in (64, 90))
+    on(student).correct(z, codes, says="codes that are nearly alike are mixed up")
+
+
+@nearest_code
+def test_many_codes(student, generator):
+    """correct: for more codes than 16 bits can count"""
+    K = 66000 + draws.whole(generator, 0, 900)
+    codes = torch.randperm(K, generator=generator).double().sub(K // 2).float()[:, None]
+    z = codes[-16:] + 0.25
+    args = [z, codes, torch.full((16,), -1, dtype=torch.int32), 16, K, 1]
+    constants = {"ROWS": 16, "CODES": 4096, "BLOCK": 16}
+    says = f"of {K} codes not the nearest is found"
+    came = left(student, "kernels.nearest_code.kernel", [1], args, constants, says)[2]
+    expect.true(bool((came >= 0).all() and (came < K).all()), says)
+    # Squares up to 33000² are rounded to 64: of whole numbers those up to about 16 away may win.
+    expect.close(codes[came.long()], z, says, atol=16, rtol=0)
+
+
+@nearest_code
+def test_each_program_has_its_own_rows(student, generator):
+    """correct: program i writes the codes of its own rows and nothing else"""
+    N, K, D = draws.whole(generator, 40, 64), 40, 7
+    z, codes = normal(generator, N, D), normal(generator, K, D)
+    before, name = torch.full((N,), -7, dtype=torch.int32), "kernels.nearest_code.kernel"
+    for i in (1, -(-N // 16) - 1):
+        constants = {"ROWS": 16, "CODES": 16, "BLOCK": 16}
+        says, where = f"program {i} of 16 rows does not do its rows", {"programs": [[i]]}
+        args, grid = [z, codes, before, N, K, D], [-(-N // 16)]
+        came = left(student, name, grid, args, constants, says, **where)[2]
+        mine = torch.zeros(N, dtype=torch.bool)
+        mine[16 * i : 16 * (i + 1)] = True
+        expect.true(bool((came[~mine] == -7).all()), says)
+        NEAREST.judge_results([came[mine]], [z[mine], codes], {}, says)
+
+
 @nearest_code
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16"""
@@ -172,14 +249,14 @@ def test_other_tiles(student, generator):
     N, K, D = 100, 40, draws.whole(generator, 10, 16)
     z, codes = normal(generator, N, D), normal(generator, K, D)
     kernel = student.function("kernels.nearest_code.kernel")
-    for rows, width in ((128, 32), (16, 16)):
+    for rows, width, many in ((128, 32, 16), (16, 16, 16), (32, 64, 64)):
         given = [z, codes, torch.full((N,), -1, dtype=torch.int32), N, K, D]
-        constants = {"ROWS": rows, "CODES": 16, "BLOCK": width}
+        constants = {"ROWS": rows, "CODES": many, "BLOCK": width}
         seen = student.instruments.observe.launch(kernel, [-(-N // rows)], given, constants)
         args = seen.get("args") if isinstance(seen, dict) else None
         good = isinstance(args, list | tuple) and len(args) == len(given)
         expect.true(good, "the instruments were tampered with")
-        says = f"with tiles of {rows} rows, 16 codes and {width} numbers"
+        says = f"with tiles of {rows} rows, {many} codes and {width} numbers"
         NEAREST.judge_results(args[2:3], [z, codes], {}, says)
 
 

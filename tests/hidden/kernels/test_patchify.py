@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, Exact, Stages, checked
 
 SHAPES = (  # batch, channels, height, width, and the side of a patch
@@ -72,24 +73,61 @@ def came(student, name, *args):
     return results[0]
 
 
-def launched(student, name, numbers, like, strides, sizes, tile):
-    """What a kernel launched by the test's hand leaves in a tensor, with tiles of this size.
+def launched(student, name, numbers, like, strides, sizes, tile, **options):
+    """What a kernel launched by the test's hand leaves in a tensor of 7s, with tiles of this size.
 
     Args:
         numbers: the memory that it reads, of these strides.
         like: shaped like what it writes.
         sizes: batch, C, H, W and P.
+        options: of `by_hand.left`.
     """
     batch, C, H, W, P = sizes
     grid = [batch * -(-H * W // tile[0]), -(-C // tile[1])]
     constants = {"C": C, "P": P, "PIXELS": tile[0], "CHANNELS": tile[1]}
-    kernel = student.function(f"kernels.patchify.{name}")
-    given = [numbers, torch.zeros_like(like), *strides, H, W]
-    seen = student.instruments.observe.launch(kernel, grid, given, constants)
-    args = seen.get("args") if isinstance(seen, dict) else None
-    good = isinstance(args, list | tuple) and len(args) == len(given)
-    expect.true(good, "the instruments were tampered with")
-    return expect.tensor(args[1], like.shape, "what the kernel wrote")
+    given = [numbers, torch.full_like(like, 7.0), *strides, H, W]
+    says = f"with tiles of {tile[0]} pixels and {tile[1]} channels"
+    name = f"kernels.patchify.{name}"
+    return left(student, name, grid, given, constants, says, **options)[1]
+
+
+def same_bits(got, want, says):
+    """Equal to the last bit, where a NaN is only a NaN."""
+    expect.true(isinstance(got, torch.Tensor) and got.shape == want.shape, says)
+    expect.true(got.dtype == want.dtype, "the dtype changes on the way", got.dtype, want.dtype)
+    bits = torch.int16 if want.element_size() == 2 else torch.int32
+    ours, theirs = (k.contiguous().view(bits).masked_fill(k.isnan(), 7) for k in (got, want))
+    expect.true(torch.equal(ours, theirs), says)
+
+
+def of_every_kind(generator, shape, dtype):
+    """Numbers of a dtype: ordinary ones, the largest and smallest, −0, infinity and NaN."""
+    x = 100 * image(generator, shape, dtype)
+    kinds = torch.finfo(dtype)
+    odd = [-0.0, float("inf"), float("-inf"), float("nan"), kinds.max, kinds.min, kinds.tiny]
+    odd.append(kinds.tiny * kinds.eps)
+    flat = x.flatten()
+    flat[torch.randperm(len(flat), generator=generator)[: len(odd)]] = torch.tensor(odd).to(dtype)
+    return flat.reshape(shape)
+
+
+def block_of(sizes, tile, i, j):
+    """Which numbers of a batch of images program (i, j) moves: 1, and 0 for the others."""
+    batch, C, H, W, _ = sizes
+    blocks, mine = -(-H * W // tile[0]), torch.zeros(batch, C, H * W)
+    pixels = slice(i % blocks * tile[0], (i % blocks + 1) * tile[0])
+    mine[i // blocks, j * tile[1] : (j + 1) * tile[1], pixels] = 1
+    return mine.reshape(batch, C, H, W)
+
+
+def some_program(generator, shape, tile):
+    """The last block of the first example with the first channels, or one of the second example
+    with other channels."""
+    blocks = -(-shape[2] * shape[3] // tile[0])
+    return (blocks - 1, 0), (
+        blocks + draws.whole(generator, 0, blocks),
+        -(-shape[1] // tile[1]) - 1,
+    )
 
 
 # --- kernels.patchify.kernel ----------------------------------------------------------------------
@@ -173,6 +211,59 @@ def test_channels_last_in_other_tiles(student, generator):
         got = launched(student, "kernel", numbers.flatten(), want, strides, sizes, tile)
         says = f"with tiles of {tile[0]} pixels and {tile[1]} channels the tokens are wrong"
         expect.close(got, want, says, atol=0, rtol=0)
+
+
+@patchify
+def test_strides_of_0(student, generator):
+    """correct: along an axis whose stride is 0 all numbers are one"""
+    sizes = (2, 3, 4, 10, 2)
+    for axis in range(4):
+        x = image(generator, sizes[:4]).narrow(axis, 0, 1)
+        strides = [*x.contiguous().stride()]
+        strides[axis] = 0
+        want = tokens_of(x.expand(sizes[:4]), 2)
+        got = launched(student, "kernel", x.flatten(), want, strides, sizes, (16, 2))
+        says = f"where stride {axis} of x is 0 the tokens are wrong"
+        expect.close(got, want, says, atol=0, rtol=0)
+
+
+@patchify(weight=2)
+def test_each_program_has_its_own_block(student, generator):
+    """correct: program (i, j) moves block i of pixels and block j of channels, nothing else"""
+    shape, patch = any_shape(generator)
+    x, sizes, tile = image(generator, shape), (*shape, patch), (16, 2)
+    want = tokens_of(x, patch)
+    for i, j in some_program(generator, shape, tile):
+        mine, where = tokens_of(block_of(sizes, tile, i, j), patch), {"programs": [[i, j]]}
+        got = launched(student, "kernel", x.flatten(), want, x.stride(), sizes, tile, **where)
+        says = f"program ({i}, {j}) does not move its own block"
+        expect.close(got, torch.where(mine > 0, want, 7.0), says, atol=0, rtol=0)
+
+
+@patchify
+def test_every_bit_arrives(student, generator):
+    """correct: infinity, NaN, −0 and the smallest numbers arrive as they are"""
+    shape, patch = any_shape(generator)
+    for dtype in DTYPES:
+        x = of_every_kind(generator, shape, dtype)
+        says = f"a number of {dtype} changes on the way, where it only has to move"
+        same_bits(came(student, "patchify", x, patch), tokens_of(x, patch), says)
+
+
+@patchify(weight=2)
+def test_more_examples_than_32_bits_can_count(student, generator):
+    """correct: in an example that begins beyond element 2³¹ places are still right"""
+    C, H, W, P, tile = 4, 64, 96, 2, (64, 4)
+    blocks, of_example = H * W // tile[0], C * H * W
+    n = 2**31 // of_example + draws.whole(generator, 9, 2**31 // of_example)
+    x, program = image(generator, (1, C, H, W)), n * blocks + draws.whole(generator, 0, blocks)
+    want = tokens_of(x, P)
+    mine = tokens_of(block_of((1, C, H, W, P), tile, program % blocks, 0), P)
+    sizes, begins = (n + 9, C, H, W, P), [n * of_example] * 2
+    where = {"programs": [[program, 0]], "begins": begins}
+    got = launched(student, "kernel", x.flatten(), want, x.stride(), sizes, tile, **where)
+    says = f"example {n} begins beyond element 2³¹: its tokens are wrong"
+    expect.close(got, torch.where(mine > 0, want, 7.0), says, atol=0, rtol=0)
 
 
 @patchify
@@ -300,6 +391,68 @@ def test_other_tiles(student, generator):
         got = launched(student, "inverse_kernel", tokens, x, strides, sizes, tile)
         says = f"with tiles of {tile[0]} pixels and {tile[1]} channels the image is wrong"
         expect.close(got, x, says, atol=0, rtol=0)
+
+
+@inverse
+def test_token_strides_of_0(student, generator):
+    """correct: along an axis whose stride is 0 all numbers are one"""
+    sizes, shape = (2, 3, 4, 10, 2), (2, 10, 12)
+    for axis in range(3):
+        tokens = image(generator, shape).narrow(axis, 0, 1)
+        strides = [*tokens.contiguous().stride()]
+        strides[axis] = 0
+        want = image_of(tokens.expand(shape), 2, 3, 4, 10)
+        got = launched(student, "inverse_kernel", tokens.flatten(), want, strides, sizes, (16, 2))
+        says = f"where stride {axis} of tokens is 0 the image is wrong"
+        expect.close(got, want, says, atol=0, rtol=0)
+
+
+@inverse(weight=2)
+def test_programs_have_their_own_blocks(student, generator):
+    """correct: program (i, j) moves block i of pixels and block j of channels, nothing else"""
+    shape, patch = any_shape(generator)
+    x, sizes, tile = image(generator, shape), (*shape, patch), (16, 2)
+    tokens = tokens_of(x, patch)
+    for i, j in some_program(generator, shape, tile):
+        mine, where = block_of(sizes, tile, i, j), {"programs": [[i, j]]}
+        strides = tokens.stride()
+        got = launched(student, "inverse_kernel", tokens, x, strides, sizes, tile, **where)
+        says = f"program ({i}, {j}) does not move its own block"
+        expect.close(got, torch.where(mine > 0, x, 7.0), says, atol=0, rtol=0)
+
+
+@inverse
+def test_every_bit_comes_back(student, generator):
+    """correct: infinity, NaN, −0 and the smallest numbers come back as they are"""
+    shape, patch = any_shape(generator)
+    for dtype in DTYPES:
+        x = of_every_kind(generator, shape, dtype)
+        says = f"a number of {dtype} changes on the way, where it only has to move"
+        same_bits(came(student, "unpatchify", *as_tokens(x, patch)), x, says)
+
+
+@inverse(weight=2)
+@pytest.mark.parametrize("far", ["examples", "tokens", "channels"])
+def test_places_beyond_32_bits(student, generator, far):
+    """correct: where places of examples, tokens or channels are beyond 2³¹ they are still right"""
+    C, H, W, P = (66000, 256, 256, 4) if far == "channels" else (5, 64, 96, 4)
+    length, features = H * W // P**2, P * P * C
+    n = 2**31 // features // length + draws.whole(generator, 9, 99) if far == "examples" else 0
+    c = C - 1 - draws.whole(generator, 0, 4)
+    h, w = H - 1 - draws.whole(generator, 0, 4), W - 1 - draws.whole(generator, 0, 4)
+    token, feature = h // P * (W // P) + w // P, (h % P * P + w % P) * C + c
+    strides = {
+        "examples": [length * features, features, 1],
+        "tokens": [0, 2**31 // token + 999, 1],
+        "channels": [0, 0, 2**31 // feature + 999],
+    }[far]
+    number = 1 + torch.rand(1, generator=generator)
+    source = n * strides[0] + token * strides[1] + feature * strides[2]
+    target = ((n * C + c) * H + h) * W + w
+    where = {"programs": [[(n * H + h) * W + w, c]], "begins": [source, target]}
+    sizes = (n + 9, C, H, W, P)
+    got = launched(student, "inverse_kernel", number, number, strides, sizes, (1, 1), **where)
+    expect.close(got, number, f"{far} whose places are beyond 2³¹ are lost", atol=0, rtol=0)
 
 
 @inverse

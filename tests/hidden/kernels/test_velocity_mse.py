@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.kernels.by_hand import alone, left
 from cs231n_gen.checking.kernels.stages import DTYPES, POINTWISE, SIZES, Exact, Stages, checked
 
 velocity_mse = pytest.mark.exercise("kernels.velocity_mse.kernel")
@@ -129,7 +130,7 @@ def test_blocks_of_another_size(student, generator):
     n, weight = draws.whole(generator, 600, 900), 0.75
     prediction, v = pair(generator, n)
     off = prediction.double() - v.double()
-    for block, wanted in ((128, True), (256, False)):
+    for block, wanted in ((16, True), (128, True), (256, False)):
         grid = -(-n // block)
         given = [prediction, v, torch.zeros(grid), torch.full((n,), 7.0), weight, n]
         kernel = student.function("kernels.velocity_mse.kernel")
@@ -143,6 +144,63 @@ def test_blocks_of_another_size(student, generator):
         expect.close(args[2], weight * sums, f"{says} partials are wrong", rtol=1e-5, atol=1e-5)
         want = 2 * weight * off if wanted else given[3]
         expect.close(args[3], want, f"{says} the gradient is wrong", rtol=1e-5, atol=1e-5)
+
+
+def by_hand(student, prediction, v, weight, block, says, wanted=True, wide=False, **options):
+    """The partial sums and the gradient that the kernel leaves, 7 where it writes nothing."""
+    n = len(prediction)
+    grid, gradient = -(-n // block), torch.full((n,), 7.0)
+    given = [prediction, v, torch.full((grid,), 7.0)]
+    given += [gradient if wide else gradient.to(v.dtype), weight, n]
+    constants = {"WANTED": wanted, "BLOCK": block}
+    name = "kernels.velocity_mse.kernel"
+    return left(student, name, [grid], given, constants, says, **options)[2:]
+
+
+@velocity_mse(weight=2)
+def test_each_program_has_its_own_block(student, generator):
+    """correct: program i writes partials[i] and block i of the gradient, nothing else"""
+    n = draws.whole(generator, 100, 190)
+    prediction, v = pair(generator, n)
+    off = prediction.double() - v.double()
+    for block in (16, 64, 2048):
+        last = -(-n // block) - 1
+        mine = [draws.whole(generator, 0, last), last] if last else [0]
+        says = f"with BLOCK = {block} program i does not do block i"
+        where = {"programs": [[i] for i in mine]}
+        sums, gradient = by_hand(student, prediction, v, 0.5, block, says, **where)
+        whole = torch.stack([part.square().sum() / 2 for part in off.split(block)])
+        expect.close(sums, alone(whole, torch.full((last + 1,), 7.0), 1, mine), says)
+        expect.close(gradient, alone(off, torch.full((n,), 7.0), block, mine), says)
+
+
+@velocity_mse
+def test_errors_of_any_size(student, generator):
+    """correct: large and small errors count alike, to all their digits"""
+    n, block, weight = 320, 16, 1 + draws.whole(generator, 1, 4096) / 2**14
+    size = torch.logspace(-12, 12, n // block).repeat_interleave(block)
+    prediction, v = (size * k for k in pair(generator, n))
+    off = prediction.double() - v.double()
+    says = "an error is clipped or rounded, or a small one is dropped"
+    sums, gradient = by_hand(student, prediction, v, weight, block, says)
+    want = torch.stack([weight * part.square().sum() for part in off.split(block)])
+    expect.close(sums, want, f"{says}: the partial sums", rtol=1e-5, atol=0)
+    expect.close(gradient, 2 * weight * off, f"{says}: the gradient", rtol=1e-6, atol=0)
+
+
+@velocity_mse
+def test_the_gradient_is_rounded_once(student, generator):
+    """backward: in half precision differences keep their digits until the gradient is stored"""
+    more = 2 * torch.randint(0, 60, (64,), generator=generator)
+    prediction, v = (129 + more).bfloat16(), torch.full((64,), -128).bfloat16()  # odd differences
+    want = 1.5 * (prediction.double() - v.double())
+    says = "the gradient is rounded before it is stored"
+    _, gradient = by_hand(student, prediction, v, 0.75, 16, says)
+    expect.close(gradient, want, says, rtol=1.01 * 2**-9, atol=0)  # half a unit of bfloat16
+    prediction, v = pair(generator, 64, torch.float16)
+    want = 2e-6 * (prediction.double() - v.double())
+    _, gradient = by_hand(student, prediction, v, 1e-6, 16, says, wide=True)
+    expect.close(gradient, want, says, rtol=1e-6, atol=0)
 
 
 @velocity_mse(weight=3)

@@ -1,7 +1,7 @@
 """Public checks of chapter 14: kernels.nearest_code.
 
-Judged is the distance to the code that was chosen, never its number: where two codes are equally
-near but for rounding, either is right.
+Judged is the distance to the code that was chosen, not its number: where two codes are equally near
+but for rounding, either is right. Where nothing is rounded it is the first of equals.
 """
 
 import pytest
@@ -9,7 +9,8 @@ import torch
 
 from cs231n_gen.checking import expect
 from cs231n_gen.checking.errors import PropertyFailed
-from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages
+from cs231n_gen.checking.kernels.by_hand import left
+from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 
 nearest_code = pytest.mark.exercise("kernels.nearest_code.kernel")
 ROWS = 64  # of a program, as the wrapper launches it
@@ -75,6 +76,51 @@ def test_codes_of_every_length(student, generator):
 def test_no_code_is_made_up_at_the_edge(student, generator):
     """correct: where all codes are far from 0, no code of zeros beyond the last is found"""
     on(student).correct(normal(generator, 20, 10), 50 + normal(generator, 67, 10))
+
+
+@nearest_code
+def test_the_first_of_equals(student, generator):
+    """correct: of codes with one score the first is kept, in one tile and in different ones"""
+    codes = torch.randint(-2, 3, (80, 3), generator=generator)
+    z = torch.randint(-3, 4, (30, 3), generator=generator)
+    distances = (z[:, None] - codes).square().sum(-1)
+    least = distances == distances.min(1, keepdim=True).values
+    first = torch.where(least, torch.arange(80), 80).min(1).values
+    wrapper = student.function("kernels.nearest_code.nearest_code")
+    seen = checked(student.instruments.observe.call(wrapper, [z.float(), codes.float()]))
+    (index,) = seen["results"]
+    expect.close(index, first, "of equally near codes not the first is kept", atol=0, rtol=0)
+
+
+@nearest_code
+def test_codes_however_far(student, generator):
+    """correct: where all codes are very far away one of them is still the nearest"""
+    z, codes = normal(generator, 20, 10), 1e16 * (3 + normal(generator, 67, 10))
+    on(student).correct(z, codes, says="of codes that are very far away not the nearest is found")
+
+
+@nearest_code
+def test_codes_close_together(student, generator):
+    """correct: codes that differ in the fourth digit are told apart, in fp32"""
+    middle = normal(generator, 1, 24)
+    z, codes = (middle + 2e-3 * normal(generator, n, 24) for n in (40, 60))
+    on(student).correct(z, codes, says="codes that are nearly alike are mixed up")
+
+
+@nearest_code
+@pytest.mark.parametrize("rows, many, width", [(16, 16, 16), (32, 64, 32)])
+def test_other_tiles(student, generator, rows, many, width):
+    """correct: each program does its own rows, with tiles of another size and wider than a code"""
+    z, codes = normal(generator, 40, 7), normal(generator, 50, 7)
+    before = torch.full((40,), -7, dtype=torch.int32)
+    args, grid = [z, codes, before, 40, 50, 7], [-(-40 // rows)]
+    says = f"with tiles of {rows} rows, {many} codes and {width} numbers program 1 is wrong"
+    constants = {"ROWS": rows, "CODES": many, "BLOCK": width}
+    where, name = {"programs": [[1]]}, "kernels.nearest_code.kernel"
+    came = left(student, name, grid, args, constants, says, **where)[2]
+    mine = slice(rows, 2 * rows)
+    expect.true(bool((came[:rows] == -7).all() and (came[2 * rows :] == -7).all()), says)
+    Nearest(reference).judge_results([came[mine]], [z[mine], codes], {}, says)
 
 
 @nearest_code

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages
+from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import left
+from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 
 patchify = pytest.mark.exercise("kernels.patchify.kernel")
 inverse = pytest.mark.exercise("kernels.patchify.inverse_kernel")
@@ -36,6 +38,17 @@ def image(generator, *shape):
 def as_tokens(generator, batch, C, H, W, patch):
     """The arguments of `unpatchify`."""
     return tokens_of(image(generator, batch, C, H, W), patch), patch, C, H, W
+
+
+def one_number(student, name, strides, sizes, program, begins):
+    """What a program of tiles of one number leaves, the tensors being windows of huge ones."""
+    (n, C, H, W, P), number = sizes, torch.tensor([1.5])
+    args = [number, torch.zeros(1), *strides, H, W]
+    constants = {"C": C, "P": P, "PIXELS": 1, "CHANNELS": 1}
+    where = {"programs": [program], "begins": begins}
+    grid, says = [n * H * W, C], f"places beyond 2³¹ are lost: {begins[0]}, {begins[1]}"
+    came = left(student, f"kernels.patchify.{name}", grid, args, constants, says, **where)
+    expect.close(came[1], number, says)
 
 
 # --- kernels.patchify.kernel ----------------------------------------------------------------------
@@ -73,6 +86,53 @@ def test_more_channels_than_a_tile_has(student, generator):
 def test_any_strides(student, generator, layout):
     """correct: for images that lie in memory with gaps, or turned round"""
     forward(student).correct(image(generator, 2, 3, 8, 12), 4, layout=layout)
+
+
+@patchify
+@pytest.mark.parametrize("axis", range(4))
+def test_a_stride_of_0(student, generator, axis):
+    """correct: along an axis whose stride is 0 all numbers are one"""
+    x = image(generator, 2, 3, 4, 10).narrow(axis, 0, 1)
+    strides = [*x.contiguous().stride()]
+    strides[axis] = 0
+    want = tokens_of(x.expand(2, 3, 4, 10), 2)
+    args = [x.flatten(), torch.zeros_like(want), *strides, 4, 10]
+    constants = {"C": 3, "P": 2, "PIXELS": 16, "CHANNELS": 2}
+    says = f"where stride {axis} of x is 0 the tokens are wrong, in tiles of 16 pixels, 2 channels"
+    came = left(student, "kernels.patchify.kernel", [6, 2], args, constants, says)
+    expect.close(came[1], want, says, atol=0, rtol=0)
+
+
+@patchify
+def test_a_program_of_its_own(student, generator):
+    """correct: program (i, j) moves block i of pixels and block j of channels, nothing else"""
+    x = image(generator, 2, 3, 4, 10)
+    mine = torch.zeros_like(x)
+    mine[1, 2:].flatten(1)[:, 16:32] = 1  # block 3 + 1 of pixels, block 1 of channels
+    args = [x, torch.zeros(2, 10, 12), *x.stride(), 4, 10]
+    constants = {"C": 3, "P": 2, "PIXELS": 16, "CHANNELS": 2}
+    says, where = "program (4, 1) does not move its own block", {"programs": [[4, 1]]}
+    came = left(student, "kernels.patchify.kernel", [6, 2], args, constants, says, **where)
+    expect.close(came[1], tokens_of(mine * x, 2), says, atol=0, rtol=0)
+
+
+@patchify
+def test_every_bit_arrives(student):
+    """correct: every bit arrives, that of the sign of −0 and those of infinity too"""
+    x = torch.tensor([-0.0, -0.0, float("inf"), float("-inf")]).reshape(1, 1, 2, 2)
+    wrapper = student.function("kernels.patchify.patchify")
+    (tokens,) = checked(student.instruments.observe.call(wrapper, [x, 2]))["results"]
+    same = torch.equal(1 / tokens.flatten(), 1 / x.flatten())
+    expect.true(same, "−0 or infinity is something else on arrival: numbers only have to move")
+
+
+@patchify
+def test_more_examples_than_32_bits_can_count(student):
+    """correct: in an example that begins beyond element 2³¹ places are still right"""
+    C, H, W, n = 4, 64, 64, 2**17 + 5
+    first, sizes = n * C * H * W, (n + 1, C, H, W, 2)
+    strides = [C * H * W, H * W, W, 1]
+    one_number(student, "kernel", strides, sizes, [n * H * W, 0], [first, first])
 
 
 @patchify
@@ -122,6 +182,62 @@ def test_wider_images_than_a_tile(student, generator):
 def test_tokens_of_any_strides(student, generator, layout):
     """correct: for tokens that lie in memory with gaps, or turned round"""
     back(student).correct(*as_tokens(generator, 2, 3, 8, 12, 4), layout=layout)
+
+
+@inverse
+@pytest.mark.parametrize("axis", range(3))
+def test_a_token_stride_of_0(student, generator, axis):
+    """correct: along an axis whose stride is 0 all numbers are one"""
+    tokens = torch.randn(2, 10, 12, generator=generator).narrow(axis, 0, 1)
+    strides = [*tokens.contiguous().stride()]
+    strides[axis] = 0
+    want = image_of(tokens.expand(2, 10, 12), 2, 3, 4, 10)
+    args = [tokens.flatten(), torch.zeros_like(want), *strides, 4, 10]
+    constants = {"C": 3, "P": 2, "PIXELS": 16, "CHANNELS": 2}
+    says = f"where stride {axis} of tokens is 0 the image is wrong, in tiles of 16 pixels"
+    came = left(student, "kernels.patchify.inverse_kernel", [6, 2], args, constants, says)
+    expect.close(came[1], want, says, atol=0, rtol=0)
+
+
+@inverse
+def test_a_program_alone(student, generator):
+    """correct: program (i, j) moves block i of pixels and block j of channels, nothing else"""
+    x = image(generator, 2, 3, 4, 10)
+    mine, tokens = torch.zeros_like(x), tokens_of(x, 2)
+    mine[1, 2:].flatten(1)[:, 16:32] = 1  # block 3 + 1 of pixels, block 1 of channels
+    args = [tokens, torch.zeros_like(x), *tokens.stride(), 4, 10]
+    constants = {"C": 3, "P": 2, "PIXELS": 16, "CHANNELS": 2}
+    says, where = "program (4, 1) does not move its own block", {"programs": [[4, 1]]}
+    came = left(student, "kernels.patchify.inverse_kernel", [6, 2], args, constants, says, **where)
+    expect.close(came[1], mine * x, says, atol=0, rtol=0)
+
+
+@inverse
+def test_every_bit_comes_back(student):
+    """correct: every bit comes back, that of the sign of −0 and those of infinity too"""
+    tokens = torch.tensor([-0.0, -0.0, float("inf"), float("-inf")]).reshape(1, 1, 4)
+    wrapper = student.function("kernels.patchify.unpatchify")
+    (x,) = checked(student.instruments.observe.call(wrapper, [tokens, 2, 1, 2, 2]))["results"]
+    same = torch.equal(1 / x.flatten(), 1 / tokens.flatten())
+    expect.true(same, "−0 or infinity is something else on arrival: numbers only have to move")
+
+
+@inverse
+@pytest.mark.parametrize("far", ["examples", "tokens", "channels"])
+def test_places_beyond_32_bits(student, far):
+    """correct: where places of examples, tokens or channels are beyond 2³¹ they are still right"""
+    C, H, W, P = (66000, 256, 256, 4) if far == "channels" else (4, 64, 64, 4)
+    n = 2**17 + 5 if far == "examples" else 0
+    token, feature = H * W // P**2 - 1, P * P * C - 1  # of the last pixel's last channel
+    strides = {
+        "examples": [C * H * W, P * P * C, 1],
+        "tokens": [0, 2**24, 1],
+        "channels": [0, 0, 2**12],
+    }[far]
+    source = n * strides[0] + token * strides[1] + feature * strides[2]
+    target, program = (n + 1) * C * H * W - 1, [(n + 1) * H * W - 1, C - 1]
+    sizes = n + 1, C, H, W, P
+    one_number(student, "inverse_kernel", strides, sizes, program, [source, target])
 
 
 @inverse

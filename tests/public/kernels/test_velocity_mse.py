@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import alone, left
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages
 
 velocity_mse = pytest.mark.exercise("kernels.velocity_mse.kernel")
@@ -50,6 +52,50 @@ def test_differences_in_bfloat16(student, generator):
     prediction = 129 + 4 * torch.randint(0, 20, (300,), generator=generator)
     v = torch.full((300,), -128.0).bfloat16()
     on(student, 300).correct(prediction.bfloat16(), v)  # 257, 261, …, all between two numbers
+
+
+@velocity_mse
+def test_another_block(student, generator):
+    """correct: program i writes partials[i] and block i of the gradient, for another BLOCK too"""
+    (prediction, v), n, mine = pair(generator, 100), 100, [2, 6]
+    before, sums = torch.full((n,), 7.0), torch.full((7,), 7.0)
+    args, constants = [prediction, v, sums, before, 0.5, n], {"WANTED": True, "BLOCK": 16}
+    says, where = (
+        "with BLOCK = 16 programs 2 and 6 do not do their blocks",
+        {"programs": [[2], [6]]},
+    )
+    came = left(student, "kernels.velocity_mse.kernel", [7], args, constants, says, **where)
+    off = prediction.double() - v.double()
+    whole = torch.stack([part.square().sum() / 2 for part in off.split(16)])
+    expect.close(came[2], alone(whole, sums, 1, mine), f"{says}: partials")
+    expect.close(came[3], alone(off, before, 16, mine), f"{says}: gradient")
+
+
+@velocity_mse
+def test_errors_of_any_size(student, generator):
+    """correct: large and small errors count alike, to all their digits"""
+    size = torch.logspace(-12, 12, 8).repeat_interleave(16)
+    prediction, v = (size * k for k in pair(generator, 128))
+    args = [prediction, v, torch.zeros(8), torch.zeros(128), 0.75, 128]
+    says, constants = "a large error is clipped, or a small one dropped", {"WANTED": True}
+    constants["BLOCK"] = 16
+    came = left(student, "kernels.velocity_mse.kernel", [8], args, constants, says)
+    off = prediction.double() - v.double()
+    whole = torch.stack([0.75 * part.square().sum() for part in off.split(16)])
+    expect.close(came[2], whole, f"{says}: partials", rtol=1e-5, atol=0)
+    expect.close(came[3], 1.5 * off, f"{says}: gradient", rtol=1e-6, atol=0)
+
+
+@velocity_mse
+def test_the_gradient_is_rounded_once(student, generator):
+    """backward: in bfloat16 differences keep their digits until the gradient is stored"""
+    prediction = (129 + 2 * torch.arange(60)).bfloat16()
+    v, says = torch.full((60,), -128.0).bfloat16(), "the gradient is rounded before it is stored"
+    args = [prediction, v, torch.zeros(4), torch.zeros(60).bfloat16(), 0.75, 60]
+    constants = {"WANTED": True, "BLOCK": 16}
+    came = left(student, "kernels.velocity_mse.kernel", [4], args, constants, says)[3]
+    want = 1.5 * (prediction.double() - v.double())
+    expect.close(came, want, says, rtol=1.01 * 2**-9, atol=0)  # half a unit of bfloat16
 
 
 @velocity_mse
