@@ -435,24 +435,28 @@ def test_every_bit_comes_back(student, generator):
 @pytest.mark.parametrize("far", ["examples", "tokens", "channels"])
 def test_places_beyond_32_bits(student, generator, far):
     """correct: where places of examples, tokens or channels are beyond 2³¹ they are still right"""
-    C, H, W, P = (66000, 256, 256, 4) if far == "channels" else (5, 64, 96, 4)
-    length, features = H * W // P**2, P * P * C
-    n = 2**31 // features // length + draws.whole(generator, 9, 99) if far == "examples" else 0
-    c = C - 1 - draws.whole(generator, 0, 4)
-    h, w = H - 1 - draws.whole(generator, 0, 4), W - 1 - draws.whole(generator, 0, 4)
+    C, H, W, P, tile = {
+        "examples": (64, 1, 1, 1, (1, 64)),
+        "tokens": (5, 64, 96, 4, (1, 1)),
+        "channels": (66000, 256, 256, 4, (1, 1)),
+    }[far]
+    n = 2**25 + draws.whole(generator, 9, 2**24) if far == "examples" else 0
+    c = C - tile[1] - (draws.whole(generator, 0, 4) if tile[1] == 1 else 0)
+    h = 0 if far == "channels" else H - 1
+    w = W - 1 - (draws.whole(generator, 0, 4) if W > 1 else 0)
     token, feature = h // P * (W // P) + w // P, (h % P * P + w % P) * C + c
     strides = {
-        "examples": [length * features, features, 1],
-        "tokens": [0, 2**31 // token + 999, 1],
-        "channels": [0, 0, 2**31 // feature + 999],
+        "examples": [C, C, 1],
+        "tokens": [0, 2**31 // max(token, 1) + 999, 1],
+        "channels": [0, 0, 2**31 // max(feature, 1) + 999],
     }[far]
-    number = 1 + torch.rand(1, generator=generator)
+    numbers = 1 + torch.rand(tile[1], generator=generator)
     source = n * strides[0] + token * strides[1] + feature * strides[2]
-    target = ((n * C + c) * H + h) * W + w
-    where = {"programs": [[(n * H + h) * W + w, c]], "begins": [source, target]}
+    target, program = ((n * C + c) * H + h) * W + w, [(n * H + h) * W + w, c // tile[1]]
+    where = {"programs": [program], "begins": [source, target]}
     sizes = (n + 9, C, H, W, P)
-    got = launched(student, "inverse_kernel", number, number, strides, sizes, (1, 1), **where)
-    expect.close(got, number, f"{far} whose places are beyond 2³¹ are lost", atol=0, rtol=0)
+    got = launched(student, "inverse_kernel", numbers, numbers, strides, sizes, tile, **where)
+    expect.close(got, numbers, f"{far} whose places are beyond 2³¹ are lost", atol=0, rtol=0)
 
 
 @inverse

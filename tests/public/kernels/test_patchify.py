@@ -40,15 +40,15 @@ def as_tokens(generator, batch, C, H, W, patch):
     return tokens_of(image(generator, batch, C, H, W), patch), patch, C, H, W
 
 
-def one_number(student, name, strides, sizes, program, begins):
-    """What a program of tiles of one number leaves, the tensors being windows of huge ones."""
-    (n, C, H, W, P), number = sizes, torch.tensor([1.5])
-    args = [number, torch.zeros(1), *strides, H, W]
-    constants = {"C": C, "P": P, "PIXELS": 1, "CHANNELS": 1}
+def far_away(student, name, strides, sizes, program, begins, channels=1):
+    """One program, whose tile is one pixel, and the tensors windows of huge ones."""
+    (n, C, H, W, P), numbers = sizes, torch.arange(1.0, 1 + channels)
+    args = [numbers, torch.zeros(channels), *strides, H, W]
+    constants = {"C": C, "P": P, "PIXELS": 1, "CHANNELS": channels}
     where = {"programs": [program], "begins": begins}
-    grid, says = [n * H * W, C], f"places beyond 2³¹ are lost: {begins[0]}, {begins[1]}"
+    grid, says = [n * H * W, -(-C // channels)], f"places beyond 2³¹ are lost, from {begins[0]} on"
     came = left(student, f"kernels.patchify.{name}", grid, args, constants, says, **where)
-    expect.close(came[1], number, says)
+    expect.close(came[1], numbers, says)
 
 
 # --- kernels.patchify.kernel ----------------------------------------------------------------------
@@ -129,10 +129,9 @@ def test_every_bit_arrives(student):
 @patchify
 def test_more_examples_than_32_bits_can_count(student):
     """correct: in an example that begins beyond element 2³¹ places are still right"""
-    C, H, W, n = 4, 64, 64, 2**17 + 5
-    first, sizes = n * C * H * W, (n + 1, C, H, W, 2)
-    strides = [C * H * W, H * W, W, 1]
-    one_number(student, "kernel", strides, sizes, [n * H * W, 0], [first, first])
+    C, n = 64, 2**25 + 5
+    sizes, begins = (n + 1, C, 1, 1, 1), [n * C, n * C]
+    far_away(student, "kernel", [C, 1, C, C], sizes, [n, 0], begins, channels=C)
 
 
 @patchify
@@ -226,18 +225,16 @@ def test_every_bit_comes_back(student):
 @pytest.mark.parametrize("far", ["examples", "tokens", "channels"])
 def test_places_beyond_32_bits(student, far):
     """correct: where places of examples, tokens or channels are beyond 2³¹ they are still right"""
-    C, H, W, P = (66000, 256, 256, 4) if far == "channels" else (4, 64, 64, 4)
-    n = 2**17 + 5 if far == "examples" else 0
-    token, feature = H * W // P**2 - 1, P * P * C - 1  # of the last pixel's last channel
-    strides = {
-        "examples": [C * H * W, P * P * C, 1],
-        "tokens": [0, 2**24, 1],
-        "channels": [0, 0, 2**12],
-    }[far]
-    source = n * strides[0] + token * strides[1] + feature * strides[2]
-    target, program = (n + 1) * C * H * W - 1, [(n + 1) * H * W - 1, C - 1]
-    sizes = n + 1, C, H, W, P
-    one_number(student, "inverse_kernel", strides, sizes, program, [source, target])
+    if far == "examples":
+        C, n = 64, 2**25 + 5
+        sizes, begins = (n + 1, C, 1, 1, 1), [n * C, n * C]
+        far_away(student, "inverse_kernel", [C, C, 1], sizes, [n, 0], begins, channels=C)
+    elif far == "tokens":  # the last of 256 tokens, which lie 2²⁴ elements apart
+        sizes, begins = (1, 1, 64, 64, 4), [255 * 2**24 + 15, 4095]
+        far_away(student, "inverse_kernel", [0, 2**24, 1], sizes, [4095, 0], begins)
+    else:  # the last of 66000 channels of the first pixel
+        sizes, begins = (1, 66000, 256, 256, 4), [65999 * 2**16, 65999 * 2**16]
+        far_away(student, "inverse_kernel", [0, 0, 2**16], sizes, [0, 65999], begins)
 
 
 @inverse

@@ -94,8 +94,8 @@ def test_the_gradient_is_rounded_once(student, generator):
     args = [prediction, v, torch.zeros(4), torch.zeros(60).bfloat16(), 0.75, 60]
     constants = {"WANTED": True, "BLOCK": 16}
     came = left(student, "kernels.velocity_mse.kernel", [4], args, constants, says)[3]
-    want = 1.5 * (prediction.double() - v.double())
-    expect.close(came, want, says, rtol=1.01 * 2**-9, atol=0)  # half a unit of bfloat16
+    want = (1.5 * (prediction.float() - v.float())).bfloat16()  # exact until it is rounded
+    expect.close(came, want, says, rtol=0, atol=0)
 
 
 @velocity_mse
