@@ -4,7 +4,8 @@
 
 The mark says what an exercise's docstring allows or promises beyond the rule: `changes`, arguments
 that are changed, and `"model's mode"`; `graph=False`, a result without a
-graph although weights take gradients; `new=True`, a result that shares no memory with an argument.
+graph although weights take gradients; `new=True`, a result that shares no memory with an argument;
+`dtype=False`, results that may have another dtype than the arguments.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,11 +52,13 @@ class Promises:
     changes: tuple[str, ...] = ()
     graph: bool | None = None
     new: bool = False
+    dtype: bool = True
 
     @classmethod
     def of(cls, mark: dict) -> "Promises":
         """Those among the keywords of a mark."""
-        return cls(tuple(mark.get("changes", ())), mark.get("graph"), bool(mark.get("new")))
+        changes, new = tuple(mark.get("changes", ())), bool(mark.get("new"))
+        return cls(changes, mark.get("graph"), new, mark.get("dtype", True))
 
     def broken_by(self, note: Note) -> bool:
         """Whether a note says that a promise is broken."""
@@ -69,6 +72,8 @@ class Promises:
             return self.graph is not False
         if note.kind == "memory":
             return self.new
+        if note.kind == "dtype":
+            return self.dtype
         return note.kind in SENTENCES
 
 

@@ -19,6 +19,16 @@ def by_logits(y, a, b):
     return a * F.logsigmoid(l) + b * F.logsigmoid(-l)
 
 
+@accepted("chapter02.pointwise")
+def by_xlogy(y, a, b):
+    return torch.special.xlogy(a, y) + torch.special.xlog1py(b, -y)
+
+
+@accepted("chapter02.pointwise")
+def by_powers(y, a, b):
+    return torch.log(y).mul(a).add(torch.log(1.0 - y).mul(b))
+
+
 @accepted("chapter02.slope")
 def one_fraction(y, a, b):
     return (a - (a + b) * y) / (y * (1 - y))
@@ -28,6 +38,11 @@ def one_fraction(y, a, b):
 def by_autograd(y, a, b):
     y = y.clone().requires_grad_()
     return torch.autograd.grad((a * y.log() + b * torch.log1p(-y)).sum(), y)[0]
+
+
+@accepted("chapter02.slope")
+def by_reciprocals(y, a, b):
+    return torch.mul(a, y.reciprocal()) + torch.div(b, y - 1)
 
 
 @accepted("chapter02.maximiser")
@@ -40,6 +55,17 @@ def by_sigmoid(a, b):
     return torch.sigmoid(a.log() - b.log())
 
 
+@accepted("chapter02.maximiser")
+def by_stack(a, b):
+    both = torch.stack([a, b])
+    return (both / both.sum(0))[0]
+
+
+@accepted("chapter02.maximiser")
+def one_less_the_other(a, b):
+    return torch.where(a < b, a / (a + b), a.div(b + a))
+
+
 @accepted("chapter02.curvature")
 def negative_sum(y, a, b):
     return -(a * y**-2 + b * (1 - y) ** -2)
@@ -48,6 +74,14 @@ def negative_sum(y, a, b):
 @accepted("chapter02.curvature")
 def over_one_fraction(y, a, b):
     return -(a * (1 - y).square() + b * y.square()) / (y * (1 - y)).square()
+
+
+@accepted("chapter02.curvature")
+def by_autograd_twice(y, a, b):
+    y = y.detach().clone().requires_grad_()
+    V = (a * y.log() + b * torch.log(1 - y)).sum()
+    (first,) = torch.autograd.grad(V, y, create_graph=True)
+    return torch.autograd.grad(first.sum(), y)[0]
 
 
 @accepted("chapter02.value_of_best")
@@ -71,6 +105,22 @@ def only_where_both_are(p_data, p_g, dx):
     return total * dx
 
 
+@accepted("chapter02.value_of_best")
+def as_a_float(p_data, p_g, dx):
+    total = 0.0
+    for p, q in zip(p_data.flatten().tolist(), p_g.flatten().tolist(), strict=True):
+        total += p * math.log(p / (p + q)) if p > 0 else 0.0
+        total += q * math.log(q / (p + q)) if q > 0 else 0.0
+    return total * dx
+
+
+@accepted("chapter02.value_of_best")
+def by_divergences(p_data, p_g, dx):
+    middle = (p_data + p_g) / 2
+    kl = sum(torch.special.xlogy(p, p / middle).nan_to_num(0.0).sum() for p in (p_data, p_g))
+    return (kl - (p_data + p_g).sum() * math.log(2)) * dx
+
+
 @accepted("chapter02.best_generator")
 def a_copy_and_a_tensor(p_data):
     return p_data.clone(), -torch.log(torch.tensor(4.0))
@@ -79,3 +129,8 @@ def a_copy_and_a_tensor(p_data):
 @accepted("chapter02.best_generator")
 def twice_log_a_half(p_data):
     return [1.0 * p_data, 2 * math.log(0.5)]
+
+
+@accepted("chapter02.best_generator")
+def itself_and_a_number(p_data):
+    return p_data, torch.tensor(0.25, dtype=p_data.dtype).log()

@@ -17,7 +17,9 @@ slope = pytest.mark.exercise("chapter02.slope")
 maximiser = pytest.mark.exercise("chapter02.maximiser")
 curvature = pytest.mark.exercise("chapter02.curvature")
 value_of_best = pytest.mark.exercise("chapter02.value_of_best")
-best_generator = pytest.mark.exercise("chapter02.best_generator")
+best_generator = pytest.mark.exercise(
+    "chapter02.best_generator", dtype=False
+)  # V may be of float32
 
 
 def places(generator, n=N):
@@ -26,8 +28,34 @@ def places(generator, n=N):
     return 0.02 + 0.96 * y, (6 * a - 3).exp(), (6 * b - 3).exp()
 
 
+def edges(generator, n=30):
+    """y next to 0 and to 1, densities from one in 10⁹ to 10⁶ of both kinds."""
+    y, a, b = torch.rand(3, n, generator=generator, dtype=torch.float64)
+    y = torch.where(torch.arange(n) % 2 == 0, 10 ** (-1 - 5 * y), 1 - 10 ** (-1 - 5 * y))
+    return y, 10 ** (15 * a - 9), 10 ** (15 * b - 9)
+
+
+def given(generator):
+    """Places in every form: one or many, in rows and columns, with one a and b for all of them."""
+    y, a, b = places(generator, 12)
+    yield y, a, b
+    yield tuple(k.reshape(3, 4) for k in (y, a, b))
+    yield tuple(k[:1] for k in (y, a, b))
+    yield y[0], a[0], b[0]
+    yield y, a[0], b[0]
+    yield y, a, b[1]
+    yield edges(generator)
+
+
 def numbers(got, like, what):
     return expect.tensor(got, like.shape, what).double()
+
+
+def number(got, what):
+    """One number, as a tensor of shape () or as a float."""
+    if isinstance(got, float | int):
+        return torch.tensor(float(got), dtype=torch.float64)
+    return expect.tensor(got, (), what).double()
 
 
 def added(y, a, b):
@@ -73,6 +101,15 @@ def test_roles_can_be_swapped(student, generator):
     expect.close(got, other, "data and samples do not play the same part", atol=1e-9, rtol=1e-9)
 
 
+@pointwise
+def test_places_of_every_form(student, generator):
+    """one place or many, one a and b for all of them, y next to 0 and 1"""
+    for y, a, b in given(generator):
+        got = numbers(student.chapter02.pointwise(y, a, b), y, "what a place adds")
+        says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"
+        expect.close(got, added(y, a, b), says, atol=1e-14, rtol=1e-9)
+
+
 # --- chapter02.slope ----------------------------------------------------------------------------
 
 
@@ -96,6 +133,17 @@ def test_uphill_before_and_downhill_after(student, generator):
         for y in (0.9 * best, best + 0.1 * (1 - best))
     )
     expect.true(bool((left > 0).all() and (right < 0).all()), "its sign is wrong somewhere")
+
+
+@slope
+def test_slopes_at_places_of_every_form(student, generator):
+    """one place or many, one a and b for all of them, y next to 0 and 1"""
+    for y, a, b in given(generator):
+        got = numbers(student.chapter02.slope(y, a, b), y, "the slope")
+        says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"
+        up, down = a / y, b / (1 - y)
+        off = (got - (up - down)).abs() / (up + down)  # both may be of one size
+        expect.close(off, torch.zeros_like(y), says, atol=1e-10, rtol=0)
 
 
 # --- chapter02.maximiser ------------------------------------------------------------------------
@@ -127,6 +175,16 @@ def test_only_their_ratio_counts(student, generator):
     )
 
 
+@maximiser
+def test_densities_of_any_size(student, generator):
+    """one place or many, densities from one in 10⁹ to 10⁶"""
+    for _, a, b in given(generator):
+        a, b = torch.broadcast_tensors(a, b)
+        got = numbers(student.chapter02.maximiser(a, b), a, "the best y")
+        says = f"a of shape {tuple(a.shape)}: the slope is not 0 there"
+        expect.close(a / got, b + a, says, atol=0, rtol=1e-9)
+
+
 # --- chapter02.curvature ------------------------------------------------------------------------
 
 
@@ -150,6 +208,15 @@ def test_bent_downwards_everywhere(student, generator):
     expect.close(got, -((a + b) ** 3) / (a * b), "wrong at the best y", rtol=1e-9, atol=1e-9)
 
 
+@curvature
+def test_curvature_at_places_of_every_form(student, generator):
+    """one place or many, one a and b for all of them, y next to 0 and 1"""
+    for y, a, b in given(generator):
+        got = numbers(student.chapter02.curvature(y, a, b), y, "the curvature")
+        says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"
+        expect.close(got, -a / y**2 - b / (1 - y) ** 2, says, atol=0, rtol=1e-9)
+
+
 # --- chapter02.value_of_best --------------------------------------------------------------------
 
 
@@ -157,16 +224,16 @@ def test_bent_downwards_everywhere(student, generator):
 def test_it_knows_the_divergence(student, generator):
     """−log 4 + 2 JSD of random mixtures"""
     both, _, p, q, dx = mixtures(generator)
-    V = numbers(student.chapter02.value_of_best(p, q, dx), torch.zeros(()), "V(G, D*)")
+    V = number(student.chapter02.value_of_best(p, q, dx), "V(G, D*)")
     want = -math.log(4) + 2 * jensen_shannon(*both)
-    expect.close(V, want, "V(G, D*) is −log 4 + 2 JSD", atol=1e-4, rtol=0)
+    expect.close(V, want, "V(G, D*) is −log 4 + 2 JSD", atol=1e-6, rtol=0)
 
 
 @value_of_best(weight=2)
 def test_another_discriminator_reaches_less(student, generator):
     """no other discriminator reaches as much"""
     (data, samples), grid, p, q, dx = mixtures(generator)
-    V = numbers(student.chapter02.value_of_best(p, q, dx), torch.zeros(()), "V(G, D*)")
+    V = number(student.chapter02.value_of_best(p, q, dx), "V(G, D*)")
     odds = data.log_density(grid) - samples.log_density(grid)
     for tilt, shift in ((0.8, 0.0), (1.0, 0.4), (1.2, -0.2)):
         l = tilt * odds + shift
@@ -183,11 +250,26 @@ def test_the_two_ends(student, generator):
     p[4:] = 0
     p = p / p.sum()
     far, near = (
-        numbers(student.chapter02.value_of_best(p, q, 1.0), torch.zeros(()), "V(G, D*)")
-        for q in (p.flip(0), p)
+        number(student.chapter02.value_of_best(p, q, 1.0), "V(G, D*)") for q in (p.flip(0), p)
     )
     expect.close(far, 0.0, "D* is never wrong: V = 0", atol=1e-9, rtol=1e-9)
     expect.close(near, -math.log(4), "D* is ½ everywhere: V = −log 4", atol=1e-9, rtol=1e-9)
+
+
+@value_of_best(weight=2)
+def test_densities_on_every_grid(student, generator):
+    """on lines and in planes, of one place or many, of any spacing, with 0 in one or both"""
+    for shape in ((9,), (4, 5), (1,), (2, 3, 4)):
+        p, q = torch.rand(2, *shape, generator=generator, dtype=torch.float64)
+        if math.prod(shape) > 1:
+            p.flatten()[::4] = 0
+            q.flatten()[::6] = 0
+        for size, dx in ((1.0, 1.0), (1.0, 0.02), (1e-9, 1e9), (1e6, 1e-6), (1e-200, 1e200)):
+            got = number(student.chapter02.value_of_best(size * p, size * q, dx), "V(G, D*)")
+            xlogy, both = torch.special.xlogy, torch.where(p + q > 0, p + q, 1.0)
+            want = (xlogy(p, p / both) + xlogy(q, q / both)).sum() * (size * dx)
+            says = f"densities of shape {shape}, of about {size:g}, dx = {dx:g}"
+            expect.close(got, want, says, atol=0, rtol=1e-7)
 
 
 # --- chapter02.best_generator -------------------------------------------------------------------
@@ -208,8 +290,21 @@ def test_no_other_density_has_so_low_a_value(student, generator):
 
 
 @best_generator
+def test_densities_of_every_form(student, generator):
+    """densities in a plane, with places of 0, and uneven ones; exactly, to float64 rounding"""
+    for shape in ((7,), (3, 4), (1,)):
+        p = torch.rand(shape, generator=generator, dtype=torch.float64).square()
+        p.flatten()[1::3] = 0
+        p_g, _ = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
+        says = f"of a density of shape {shape}"
+        expect.close(p_g, p, says, atol=1e-14, rtol=1e-12)
+        expect.true(p_g.dtype == p.dtype, "p_G has another dtype than p_data", p_g.dtype, p.dtype)
+
+
+@best_generator
 def test_the_least_value(student, generator):
     """the value there"""
     _, _, p, _, _ = mixtures(generator)
     _, V = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
-    expect.close(V, -math.log(4), "not the value at that p_G", atol=1e-6, rtol=1e-6)
+    V = number(V, "V(G, D*)")
+    expect.close(V, -math.log(4), "not the value at that p_G", atol=1e-6, rtol=0)  # in float32 too

@@ -43,6 +43,26 @@ def no_logarithm(y, a, b):
     return a * y + b * (1 - y)
 
 
+@mistake(
+    POINTWISE,
+    "An ε in the logarithms changes what is added. y lies between 0 and 1, so both logarithms are "
+    "finite without it.",
+)
+def epsilon_in_the_logarithms(y, a, b):
+    return a * (y + 1e-8).log() + b * (1 - y + 1e-8).log()
+
+
+@mistake(POINTWISE, "Computed in 32 bits.", public=False)
+def in_single_precision(y, a, b):
+    return (a.float() * y.float().log() + b.float() * (1 - y.float()).log()).to(y.dtype)
+
+
+@mistake(POINTWISE, "y is kept away from 0 and 1.", public=False)
+def y_clamped(y, a, b):
+    y = y.clamp(1e-4, 1 - 1e-4)
+    return a * y.log() + b * (1 - y).log()
+
+
 # --- chapter02.slope ----------------------------------------------------------------------------
 
 
@@ -72,6 +92,19 @@ def derived_twice(y, a, b):
 @mistake(SLOPE, "Data and samples are swapped: a belongs to log y.")
 def slope_swapped(y, a, b):
     return b / y - a / (1 - y)
+
+
+@mistake(SLOPE, "An ε in the denominators.", public=False)
+def epsilon_in_the_denominators(y, a, b):
+    return a / (y + 1e-8) - b / (1 - y + 1e-8)
+
+
+@mistake(SLOPE, "A numerical derivative, of a few digits.", public=False)
+def by_differences(y, a, b):
+    def V(y):
+        return a * y.log() + b * (1 - y).log()
+
+    return (V(y + 1e-6) - V(y - 1e-6)) / 2e-6
 
 
 # --- chapter02.maximiser ------------------------------------------------------------------------
@@ -104,6 +137,20 @@ def half_as_much(a, b):
     return a / (2 * (a + b))
 
 
+@mistake(
+    MAXIMISER,
+    "An ε in the denominator pulls y down where both densities are small. For a, b > 0 none is "
+    "needed.",
+)
+def epsilon_below(a, b):
+    return a / (a + b + 1e-8)
+
+
+@mistake(MAXIMISER, "y is kept away from 0 and 1.", public=False)
+def maximiser_clamped(a, b):
+    return (a / (a + b)).clamp(1e-4, 1 - 1e-4)
+
+
 # --- chapter02.curvature ------------------------------------------------------------------------
 
 
@@ -134,6 +181,16 @@ def no_squares(y, a, b):
 @mistake(CURVATURE, "Both signs are turned: that would be a minimum.")
 def a_minimum(y, a, b):
     return a / y**2 + b / (1 - y) ** 2
+
+
+@mistake(CURVATURE, "An ε in the denominators.", public=False)
+def epsilon_in_squares(y, a, b):
+    return -a / (y**2 + 1e-8) - b / ((1 - y) ** 2 + 1e-8)
+
+
+@mistake(CURVATURE, "The square of the sum.", public=False)
+def mixed_term(y, a, b):
+    return -a / y**2 - b / (1 - y) ** 2 - 1e-6 * (a * b).sqrt()
 
 
 # --- chapter02.value_of_best --------------------------------------------------------------------
@@ -191,6 +248,30 @@ def loss_of_best(p_data, p_g, dx):
     return -((_xlog(p_data, D) + _xlog(p_g, 1 - D)) * dx).sum()
 
 
+@mistake(
+    VALUE_OF_BEST,
+    "An ε beside the densities changes D* where they are small. Leave out the places where a "
+    "density is 0 instead.",
+)
+def epsilon_beside_densities(p_data, p_g, dx):
+    D = (p_data + 1e-9) / (p_data + p_g + 2e-9)
+    return ((p_data * D.log() + p_g * (1 - D).log()) * dx).sum()
+
+
+@mistake(VALUE_OF_BEST, "Places where one of the densities is 0 are left out.", public=False)
+def only_where_both_are(p_data, p_g, dx):
+    both = (p_data > 0) & (p_g > 0)
+    p, q = p_data[both], p_g[both]
+    return ((p * (p / (p + q)).log() + q * (q / (p + q)).log()) * dx).sum() - 1e-4 * (~both).sum()
+
+
+@mistake(VALUE_OF_BEST, "Computed in 32 bits.", public=False)
+def value_in_single_precision(p_data, p_g, dx):
+    D = _share(p_data.float(), p_g.float())
+    V = ((_xlog(p_data.float(), D) + _xlog(p_g.float(), 1 - D)) * dx).sum()
+    return V.to(p_data.dtype)
+
+
 # --- chapter02.best_generator -------------------------------------------------------------------
 
 MINIMUM = -math.log(4)
@@ -231,3 +312,16 @@ def plus_log_4(p_data):
 )
 def turned_round(p_data):
     return p_data.max() - p_data, MINIMUM
+
+
+@mistake(
+    BEST_GENERATOR,
+    "You divide by the sum over places. p_data is a density: times dx it adds up to 1 already.",
+)
+def divided_by_the_sum(p_data):
+    return p_data / p_data.sum(), MINIMUM
+
+
+@mistake(BEST_GENERATOR, "p_G is rounded to 32 bits.", public=False)
+def density_in_single_precision(p_data):
+    return p_data.float(), MINIMUM

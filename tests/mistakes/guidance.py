@@ -214,6 +214,12 @@ def the_first_stays(y, p, null, generator=None):
     return torch.where(column(gone, y), like(null, y), y)
 
 
+@mistake("guidance.drop_condition", "Written into y itself.", public=False)
+def into_y(y, p, null, generator=None):
+    y[coins(y, p, generator)] = torch.as_tensor(null, dtype=y.dtype)
+    return y
+
+
 @variants.mistake("guidance.drop_condition", "Any p will do.", public=False)
 def any_p(y, p, null, generator=None):
     gone = column(coins(y, p, generator), y)
@@ -473,6 +479,13 @@ def no_null_of_0(model, x_t, t, y, null):
 def labels_of_0_are_none(model, x_t, t, y, null):
     both = torch.cat([y if y.any() else like(null, y), like(null, y)])
     return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+
+
+@mistake("guidance.velocities", "No gradient flows back.", public=False)
+def velocities_detached(model, x_t, t, y, null):
+    both = torch.cat([y, like(null, y)])
+    with torch.no_grad():
+        return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
 
 
 # --- guidance.sample ----------------------------------------------------------------------------
@@ -910,6 +923,14 @@ def with_a_graph(v_null, classifier, x_t, t, y, w):
         x = x_t if x_t.requires_grad else x_t.detach().requires_grad_()
         (g,) = torch.autograd.grad(log_p(classifier(x, t), y), x, create_graph=True)
         return v_null - column((1 + w) * t / (1 - t), v_null) * g
+
+
+@mistake("guidance.classifier_velocity", "The classifier's gradients are filled.", public=False)
+def backward_through_the_classifier(v_null, classifier, x_t, t, y, w):
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        log_p(classifier(x, t), y).backward()
+    return added(v_null, (1 + w) * t / (1 - t), x.grad)
 
 
 @variants.mistake("guidance.classifier_velocity", "Levels of 1 give infinity.", public=False)

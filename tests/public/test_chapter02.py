@@ -12,11 +12,32 @@ slope = pytest.mark.exercise("chapter02.slope")
 maximiser = pytest.mark.exercise("chapter02.maximiser")
 curvature = pytest.mark.exercise("chapter02.curvature")
 value_of_best = pytest.mark.exercise("chapter02.value_of_best")
-best_generator = pytest.mark.exercise("chapter02.best_generator")
+best_generator = pytest.mark.exercise(
+    "chapter02.best_generator", dtype=False
+)  # V may be of float32
 
 Y = torch.tensor([0.1, 0.5, 0.8], dtype=torch.float64)
 A = torch.tensor([0.6, 1.0, 2.0], dtype=torch.float64)
 B = torch.tensor([0.3, 3.0, 0.5], dtype=torch.float64)
+
+
+TINY = torch.tensor([1e-6, 1 - 1e-6, 1e-3], dtype=torch.float64)  # y next to 0 and 1
+
+
+def given():
+    """Places in every form, beside those above: one, in rows and columns, with one a and b."""
+    yield Y[:1], A[:1], B[:1]
+    yield Y[0], A[0], B[0]
+    yield Y, A[0], B[1]
+    yield Y.expand(2, 3), A.expand(2, 3), B.expand(2, 3)
+    yield TINY, A, B
+    yield Y, 1e-9 * A, 1e-8 * B
+    yield Y, 1e-6 * A, B
+
+
+def number(V):
+    """V as a tensor of shape (), whether it came so or as a float."""
+    return torch.tensor(float(V), dtype=torch.float64) if isinstance(V, int | float) else V
 
 
 # --- chapter02.pointwise ------------------------------------------------------------------------
@@ -39,6 +60,16 @@ def test_data_pull_up_and_samples_down(student):
     expect.close(got, want, "a log y + b log (1 − y)", what="what x adds")
 
 
+@pointwise
+def test_places_of_every_form(student):
+    """one place or many, one a and b for all of them, y next to 0 and 1"""
+    for y, a, b in given():
+        got = student.chapter02.pointwise(y, a, b)
+        want = a * y.log() + b * (1 - y).log()
+        says = f"a log y + b log (1 − y) for y = {y.tolist()}, a = {a.tolist()}"
+        expect.close(got, want, says, what="what x adds", atol=1e-14, rtol=1e-7)
+
+
 # --- chapter02.slope ----------------------------------------------------------------------------
 
 
@@ -59,6 +90,16 @@ def test_only_data(student):
     expect.close(got, A / Y, "a/y where b = 0", what="the slope")
 
 
+@slope
+def test_places_of_every_form_have_a_slope(student):
+    """one place or many, one a and b for all of them, y next to 0 and 1"""
+    for y, a, b in given():
+        got = student.chapter02.slope(y, a, b)
+        says = f"not the derivative for y = {y.tolist()}, a = {a.tolist()}"
+        want = (a * (1 - y) - b * y) / (y * (1 - y))
+        expect.close(got, want, says, what="the slope", atol=1e-14, rtol=1e-7)
+
+
 # --- chapter02.maximiser ------------------------------------------------------------------------
 
 
@@ -75,6 +116,16 @@ def test_as_much_of_both(student):
     """½ where a = b"""
     got = student.chapter02.maximiser(A, A)
     expect.close(got, torch.full((3,), 0.5).double(), "½ where a = b", what="the best y")
+
+
+@maximiser
+def test_densities_of_every_form(student):
+    """one place or many, small densities and large"""
+    for _, a, b in given():
+        a, b = torch.broadcast_tensors(a, b)
+        got = student.chapter02.maximiser(a, b)
+        says = f"a/y = b/(1 − y) for a = {a.tolist()}, b = {b.tolist()}"
+        expect.close(got, a / (a + b), says, what="the best y", atol=1e-14, rtol=1e-9)
 
 
 # --- chapter02.curvature ------------------------------------------------------------------------
@@ -96,6 +147,16 @@ def test_a_maximum(student):
     got = student.chapter02.curvature(Y, A, B)
     says = "there is a y at which it is not below 0"
     expect.true(bool((expect.tensor(got, (3,), "the curvature") < 0).all()), says)
+
+
+@curvature
+def test_places_of_every_form_have_a_curvature(student):
+    """one place or many, one a and b for all of them, y next to 0 and 1"""
+    for y, a, b in given():
+        got = student.chapter02.curvature(y, a, b)
+        says = f"not the second derivative for y = {y.tolist()}, a = {a.tolist()}"
+        want = -(a * (1 - y) ** 2 + b * y**2) / (y * (1 - y)) ** 2
+        expect.close(got, want, says, what="the curvature", atol=1e-14, rtol=1e-7)
 
 
 # --- chapter02.value_of_best --------------------------------------------------------------------
@@ -129,19 +190,37 @@ def test_other_places(student):
     expect.close(V, torch.tensor(want).double(), "not ∫ p log D* + q log (1 − D*)", what="V(G, D*)")
 
 
+@value_of_best
+def test_densities_on_every_grid(student):
+    """in a plane, with places where both are 0, small densities and large"""
+    p, q = torch.tensor([[0.2, 0.8, 0.0], [0.0, 0.1, 0.3]]).double(), torch.zeros(2, 3).double()
+    q[0, 0], q[0, 1], q[1, 1] = 0.6, 0.4, 0.1
+    want = 0.2 * math.log(0.25) + 0.8 * math.log(2 / 3) + 0.6 * math.log(0.75)
+    want += 0.4 * math.log(1 / 3) + 0.2 * math.log(0.5)
+    for size in (1.0, 1e-9, 1e9):
+        V = student.chapter02.value_of_best(size * p, size * q, 1 / size)
+        says = f"densities of about {size:g}, dx = {1 / size:g}: p log D* + q log (1 − D*)"
+        want_V = torch.tensor(want, dtype=torch.float64)
+        expect.close(number(V), want_V, says, what="V(G, D*)", atol=1e-12, rtol=0)
+
+
 # --- chapter02.best_generator -------------------------------------------------------------------
 
 
 @best_generator
 def test_where_the_minimum_is(student):
     """the generator's best density"""
-    p_g, _ = expect.unpack(student.chapter02.best_generator(P), ["p_G", "V"])
-    expect.close(p_g, P, "no other density has so low a value", what="p_G")
+    uneven = torch.tensor([[0.1, 0.0, 0.3], [0.05, 0.2, 0.35]]).double()
+    for p in (P, uneven):
+        p_g, _ = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
+        says = "no other density has so low a value"
+        expect.close(p_g, p, says, what="p_G", atol=1e-12, rtol=0)
+        expect.true(p_g.dtype == p.dtype, "p_G has the dtype of p_data", p_g.dtype, p.dtype)
 
 
 @best_generator
 def test_how_low_it_is(student):
     """the value that it leads to"""
     _, V = expect.unpack(student.chapter02.best_generator(P), ["p_G", "V"])
-    V = torch.as_tensor(V, dtype=torch.float64)
-    expect.close(V, torch.tensor(-math.log(4)).double(), "−log 4, in nats", what="V(G, D*)")
+    want = torch.tensor(-math.log(4)).double()
+    expect.close(number(V), want, "−log 4, in nats", what="V(G, D*)", atol=1e-6, rtol=0)
