@@ -37,7 +37,7 @@ def meaning(y):
 
 def of_any_condition():
     """A field in which x_t, t and y all count, of conditions and examples of any shape."""
-    return fakes.Recorder(lambda x, t, y: column(meaning(y), x) * (t - 0.4 * x).cos())
+    return fakes.Recorder(lambda x, t, y: column(meaning(y), x).to(x.dtype) * (t - 0.4 * x).cos())
 
 
 def all_null(y, null):
