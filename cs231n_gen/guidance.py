@@ -105,7 +105,7 @@ def velocities(
         y: their conditions, as in `drop_condition`. The model gets them in y's dtype.
         null: ∅, as in `drop_condition`.
     Returns:
-        `(v_y, v_null)`, both shaped like x_t and in its order.
+        `(v_y, v_null)`, both shaped like x_t and in its order. Gradients flow through the model.
     """
     ### BEGIN SOLUTION
     nothing = torch.as_tensor(null, dtype=y.dtype, device=y.device).expand_as(y)

@@ -139,7 +139,10 @@ class WithoutGradients:
 
     def __call__(self, *args):
         with torch.no_grad():
-            return self.function(*args)
+            result = self.function(*args)
+            if torch.is_grad_enabled():
+                raise RuntimeError("gradients are left switched on inside a sampler")
+        return result
 
 
 def weighted(function: Callable, weights: Tensor, *args) -> Tensor:

@@ -100,7 +100,7 @@ class Student:
             swap = [leaves.get(id(a), a) for a in args]
             swap_kw = {k: leaves.get(id(a), a) for k, a in kwargs.items()}
             out = self._call(name, self._find(name), swap, swap_kw, graph=True)
-            total = sum(o.sum() for o in (out if isinstance(out, tuple) else (out,)))
+            total = sum(o.sum() for o in (out if isinstance(out, tuple | list) else (out,)))
             return [_gradient(total, leaves.get(id(w), w)) for w in wrt]
 
         return self._run(compute)

@@ -44,11 +44,20 @@ def given(generator):
     yield y[0], a[0], b[0]
     yield y, a[0], b[0]
     yield y, a, b[1]
+    yield y.float(), a.float(), b.float()
     yield edges(generator)
 
 
+def digits(y):
+    """How close a result must come: float32 leaves fewer digits, where 1 − y cancels most."""
+    off = 1e-9 if y.dtype == torch.float64 else 1e-4
+    return {"atol": 1e-14, "rtol": off}
+
+
 def numbers(got, like, what):
-    return expect.tensor(got, like.shape, what).double()
+    got = expect.tensor(got, like.shape, what)
+    expect.true(got.dtype == like.dtype, f"{what} has another dtype", got.dtype, like.dtype)
+    return got.double()
 
 
 def number(got, what):
@@ -105,9 +114,11 @@ def test_roles_can_be_swapped(student, generator):
 def test_places_of_every_form(student, generator):
     """one place or many, one a and b for all of them, y next to 0 and 1"""
     for y, a, b in given(generator):
+        precision = digits(y)
         got = numbers(student.chapter02.pointwise(y, a, b), y, "what a place adds")
         says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"
-        expect.close(got, added(y, a, b), says, atol=1e-14, rtol=1e-9)
+        y, a, b = (k.double() for k in (y, a, b))
+        expect.close(got, added(y, a, b), says, **precision)
 
 
 # --- chapter02.slope ----------------------------------------------------------------------------
@@ -139,11 +150,13 @@ def test_uphill_before_and_downhill_after(student, generator):
 def test_slopes_at_places_of_every_form(student, generator):
     """one place or many, one a and b for all of them, y next to 0 and 1"""
     for y, a, b in given(generator):
+        precision = digits(y)
         got = numbers(student.chapter02.slope(y, a, b), y, "the slope")
         says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"
+        y, a, b = (k.double() for k in (y, a, b))
         up, down = a / y, b / (1 - y)
         off = (got - (up - down)).abs() / (up + down)  # both may be of one size
-        expect.close(off, torch.zeros_like(y), says, atol=1e-10, rtol=0)
+        expect.close(off, torch.zeros_like(y), says, atol=precision["rtol"], rtol=0)
 
 
 # --- chapter02.maximiser ------------------------------------------------------------------------
@@ -179,10 +192,11 @@ def test_only_their_ratio_counts(student, generator):
 def test_densities_of_any_size(student, generator):
     """one place or many, densities from one in 10⁹ to 10⁶"""
     for _, a, b in given(generator):
+        precision = digits(a)
         a, b = torch.broadcast_tensors(a, b)
         got = numbers(student.chapter02.maximiser(a, b), a, "the best y")
         says = f"a of shape {tuple(a.shape)}: the slope is not 0 there"
-        expect.close(a / got, b + a, says, atol=0, rtol=1e-9)
+        expect.close(a.double() / got, b.double() + a.double(), says, **precision)
 
 
 # --- chapter02.curvature ------------------------------------------------------------------------
@@ -212,9 +226,11 @@ def test_bent_downwards_everywhere(student, generator):
 def test_curvature_at_places_of_every_form(student, generator):
     """one place or many, one a and b for all of them, y next to 0 and 1"""
     for y, a, b in given(generator):
+        precision = digits(y)
         got = numbers(student.chapter02.curvature(y, a, b), y, "the curvature")
         says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"
-        expect.close(got, -a / y**2 - b / (1 - y) ** 2, says, atol=0, rtol=1e-9)
+        y, a, b = (k.double() for k in (y, a, b))
+        expect.close(got, -a / y**2 - b / (1 - y) ** 2, says, **precision)
 
 
 # --- chapter02.value_of_best --------------------------------------------------------------------
@@ -264,12 +280,14 @@ def test_densities_on_every_grid(student, generator):
         if math.prod(shape) > 1:
             p.flatten()[::4] = 0
             q.flatten()[::6] = 0
+        single = student.chapter02.value_of_best(p.float(), q.float(), 1.0)
         for size, dx in ((1.0, 1.0), (1.0, 0.02), (1e-9, 1e9), (1e6, 1e-6), (1e-200, 1e200)):
             got = number(student.chapter02.value_of_best(size * p, size * q, dx), "V(G, D*)")
             xlogy, both = torch.special.xlogy, torch.where(p + q > 0, p + q, 1.0)
             want = (xlogy(p, p / both) + xlogy(q, q / both)).sum() * (size * dx)
             says = f"densities of shape {shape}, of about {size:g}, dx = {dx:g}"
             expect.close(got, want, says, atol=0, rtol=1e-7)
+        expect.close(number(single, "V(G, D*)"), want, "in single precision", atol=1e-5, rtol=1e-5)
 
 
 # --- chapter02.best_generator -------------------------------------------------------------------

@@ -95,8 +95,10 @@ def test_coins_know_nothing_of_each_other(student, generator):
         far = 6 * math.sqrt(p * (1 - p) / len(mine))
         says = "some labels are forgotten more often than others"
         expect.true(abs(float(mine.mean()) - p) < far, says)
-    both = float((gone[1:] * gone[:-1]).mean())
-    expect.true(abs(both - p * p) < 6 * p / math.sqrt(n), "neighbours share a coin")
+    pairs = [(gone[k:], gone[:-k]) for k in (1, 2, 3, 4, n // 4, n // 2, n // 2 + 1)]
+    for one, other in [*pairs, (gone[: n // 2], gone.flip(0)[: n // 2])]:
+        both, far = float((one * other).mean()), 6 * p / math.sqrt(len(one))
+        expect.true(abs(both - p * p) < far, "some examples share a coin, or know of the other's")
 
 
 @drop_condition(weight=2)
@@ -298,7 +300,7 @@ def test_every_form_of_weight(student, generator):
         v_y, v_null = normal(generator, *shape), normal(generator, *shape)
         each = 3 * normal(generator, shape[0])
         one = 3 * normal(generator)
-        for w in (2, -1, 0, 150.0, float(one), one, -one, torch.tensor(0.5), each):
+        for w in (2, -1, 0, 150.0, -150.0, float(one), one, -one, torch.tensor(0.5), each):
             v = student.guidance.guided_velocity(v_y, v_null, w)
             factor = column(w, v_y)
             says = f"velocities of shape {shape}, w {w!r}"
@@ -435,6 +437,12 @@ def test_a_network_that_learns(student, generator):
     at = x @ W.T + t[:, None] * u
     expect.close(v_y, at + c[y], "v_y is not the network's")
     expect.close(v_null, at + c[5], "v_∅ is not the network's")
+    back = student.gradient("guidance.velocities", net, x, t, y, 5, wrt=[x, net])
+    expect.true(back[0] is not None, "no gradient comes back to x_t")
+    expect.close(back[0], 2 * W.sum(0).expand(4, 2), "another gradient in x_t")
+    expect.close(back[1]["W"], 2 * x.sum(0).expand(2, 2), "another gradient in the weights")
+    asked = torch.bincount(torch.cat([y, torch.full((4,), 5)]), minlength=6)
+    expect.close(back[1]["c"], asked[:, None].expand(6, 2), "another gradient in the conditions")
 
 
 # --- guidance.sample ----------------------------------------------------------------------------

@@ -349,6 +349,8 @@ def test_data_of_every_shape(student, generator):
         value = student.likelihood.elbo(x, r, mean, log_var)
         want = bound(x, r, mean, log_var, 1.0)
         expect.close(value, want, "σ is 1 if none is given", atol=1e-11, rtol=1e-12)
+        value = student.likelihood.elbo(*(k.float() for k in (x, r, mean, log_var)))
+        expect.close(value, want, "in single precision", atol=1e-4, rtol=1e-5)
 
 
 @elbo(weight=2)

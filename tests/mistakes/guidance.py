@@ -158,6 +158,13 @@ def exactly_so_many(y, p, null, generator=None):
     return torch.where(column(gone, y), like(null, y), y)
 
 
+@mistake("guidance.drop_condition", "Halves of a batch have opposite coins.", public=False)
+def opposite_coins(y, p, null, generator=None):
+    u = torch.rand((len(y) + 1) // 2, generator=generator)
+    gone = torch.cat([u < p, 1 - u < p])[: len(y)]
+    return torch.where(column(gone, y), like(null, y), y)
+
+
 @mistake("guidance.drop_condition", "With p = 1 the last example is kept.", public=False)
 def the_last_one_stays(y, p, null, generator=None):
     gone = coins(y, p, generator)
@@ -479,6 +486,12 @@ def no_null_of_0(model, x_t, t, y, null):
 def labels_of_0_are_none(model, x_t, t, y, null):
     both = torch.cat([y if y.any() else like(null, y), like(null, y)])
     return model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+
+
+@mistake("guidance.velocities", "No gradient flows back to x_t.", public=False)
+def examples_detached(model, x_t, t, y, null):
+    x_t = x_t.detach()
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, like(null, y)])).chunk(2)
 
 
 @mistake("guidance.velocities", "No gradient flows back.", public=False)
@@ -936,3 +949,17 @@ def backward_through_the_classifier(v_null, classifier, x_t, t, y, w):
 @variants.mistake("guidance.classifier_velocity", "Levels of 1 give infinity.", public=False)
 def any_level(v_null, classifier, x_t, t, y, w):
     return added(v_null, (1 + w) * t / (1 - t), slope(log_p, classifier, x_t, t, y))
+
+
+@mistake("guidance.classifier_velocity", "Gradients stay switched on.", public=False)
+def gradients_left_on(v_null, classifier, x_t, t, y, w):
+    torch.set_grad_enabled(True)
+    x = x_t.detach().requires_grad_()
+    (g,) = torch.autograd.grad(log_p(classifier(x, t), y), x)
+    return added(v_null, (1 + w) * t / (1 - t), g)
+
+
+@mistake("guidance.classifier_velocity", "Levels near 1 are cut off.", public=False)
+def levels_cut_off(v_null, classifier, x_t, t, y, w):
+    factor = (1 + w) * t / (1 - t).clamp(min=0.01)
+    return added(v_null, factor, slope(log_p, classifier, x_t, t, y))

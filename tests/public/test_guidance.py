@@ -56,11 +56,11 @@ def dropped(student, generator, y, p, null):
 @drop_condition
 def test_never_and_always(student, generator):
     """p = 0 forgets no condition, p = 1 every one"""
-    y = labels(generator, 20)
+    y = labels(generator, 20_000)
     never, always = (dropped(student, generator, y, p, NULL) for p in (0.0, 1.0))
     expect.close(never, y, "with p = 0 every condition stays as it is", what="y")
     says = "with p = 1 every condition becomes the null condition that was given"
-    expect.close(always, torch.full((20,), NULL), says, what="y")
+    expect.close(always, torch.full_like(y, NULL), says, what="y")
 
 
 @drop_condition
@@ -143,12 +143,12 @@ def test_how_many_is_left_to_chance(student, generator):
 
 @drop_condition
 def test_rarely_and_nearly_always(student, generator):
-    """p = 0.01 and p = 0.99 too"""
+    """p = 0.004 and p = 0.996 too"""
     y = labels(generator, 10_000)
-    for p in (0.01, 0.99):
+    for p in (0.004, 0.996):
         share = float((dropped(student, generator, y, p, NULL) == NULL).double().mean())
         says = f"of 10 000 conditions a share of about {p} must be forgotten"
-        expect.true(abs(share - p) < 0.005, says, f"a share of {share:.4f}", p)
+        expect.true(abs(share - p) < 0.0025, says, f"a share of {share:.4f}", p)
 
 
 @drop_condition
@@ -220,7 +220,7 @@ def test_weights_of_every_form(student, generator):
     """w is a number, a tensor of shape () or (batch,), for examples of any shape"""
     for shape in ((5,), (1, 3), (3, 3), (2, 3, 2, 2), (3, 3, 3)):
         v_y, v_null = normal(generator, *shape).double(), normal(generator, *shape).double()
-        for w in (2, -0.5, torch.tensor(1.5), 20 * normal(generator, shape[0]).double()):
+        for w in (2, -0.3, -90.0, torch.tensor(1.5), 20 * normal(generator, shape[0]).double()):
             v = student.guidance.guided_velocity(v_y, v_null, w)
             want = v_y + column(w, v_y) * (v_y - v_null)
             says = f"velocities of shape {shape}, w {w!r}: (1 + w) v_y − w v_∅, in their precision"
@@ -332,9 +332,10 @@ def test_conditions_and_examples_of_any_shape(student, generator):
             model, field = of_any_condition(), of_any_condition()
             v_y, v_null = both(student, model, x, t, y, null)
             says = f"x_t of shape {tuple(x.shape)}, y of shape {tuple(y.shape)}"
-            expect.close(v_y, field(x, t, y), f"v_y for {says}", what="v_y")
+            off = dict.fromkeys(("atol", "rtol"), 1e-12 if x.dtype == torch.float64 else 1e-5)
+            expect.close(v_y, field(x, t, y), f"v_y for {says}", what="v_y", **off)
             at_null = field(x, t, all_null(y, null))
-            expect.close(v_null, at_null, f"v_∅ for {says}, ∅ {null!r}", what="v_null")
+            expect.close(v_null, at_null, f"v_∅ for {says}, ∅ {null!r}", what="v_null", **off)
             seen, says = model.conditions[0].dtype, "the model gets the conditions in y's dtype"
             expect.true(seen == y.dtype, says, seen, y.dtype)
 
@@ -350,6 +351,12 @@ def test_a_network_that_learns(student, generator):
     expect.close(v_y, x + t[:, None] + weights["c"][y], "the network's answer with y", what="v_y")
     says = "the network's answer with ∅"
     expect.close(v_null, x + t[:, None] + weights["c"][NULL], says, what="v_null")
+    back = student.gradient("guidance.velocities", net, x, t, y, NULL, wrt=[x, net])
+    says = "v_y and v_∅ each add 1 to the gradient of Σ (v_y + v_∅) in x_t"
+    expect.true(back[0] is not None, "no gradient comes back to x_t")
+    expect.close(back[0], torch.full((3, 2), 2.0), says, what="the gradient")
+    says = "each velocity adds t for each example to the gradient of Σ (v_y + v_∅) in u"
+    expect.close(back[1]["u"], 2 * t.sum().expand(2), says, what="the gradient")
 
 
 # --- guidance.sample ----------------------------------------------------------------------------
@@ -610,6 +617,7 @@ def test_examples_and_weights_of_every_form(student, generator):
         classifier = student.new("checking.fakes.NoisyClassifier", means=means.tolist(), std=0.5)
         x, v = normal(generator, n, dim).double(), normal(generator, *shape).double()
         t, y = 0.1 + 0.8 * torch.rand(n, generator=generator).double(), torch.arange(n)
+        t[0] = 0.999
         for w in (2, torch.tensor(0.5), torch.linspace(-1, 2, n).double()):
             args = (v, classifier, x.reshape(shape), t, y, w)
             found = student.guidance.classifier_velocity(*args)
