@@ -614,7 +614,7 @@ def test_every_form_of_argument(student, generator):
         for (z, y, null), w in zip(asked(generator, n), weights, strict=True):
             for steps, low, high in ((1, 0.0, 1.0), (4, 0.25, 0.5)):
                 model = of_any_condition()
-                z = z.double()
+                z = 1000 * z.double()  # of any size
                 x = student.guidance.sample(model, z, steps, y, null, w, interval=(low, high))
                 times = [i / steps for i in range(steps, -1, -1)]
                 guided = [w if low <= t <= high else 0.0 for t in times[:-1]]
@@ -623,6 +623,21 @@ def test_every_form_of_argument(student, generator):
                 expect.close(x, want, says, atol=1e-11, rtol=1e-11)
                 dtypes = {k.dtype for k in model.conditions}
                 expect.true(dtypes == {y.dtype}, "the model gets conditions of another dtype")
+
+
+@sample
+def test_along_a_network(student, generator):
+    """a network is walked along as any other field, and no graph stays"""
+    net = student.new("checking.fakes.LinearField", dim=2, classes=6)
+    W, u, c = (torch.randn(k, generator=generator) for k in ((2, 2), (2,), (6, 2)))
+    net.load({"W": W, "u": u, "c": c})
+    z, y = normal(generator, 4, 2).float(), torch.randint(0, 5, (4,), generator=generator)
+    x = student.guidance.sample(net, z, 4, y, 5, 1.5, interval=(0.0, 0.8))
+    want = z
+    for t, w in ((1.0, 0.0), (0.75, 1.5), (0.5, 1.5), (0.25, 1.5)):
+        v_y, v_null = (want @ W.T + t * u + c[k] for k in (y, 5))
+        want = want - ((1 + w) * v_y - w * v_null) / 4
+    expect.close(x, want, "not the walk along this network")
 
 
 @sample

@@ -757,6 +757,35 @@ def no_condition_of_0(model, z, steps, y, null, w, interval=(0.0, 1.0), times=No
     return walk(model, z, steps, y, null, w, interval, times, change)
 
 
+@mistake("guidance.sample", "The samples carry the graph of the whole walk.", public=False)
+def with_the_graph_of_the_walk(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return x - (t - t_next) * v
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake("guidance.sample", "Samples are cut off far out.", public=False)
+@torch.no_grad()
+def cut_off_far_out(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        return (x - (t - t_next) * v).clamp(-100, 100)
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
+@mistake("guidance.sample", "Conditions change dtype where it is not guided.", public=False)
+@torch.no_grad()
+def conditions_as_floats_outside(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    def change(x, level, t, t_next, guided):
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y.double())
+        return x - (t - t_next) * v.to(x.dtype)
+
+    return walk(model, z, steps, y, null, w, interval, times, change)
+
+
 @variants.mistake("guidance.sample", "Whatever comes is walked.", public=False)
 @torch.no_grad()
 def any_levels(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):

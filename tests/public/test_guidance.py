@@ -500,11 +500,26 @@ def test_arguments_of_every_form(student, generator):
         each = normal(generator, n).double()
         weights = (-1, 2, torch.tensor(0.5), each, each)
         for (z, y, null), w in zip(asked(generator, n), weights, strict=True):
-            z, model = z.double(), of_any_condition()
+            z, model = 100 * z.double(), of_any_condition()
             x = student.guidance.sample(model, z, 4, y, null, w, interval=(0.25, 0.5))
             want = guided_steps(z, y, null, [1.0, 0.75, 0.5, 0.25, 0.0], [0, 0, w, w])
             says = f"z of shape {tuple(z.shape)}, y of shape {tuple(y.shape)}, w {w!r}"
             expect.close(x, want, says, what="x", atol=1e-11, rtol=1e-11)
+            dtypes = {k.dtype for k in model.conditions}
+            says = "the model gets the conditions in y's dtype in every step"
+            expect.true(dtypes == {y.dtype}, says, dtypes, y.dtype)
+
+
+@sample
+def test_along_a_network(student, generator):
+    """a network is walked along as any other field, and no graph stays"""
+    net = student.new("checking.fakes.LinearField", dim=2, classes=6)
+    c = torch.arange(12.0).reshape(6, 2)
+    net.load({"W": torch.eye(2), "u": torch.ones(2), "c": c})
+    z, y = normal(generator, 3, 2), labels(generator, 3)
+    x = student.guidance.sample(net, z, 1, y, NULL, 2.0)
+    want = z - (3 * (z + 1 + c[y]) - 2 * (z + 1 + c[NULL]))
+    expect.close(x, want, "one step along 3 v_y − 2 v_∅ of the network", what="x")
 
 
 @sample
