@@ -39,7 +39,8 @@ class Generator(nn.Module):
         8 → 16  w → 1          2       1        tanh
 
     As in the paper: no pooling, no hidden linear layer, no batch norm on the image. The paper's has
-    two more sizes, over which its channels go from 1024 down to 128.
+    two more sizes, over which its channels go from 1024 down to 128. Batch norms are torch's with
+    the settings that it comes with, so a batch may also hold one example.
 
     Args:
         latent: dimensions of z.
@@ -80,7 +81,8 @@ class Discriminator(nn.Module):
         8 → 4   w → 2w    2       1        batch norm, LeakyReLU of slope 0.2
         4 → 1   2w → 1    1       0        this is the logit: no sigmoid, `gan.value` takes ℓ
 
-    As in the paper: strides instead of pooling, no batch norm on the image, no bias before one.
+    As in the paper: strides instead of pooling, no batch norm on the image, no bias before one. The
+    batch norm is torch's with the settings that it comes with. A batch of one gets (1,).
 
     Args:
         width: w.
@@ -119,10 +121,12 @@ def adain(
         AdaIN(x, w, b) = w (x − μ(x)) / σ(x) + b,    σ(x) = √(variance + ε)
 
     μ and the variance (divided by n) are those of one channel of one example, over its
-    n = height · width numbers. On a GPU, chapter 14's kernel computes it.
+    n = height · width numbers, two at least. Both are functions of x, so gradients flow through
+    them. On a GPU, chapter 14's kernel computes it.
 
     Args:
-        x: features.
+        x: features. Their mean may be far larger than their deviation: σ keeps its digits then (as
+            it would not if it came from E[x²] − μ²).
         scale, bias: w and b, a number for each channel of each example.
         eps: ε.
     Returns:
@@ -179,7 +183,8 @@ class StyleGenerator(nn.Module):
     Args:
         latent: dimensions of z, and of w.
         width: channels at 16×16; there are twice and four times as many at 8×8 and 4×4.
-        norm: another function to use in place of `adain`.
+        norm: another function to use in place of `adain`, called once a layer as
+            `norm(h, scale, bias)`.
     """
 
     def __init__(self, latent: int = 32, width: int = 16, norm: Callable | None = None):
@@ -241,7 +246,8 @@ def lerp(
 
     Args:
         z_0, z_1: latents of one shape, along the last axis.
-        t: a number, or one for each latent, or any tensor: t[..., None] is broadcast against z.
+        t: a number, or one for each latent, or any tensor: t[..., None] is broadcast against z. The
+            line goes on beyond its ends, for t below 0 and above 1.
     Returns:
         z_t: (batch, latent) for t (batch,) or a number; (steps, latent) for z (latent,) and t
         (steps,); (steps, batch, latent) for t (steps, 1).

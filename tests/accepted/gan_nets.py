@@ -34,6 +34,20 @@ def one_scale_and_one_shift(x, scale, bias, eps=1e-5):
     return torch.addcmul(shift[:, :, None, None], x, gain[:, :, None, None])
 
 
+@accepted("gan_nets.adain")
+def by_layer_norm(x, scale, bias, eps=1e-5):
+    return scale[..., None, None] * F.layer_norm(x, x.shape[2:], eps=eps) + bias[..., None, None]
+
+
+@accepted("gan_nets.adain")
+def channel_after_channel(x, scale, bias, eps=1e-5):
+    rows = []
+    for h, w, b in zip(x.flatten(0, 1), scale.flatten(), bias.flatten(), strict=True):
+        off = h - h.mean()
+        rows.append(w * off / (off.square().mean() + eps).sqrt() + b)
+    return torch.stack(rows).reshape(x.shape)
+
+
 # --- gan_nets.Generator, gan_nets.Discriminator ---------------------------------------------------
 
 
@@ -66,6 +80,20 @@ def layers_in_a_loop(latent=32, width=32):
     layers.append(nn.ConvTranspose2d(channels[-1], 1, 4, 2, 1))
     G.layers = nn.Sequential(*layers, nn.Tanh())
     gan_nets.initialise(G)
+    return G
+
+
+@accepted("gan_nets.Generator")
+def latents_unflattened(latent=32, width=32):
+    G = gan_nets.Generator(latent, width)
+
+    def forward(self, z):
+        h = z.unflatten(1, (-1, 1, 1))
+        for layer in self.layers:
+            h = layer(h)
+        return h
+
+    G.forward = types.MethodType(forward, G)
     return G
 
 
@@ -102,6 +130,13 @@ def one_sequence(width=32):
     return D
 
 
+@accepted("gan_nets.Discriminator")
+def summed_over_no_axes(width=32):
+    D = gan_nets.Discriminator(width)
+    D.forward = types.MethodType(lambda self, x: self.layers(x).sum((1, 2, 3)), D)
+    return D
+
+
 # --- gan_nets.lerp, gan_nets.slerp ----------------------------------------------------------------
 
 
@@ -117,6 +152,24 @@ def by_torch(z_0, z_1, t):
 @accepted("gan_nets.lerp")
 def a_part_of_the_difference(z_0, z_1, t):
     return z_1 + along(t, z_0) * (z_0 - z_1)
+
+
+@accepted("gan_nets.lerp")
+def numbers_as_they_are(z_0, z_1, t):
+    if isinstance(t, torch.Tensor):
+        t = t.to(z_0.dtype)[..., None]
+    return z_0 - (1 - t) * (z_0 - z_1)
+
+
+@accepted("gan_nets.slerp")
+def one_minus_the_square_of_the_cosine(z_0, z_1, t):
+    t = along(t, z_0)
+    cos = (F.normalize(z_0, dim=-1) * F.normalize(z_1, dim=-1)).sum(-1, keepdim=True).clamp(-1, 1)
+    omega = cos.acos()
+    near = 1 - cos.square() < 1e-6
+    sin = torch.where(near, torch.ones_like(omega), omega.sin())
+    z_t = torch.sin(t * omega) / sin * z_0 + torch.sin((1 - t) * omega) / sin * z_1
+    return torch.where(near, t * z_0 + (1 - t) * z_1, z_t)
 
 
 @accepted("gan_nets.slerp")
@@ -188,5 +241,20 @@ def upsampled(*args, **kwargs):
             scale, bias = layer.style(w).unflatten(1, (2, -1)).unbind(1)
             h = self.adain(nn.LeakyReLU(0.2)(h), 1 + scale, bias)
         return nn.Tanh()(self.out(h))
+
+    return style_generator(args, kwargs, synthesis)
+
+
+@accepted("gan_nets.StyleGenerator")
+def called_by_name(*args, **kwargs):
+    def synthesis(self, styles, noise):
+        h = self.constant.expand(styles[0].size(0), -1, -1, -1)
+        for layer, w, fresh in zip(self.layers, styles, noise, strict=True):
+            size = h.shape[-1] * layer.grow
+            h = F.interpolate(h, size=(size, size), mode="nearest")
+            h = layer.conv(h) + fresh * layer.strength.view(1, -1, 1, 1)
+            s, b = layer.style(w).split(layer.conv.out_channels, dim=1)
+            h = self.adain(x=torch.where(h > 0, h, 0.2 * h), scale=1 + s, bias=b)
+        return torch.tanh(self.out(h))
 
     return style_generator(args, kwargs, synthesis)

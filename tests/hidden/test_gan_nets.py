@@ -80,6 +80,61 @@ def test_gradients_through_the_statistics(student, generator):
     expect.close(to_b, n, "b counts once for each number", what="the gradient of b")
 
 
+@adain(weight=2)
+def test_the_gradient_of_each_number(student, generator):
+    """every number of x, w and b has the slope that the statistics leave it"""
+    x, w, b = features(generator)
+    c = normal(generator, *x.shape)  # tells the slopes of all numbers apart, as a sum does not
+    got = student.gradient(
+        "checking.fakes.weighted", student.function("gan_nets.adain"), c, x, w, b, wrt=[x, w, b]
+    )
+    off = x - x.mean((2, 3), keepdim=True)
+    sigma = (off.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+    unit = off / sigma
+    middle, along = c.mean((2, 3), keepdim=True), (c * unit).mean((2, 3), keepdim=True)
+    want = (
+        w[..., None, None] / sigma * (c - middle - unit * along),
+        (c * unit).sum((2, 3)),
+        c.sum((2, 3)),
+    )
+    for g, v, name in zip(got, want, ("x", "w", "b"), strict=True):
+        says = f"the gradient of {name} is another: it flows through μ and through σ"
+        expect.close(g, v, says, atol=1e-7, rtol=1e-7, what=f"the gradient of {name}")
+
+
+@adain(weight=2)
+@pytest.mark.parametrize(
+    ("dtype", "mean", "digits"),
+    [(torch.float32, 1e3, 2e-3), (torch.float32, 1.0, 1e-5), (torch.float64, 1e3, 1e-6)],
+    ids=["float32, mean 1000", "float32", "float64, mean 1000"],
+)
+def test_means_far_from_0(student, generator, dtype, mean, digits):
+    """where the mean is much larger than the deviation, the deviation keeps its digits"""
+    x = (mean + normal(generator, 3, 2, 6, 7)).to(dtype)
+    x[1:] *= -1
+    w, b = normal(generator, 2, 3, 2).to(dtype)
+    off = x.double() - x.double().mean((2, 3), keepdim=True)
+    want = off / (off.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+    want = w.double()[..., None, None] * want + b.double()[..., None, None]
+    got = student.gan_nets.adain(x, w, b)
+    says = f"not w (x − μ)/σ + b for channels with mean {mean:g} and deviation 1"
+    expect.close(got, want, says, atol=digits, rtol=digits)
+
+
+@adain
+def test_features_of_every_size(student, generator):
+    """one example, one channel, one row or one column"""
+    for shape in ((1, 3, 4, 4), (3, 1, 2, 5), (1, 1, 1, 2), (2, 3, 5, 1), (2, 2, 1, 7)):
+        x = normal(generator, *shape)
+        w, b = normal(generator, 2, *shape[:2])
+        off = x - x.mean((2, 3), keepdim=True)
+        unit = off / (off.square().mean((2, 3), keepdim=True) + 1e-3).sqrt()
+        want = w[..., None, None] * unit + b[..., None, None]
+        got = student.gan_nets.adain(x, w, b, 1e-3)
+        says = f"not w (x − μ)/σ + b for features of shape {shape}"
+        expect.close(got, want, says, atol=1e-10, rtol=1e-10)
+
+
 @adain
 def test_channels_that_do_not_vary(student, generator):
     """a channel of one value becomes b, and one of tiny values is divided by √(variance + ε)"""
@@ -97,8 +152,8 @@ def test_channels_that_do_not_vary(student, generator):
 # --- gan_nets.Generator, gan_nets.Discriminator ---------------------------------------------------
 
 
-def drawn(net, generator, spread=0.3):
-    """The net in float64 with random weights, and these in order."""
+def drawn(net, generator, spread=0.3, last=1.0):
+    """The net in float64 with random weights, the last kernel times `last`; and these in order."""
     net.call("double")
     state = {}
     for name, old in net.state().items():
@@ -109,12 +164,43 @@ def drawn(net, generator, spread=0.3):
         else:
             new = old
         state[name] = new
+    kernel = [name for name, w in state.items() if w.dim() == 4][-1]
+    state[kernel] = last * state[kernel]
     net.load(state)
     return [*state.values()]
 
 
 def sizes(generator):
-    return draws.whole(generator, 3, 8), 2 * draws.whole(generator, 2, 6)
+    return draws.whole(generator, 3, 8), draws.whole(generator, 4, 11)
+
+
+def slopes_by_hand(student, net, weights, names, x, forward, generator):
+    """Gradients of every number, of the weights and of what goes in."""
+    y = forward(x, weights)
+    c = normal(generator, *y.shape)
+    to_x, found = student.gradient("checking.fakes.weighted", net, c, x, wrt=[x, net])
+    learned = {n: w for n, w in zip(names, weights, strict=True) if not n.endswith(BUFFERS)}
+    leaves = [x.clone().requires_grad_(), *(w.requires_grad_() for w in learned.values())]
+    L = (c * forward(leaves[0], weights)).sum()
+    for w, name, want in zip(
+        [to_x, *(found.get(n) for n in learned)],
+        ["what goes in", *learned],
+        torch.autograd.grad(L, leaves),
+        strict=True,
+    ):
+        says = f"the gradient of {name} is not that of these layers"
+        expect.close(w, want, says, atol=1e-7, rtol=1e-7, what=f"the gradient of {name}")
+
+
+def statistics_move(net, names, before, want):
+    """A pass in training moves running statistics a tenth of the way to those of the batch."""
+    state = net.state()
+    for name, old in zip(names, before, strict=True):
+        if name.endswith(BUFFERS):
+            says = f"{name} is not moved as torch's batch norm moves it"
+            new = next(want) if name.endswith("mean") or name.endswith("var") else old + 1
+            new = 0.9 * old + 0.1 * new if new.dim() else new
+            expect.close(state[name], new, says, atol=1e-8, rtol=1e-8, what=name)
 
 
 def shapes_are(net, want):
@@ -190,7 +276,19 @@ def test_the_generators_images(student, generator, training):
     z = normal(generator, 5, latent)
     want = by_hand_G(z, weights, training)
     says = "the images are not those of these weights: look at the order of norms and activations"
-    expect.close(G(z), want, says, atol=1e-7, rtol=1e-7)
+    expect.close(G(z), want, says, atol=1e-10, rtol=1e-10)
+
+
+@generator_net
+def test_large_features(student, generator):
+    """features have no bounds, only the image has"""
+    latent, w = sizes(generator)
+    G = student.new("gan_nets.Generator", latent, w)
+    weights = drawn(G, generator, last=1e-3)
+    G.call("eval")
+    z = 100 * normal(generator, 4, latent)
+    want = by_hand_G(z, weights, False)
+    expect.close(G(z), want, "ReLU and batch norm have no upper end", atol=1e-10, rtol=1e-10)
 
 
 @generator_net
@@ -239,6 +337,56 @@ def test_the_generator_learns_with_every_weight(student, generator):
     steps_follow_gradients(G, weights, L, "the generator")
 
 
+@generator_net(weight=2)
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_the_gradients_of_the_generator(student, generator, training):
+    """gradients reach every weight, and the latents, as through these layers by hand"""
+    latent, w = sizes(generator)
+    G = student.new("gan_nets.Generator", latent, w)
+    weights, names = drawn(G, generator), [*G.state()]
+    G.call("train" if training else "eval")
+    z = normal(generator, 3, latent)
+
+    def forward(z, s):
+        return by_hand_G(z, s, training)
+
+    slopes_by_hand(student, G, weights, names, z, forward, generator)
+
+
+@generator_net
+def test_running_statistics_of_the_generator(student, generator):
+    """a pass in training moves the running statistics a tenth of the way to the batch's"""
+    latent, w = sizes(generator)
+    G = student.new("gan_nets.Generator", latent, w)
+    s, names = drawn(G, generator), [*G.state()]
+    G.call("train")
+    z = normal(generator, 5, latent)
+    expect.tensor(G(z), (5, 1, 16, 16), "the images")
+    h = torch.einsum("bi,iokl->bokl", z, s[0])
+    k = F.conv_transpose2d(normed(h, s[1:6], True).clamp(min=0), s[6], stride=2, padding=1)
+    want = iter([r for m in (h, k) for r in (m.mean((0, 2, 3)), m.var((0, 2, 3)))])
+    statistics_move(G, names, s, want)
+
+
+@generator_net
+def test_the_smallest_generators_and_batches(student, generator):
+    """one latent, one channel, one image; in float32, as it is made, with 32 latents and w = 32"""
+    for latent, w, n in ((1, 1, 1), (2, 3, 1), (1, 2, 2)):
+        G = student.new("gan_nets.Generator", latent, w)
+        weights, z = drawn(G, generator), normal(generator, n, latent)
+        for mode in ("eval", "train"):
+            G.call(mode)
+            want = by_hand_G(z, weights, mode == "train")
+            says = f"other images for latent={latent}, width={w} and {n} of them"
+            expect.close(G(z), want, says, atol=1e-10, rtol=1e-10)
+    G = student.new("gan_nets.Generator")
+    weights = [s.double() for s in G.state().values()]
+    G.call("eval")
+    z = normal(generator, 2, 32).float()
+    want = by_hand_G(z.double(), weights, False)
+    expect.close(G(z), want, "other images in float32", atol=1e-4, rtol=1e-4)
+
+
 @discriminator_net(weight=2)
 def test_the_discriminators_layers(student, generator):
     """its weights have the shapes of DC-GAN's layers, from the image to w channels to 2w"""
@@ -259,7 +407,7 @@ def test_the_discriminators_logits(student, generator, training):
     x = 3 * normal(generator, 5, 1, 16, 16)
     want = by_hand_D(x, weights, training)
     says = "the logits are not those of these weights: look at the order of norms and activations"
-    expect.close(D(x), want, says, atol=1e-7, rtol=1e-7)
+    expect.close(D(x), want, says, atol=1e-10, rtol=1e-10)
 
 
 @discriminator_net
@@ -267,10 +415,14 @@ def test_logits_have_no_bounds(student, generator):
     """logits are of any size: no sigmoid"""
     _, w = sizes(generator)
     D = student.new("gan_nets.Discriminator", w)
-    drawn(D, generator, spread=3.0)
-    l = expect.tensor(D(normal(generator, 40, 1, 16, 16)), (40,), "the logits")
+    weights = drawn(D, generator, spread=3.0)
+    D.call("eval")
+    x = 100 * normal(generator, 40, 1, 16, 16)
+    l = expect.tensor(D(x), (40,), "the logits")
     apart = l.max() - l.min()
     expect.true(bool(apart > 3), "logits have no bounds", f"{l.min():.3g} to {l.max():.3g}")
+    says = "logits have no bounds, however large they are"
+    expect.close(l, by_hand_D(x, weights, False), says, atol=1e-6, rtol=1e-9)
 
 
 @discriminator_net
@@ -309,12 +461,61 @@ def test_the_discriminator_learns_with_every_weight(student, generator):
     steps_follow_gradients(D, weights, L, "the discriminator")
 
 
+@discriminator_net(weight=2)
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_the_gradients_of_the_discriminator(student, generator, training):
+    """gradients reach every weight, and the images: from them G learns"""
+    _, w = sizes(generator)
+    D = student.new("gan_nets.Discriminator", w)
+    weights, names = drawn(D, generator), [*D.state()]
+    D.call("train" if training else "eval")
+    x = normal(generator, 3, 1, 16, 16)
+
+    def forward(x, s):
+        return by_hand_D(x, s, training)
+
+    slopes_by_hand(student, D, weights, names, x, forward, generator)
+
+
+@discriminator_net
+def test_running_statistics_of_the_discriminator(student, generator):
+    """a pass in training moves the running statistics a tenth of the way to the batch's"""
+    _, w = sizes(generator)
+    D = student.new("gan_nets.Discriminator", w)
+    s, names = drawn(D, generator), [*D.state()]
+    D.call("train")
+    x = normal(generator, 5, 1, 16, 16)
+    expect.tensor(D(x), (5,), "the logits")
+    h = F.conv2d(x, s[0], s[1], stride=2, padding=1)
+    h = F.conv2d(torch.maximum(h, 0.2 * h), s[2], stride=2, padding=1)
+    statistics_move(D, names, s, iter([h.mean((0, 2, 3)), h.var((0, 2, 3))]))
+
+
+@discriminator_net
+def test_the_smallest_discriminators_and_batches(student, generator):
+    """one channel, one image, a logit shaped (1,); in float32, as it is made, with w = 32"""
+    for w, n in ((1, 1), (3, 1), (2, 2)):
+        D = student.new("gan_nets.Discriminator", w)
+        weights, x = drawn(D, generator), normal(generator, n, 1, 16, 16)
+        for mode in ("eval", "train"):
+            D.call(mode)
+            want = by_hand_D(x, weights, mode == "train")
+            says = f"other logits for width={w} and {n} images"
+            expect.close(D(x), want, says, atol=1e-10, rtol=1e-10)
+    D = student.new("gan_nets.Discriminator")
+    weights = [s.double() for s in D.state().values()]
+    D.call("eval")
+    x = 30 * normal(generator, 2, 1, 16, 16).float()
+    want = by_hand_D(x.double(), weights, False)
+    expect.close(D(x), want, "other logits in float32", atol=1e-4, rtol=1e-4)
+
+
 # --- gan_nets.StyleGenerator ----------------------------------------------------------------------
 
 
-def style_generator(student, generator, norm=None):
+def style_generator(student, generator, norm=None, batch=3):
     """A generator with random weights, these by name, and styles and noise for a batch."""
-    latent, width, batch = draws.whole(generator, 3, 7), draws.whole(generator, 2, 6), 3
+    latent, width = draws.whole(generator, 3, 7), draws.whole(generator, 1, 6)
     G = student.new("gan_nets.StyleGenerator", latent=latent, width=width, norm=norm)
     drawn(G, generator)
     styles = [*normal(generator, 3, batch, latent)]
@@ -354,9 +555,9 @@ class Seen:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, h, scale, bias):
-        self.calls.append((h.detach(), scale.detach(), bias.detach()))
-        return h * scale[:, :, None, None] + bias[:, :, None, None]
+    def __call__(self, x, scale, bias, eps=1e-5):  # named like adain's own
+        self.calls.append((x.detach(), scale.detach(), bias.detach()))
+        return x * scale[:, :, None, None] + bias[:, :, None, None]
 
 
 def seen(student, generator):
@@ -371,10 +572,53 @@ def seen(student, generator):
 @style_net(weight=3)
 def test_the_images_of_styles_and_noise(student, generator):
     """its images are those of the same weights, styles and noise by hand"""
-    G, s, styles, noise = style_generator(student, generator)
-    want = by_hand_images(s, styles, noise)
-    says = "the images are not those of these weights, styles and noise"
-    expect.close(G.call("synthesis", styles, noise), want, says, atol=1e-6, rtol=1e-6)
+    for batch, sequence in ((3, list), (1, list), (2, tuple)):
+        G, s, styles, noise = style_generator(student, generator, batch=batch)
+        want = by_hand_images(s, styles, noise)
+        says = (
+            f"the images are not those of these weights, styles and noise, for a batch of {batch}"
+        )
+        for mode in ("train", "eval"):
+            G.call(mode)
+            got = G.call("synthesis", sequence(styles), sequence(noise))
+            expect.close(got, want, says, atol=1e-9, rtol=1e-9)
+
+
+@style_net
+def test_styled_images_in_float32(student, generator):
+    """as it is made, in float32, with 32 latents and 16 channels"""
+    G = student.new("gan_nets.StyleGenerator")
+    styles = [normal(generator, 2, 32).float() for _ in range(3)]
+    noise = [normal(generator, 2, 1, size, size).float() for size in (4, 8, 16)]
+    s = {k: v.double() for k, v in G.state().items()}
+    want = by_hand_images(s, [w.double() for w in styles], [n.double() for n in noise])
+    got = G.call("synthesis", styles, noise)
+    expect.close(got, want, "other images in float32", atol=1e-3, rtol=1e-3)
+
+
+@style_net(weight=2)
+def test_the_gradients_of_the_style_generator(student, generator):
+    """gradients reach every weight, from the constant to the mapping, and the latents"""
+    G, s, _, _ = style_generator(student, generator)
+    z, c = normal(generator, 3, s["mapping.0.weight"].shape[1]), normal(generator, 3, 1, 16, 16)
+    seed = draws.whole(generator, 0, 10**6 + 1)
+    draw = torch.Generator().manual_seed(seed)
+    noise = [torch.randn(3, 1, k, k, generator=draw, dtype=torch.float64) for k in (4, 8, 16)]
+    draw = torch.Generator().manual_seed(seed)
+    to_z, found = student.gradient("checking.fakes.weighted", G, c, z, draw, wrt=[z, G])
+    leaf = z.clone().requires_grad_()
+    w = leaf
+    for weight in s.values():
+        weight.requires_grad_()
+    for n in (0, 2):
+        w = w @ s[f"mapping.{n}.weight"].T + s[f"mapping.{n}.bias"]
+        w = torch.maximum(w, 0.2 * w)
+    L = (c * by_hand_images(s, [w] * 3, noise)).sum()
+    wants = torch.autograd.grad(L, [leaf, *s.values()])
+    got = [to_z, *(found.get(n) for n in s)]
+    for g, want, name in zip(got, wants, ["the latents", *s], strict=True):
+        says = f"the gradient of {name} is not that of these layers"
+        expect.close(g, want, says, atol=1e-6, rtol=1e-6, what=f"the gradient of {name}")
 
 
 @style_net(weight=2)
@@ -488,6 +732,30 @@ def test_the_style_generator_learns_with_every_weight(student, generator):
 # --- gan_nets.lerp --------------------------------------------------------------------------------
 
 
+def forms_of_t(generator):
+    """Pairs of latents and t in every form that the docstring allows."""
+    steps, n, d = 5, 3, 4
+    z = normal(generator, 2, 2, n, d)
+    walk = torch.rand(steps, generator=generator, dtype=torch.float64)
+    t = float(walk[0])
+    batch, one, single = z[:, 0], z[:, 0, :1], z[:, 0, 0]
+    return [
+        *((*batch, t) for t in (t, walk[0], walk[:1], walk[:n], walk[:, None], 1, 0, 0.5)),
+        *((*batch, t) for t in (-0.4, 1.7, 3 * walk[:n] - 1)),  # beyond the ends
+        (*batch[..., :n], torch.rand(n, n, generator=generator, dtype=torch.float64)),
+        (*batch, torch.rand(steps, n, generator=generator, dtype=torch.float64)),
+        *((*one, t) for t in (t, walk[:1], walk, walk[:, None])),
+        *((*single, t) for t in (t, walk[0], walk, walk[:1], walk[:, None])),
+        *((*z, t) for t in (t, walk[:n], walk[:2, None], walk[:, None, None])),
+        *((*z[..., :2], t) for t in (walk[:n], walk[:2, None])),
+        (*batch.float(), t),
+        (*batch.float(), walk[:n]),
+        (*batch.float(), walk[:n].float()),
+        (*batch, walk[:n].float()),
+        (*batch, walk[0].float()),
+    ]
+
+
 @lerp(weight=2)
 def test_the_ends_of_the_straight_way(student, generator):
     """z_0 at t = 1, z_1 at t = 0"""
@@ -524,19 +792,14 @@ def test_there_and_back(student, generator):
 @lerp(weight=2)
 def test_shapes_of_t(student, generator):
     """t is a number, one for each latent, or any tensor that is broadcast with an axis more"""
-    steps, n, d = 5, 3, 4
-    z_0, z_1 = normal(generator, 2, n, d)
-    walk = torch.rand(steps, generator=generator, dtype=torch.float64)
-    cases = [
-        (z_0[0], z_1[0], walk, (steps, d)),
-        (z_0, z_1, walk[:, None], (steps, n, d)),
-        (z_0, z_1, walk[0], (n, d)),
-        (z_0.float(), z_1.float(), walk[:n], (n, d)),
-    ]
-    for a, b, t, shape in cases:
-        got = expect.tensor(student.gan_nets.lerp(a, b, t), shape, "z_t")
+    for a, b, t in forms_of_t(generator):
+        digits = 1e-12 if a.dtype == torch.float64 else 1e-5
+        got = student.gan_nets.lerp(a, b, t)
+        t = torch.as_tensor(t, dtype=torch.float64)
         want = t[..., None] * a.double() + (1 - t[..., None]) * b.double()
-        expect.close(got, want, "t[..., None] is broadcast against z")
+        says = f"t[..., None] is broadcast against z, for t {tuple(t.shape)}, z {tuple(a.shape)}"
+        got = expect.tensor(got, want.shape, "z_t")
+        expect.close(got, want, says, atol=digits, rtol=digits)
         expect.true(got.dtype == a.dtype, "z_t has the dtype of z", got.dtype, a.dtype)
 
 
@@ -628,6 +891,106 @@ def test_latents_of_one_direction(student, generator):
     single = z_1.float()
     got = student.gan_nets.slerp(single, single + 1e-7, t.float())
     expect.close(got, single, "of nearly equal latents in float32", atol=1e-4, rtol=1e-4)
+
+
+def arc_by_hand(a, b, t, omega):
+    """The formula, for a known angle; t is broadcast already."""
+    return (torch.sin(t * omega) * a + torch.sin((1 - t) * omega) * b) / torch.sin(omega)
+
+
+def apart(generator, omega, n=6, d=5):
+    """Pairs of latents of any lengths, this far apart."""
+    u, v = normal(generator, 2, n, d)
+    u = F.normalize(u, dim=-1)
+    v = F.normalize(v - (u * v).sum(-1, keepdim=True) * u, dim=-1)
+    long = (1.5 * normal(generator, 2, n, 1)).exp()
+    return long[0] * u, long[1] * (math.cos(omega) * u + math.sin(omega) * v)
+
+
+@slerp(weight=2)
+@pytest.mark.parametrize("end", ["one direction", "opposite"])
+def test_small_angles_are_arcs(student, generator, end):
+    """as long as sin Ω is above 1e-3 it is the arc, to all its digits"""
+    for small in (1.1e-3, 2e-3, 5e-3, 1e-2, 0.03, 0.1, 0.5, 1.5):
+        omega = small if end == "one direction" else math.pi - small
+        z_0, z_1 = apart(generator, omega)
+        t = torch.rand(6, 1, generator=generator, dtype=torch.float64)
+        want = arc_by_hand(z_0, z_1, t, torch.tensor(omega, dtype=torch.float64))
+        got = expect.tensor(student.gan_nets.slerp(z_0, z_1, t[:, 0]), (6, 5), "z_t")
+        size = (z_0.norm(dim=-1) + z_1.norm(dim=-1))[:, None]
+        says = f"not the arc, for an angle of {omega:.6g} between the latents"
+        # The angle is known to 1e-16/sin Ω; where latents are opposite, z_t is sensitive to it.
+        digits = 1e-11 if end == "one direction" else 1e-15 / small**3 + 1e-9
+        expect.close(got / size, want / size, says, atol=digits, rtol=digits, what="z_t")
+
+
+@slerp(weight=2)
+@pytest.mark.parametrize("end", ["one direction", "opposite"])
+def test_where_the_arc_ends(student, generator, end):
+    """where sin Ω is below 1e-3 it is the straight way"""
+    for small in (9e-4, 5e-4, 1e-4, 1e-6, 1e-8, 1e-12):
+        omega = small if end == "one direction" else math.pi - small
+        z_0, z_1 = apart(generator, omega)
+        t = torch.rand(6, 1, generator=generator, dtype=torch.float64)
+        got = expect.tensor(student.gan_nets.slerp(z_0, z_1, t[:, 0]), (6, 5), "z_t")
+        size = (z_0.norm(dim=-1) + z_1.norm(dim=-1))[:, None]
+        want = t * z_0 + (1 - t) * z_1
+        says = f"not that of lerp, for an angle of {omega:.6g} between the latents"
+        # The arc itself is within Ω²/16 of it on one side: it may be that, too.
+        expect.close(got / size, want / size, says, atol=1e-7, rtol=1e-7, what="z_t")
+
+
+@slerp
+def test_each_pair_for_itself(student, generator):
+    """in one batch some latents lie along one line, others do not"""
+    angles = [0.0, 1.2, math.pi, 2e-3, 1e-9, 2.9]
+    pairs = [apart(generator, omega, n=1) for omega in angles]
+    z_0, z_1 = (torch.cat(z) for z in zip(*pairs, strict=True))
+    t = torch.rand(6, generator=generator, dtype=torch.float64)
+    got = expect.tensor(student.gan_nets.slerp(z_0, z_1, t), (6, 5), "z_t")
+    for n, omega in enumerate(angles):
+        along, angle_n = (z_0[n], z_1[n], t[n]), torch.tensor(omega, dtype=torch.float64)
+        want = t[n] * z_0[n] + (1 - t[n]) * z_1[n]
+        if math.sin(omega) > 1e-3:
+            want = arc_by_hand(*along, angle_n)
+        says = f"z_t of the pair with an angle of {omega:.3g}, among pairs with other angles"
+        expect.close(got[n], want, says, atol=1e-6, rtol=1e-6, what="z_t")
+
+
+@slerp(weight=2)
+def test_forms_of_t_on_the_arc(student, generator):
+    """t is a number, one for each latent, or any tensor that is broadcast with an axis more"""
+    for a, b, t in forms_of_t(generator):
+        got = student.gan_nets.slerp(a, b, t)
+        t = torch.as_tensor(t, dtype=torch.float64)
+        want = arc_by_hand(
+            a.double(), b.double(), t[..., None], angle(a.double(), b.double())[..., None]
+        )
+        says = f"t[..., None] is broadcast against z, for t {tuple(t.shape)}, z {tuple(a.shape)}"
+        got = expect.tensor(got, want.shape, "z_t")
+        digits = 1e-9 if a.dtype == torch.float64 else 1e-3
+        expect.close(got, want, says, atol=digits, rtol=digits)
+        expect.true(got.dtype == a.dtype, "z_t has the dtype of z", got.dtype, a.dtype)
+
+
+@slerp
+def test_latents_of_one_direction_in_float32(student, generator):
+    """no rounding makes it NaN: a cosine may come out above 1 in float32"""
+    z_1 = normal(generator, 200, 6).float()
+    z_0 = (0.1 + 3 * torch.rand(200, 1, generator=generator)) * z_1
+    got = expect.tensor(student.gan_nets.slerp(z_0, z_1, 0.3), (200, 6), "z_t")
+    want = 0.3 * z_0.double() + 0.7 * z_1.double()
+    expect.close(got, want, "latents along one line: z_t is that of lerp", atol=1e-4, rtol=1e-4)
+    expect.tensor(student.gan_nets.slerp(-z_0, z_1, 0.3), (200, 6), "z_t")
+    for omega in (0.05, 0.5, 1.5, 2.5, 3.0):
+        z_0, z_1 = (z.float() for z in apart(generator, omega))
+        want = arc_by_hand(
+            z_0.double(), z_1.double(), 0.3, angle(z_0.double(), z_1.double())[:, None]
+        )
+        size = (z_0.norm(dim=-1) + z_1.norm(dim=-1))[:, None]
+        got = expect.tensor(student.gan_nets.slerp(z_0, z_1, 0.3), (6, 5), "z_t")
+        says = f"not the arc in float32, for an angle of {omega}"
+        expect.close(got / size, want / size, says, atol=1e-3, rtol=1e-3)
 
 
 @slerp(weight=2)

@@ -103,6 +103,34 @@ def another_epsilon(x, scale, bias, eps=1e-5):
     return styled(over(x, (2, 3)), scale, bias)
 
 
+@mistake(
+    "gan_nets.adain",
+    "The variance comes from E[x²] − μ², the difference of two large numbers where the mean is far "
+    "from 0: its digits are lost. Average (x − μ)², as torch.var does.",
+)
+def mean_of_squares(x, scale, bias, eps=1e-5):
+    mu = x.mean((2, 3), keepdim=True)
+    variance = x.square().mean((2, 3), keepdim=True) - mu.square()
+    return styled((x - mu) / (variance.clamp(min=0) + eps).sqrt(), scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "σ is cut out of the graph. It is a function of x, so gradients flow through it too.",
+)
+def deviation_cut_out(x, scale, bias, eps=1e-5):
+    sigma = (x.var((2, 3), correction=0, keepdim=True) + eps).sqrt()
+    return styled((x - x.mean((2, 3), keepdim=True)) / sigma.detach(), scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "Axes of length 1 are lost: the result has the shape of x.",
+)
+def squeezed(x, scale, bias, eps=1e-5):
+    return styled(over(x, (2, 3), eps), scale, bias).squeeze()
+
+
 # --- gan_nets.Generator -------------------------------------------------------------------------
 
 
@@ -236,6 +264,44 @@ def cut_off(latent=32, width=32):
         return self.layers(z[:, :, None, None]).detach().requires_grad_()
 
     G.forward = types.MethodType(forward, G)
+    return G
+
+
+def batch_norms_with(net, **settings):
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            for name, value in settings.items():
+                setattr(layer, name, value)
+    return net
+
+
+@mistake(
+    "gan_nets.Generator",
+    "Your batch norms have another momentum than torch's: running statistics move a tenth of the "
+    "way. (Other libraries count the part that stays: their 0.9 is torch's 0.1.)",
+)
+def other_momentum(latent=32, width=32):
+    return batch_norms_with(gan_nets.Generator(latent, width), momentum=0.9)
+
+
+@mistake(
+    "gan_nets.Generator",
+    "An image of a batch of one loses its first axis: (1, 1, 16, 16), not (1, 16, 16). squeeze() "
+    "takes every axis of length 1.",
+)
+def one_image_squeezed(latent=32, width=32):
+    G = gan_nets.Generator(latent, width)
+    G.forward = lambda z: G.layers(z[:, :, None, None]).squeeze(0)
+    return G
+
+
+@mistake(
+    "gan_nets.Generator",
+    "The latents are cut off from the graph: nobody could look for the z of an image.",
+)
+def latents_cut_off(latent=32, width=32):
+    G = gan_nets.Generator(latent, width)
+    G.forward = lambda z: G.layers(z.detach()[:, :, None, None])
     return G
 
 
@@ -377,6 +443,46 @@ def learns_at_the_end_alone(width=32):
     return D
 
 
+@mistake(
+    "gan_nets.Discriminator",
+    "Your batch norm has another momentum than torch's: running statistics move a tenth of the "
+    "way. (Other libraries count the part that stays: their 0.9 is torch's 0.1.)",
+)
+def another_momentum(width=32):
+    return batch_norms_with(gan_nets.Discriminator(width), momentum=0.9)
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "For one image you return a number without axes: squeeze() takes the batch's axis as well. "
+    "flatten() leaves (1,).",
+)
+def one_logit_squeezed(width=32):
+    D = gan_nets.Discriminator(width)
+    D.forward = lambda x: D.layers(x).squeeze()
+    return D
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "Logits are kept between −30 and 30. They have no bounds, and beyond yours there is no slope.",
+)
+def far_logits_clamped(width=32):
+    D = gan_nets.Discriminator(width)
+    D.forward = lambda x: D.layers(x).flatten().clamp(-30, 30)
+    return D
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "The images are cut off from the graph. G learns from D's gradient with respect to them.",
+)
+def images_cut_off(width=32):
+    D = gan_nets.Discriminator(width)
+    D.forward = lambda x: D.layers(x.detach()).flatten()
+    return D
+
+
 # --- gan_nets.lerp ------------------------------------------------------------------------------
 
 
@@ -443,10 +549,27 @@ def eased(z_0, z_1, t):
 @mistake(
     "gan_nets.lerp",
     "You keep t between 0 and 1. The line goes on beyond its ends.",
-    public=False,
 )
 def kept_between(z_0, z_1, t):
     return straight(z_0, z_1, along(t, z_0).clamp(0, 1))
+
+
+@mistake(
+    "gan_nets.lerp",
+    "t becomes one row for each of its numbers. It may have any shape: t[..., None] is broadcast.",
+)
+def one_column(z_0, z_1, t):
+    t = torch.as_tensor(t, dtype=z_0.dtype).reshape(-1, 1)
+    return straight(z_0, z_1, t)
+
+
+@mistake(
+    "gan_nets.lerp",
+    "You calculate in float32. Latents in float64 keep their digits.",
+    public=False,
+)
+def lerp_in_float32(z_0, z_1, t):
+    return straight(z_0.float(), z_1.float(), along(t, z_0).float()).to(z_0.dtype)
 
 
 # --- gan_nets.slerp -----------------------------------------------------------------------------
@@ -544,6 +667,60 @@ def like_quaternions(z_0, z_1, t):
     cos = cosine(z_0, z_1)
     turned = torch.where(cos < 0, -1.0, 1.0)
     return arc(z_0, turned * z_1, along(t, z_0), torch.acos(cos.abs()))
+
+
+@mistake(
+    "gan_nets.slerp",
+    "You go straight where the cosine is above 0.9995, an angle of 1.8°. The arc is to be left "
+    "only where sin Ω is below 1e-3, and where the latents are opposite as well.",
+)
+def straight_too_early(z_0, z_1, t):
+    t, cos = along(t, z_0), cosine(z_0, z_1)
+    omega = torch.acos(cos)
+    z_t = (torch.sin(t * omega) * z_0 + torch.sin((1 - t) * omega) * z_1) / torch.sin(omega)
+    return torch.where(cos.abs() > 0.9995, straight(z_0, z_1, t), z_t)
+
+
+@mistake(
+    "gan_nets.slerp",
+    "A small number in the denominator keeps it from 0, and gives opposite latents no z_t at all. "
+    "Where sin Ω is below 1e-3 use lerp.",
+)
+def epsilon_below(z_0, z_1, t):
+    t, omega = along(t, z_0), torch.acos(cosine(z_0, z_1))
+    z_t = torch.sin(t * omega) * z_0 + torch.sin((1 - t) * omega) * z_1
+    return z_t / (torch.sin(omega) + 1e-6)
+
+
+@mistake(
+    "gan_nets.slerp",
+    "You go straight only where the latents are nearly parallel. Where they are nearly opposite "
+    "sin Ω is small too.",
+)
+def not_where_opposite(z_0, z_1, t):
+    t, omega = along(t, z_0), torch.acos(cosine(z_0, z_1))
+    z_t = (torch.sin(t * omega) * z_0 + torch.sin((1 - t) * omega) * z_1) / torch.sin(omega)
+    return torch.where(omega < 1e-3, straight(z_0, z_1, t), z_t)
+
+
+@mistake(
+    "gan_nets.slerp",
+    "t becomes one row for each of its numbers. It may have any shape: t[..., None] is broadcast.",
+)
+def one_column_of_t(z_0, z_1, t):
+    t = torch.as_tensor(t, dtype=z_0.dtype).reshape(-1, 1)
+    return arc(z_0, z_1, t, torch.acos(cosine(z_0, z_1)))
+
+
+@mistake(
+    "gan_nets.slerp",
+    "Rounding can make a cosine a little more than 1, whose acos is NaN: clamp it.",
+    public=False,
+)
+def cosine_not_clamped(z_0, z_1, t):
+    lengths = z_0.norm(dim=-1, keepdim=True) * z_1.norm(dim=-1, keepdim=True)
+    cos = (z_0 * z_1).sum(-1, keepdim=True) / lengths
+    return arc(z_0, z_1, along(t, z_0), torch.acos(cos))
 
 
 # --- gan_nets.StyleGenerator ----------------------------------------------------------------------
@@ -726,5 +903,29 @@ def noise_of_its_own(*args, **kwargs):
 def mapping_cut_off(*args, **kwargs):
     def layer_of(adain, layer, h, w, fresh):
         return right(adain, layer, h, w.detach(), fresh)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "The noise term is cut out of the graph, so its strength never learns.",
+)
+def strength_cut_off(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        s, b = layer.style(w).chunk(2, dim=1)
+        h = grown(layer, h) + (layer.strength[:, None, None] * fresh).detach()
+        return adain(bent(h), 1 + s, b)
+
+    return style_generator(args, kwargs, layer_of)
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "All images of a batch get the first one's noise: noise[n] has one for each image.",
+)
+def noise_of_the_first(*args, **kwargs):
+    def layer_of(adain, layer, h, w, fresh):
+        return right(adain, layer, h, w, fresh[:1])
 
     return style_generator(args, kwargs, layer_of)

@@ -73,6 +73,51 @@ def test_what_the_gradient_sees(student):
     expect.close(to_x, torch.zeros_like(x), says, what="the gradient")
 
 
+@adain
+def test_the_slope_of_each_number(student):
+    """every number of x, w and b has its own slope, through μ and through σ"""
+    x, w, b = waves(2, 3, 2, 4), waves(2, 3, rate=2.1), waves(2, 3, rate=1.3)
+    c = waves(2, 3, 2, 4, rate=0.7)
+    function = student.function("gan_nets.adain")
+    got = student.gradient("checking.fakes.weighted", function, c, x, w, b, wrt=[x, w, b])
+    off = x - x.mean((2, 3), keepdim=True)
+    sigma = (off.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+    unit = off / sigma
+    middle, along = c.mean((2, 3), keepdim=True), (c * unit).mean((2, 3), keepdim=True)
+    want = [w[..., None, None] / sigma * (c - middle - unit * along)]
+    want += [(c * unit).sum((2, 3)), c.sum((2, 3))]
+    for g, v, name in zip(got, want, ("x", "w", "b"), strict=True):
+        says = f"the gradient of {name}: nothing may be cut out of the graph"
+        expect.close(g, v, says, atol=1e-8, rtol=1e-8, what=f"the gradient of {name}")
+
+
+@adain
+def test_means_far_from_0(student):
+    """where the mean is 1000 times the deviation, the deviation keeps its digits"""
+    for dtype, mean, digits in ((torch.float32, 1e3, 2e-3), (torch.float64, 1e3, 1e-6)):
+        x = (mean + waves(2, 2, 5, 6, scale=1.4)).to(dtype)
+        w, b = waves(2, 2, rate=2.1).to(dtype), waves(2, 2, rate=1.3).to(dtype)
+        off = x.double() - x.double().mean((2, 3), keepdim=True)
+        unit = off / (off.square().mean((2, 3), keepdim=True) + 1e-5).sqrt()
+        want = w.double()[..., None, None] * unit + b.double()[..., None, None]
+        got = student.gan_nets.adain(x, w, b)
+        says = f"E[x²] − μ² loses all digits where μ is {mean:g}: average (x − μ)² instead"
+        expect.close(got, want, says, atol=digits, rtol=digits)
+
+
+@adain
+def test_features_of_every_size(student):
+    """one example, one channel, one row or one column, and another ε; exact in float64"""
+    for shape in ((1, 3, 4, 4), (3, 1, 2, 5), (1, 1, 1, 2), (2, 3, 5, 1)):
+        x, w, b = waves(*shape), waves(*shape[:2], rate=2.1), waves(*shape[:2], rate=1.3)
+        off = x - x.mean((2, 3), keepdim=True)
+        unit = off / (off.square().mean((2, 3), keepdim=True) + 1e-3).sqrt()
+        want = w[..., None, None] * unit + b[..., None, None]
+        got = student.gan_nets.adain(x, w, b, eps=1e-3)
+        says = f"w (x − μ)/σ + b for features of shape {shape}, with ε = 0.001"
+        expect.close(got, want, says, atol=1e-10, rtol=1e-10)
+
+
 # Pixels 3 to 6 of row 5, and logits, as they come of the weights of `filled`.
 IMAGES = {
     "eval": [[0.86601, 0.90227, 0.88209, 0.72027], [0.96334, 0.95522, 0.87937, 0.62417]],
@@ -88,6 +133,47 @@ STYLED = {
         [-0.98003, -0.72073, -0.0182, 0.38615],
     ],
     "another": [[0.26933, 0.2732, 0.27531, 0.28032], [0.28471, 0.29523, 0.29862, 0.30249]],
+}
+
+
+# Gradients of Σ c · result: of what goes in, of the first weights, of the last.
+SLOPES = {
+    "G, eval": [
+        [-21.8384, 1.26724, -12.5326],
+        [0.403035, 0.231831, -0.114818],
+        [-1.02743, -0.540901, 0.838536],
+    ],
+    "G, train": [
+        [-19.4837, -18.1669, 17.8685],
+        [-0.111871, 0.0734372, 0.203169],
+        [0.424683, -0.722409, 1.03854],
+    ],
+    "D, eval": [
+        [0.000354924, 0.00464095, 0.00307912],
+        [0.140527, 0.579007, 0.0655695],
+        [-0.0664112, -0.229238, -0.210539],
+    ],
+    "D, train": [
+        [0.000383317, 0.0107905, 0.00129021],
+        [-0.0671197, 0.126245, -0.135643],
+        [-0.0472186, -0.227282, -0.0669191],
+    ],
+    "style": [
+        [-0.595716, -0.0853213, -0.455432],
+        [0.125352, 1.72001, 0.960088],
+        [0.0169829, -0.0738635, 0.021596],
+        [-0.11057, 0.0879721, 0.0332401],
+        [-0.0142372, 0.0187613, -0.0361161],
+    ],
+    "strength": [[-0.208182, -1.96628], [-0.0520937, 0.0194085], [0.259458, -0.0805344]],
+}
+# Running means and variances after one pass in training.
+RUNNING = {
+    "G": [[-0.825269, 0.470739, 0.581107], [1.19043, 1.06967, 1.51399]],
+    "D": [
+        [0.948845, 0.778297, 0.247375, 0.905041, 1.38902, 0.407944],
+        [78.7344, 74.5564, 75.675, 75.2157, 75.6451, 77.9061],
+    ],
 }
 
 
@@ -158,6 +244,60 @@ def test_images_reach_from_minus_1_to_1(student):
     expect.true(bool(x.min() < -0.5), "nothing is dark: data begin at −1", x.min(), "about −1")
 
 
+def slopes_of(student, net, x, shape, names, *rest):
+    """Some numbers of the gradients of what goes in and of these weights."""
+    c = waves(*shape, rate=0.7)
+    to_x, found = student.gradient("checking.fakes.weighted", net, c, x, *rest, wrt=[x, net])
+    parts = {"what goes in": to_x, **{n: found.get(n) for n in names}}
+    for name, g in parts.items():
+        says = f"no gradient reaches {name}: it was cut off from the graph"
+        expect.true(isinstance(g, torch.Tensor), says)
+    return torch.stack([g.flatten()[:: max(1, g.numel() // 3)][:3] for g in parts.values()])
+
+
+def slopes_are(student, net, x, shape, case, *rest):
+    """The gradients are those of the table."""
+    state = net.state()
+    kernels = [n for n, w in state.items() if w.dim() == 4]
+    got = slopes_of(student, net, x, shape, [kernels[0], kernels[-1]], *rest)
+    says = f"gradients of the input, the first and the last weights ({case})"
+    expect.close(got, torch.tensor(SLOPES[case]), says, atol=1e-4, rtol=1e-4, what="gradients")
+
+
+def running_of(net):
+    """The last running mean and variance."""
+    state = [w for n, w in net.state().items() if "running" in n]
+    return torch.stack(state[-2:])
+
+
+@generator_net
+def test_the_gradients_of_the_generator(student):
+    """gradients reach the latents and every weight, in training and after it"""
+    for mode in ("eval", "train"):
+        G = student.new("gan_nets.Generator", latent=3, width=4)
+        filled(G)
+        G.call(mode)
+        slopes_are(student, G, waves(4, 3, rate=0.9), (4, 1, 16, 16), f"G, {mode}")
+
+
+@generator_net
+def test_batches_of_one_and_running_statistics(student):
+    """a batch of one image; what a pass in training moves, and one after it does not"""
+    G = student.new("gan_nets.Generator", latent=3, width=3)
+    filled(G)
+    z = waves(2, 3, rate=0.9)
+    G.call("eval")
+    both = expect.tensor(G(z), (2, 1, 16, 16), "the images")
+    one = expect.tensor(G(z[:1]), (1, 1, 16, 16), "one image")
+    says = "an image depends on the others of its batch"
+    expect.close(one, both[:1], says, atol=1e-9, rtol=1e-9)
+    G.call("train")
+    expect.tensor(G(z[:1]), (1, 1, 16, 16), "one image in training")
+    says = "running statistics move a tenth of the way, as torch's batch norm has it"
+    expect.close(running_of(G), torch.tensor(RUNNING["G"]), says, atol=1e-4, rtol=1e-4)
+    expect.true(bool(G.get("training")), "G has changed its mode")
+
+
 @discriminator_net
 def test_the_layers_of_the_discriminator(student):
     """its layers are those of the table"""
@@ -190,6 +330,42 @@ def test_the_discriminator_in_training(student):
     )
 
 
+@discriminator_net
+def test_the_gradients_of_the_discriminator(student):
+    """gradients reach the images, from which G learns, and every weight"""
+    for mode in ("eval", "train"):
+        D = student.new("gan_nets.Discriminator", width=2)
+        filled(D, scale=0.5)
+        D.call(mode)
+        slopes_are(student, D, waves(3, 1, 16, 16, rate=0.9), (3,), f"D, {mode}")
+
+
+@discriminator_net
+def test_one_image_and_running_statistics(student):
+    """one image has a logit shaped (1,); what a pass in training moves"""
+    D = student.new("gan_nets.Discriminator", width=3)
+    filled(D)
+    x = 5 * waves(2, 1, 16, 16, rate=0.9)
+    D.call("eval")
+    both, one = expect.tensor(D(x), (2,), "the logits"), expect.tensor(D(x[:1]), (1,), "one logit")
+    expect.close(one, both[:1], "a logit depends on the others of its batch", atol=1e-9, rtol=1e-9)
+    D.call("train")
+    expect.tensor(D(x[:1]), (1,), "one logit in training")
+    says = "running statistics move a tenth of the way, as torch's batch norm has it"
+    expect.close(running_of(D), torch.tensor(RUNNING["D"]), says, atol=1e-4, rtol=1e-4)
+    expect.true(bool(D.get("training")), "D has changed its mode")
+
+
+@discriminator_net
+def test_logits_of_any_size(student):
+    """logits have no bounds"""
+    D = student.new("gan_nets.Discriminator", width=2)
+    filled(D, scale=4.0)
+    D.call("eval")
+    l = expect.tensor(D(20 * waves(4, 1, 16, 16, rate=0.9)), (4,), "the logits")
+    expect.true(bool(l.abs().max() > 300), "far logits are cut off", l.abs().max(), "more than 300")
+
+
 # --- gan_nets.StyleGenerator ----------------------------------------------------------------------
 
 
@@ -202,9 +378,49 @@ def style_generator(student, norm=None):
     return G, styles, noise
 
 
-def half(h, scale, bias):
+def half(x, scale, bias, eps=1e-5):
     """No AdaIN at all, to see which one is called."""
-    return 0.1 * h + scale[:, :, None, None] - bias[:, :, None, None]
+    return 0.1 * x + scale[:, :, None, None] - bias[:, :, None, None]
+
+
+@style_net
+def test_one_styled_image(student):
+    """a batch of one is the first image of two; styles and noise may also come as tuples"""
+    G, styles, noise = style_generator(student)
+    both = expect.tensor(G.call("synthesis", styles, noise), (2, 1, 16, 16), "the images")
+    one = G.call("synthesis", tuple(w[:1] for w in styles), tuple(n[:1] for n in noise))
+    one = expect.tensor(one, (1, 1, 16, 16), "one image")
+    says = "an image depends on the others of its batch"
+    expect.close(one, both[:1], says, atol=1e-9, rtol=1e-9)
+
+
+@style_net
+def test_the_gradients_of_the_style_generator(student):
+    """gradients reach the latents, the constant, and every layer"""
+    G, _, _ = style_generator(student)
+    state = G.state()
+    G.load({k: torch.zeros_like(v) if k.endswith("strength") else v for k, v in state.items()})
+    names = ["constant", "layers.0.style.weight", "layers.2.style.bias", "layers.1.conv.weight"]
+    z = waves(2, 3, rate=0.9)
+    got = slopes_of(student, G, z, (2, 1, 16, 16), names)
+    says = f"gradients of the latents, {', '.join(names)}"
+    want = torch.tensor(SLOPES["style"])
+    expect.close(got, want, says, atol=1e-4, rtol=1e-4, what="gradients")
+
+
+@style_net
+def test_strength_learns(student):
+    """the strength of the noise learns"""
+    G, styles, noise = style_generator(student)
+    c, synthesis = waves(2, 1, 16, 16, rate=0.7), G.get("synthesis")
+    (found,) = student.gradient("checking.fakes.weighted", synthesis, c, styles, noise, wrt=[G])
+    got = torch.zeros(3, 2)
+    for n, name in enumerate(("layers.0.strength", "layers.1.strength", "layers.2.strength")):
+        says = f"no gradient reaches {name}"
+        expect.true(isinstance(found.get(name), torch.Tensor), says)
+        got[n] = found[name][:2]
+    want = torch.tensor(SLOPES["strength"])
+    expect.close(got, want, "gradients of strengths", atol=1e-4, rtol=1e-4, what="gradients")
 
 
 @style_net
@@ -287,6 +503,111 @@ def test_a_walk(student):
     got = student.gan_nets.lerp(Z_0, Z_1, t)
     want = torch.stack([Z_1, torch.tensor([[1.0, 6.0], [-2.0, 1.0]]), Z_0])
     expect.close(got, want, "a step along the first axis, latents along the second", what="z_t")
+
+
+FORMS = "a number, 0-dim, one for each latent, or any that t[..., None] is broadcast with"
+
+
+def forms_of_t():
+    """Pairs of latents in float64 and t in every form that the docstring allows."""
+    z = waves(2, 2, 3, 4)
+    batch, single = z[:, 0], z[:, 0, 0]
+    walk = waves(5, rate=0.6).abs()
+    return [
+        *((*batch, t) for t in (0.3, 1, 0, walk[0], walk[:1], walk[:3], walk[:, None])),
+        (*batch, waves(5, 3, rate=0.6).abs()),
+        *((*batch, t) for t in (-0.4, 1.7)),  # beyond the ends
+        *((*batch[:, :1], t) for t in (0.3, walk[:1], walk)),
+        *((*single, t) for t in (0.3, walk[0], walk, walk[:, None])),
+        *((*z, t) for t in (0.3, walk[:3], walk[:2, None], walk[:, None, None])),
+        (*batch.float(), 0.3),
+        (*batch.float(), walk[:3]),
+        (*batch, walk[:3].float()),
+    ]
+
+
+@lerp
+def test_every_form_of_t(student):
+    """t is a number, one for each latent, or any tensor; exact in float64"""
+    for z_0, z_1, t in forms_of_t():
+        got = student.gan_nets.lerp(z_0, z_1, t)
+        t = torch.as_tensor(t, dtype=torch.float64)
+        want = t[..., None] * z_0.double() + (1 - t[..., None]) * z_1.double()
+        digits = 1e-12 if z_0.dtype == torch.float64 else 1e-5
+        says = f"t is {FORMS}: here it is {tuple(t.shape)}, z {tuple(z_0.shape)}"
+        expect.close(got, want, says, atol=digits, rtol=digits, what="z_t")
+        expect.true(got.dtype == z_0.dtype, "z_t has the dtype of z", got.dtype, z_0.dtype)
+
+
+@lerp
+def test_beyond_the_ends(student):
+    """the line goes on beyond its ends"""
+    for t in (-0.5, 1.5):
+        got = student.gan_nets.lerp(Z_0, Z_1, t)
+        expect.close(got, t * Z_0 + (1 - t) * Z_1, "z_t = t z_0 + (1 − t) z_1", what="z_t")
+
+
+def arc(a, b, t, omega):
+    """The formula, for a known angle."""
+    return (torch.sin(t * omega) * a + torch.sin((1 - t) * omega) * b) / torch.sin(omega)
+
+
+@slerp
+def test_every_form_of_t_on_the_arc(student):
+    """t is a number, one for each latent, or any tensor; exact in float64"""
+    for z_0, z_1, t in forms_of_t():
+        got = student.gan_nets.slerp(z_0, z_1, t)
+        a, b = z_0.double(), z_1.double()
+        cos = (a * b).sum(-1, keepdim=True) / (a.norm(dim=-1) * b.norm(dim=-1))[..., None]
+        t = torch.as_tensor(t, dtype=torch.float64)
+        want = arc(a, b, t[..., None], torch.acos(cos))
+        digits = 1e-8 if z_0.dtype == torch.float64 else 1e-3
+        says = f"t is {FORMS}: here it is {tuple(t.shape)}, z {tuple(z_0.shape)}"
+        expect.close(got, want, says, atol=digits, rtol=digits, what="z_t")
+        expect.true(got.dtype == z_0.dtype, "z_t has the dtype of z", got.dtype, z_0.dtype)
+
+
+def apart(omega):
+    """A pair of latents with other lengths, this far apart."""
+    z_0 = torch.tensor([[2.0, 0.0, 0.0]], dtype=torch.float64)
+    z_1 = torch.tensor([[3 * math.cos(omega), 3 * math.sin(omega), 0.0]], dtype=torch.float64)
+    return z_0, z_1
+
+
+@slerp
+def test_small_angles(student):
+    """the arc while sin Ω is above 1e-3, lerp below, near Ω = 0 and near Ω = π"""
+    for small in (0.05, 1e-2, 1.2e-3, 9e-4, 1e-7):
+        for omega in (small, math.pi - small):
+            z_0, z_1 = apart(omega)
+            got = student.gan_nets.slerp(z_0, z_1, 0.3)
+            if small > 1e-3:
+                want = arc(z_0, z_1, 0.3, torch.tensor(omega, dtype=torch.float64))
+                near, digits = "the arc", 1e-10 if omega < 1 else 1e-14 / small**2 + 1e-9
+            else:
+                want, near, digits = 0.3 * z_0 + 0.7 * z_1, "lerp", 1e-7
+            says = f"it is that of {near} for Ω = {omega:.6g}, where sin Ω is {small:g}"
+            expect.close(got, want, says, atol=digits, rtol=digits, what="z_t")
+
+
+@slerp
+def test_each_pair_for_itself(student):
+    """in one batch some latents lie along one line, others do not"""
+    pairs = [apart(omega) for omega in (0.0, 1.0, math.pi)]
+    z_0, z_1 = (torch.cat(z) for z in zip(*pairs, strict=True))
+    got = student.gan_nets.slerp(z_0, z_1, 0.3)
+    want = 0.3 * z_0 + 0.7 * z_1
+    want[1:2] = arc(*pairs[1], 0.3, torch.tensor(1.0, dtype=torch.float64))
+    says = "lerp for the first and the last pair, the arc for that between"
+    expect.close(got, want, says, atol=1e-9, rtol=1e-9, what="z_t")
+
+
+@slerp
+def test_float32_near_one_direction(student):
+    """in float32 a cosine may come out above 1: no NaN"""
+    z_1 = waves(100, 6).float()
+    got = student.gan_nets.slerp(3 * z_1, z_1, 0.25)
+    expect.close(got, 1.5 * z_1, "equal directions: z_t is that of lerp", what="z_t")
 
 
 @slerp
