@@ -120,10 +120,19 @@ def test_features_of_every_size(student):
 
 # Pixels 3 to 6 of row 5, and logits, as they come of the weights of `filled`.
 IMAGES = {
-    "eval": [[0.86601, 0.90227, 0.88209, 0.72027], [0.96334, 0.95522, 0.87937, 0.62417]],
-    "train": [[0.85385, 0.88746, 0.89176, 0.61541], [0.78097, 0.8216, 0.87517, 0.80655]],
+    "eval": [
+        [0.8660104666, 0.9022683378, 0.882093173, 0.7202738615],
+        [0.9633430724, 0.9552220333, 0.8793746072, 0.6241681514],
+    ],
+    "train": [
+        [0.8538510971, 0.8874585746, 0.8917564881, 0.6154101981],
+        [0.7809745324, 0.8216029194, 0.8751658442, 0.806545874],
+    ],
 }
-LOGITS = {"eval": [0.35822, -1.46658, -0.33871], "train": [0.69686, -1.57045, -0.50741]}
+LOGITS = {
+    "eval": [0.3582179837, -1.466577272, -0.3387068921],
+    "train": [0.6968627402, -1.570446952, -0.5074146601],
+}
 STYLED = {
     "own": [[-0.91573, -0.74692, -0.05775, 0.4891], [-0.8198, -0.17516, 0.45713, 0.65459]],
     "mixed": [
@@ -139,14 +148,14 @@ STYLED = {
 # Gradients of Σ c · result: of what goes in, of the first weights, of the last.
 SLOPES = {
     "G, eval": [
-        [-21.8384, 1.26724, -12.5326],
-        [0.403035, 0.231831, -0.114818],
-        [-1.02743, -0.540901, 0.838536],
+        [-21.7049, -9.22159, 5.35337],
+        [5.14622, 5.80301, 2.06819],
+        [-3.58318, -3.62441, -1.45157],
     ],
     "G, train": [
-        [-19.4837, -18.1669, 17.8685],
-        [-0.111871, 0.0734372, 0.203169],
-        [0.424683, -0.722409, 1.03854],
+        [-6.49467, -6.05579, 5.95633],
+        [-0.111864, 0.0734255, 0.203148],
+        [0.424695, -0.722414, 1.0386],
     ],
     "D, eval": [
         [0.000354924, 0.00464095, 0.00307912],
@@ -218,7 +227,11 @@ def test_the_images_of_the_generator(student):
     G.call("eval")
     x = expect.tensor(G(waves(2, 3, rate=0.9)), (2, 1, 16, 16), "the images")
     expect.close(
-        x[:, 0, 5, 3:7], torch.tensor(IMAGES["eval"]), "other pixels", atol=1e-4, rtol=1e-4
+        x[:, 0, 5, 3:7],
+        torch.tensor(IMAGES["eval"], dtype=torch.float64),
+        "other pixels",
+        atol=2e-9,
+        rtol=2e-9,
     )
 
 
@@ -230,7 +243,11 @@ def test_the_generator_in_training(student):
     G.call("train")
     x = expect.tensor(G(waves(4, 3, rate=0.9)), (4, 1, 16, 16), "the images")
     expect.close(
-        x[:2, 0, 5, 3:7], torch.tensor(IMAGES["train"]), "other pixels", atol=1e-4, rtol=1e-4
+        x[:2, 0, 5, 3:7],
+        torch.tensor(IMAGES["train"], dtype=torch.float64),
+        "other pixels",
+        atol=2e-9,
+        rtol=2e-9,
     )
 
 
@@ -277,7 +294,7 @@ def test_the_gradients_of_the_generator(student):
         G = student.new("gan_nets.Generator", latent=3, width=4)
         filled(G)
         G.call(mode)
-        slopes_are(student, G, waves(4, 3, rate=0.9), (4, 1, 16, 16), f"G, {mode}")
+        slopes_are(student, G, waves(4, 3, rate=0.9, scale=3.0), (4, 1, 16, 16), f"G, {mode}")
 
 
 @generator_net
@@ -314,7 +331,12 @@ def test_the_logits_of_the_discriminator(student):
     D.call("eval")
     l = D(waves(3, 1, 16, 16, rate=0.9))
     expect.close(
-        l, torch.tensor(LOGITS["eval"]), "other logits", atol=1e-4, rtol=1e-4, what="the logits"
+        l,
+        torch.tensor(LOGITS["eval"], dtype=torch.float64),
+        "other logits",
+        atol=2e-9,
+        rtol=2e-9,
+        what="the logits",
     )
 
 
@@ -326,7 +348,12 @@ def test_the_discriminator_in_training(student):
     D.call("train")
     l = D(waves(3, 1, 16, 16, rate=0.9))
     expect.close(
-        l, torch.tensor(LOGITS["train"]), "other logits", atol=1e-4, rtol=1e-4, what="the logits"
+        l,
+        torch.tensor(LOGITS["train"], dtype=torch.float64),
+        "other logits",
+        atol=2e-9,
+        rtol=2e-9,
+        what="the logits",
     )
 
 
