@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from selection import dependencies, ledger, tiers
-from selection.dependencies import PROOF, RUN, Tree, items
+from selection.dependencies import MUTATION, PROOFS, RUN, Tree, items
 from selection.draw import commit, draw
 from selection.ledger import Entry, make_plan
 
@@ -167,7 +167,9 @@ def test_what_all_depend_on_has_all_proved_again(name, broken):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        (PROOF, "exercise"),
+        (PROOFS[0], "exercise"),
+        (PROOFS[1], "exercise"),
+        (f"{MUTATION}/rules.py", "exercise"),
         (RUN, "chapter"),
         ("nbgrader_config.py", "chapter"),
         ("data/fashion_mnist.npz", ""),
@@ -179,6 +181,11 @@ def test_machinery_has_all_of_its_kind_proved_again(name, kind):
         assert found == {i for i in ITEMS if i.kind == kind}
     else:
         assert {"03_gan_architectures", "04_rectified_flow"} <= {i.name for i in found}
+
+
+def test_what_is_said_of_mutants_of_a_module_is_its_own_alone():
+    found = {i.name for i in ITEMS if f"{MUTATION}/right/flow.toml" in TREE.closure(i.roots)}
+    assert found == {e.id for e in EXERCISES if e.module == "flow"}
 
 
 def test_a_helper_beside_graders_is_every_exercises(source):
@@ -348,10 +355,9 @@ def test_in_time_everything_is_drawn():
 def test_tests_that_share_what_is_dear_stay_in_one_process():
     part = tiers.part
     assert part("tests/project/test_house.py::test_a[1]") == "tests/project/test_house.py"
-    own = f"{PROOF}::test_x[flow.loss:name]"
-    assert (
-        part(own) == part(f"{PROOF}::test_y[flow.loss-3]") != part(f"{PROOF}::test_x[flow.sample]")
-    )
+    for proof in PROOFS:
+        own, others = f"{proof}::test_x[flow.loss:name]", f"{proof}::test_x[flow.sample]"
+        assert part(own) == part(f"{proof}::test_y[flow.loss-3]") != part(others)
 
 
 def test_long_files_are_there():

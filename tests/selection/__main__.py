@@ -25,10 +25,10 @@ from cs231n_gen.grading.release import run_chapters  # noqa: E402
 from cs231n_gen.grading.source.tree import chapters  # noqa: E402
 from cs231n_gen.site import build  # noqa: E402
 from selection import ledger  # noqa: E402
-from selection.dependencies import PROOF  # noqa: E402
+from selection.dependencies import PROOFS  # noqa: E402
 
 FORMS = 2  # in which a chapter is run: as source, as released
-EXERCISE = re.compile(re.escape(PROOF) + r"::\w+\[([\w.]+)")
+EXERCISE = re.compile(rf"(?:{'|'.join(map(re.escape, PROOFS))})::\w+\[([\w.]+)")
 
 
 class Proving:

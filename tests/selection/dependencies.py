@@ -24,7 +24,9 @@ CHECKS_ALL_DATA = f"{PACKAGE}/cli/doctor.py"  # which names none of the files th
 RELEASE = ("nbgrader_config.py",)  # which makes the released form of a chapter
 FOLDERS = (PACKAGE, "tests", "notebooks", "data")
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
-PROOF = "tests/project/test_graders_grade.py"
+# What proves an exercise: files of tests, and what the second of them reads.
+MUTATION = "tests/project/mutation"
+PROOFS = ("tests/project/test_graders_grade.py", f"{MUTATION}/test_mutation.py")
 RUN = f"{PACKAGE}/grading/release/run_chapters.py"
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 JS_IMPORT = re.compile(r"""(?:from|import)\s*\(?\s*["'](\.[^"']+)["']""")
@@ -230,13 +232,15 @@ def items(tree: Tree) -> list[Item]:
 
 def _exercises(tree: Tree) -> Iterator[Item]:
     """The exercises; one of a chapter's cells begins with its notebook."""
-    shared = [PROOF, *SETTINGS, *_helpers(tree)]
+    makes_mutants = [f for f in tree.files if re.fullmatch(rf"{MUTATION}/\w+\.py", f)]
+    shared = [*PROOFS, *makes_mutants, *SETTINGS, *_helpers(tree)]
     for exercise in exercises(tree.root):
         *folders, module, _ = exercise.id.split(".")
         own, tests = "/".join([*folders, f"{module}.py"]), "/".join([*folders, f"test_{module}.py"])
         roots = [exercise.file.relative_to(tree.root).as_posix()]
         roots += [f"tests/{folder}/{tests}" for folder in ("hidden", "public")]
         roots += [f"tests/{folder}/{own}" for folder in ("mistakes", "accepted")]
+        roots.append(f"{MUTATION}/right/{'.'.join([*folders, module])}.toml")
         yield Item("exercise", exercise.id, tuple(sorted({*roots, *shared} & tree.files)))
 
 

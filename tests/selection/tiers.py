@@ -27,17 +27,19 @@ LONG = (
     "test_jail.py",
     "test_in_chromium.py",
     "test_graders_grade.py",
+    "test_mutation.py",
 )
 # Files whose tests share nothing that is dear are cut: into parts that share the same match.
 CUT = {
     "test_graders_grade.py": re.compile(r"\[([\w.]+)"),
+    "test_mutation.py": re.compile(r"\[([\w.]+)"),
     "test_attacks.py": re.compile(r"\[(\w+)"),
     "test_in_chromium.py": re.compile(r"::(\w+)"),
 }
 
 
 BEGAN = pytest.StashKey[float]()
-PROOF = "test_graders_grade.py"
+PROOFS = ("test_graders_grade.py", "test_mutation.py")
 SITE = "SITE" in os.environ  # there is a whole site to look at
 PROVE = "PROVE" in os.environ  # the exercises that are to be proved, every case of them
 
@@ -70,8 +72,8 @@ def pytest_collection_modifyitems(config, items):
     if tier == "rest":  # what is proved, is proved as a whole
         quick = set(kept)
         kept = [i for i in items if i not in quick or (SITE and i.path.parent.name == "site")]
-        kept = [i for i in kept if PROVE or i.path.name != PROOF]
-        kept += [i for i in items if PROVE and i.path.name == PROOF and i in quick]
+        kept = [i for i in kept if PROVE or i.path.name not in PROOFS]
+        kept += [i for i in items if PROVE and i.path.name in PROOFS and i in quick]
     if left := set(items) - set(kept):
         config.hook.pytest_deselected(items=list(left))
     items[:] = sorted(kept, key=_place)
@@ -79,7 +81,7 @@ def pytest_collection_modifyitems(config, items):
 
 def _place(item) -> int:
     """Where an item stands in the order: whole proofs of kernels take longest of all."""
-    if PROVE and item.path.name == PROOF and "[kernels." in item.name:
+    if PROVE and item.path.name in PROOFS and "[kernels." in item.name:
         return -1
     return LONG.index(item.path.name) if item.path.name in LONG else len(LONG)
 

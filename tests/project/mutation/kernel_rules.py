@@ -3,7 +3,7 @@
 import ast
 import itertools
 
-from rules import START, STATEMENT, called, of, rule, without
+from rules import START, STATEMENT, WRAPPER, called, of, rule, without
 
 KERNEL = {"modules": False}
 
@@ -38,12 +38,10 @@ def other(node, scope):
 
 @rule("width", "numbers of fewer bits on the way", **KERNEL)
 def width(node, scope):
-    match node:
+    match node:  # no conversion at all is one of the `call` rule
         case ast.Call(func=ast.Attribute(value=x, attr="to"), args=[ast.Attribute(attr="int64")]):
-            yield of(x)
             yield f"{of(x)}.to(tl.int16)"
         case ast.Call(func=ast.Attribute(value=x, attr="to"), args=[ast.Attribute(attr="float32")]):
-            yield of(x)
             yield f"{of(x)}.to(tl.float16).to(tl.float32)"
             yield f"{of(x)}.to(tl.bfloat16).to(tl.float32)"
 
@@ -102,3 +100,9 @@ def tie(node, scope):
         for k in node.keywords:
             if k.arg == "return_indices_tie_break_left":
                 yield without(node, k.arg, "False")
+
+
+@rule("wrapper", "torch does the work, and no kernel is launched", WRAPPER, **KERNEL)
+def wrapper(node, scope):
+    if "uses_kernel" in ast.unparse(node):
+        yield "True"

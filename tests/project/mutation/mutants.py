@@ -12,7 +12,19 @@ from functools import cache
 from textwrap import dedent, indent
 
 import kernel_rules  # noqa: F401, which enters its rules
-from rules import BODY, EXPRESSION, RESULT, RULES, START, STATEMENT, Rule, Scope, of
+from rules import (
+    BODY,
+    DECORATOR,
+    EXPRESSION,
+    RESULT,
+    RULES,
+    START,
+    STATEMENT,
+    WRAPPER,
+    Rule,
+    Scope,
+    of,
+)
 
 from cs231n_gen.checking import answer_cells
 from cs231n_gen.grading.source.markers import Gap
@@ -84,7 +96,9 @@ def mutants(exercise: Exercise) -> list[Mutant]:
     found, names = [], Counter()
     for change in _changes(exercise):
         after = change.after.encode()
-        program = _normal(source[first : change.begin] + after + source[change.end : last])
+        inside = first <= change.begin and change.end <= last
+        at, past = (first, last) if inside else (0, len(source))
+        program = _normal(source[at : change.begin] + after + source[change.end : past])
         if program is None or program in seen:
             continue
         seen.add(program)
@@ -142,6 +156,12 @@ def _changes(exercise: Exercise) -> Iterator[Change]:
         body = _statements(function, gap)
         for part in (_at_start, _at_body, _at_nodes):
             yield from part(exercise.text, body, scope, rules)
+        around = {DECORATOR: function.decorator_list, WRAPPER: _conditions(tree, function)}
+        for rule in rules:
+            for node in around.get(rule.at, ()):
+                for new in rule.make(node, scope):
+                    span = _span(exercise.text, node)
+                    yield Change(rule.name, ast.unparse(node), new, *span)
 
 
 def _around(tree: ast.Module, gap: Gap) -> ast.FunctionDef:
@@ -152,6 +172,12 @@ def _around(tree: ast.Module, gap: Gap) -> ast.FunctionDef:
         if isinstance(n, ast.FunctionDef) and n.lineno <= gap.begin <= gap.end <= n.end_lineno + 1
     ]
     return max(holds, key=lambda n: n.lineno)
+
+
+def _conditions(tree: ast.Module, function: ast.FunctionDef) -> list[ast.expr]:
+    """The conditions in other functions of a module."""
+    others = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n is not function]
+    return [n.test for f in others for n in ast.walk(f) if isinstance(n, ast.If)]
 
 
 def _statements(function: ast.FunctionDef, gap: Gap) -> list[ast.stmt]:

@@ -6,6 +6,8 @@ A rule is a function that gets a place in an answer and yields the text to stand
     RESULT                  what is returned, each part of a tuple by itself: the text replaces it
     START                   the first line of a solution: the text is put before it
     BODY                    all lines of a solution, as text: the text replaces them
+    DECORATOR               a decorator of the function around a solution: the text replaces it
+    WRAPPER                 a condition outside of a kernel, in its file: the text replaces it
 
 What `kernel_rules` adds holds in kernels alone. No rule looks at what an exercise is about.
 """
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field
 from textwrap import indent
 
 EXPRESSION, STATEMENT, RESULT, START, BODY = "expression", "statement", "result", "start", "body"
+DECORATOR, WRAPPER = "decorator", "wrapper"
 
 
 @dataclass(frozen=True)
@@ -591,3 +594,9 @@ def no_graph(body, scope):
 def graph(body, scope):
     if scope.without_graph:
         yield "with torch.enable_grad():\n" + indent(body, "    ")
+
+
+@rule("decorator", "a graph kept where none is promised", DECORATOR, kernels=False)
+def decorator(node, scope):
+    if ast.unparse(node) == "torch.no_grad()":
+        yield "torch.enable_grad()"

@@ -71,6 +71,7 @@ def try_all(
     *,
     public: bool = False,
     workers: int | None = None,
+    refused: Callable[[str], None] | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda outcomes, count: outcomes,
 ) -> list[Outcome]:
     """Try the mutants of exercises.
@@ -80,11 +81,12 @@ def try_all(
         choose: of all mutants of an exercise those to try.
         public: whether the public check is asked as well.
         workers: processes at a time; one for each processor, if None.
+        refused: is told of an exercise whose right answer does not pass; its mutants are left out.
         progress: shows how far it is; gets outcomes as they come, and how many there will be.
     Returns:
         The outcomes in the order of the mutants.
     Raises:
-        GraderRefuses: if a right answer does not pass.
+        GraderRefuses: if a right answer does not pass, and nobody is told.
     """
     modules = list(dict.fromkeys(e.module for e in of))
     paths = [tests_of(m, folder) for folder in SEEDS for m in modules]
@@ -99,9 +101,12 @@ def try_all(
             for outcome, seconds in crew.work([_Task(m, True, _untried(suite, m)) for m in right]):
                 if outcome.killed or outcome.seen:
                     says = f"{outcome.killed or outcome.seen}: {outcome.says}"
-                    raise GraderRefuses(f"{outcome.mutant.exercise}: {says}")
+                    if refused is None:
+                        raise GraderRefuses(f"{outcome.mutant.exercise}: {says}")
+                    refused(f"{outcome.mutant.exercise}: {says}")
+                    continue
                 tests[outcome.mutant.exercise] = seconds
-            tasks = [_Task(m, public, tests[m.exercise]) for m in made]
+            tasks = [_Task(m, public, tests[m.exercise]) for m in made if m.exercise in tests]
             outcomes = (outcome for outcome, _ in crew.work(tasks))
             for outcome in progress(outcomes, len(tasks)):
                 found[str(outcome.mutant)] = outcome
@@ -109,7 +114,7 @@ def try_all(
             crew.end()
 
     with_tests(paths, use)
-    return [found[str(m)] for m in made]
+    return [found[str(m)] for m in made if str(m) in found]
 
 
 def _untried(suite: Suite, mutant: Mutant) -> dict[Path, dict[str, float]]:
