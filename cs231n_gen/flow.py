@@ -38,11 +38,11 @@ def interpolate(
         x_t = (1 − t) x + t z        v = z − x
 
     Args:
-        x: data, one example a row, of any further shape.
+        x: data, one example a row: numbers `(batch,)`, points, images or whatever else.
         z: noise, shaped like x.
         t: noise levels in [0, 1], one for each example: 0 is data, 1 is noise.
     Returns:
-        `(x_t, v)`, both shaped like x.
+        `(x_t, v)`, both shaped like x and in its precision. Gradients pass through both.
     Raises:
         ValueError: if x and z differ in shape, or t is not one level for each example.
     """
@@ -70,9 +70,10 @@ def loss(
         condition)
 
     Args:
-        model: called as `model(x_t, t)`, or as `model(x_t, t, y)` when y is given.
-        x, z, t: data, noise and levels as in `interpolate`.
-        y: conditions, one for each example, or None.
+        model: called once, as `model(x_t, t)`, or as `model(x_t, t, y)` when y is given.
+        x, z, t: data, noise and levels as in `interpolate`, each example with at least one
+            dimension. The levels reach the model as they came.
+        y: conditions, one for each example, or None. They reach the model as they came.
     Returns:
         One number, per dimension, so that it can be read beside the Bayes floor. Gradients flow
         into the model.
@@ -102,13 +103,15 @@ def sample(
         x ← z;   for i = 0, …, T − 1:   x ← x − (t_i − t_{i+1}) f_θ(x, t_i)
 
     Args:
-        model: called with x and a `(batch,)` tensor of t (and y, when given), T times in all.
-        z: noise to start from. It is not changed.
+        model: called with x and a `(batch,)` tensor of t (and y, when given), T times in all. A
+            network in the precision of z can be asked.
+        z: noise to start from, of any shape. It is not changed.
         steps: T, at least 1.
-        y: conditions, one for each example, or None.
-        times: the T + 1 levels, falling within [0, 1]; 1, 1 − 1/T, …, 1/T, 0 if None.
+        y: conditions, one for each example, or None. They reach the model as they came.
+        times: the T + 1 levels, falling within [0, 1], as a sequence or a tensor; 1, 1 − 1/T, …,
+            1/T, 0 if None.
     Returns:
-        The samples, shaped like z.
+        The samples, shaped like z and in its precision.
     Raises:
         ValueError: if steps is not a whole number of at least 1, or times are not such levels.
     """
@@ -133,7 +136,7 @@ def trajectory(
 
     Args and Raises are those of `sample`.
     Returns:
-        T + 1 frames: frame k is x at t = 1 − k/T.
+        T + 1 frames in the precision of z: frame k is x at t = 1 − k/T.
     """
     _check_steps(steps)
     ### BEGIN SOLUTION
@@ -185,9 +188,9 @@ def straightness(path: Float[Tensor, "frames batch *shape"]) -> Float[Tensor, ""
     means straight: then one Euler step is as good as many.
 
     Args:
-        path: frames from noise to sample, equally spaced in t, as `trajectory` returns them.
+        path: T + 1 frames from noise to sample, equally spaced in t, as `trajectory` returns them.
     Returns:
-        One number, in squared units of x per dimension.
+        One number, in squared units of x per dimension: 0 for 2 frames.
     Raises:
         ValueError: if there are fewer than 2 frames.
     """
@@ -216,15 +219,15 @@ def train(
 
     Draw in this order (data, noise, levels), all with `generator`, so that a seed repeats a run.
     `run.optimizer` is a torch optimiser over the model's weights; `run.record(loss)` after its
-    step moves the learning rate, the average of the weights and the progress bar.
+    step, with the loss that the step was made on, keeps it and moves the average of the weights.
 
     Args:
         model: the network; trained in place, it ends with the averaged weights.
-        draw: `draw(batch, generator)` returns data and conditions `(x, y)`; y is None without
-            conditions.
+        draw: `draw(batch, generator)` returns data and conditions `(x, y)`: x of any shape that
+            `loss` takes, y None without conditions.
         steps: number of gradient steps.
         batch: examples a step.
-        generator: for everything random.
+        generator: for everything random; without one, torch's own.
         options: passed on to `training.Run` (learning rate, Bayes floor to show, time limit, …).
     Returns:
         The losses of all steps. A run that is interrupted returns those until then.

@@ -85,6 +85,24 @@ class LinearField(nn.Module):
         return x_t @ self.W.T + t[:, None] * self.u + shift
 
 
+class AnyShape(nn.Module):
+    """A trainable field v = a x_t + b t + c for examples of any shape, that remembers what it was
+    asked and in which mode, made by `student.new`."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Parameter(torch.zeros(())) for _ in range(3))
+        self.inputs: list[Tensor] = []
+        self.times: list[Tensor] = []
+        self.modes: list[bool] = []
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        self.inputs.append(x_t.detach().clone())
+        self.times.append(t.detach().clone())
+        self.modes.append(self.training)
+        return self.a * x_t + self.b * t.reshape(-1, *[1] * (x_t.dim() - 1)) + self.c
+
+
 class Player(nn.Module):
     """A generator or a discriminator, x ↦ W x + b, that remembers its inputs, made by
     `student.new`."""

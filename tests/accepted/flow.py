@@ -29,6 +29,18 @@ def example_by_example(x, z, t):
     return torch.stack(rows), -(x - z)
 
 
+@accepted("flow.interpolate")
+def by_einsum(x, z, t):
+    x_t = torch.einsum("b...,b->b...", x, 1 - t) + torch.einsum("b...,b->b...", z, t)
+    return x_t, torch.sub(z, x)
+
+
+@accepted("flow.interpolate")
+def back_from_the_noise(x, z, t):
+    v = z.clone().sub_(x)
+    return z - torch.movedim((1 - t) * torch.movedim(v, 0, -1), -1, 0), v
+
+
 @accepted("flow.loss")
 def by_mse_loss(model, x, z, t, y=None):
     x_t, v = interpolate(x, z, t)
@@ -40,6 +52,43 @@ def means_of_means(model, x, z, t, y=None):
     x_t, v = interpolate(x, z, t)
     f = model(x_t, t) if y is None else model(x_t, t, y)
     return torch.mean(((v - f) ** 2).flatten(1).mean(dim=1))
+
+
+@accepted("flow.loss")
+def by_norm(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    f = model(x_t, t, **({} if y is None else {"y": y}))
+    return torch.linalg.vector_norm(f - v.detach()) ** 2 / x.numel()
+
+
+@accepted("flow.sample")
+@torch.no_grad()
+def recursive(model, z, steps, y=None, times=None):
+    ends = [i / steps for i in range(steps, -1, -1)] if times is None else [float(t) for t in times]
+
+    def walk(x, k):
+        if k == steps:
+            return x
+        t = x.new_full((x.size(0),), ends[k])
+        v = model(x, t) if y is None else model(x, t, y)
+        return walk(x - (ends[k] - ends[k + 1]) * v, k + 1)
+
+    return walk(z, 0)
+
+
+@accepted("flow.sample")
+def level_counted_down(model, z, steps, y=None, times=None):
+    ends = torch.as_tensor([1 / steps] * steps) if times is None else -torch.as_tensor(times).diff()
+    t = torch.tensor(1.0, dtype=torch.float64) if times is None else torch.as_tensor(times)[0]
+    x = z.double()
+    with torch.inference_mode():
+        for h in ends.double():
+            level = t.to(z.dtype).repeat(len(z))
+            x = x - h * (
+                model(x.to(z.dtype), level) if y is None else model(x.to(z.dtype), level, y)
+            )
+            t = t - h
+    return x.clone().to(z.dtype)
 
 
 @accepted("flow.sample")
@@ -87,6 +136,18 @@ def cloned_frames(model, z, steps, y=None):
     return torch.cat([f[None] for f in frames])
 
 
+@accepted("flow.trajectory")
+@torch.no_grad()
+def summed_steps(model, z, steps, y=None):
+    moves, x = [z], z
+    for t in torch.linspace(1, 0, steps + 1)[:-1]:
+        level = t * torch.ones(len(z), dtype=z.dtype)
+        v = model(x, level) if y is None else model(x, level, y)
+        moves.append(-v / steps)
+        x = x + moves[-1]
+    return torch.stack(moves).cumsum(0)
+
+
 @accepted("flow.sample_heun")
 @torch.no_grad()
 def corrected_euler(model, z, steps, y=None):
@@ -121,6 +182,17 @@ def by_diff(path):
 
 
 @accepted("flow.straightness")
+def as_a_float(path):
+    speed = torch.diff(path, dim=0) / (1 / (len(path) - 1))
+    return float(F.mse_loss(speed, (path[-1] - path[0]).expand_as(speed)))
+
+
+@accepted("flow.straightness")
+def variance_of_the_speed(path):
+    return ((path[1:] - path[:-1]) * (len(path) - 1)).var(0, correction=0).mean()
+
+
+@accepted("flow.straightness")
 def step_by_step(path):
     T = len(path) - 1
     whole = path[T] - path[0]
@@ -128,12 +200,12 @@ def step_by_step(path):
 
 
 @accepted("flow.train")
-def levels_first(model, draw, steps, *, batch=512, generator=None, **options):
+def filled_in_place(model, draw, steps, *, batch=512, generator=None, **options):
     with Run(model, steps, **options) as run:
         for _ in run:
-            t = torch.rand(batch, generator=generator)
             x, y = draw(batch, generator)
             z = torch.empty_like(x).normal_(generator=generator)
+            t = 1 - torch.rand(batch, generator=generator)
             L = loss(model, x, z, t, y)
             L.backward()
             run.optimizer.step()

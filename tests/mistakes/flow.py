@@ -126,6 +126,36 @@ def only_for_points(x, z, t):
     return (1 - t) * x + t * z, z - x
 
 
+@mistake(
+    "flow.interpolate",
+    "Your t is kept off 0 and 1, as if something were divided by it. Nothing is: at t = 0 x_t is x "
+    "itself, at t = 1 z itself.",
+)
+def levels_kept_off_the_ends(x, z, t):
+    t = column(t.clamp(1e-6, 1 - 1e-6), x)
+    return (1 - t) * x + t * z, z - x
+
+
+@mistake(
+    "flow.interpolate",
+    "squeeze() drops every axis of length 1, also that of a batch of one example and of an image "
+    "with one channel. Keep the shape of x.",
+)
+def axes_squeezed(x, z, t):
+    t = column(t, x)
+    return ((1 - t) * x + t * z).squeeze(), (z - x).squeeze()
+
+
+@mistake(
+    "flow.interpolate",
+    "No gradient passes through: leave out no_grad and detach here, loss needs a graph only "
+    "through the model, but others who call interpolate need it through x and z.",
+)
+def without_a_graph(x, z, t):
+    t = column(t, x)
+    return ((1 - t) * x + t * z).detach(), (z - x).detach()
+
+
 @mistake("flow.interpolate", "Only right for a handful of examples.", public=False)
 def level_clamped(x, z, t):
     t = column(t.clamp(0, 0.999), x)
@@ -250,6 +280,39 @@ def halved(model, x, z, t, y=None):
 def timesteps_of_1000(model, x, z, t, y=None):
     x_t, v = interpolate(x, z, t)
     return (ask(model, x_t, 1000 * t, y) - v).square().mean()
+
+
+@mistake(
+    "flow.loss",
+    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number other "
+    "than 0.",
+)
+def labels_of_0_dropped(model, x, z, t, y=None):
+    return loss(model, x, z, t, y if y is not None and y.any() else None)
+
+
+@mistake(
+    "flow.loss",
+    "The model is asked twice. Once is enough: keep its answer.",
+)
+def asked_twice(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return ((ask(model, x_t, t, y) - v) * (ask(model, x_t, t, y) - v)).mean()
+
+
+@mistake(
+    "flow.loss",
+    "The model is told another t than it was given: levels next to 0 and 1 must reach it as they "
+    "came.",
+)
+def told_other_levels(model, x, z, t, y=None):
+    x_t, v = interpolate(x, z, t)
+    return (ask(model, x_t, t.clamp(1e-5, 1 - 1e-5), y) - v).square().mean()
+
+
+@mistake("flow.loss", "Labels become floating point on the way.", public=False)
+def labels_as_floats(model, x, z, t, y=None):
+    return loss(model, x, z, t, None if y is None else y.float())
 
 
 @mistake("flow.loss", "Only right while the errors are small.", public=False)
@@ -436,6 +499,65 @@ def always_down_to_0(model, z, steps, y=None, times=None):
     return euler(model, z, ends[:-1], lengths_of(ends), y)
 
 
+@mistake(
+    "flow.sample",
+    "Your loop goes on while t > 0, and 1/T taken T times from 1 leaves a trace for most T: one "
+    "step too many. Count the steps: for i in range(T).",
+)
+@torch.no_grad()
+def while_t_is_above_0(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    if times is None:
+        ends = [1.0]
+        while ends[-1] > 0:
+            ends.append(ends[-1] - 1 / steps)
+    return euler(model, z, ends[:-1], lengths_of(ends), y)
+
+
+@mistake(
+    "flow.sample",
+    "arange(1, 0, −1/T) has T levels for most T only: for T = 49 rounding adds one next to 0. "
+    "Divide whole numbers instead: i / T.",
+)
+@torch.no_grad()
+def levels_by_arange(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    levels = ends[:-1] if times is not None else torch.arange(1, 0, -1 / steps).tolist()
+    lengths = lengths_of(ends) if times is not None else [1 / steps] * len(levels)
+    return euler(model, z, levels, lengths, y)
+
+
+@mistake(
+    "flow.sample",
+    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number other "
+    "than 0.",
+)
+@torch.no_grad()
+def labels_of_0_are_none(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z, ends[:-1], lengths_of(ends), y if y is not None and y.any() else None)
+
+
+@mistake(
+    "flow.sample",
+    "t is in another precision than x: a network in float32 refuses it or answers in float64. "
+    "Make it with dtype=x.dtype.",
+)
+@torch.no_grad()
+def levels_in_double_precision(model, z, steps, y=None, times=None):
+    x = z
+    for t, t_next in pairwise(even(steps, times)):
+        x = x - (t - t_next) * ask(model, x, torch.full((len(x),), t, dtype=torch.float64), y)
+    return x
+
+
+@mistake("flow.sample", "Large numbers are cut off.", public=False)
+@torch.no_grad()
+def kept_small(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z, ends[:-1], lengths_of(ends), y).clamp(-10, 10)
+
+
 @mistake("flow.sample", "Fewer steps than asked for.", public=False)
 @torch.no_grad()
 def at_most_50_steps(model, z, steps, y=None, times=None):
@@ -530,6 +652,36 @@ def a_sample_for_each_frame(model, z, steps, y=None):
 @torch.no_grad()
 def path_without_condition(model, z, steps, y=None):
     return torch.stack(frames_of(model, z, steps))
+
+
+@mistake(
+    "flow.trajectory",
+    "Your loop goes on while t > 0, and 1/T taken T times from 1 leaves a trace for most T: one "
+    "frame too many. Count the steps: for i in range(T).",
+)
+@torch.no_grad()
+def frames_while_t_is_above_0(model, z, steps, y=None):
+    frames, t = [z], 1.0
+    while t > 0:
+        frames.append(frames[-1] - ask(model, frames[-1], level(z, t), y) / steps)
+        t -= 1 / steps
+    return torch.stack(frames)
+
+
+@mistake(
+    "flow.trajectory",
+    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number other "
+    "than 0.",
+)
+@torch.no_grad()
+def path_without_labels_of_0(model, z, steps, y=None):
+    return torch.stack(frames_of(model, z, steps, y if y is not None and y.any() else None))
+
+
+@mistake("flow.trajectory", "At most 64 frames.", public=False)
+@torch.no_grad()
+def at_most_64_frames(model, z, steps, y=None):
+    return torch.stack(frames_of(model, z, min(steps, 64), y))
 
 
 @mistake("flow.trajectory", "A straight line between noise and sample.", public=False)
@@ -661,6 +813,32 @@ def plain_euler(model, z, steps, y=None):
 
 
 @mistake(
+    "flow.sample_heun",
+    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number other "
+    "than 0.",
+)
+@torch.no_grad()
+def heun_without_labels_of_0(model, z, steps, y=None):
+    return heun(model, z, steps, y if y is not None and y.any() else None)
+
+
+@mistake(
+    "flow.sample_heun",
+    "The last call is kept off t = 0. Nothing divides by t here: the last step ends at t = 0, and "
+    "the model is asked there.",
+)
+@torch.no_grad()
+def never_asked_at_0(model, z, steps, y=None):
+    return heun(model, z, steps, y, second=lambda x, v, t, h: (x - h * v, max(t - h, 1e-3), y))
+
+
+@mistake("flow.sample_heun", "At most 64 steps, in single precision.", public=False)
+@torch.no_grad()
+def at_most_64_steps_of_heun(model, z, steps, y=None):
+    return heun(model, z.float(), min(steps, 64), y).to(z.dtype)
+
+
+@mistake(
     "flow.sample_heun", "Two thirds of the way instead of the end (Ralston's rule).", public=False
 )
 @torch.no_grad()
@@ -746,6 +924,24 @@ def distance_from_the_line(path):
 @mistake("flow.straightness", "The root of the mean square.", public=True)
 def straightness_root(path):
     return squares(path).mean().sqrt()
+
+
+@mistake(
+    "flow.straightness",
+    "You subtract the square of the whole way from the mean square of the speeds. That is equal, "
+    "but two large numbers that nearly cancel leave few digits: subtract first, then square.",
+)
+def squares_subtracted(path):
+    speed = (path[1:] - path[:-1]) * (len(path) - 1)
+    return speed.square().mean() - (path[-1] - path[0]).square().mean()
+
+
+@mistake(
+    "flow.straightness",
+    "torch.var divides by T − 1 by default. S is a mean over the T steps: correction=0.",
+)
+def variance_with_correction(path):
+    return ((path[1:] - path[:-1]) * (len(path) - 1)).var(0).mean()
 
 
 @mistake("flow.straightness", "The first step is left out.", public=False)
@@ -907,6 +1103,96 @@ def levels_without_the_generator(model, draw, steps, *, batch=512, generator=Non
         return torch.rand(len(x))
 
     return training(model, draw, steps, batch, generator, options, levels=levels)
+
+
+@mistake(
+    "flow.train",
+    "The levels are drawn before the data. The order is data, noise, levels, so that a seed "
+    "repeats the runs that are printed here.",
+)
+def levels_first(model, draw, steps, *, batch=512, generator=None, **options):
+    with Run(model, steps, **options) as run:
+        for _ in run:
+            t = torch.rand(batch, generator=generator)
+            x, y = draw(batch, generator)
+            z = torch.randn(x.shape, generator=generator)
+            descend(run, loss(model, x, z, t, y))
+    return run.history
+
+
+@mistake(
+    "flow.train",
+    "The loss is recorded before the optimiser's step, so the average of the weights is one step "
+    "behind: run.record(L) comes last.",
+)
+def recorded_before_the_step(model, draw, steps, *, batch=512, generator=None, **options):
+    def update(run, L):
+        run.record(L)
+        run.optimizer.zero_grad()
+        L.backward()
+        run.optimizer.step()
+
+    return training(model, draw, steps, batch, generator, options, update=update)
+
+
+@mistake(
+    "flow.train",
+    "Your levels are spread evenly over [0, 1], one in each n-th of it. The task asks for "
+    "independent ones: torch.rand(len(x)).",
+)
+def levels_in_strata(model, draw, steps, *, batch=512, generator=None, **options):
+    def levels(x):
+        return (torch.randperm(len(x), generator=generator) + 0.5) / len(x)
+
+    return training(model, draw, steps, batch, generator, options, levels=levels)
+
+
+@mistake(
+    "flow.train",
+    "The pixels of an image all get the same noise. Each number gets its own: "
+    "torch.randn(x.shape).",
+)
+def one_noise_an_example(model, draw, steps, *, batch=512, generator=None, **options):
+    def noise(x):
+        one = torch.randn(len(x), *[1] * (x.dim() - 1), generator=generator)
+        return one.expand_as(x)
+
+    return training(model, draw, steps, batch, generator, options, noise=noise)
+
+
+@mistake("flow.train", "Each noise comes with its negative.", public=False)
+def noise_in_pairs(model, draw, steps, *, batch=512, generator=None, **options):
+    def noise(x):
+        half = torch.randn((len(x) + 1) // 2, *x.shape[1:], generator=generator)
+        return torch.cat([half, -half])[: len(x)]
+
+    return training(model, draw, steps, batch, generator, options, noise=noise)
+
+
+@mistake("flow.train", "Without a generator every run is the same.", public=False)
+def seeded_without_a_generator(model, draw, steps, *, batch=512, generator=None, **options):
+    own = torch.Generator().manual_seed(0) if generator is None else generator
+    return training(model, draw, steps, batch, own, options)
+
+
+@mistake("flow.train", "Half of the loss is recorded.", public=False)
+def half_of_the_loss_recorded(model, draw, steps, *, batch=512, generator=None, **options):
+    def update(run, L):
+        run.optimizer.zero_grad()
+        L.backward()
+        run.optimizer.step()
+        run.record(L / 2)
+
+    return training(model, draw, steps, batch, generator, options, update=update)
+
+
+@mistake("flow.train", "In evaluation mode.", public=False)
+def in_evaluation_mode(model, draw, steps, *, batch=512, generator=None, **options):
+    def update(run, L):
+        model.eval()
+        descend(run, L)
+
+    return training(model, draw, steps, batch, generator, options, update=update)
 
 
 @mistake("flow.train", "Noise of the wrong size.", public=False)
