@@ -65,7 +65,7 @@ def test_a_right_answer_passes_property_by_property():
 
 def test_a_mistake_is_called_by_its_name(package, capsys):
     edit(package, "x_t = (1 - t) * x + t * z", "x_t = t * x + (1 - t) * z")
-    with pytest.raises(CheckFailed, match="of 6 properties hold"):
+    with pytest.raises(CheckFailed, match=r"of \d+ properties hold"):
         check("flow.interpolate")
     text = capsys.readouterr().out
     assert "✗ x_t is the data x at t = 0" in text
