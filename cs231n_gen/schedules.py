@@ -27,9 +27,10 @@ def optimal_velocity(
     errata).
 
     Args:
-        x_t: noisy examples.
+        x_t: noisy examples, each with at least one dimension.
         t: their levels in [0, 1], one for each.
-        data: x_1, …, x_N, all equally likely, shaped like the examples.
+        data: x_1, …, x_N, all equally likely, shaped like the examples. One that comes twice is
+            twice as likely.
     Returns:
         The velocities, shaped like x_t and in its precision. Finite for every t.
     Raises:
@@ -72,12 +73,12 @@ def loss_floor(
     An estimate of tr Cov[x | x_t] / (t² · dimensions), averaged over x_t.
 
     Args:
-        x: examples drawn at random from the data.
+        x: examples drawn at random from the data, each with at least one dimension.
         z: noise, shaped like x.
-        levels: t in [0, 1], in any order.
+        levels: t in [0, 1], in any order, both ends included.
         data: the whole data set, as in `optimal_velocity`.
     Returns:
-        One number a level, per dimension.
+        One number a level, per dimension, in the order of the levels.
     Raises:
         ValueError: if x and z differ in shape, or levels are not one-dimensional.
     """
@@ -109,7 +110,7 @@ def logit_normal(
         s: their standard deviation.
         generator: for everything random.
     Returns:
-        n independent levels in (0, 1).
+        n independent levels in (0, 1), as near to the ends as the logits say.
     Raises:
         ValueError: if s is not positive.
     """
@@ -128,10 +129,10 @@ def logit_normal_density(
         logit t = log (t / (1 − t))
 
     Args:
-        t: levels in [0, 1], of any shape.
+        t: levels in [0, 1], of any shape, one number without an axis too.
         m, s: as in `logit_normal`.
     Returns:
-        Densities, shaped like t. 0 at both ends, their limit there.
+        Densities, shaped like t and in its precision. 0 at both ends, their limit there.
     Raises:
         ValueError: if s is not positive.
     """
@@ -174,10 +175,10 @@ def shift(t: Float[Tensor, "*shape"], alpha: float) -> Float[Tensor, "*shape"]:
     The ratio of noise to data, t / (1 − t), becomes α times as large.
 
     Args:
-        t: levels in [0, 1], of any shape.
-        alpha: α, above 1 toward the noise, below 1 toward the data.
+        t: levels in [0, 1], of any shape, one number without an axis too.
+        alpha: α, above 1 toward the noise, below 1 toward the data, however large or small.
     Returns:
-        t', shaped like t. 0 and 1 stay as they are.
+        t', shaped like t and in its precision. 0 and 1 stay as they are, up to rounding.
     Raises:
         ValueError: if alpha is not positive.
     """

@@ -124,3 +124,50 @@ def as_a_tensor(m, n):
 @accepted("schedules.resolution_alpha")
 def by_power(m, n):
     return (m / n) ** 0.5
+
+
+@accepted("schedules.optimal_velocity")
+def by_distances(x_t, t, data):
+    rows, members = x_t.flatten(1).double(), data.flatten(1).double()
+    s = torch.where(t > 0, t, 1).double()[:, None]
+    far = torch.stack([torch.linalg.vector_norm(rows - (1 - s) * m, dim=1) for m in members], 1)
+    x = torch.einsum("be,ed->bd", torch.softmax(-0.5 * (far / s) ** 2, dim=-1), members)
+    v = torch.where(t[:, None] > 0, (rows - x) / s, -rows)
+    return v.view_as(x_t).to(x_t.dtype)
+
+
+@accepted("schedules.loss_floor")
+def by_what_is_missed_of_x(x, z, levels, data):
+    floor = []
+    for t in levels.unbind():
+        x_t = z - (1 - t) * (z - x)
+        miss = optimal_velocity(x_t, t.repeat(len(x)), data).sub(z - x)
+        floor.append(float(torch.linalg.vector_norm(miss)) ** 2 / miss.numel())
+    return torch.tensor(floor, dtype=x.dtype)
+
+
+@accepted("schedules.logit_normal")
+def by_half_of_tanh(n, m=0.0, s=1.0, generator=None):
+    logit = torch.normal(float(m), float(s), (n,), generator=generator, dtype=torch.float64)
+    return torch.exp(-torch.nn.functional.softplus(-logit))
+
+
+@accepted("schedules.logit_normal_density")
+def normal_times_slope(t, m=0.0, s=1.0):
+    ends = (t <= 0) | (t >= 1)
+    u = t.masked_fill(ends, 0.5)
+    p = torch.special.log_softmax(torch.stack([u.log(), torch.log1p(-u)]), 0)
+    p = torch.exp(-0.5 * ((p[0] - p[1] - m) / s).square()) / math.sqrt(2 * math.pi)
+    return (p / s / u / (1 - u)).masked_fill(ends, 0)
+
+
+@accepted("schedules.shift")
+def one_over_the_odds(t, alpha):
+    return t / (t + (1 - t) / alpha)
+
+
+@accepted("schedules.shift")
+def by_a_clone(t, alpha):
+    new = t.clone()
+    new *= alpha
+    return new.div_(1 + (alpha - 1) * t)

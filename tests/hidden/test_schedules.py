@@ -29,6 +29,10 @@ def normal(generator, *shape, dtype=torch.float64):
     return torch.randn(shape, generator=generator, dtype=dtype)
 
 
+# What rounding leaves where all that is computed is a double.
+DOUBLE = {"atol": 1e-10, "rtol": 1e-10}
+
+
 def noisy(x, z, t):
     """x_t for a level an example."""
     t = t.reshape(-1, *[1] * (x.dim() - 1))
@@ -154,6 +158,84 @@ def test_following_it_brings_members_of_the_data_back(student, generator):
     expect.true(found >= 4, "from 60 noises, more than three of the six are reached", found, 6)
 
 
+@optimal_velocity(weight=2)
+def test_any_number_of_data_and_examples(student, generator):
+    """one datum or many, one example or many, dimensions of length 1, in float64"""
+    for examples, n, shape in [
+        (1, 1, (3,)),
+        (1, 5, (2, 3)),
+        (6, 1, (1,)),
+        (2, 7, (1, 1, 1)),
+        (5, 5, (5,)),
+        (40, 300, (2,)),
+        (3, 4, (2, 2, 3, 2)),
+    ]:
+        data = 1 + normal(generator, examples, *shape)
+        t = uniform(generator, n, 0.2, 0.95)
+        x_t = noisy(chosen(generator, data, n), normal(generator, n, *shape), t)
+        v = student.schedules.optimal_velocity(x_t, t, data)
+        says = f"{examples} data and {n} examples of shape {shape}"
+        expect.close(v, FiniteData(data).velocity(x_t, t), says, what="v", **DOUBLE)
+
+
+@optimal_velocity(weight=2)
+def test_a_datum_that_comes_three_times(student, generator):
+    """a datum that comes three times is three times as likely"""
+    mu, n = normal(generator, 2), 6
+    x_t, t = 1.5 * normal(generator, n, 2), uniform(generator, n, 0.5, 0.95)
+    data = torch.stack([mu, -mu, mu, mu])
+    v = student.schedules.optimal_velocity(x_t, t, data)
+    odds = 3 * torch.exp(2 * (1 - t) * (x_t @ mu) / t**2)  # of mu against −mu
+    x = mu * ((odds - 1) / (odds + 1))[:, None]
+    expect.close(v, (x_t - x) / t[:, None], "each of the data counts once", **DOUBLE)
+
+
+@optimal_velocity
+def test_numbers_far_from_0(student, generator):
+    """data around 1000 lose no digits that float32 and float64 can keep"""
+    for dtype, off in ((torch.float64, 1e-6), (torch.float32, 2e-3)):
+        data = (1000 + normal(generator, 12, 3)).to(dtype)
+        t = uniform(generator, 8, 0.3, 0.6).to(dtype)
+        x_t = noisy(data[:8], normal(generator, 8, 3).to(dtype), t)
+        v = expect.tensor(student.schedules.optimal_velocity(x_t, t, data), (8, 3), "v")
+        centre = 1000.0  # moved by c, v moves by −c
+        near = x_t.double() - (1 - t.double())[:, None] * centre
+        want = FiniteData(data.double() - centre).velocity(near, t.double())
+        says = f"digits are lost for data around 1000 in {dtype}"
+        expect.close(v.double() + centre, want, says, atol=off, rtol=off)
+
+
+@optimal_velocity(weight=2)
+def test_levels_next_to_0(student, generator):
+    """down to t = 10⁻⁵ the datum is recognised and z found; at 10⁻¹² all is still finite"""
+    data = normal(generator, 9, 4)
+    x, z = chosen(generator, data, 6), normal(generator, 6, 4)
+    t = torch.tensor([1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 1e-2], dtype=torch.float64)
+    v = student.schedules.optimal_velocity(noisy(x, z, t), t, data)
+    # x_t is rounded to 4e-16, which division by t makes 4e-11
+    expect.close(v, z - x, "z − x of the datum", atol=1e-8, rtol=1e-8)
+    for dtype in (torch.float32, torch.float64):
+        t = torch.tensor([1e-12, 1e-7, 0.0, 1.0, 1e-12, 0.5], dtype=dtype)
+        x_t = noisy(x.to(dtype), z.to(dtype), t)
+        v = student.schedules.optimal_velocity(x_t, t, data.to(dtype))
+        expect.tensor(v, (6, 4), f"v at t = 1e-12 in {dtype}")
+        expect.close(v[2], -x_t[2], "at t = 0 it is −x_t")
+        expect.true(v.dtype == dtype, "the precision changed on the way", v.dtype, dtype)
+
+
+@optimal_velocity
+def test_at_0_it_is_less_x_t_whatever_x_t_is(student, generator):
+    """at t = 0 it is −x_t, for points that are no data, for images and for one example"""
+    for shape in ((4, 3), (1, 2), (3, 1, 2, 2)):
+        data, x_t = 1 + normal(generator, 7, *shape[1:]), normal(generator, *shape)
+        t = torch.zeros(len(x_t), dtype=torch.float64)
+        v = student.schedules.optimal_velocity(x_t, t, data)
+        expect.close(v, -x_t, f"E[z] − x_t for x_t of shape {shape}", atol=1e-12, rtol=1e-12)
+        v = student.schedules.optimal_velocity(x_t, torch.ones_like(t), data)
+        says = f"x_t − E[x] at t = 1 for x_t of shape {shape}"
+        expect.close(v, x_t - data.mean(0), says, atol=1e-12, rtol=1e-12)
+
+
 # --- schedules.loss_floor -----------------------------------------------------------------------
 
 
@@ -174,7 +256,7 @@ def test_it_is_the_mean_square_of_what_is_missed(student, generator, shape):
     levels = uniform(generator, draws.whole(generator, 4, 7), 0.4, 1.0)
     floor = student.schedules.loss_floor(x, z, levels, data)
     want = definition(x, z, levels, data)
-    expect.close(floor, want, "not the mean over pairs and dimensions", atol=1e-7, rtol=1e-7)
+    expect.close(floor, want, "not the mean over pairs and dimensions", atol=1e-9, rtol=1e-9)
 
 
 @loss_floor(weight=2)
@@ -236,6 +318,53 @@ def test_larger_data_are_data_at_another_level(student, generator):
     expect.close(
         large, small * (c * s / t) ** 2, "scale and level do not fit", rtol=1e-6, atol=1e-6
     )
+
+
+@loss_floor(weight=2)
+def test_any_number_of_levels_and_pairs(student, generator):
+    """one level, as many as pairs, twice the same; one pair, one datum"""
+    for examples, n, levels, shape in [
+        (6, 5, [0.7], (3,)),
+        (6, 4, [0.9, 0.4, 0.6, 0.4], (2,)),
+        (4, 3, [0.5, 1.0, 0.8], (3,)),
+        (5, 1, [0.8, 0.6], (2, 2)),
+        (1, 4, [1.0, 0.3, 0.9], (2,)),
+        (3, 300, [0.5], (1,)),
+        (3, 2, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.45, 0.55], (1, 1, 2)),
+    ]:
+        data = 1 + normal(generator, examples, *shape)
+        x, z = chosen(generator, data, n), normal(generator, n, *shape)
+        t = torch.tensor(levels, dtype=torch.float64)
+        floor = student.schedules.loss_floor(x, z, t, data)
+        says = f"the floor of {examples} data, {n} pairs of shape {shape}, at {levels}"
+        expect.close(floor, definition(x, z, t, data), says, atol=1e-10, rtol=1e-9)
+
+
+@loss_floor
+def test_the_floor_keeps_its_precision(student, generator):
+    """in float32 and float64, for data that are large too"""
+    for dtype, off in ((torch.float64, 1e-9), (torch.float32, 1e-4)):
+        data = (20 * normal(generator, 12, 2)).to(dtype)
+        x, z = chosen(generator, data, 9), normal(generator, 9, 2, dtype=dtype)
+        levels = torch.tensor([0.95, 0.9, 1.0, 0.0], dtype=dtype)
+        floor = student.schedules.loss_floor(x, z, levels, data)
+        known = [
+            definition(x.double(), z.double(), levels[:3].double(), data.double()),
+            z.double().square().mean()[None],  # at t = 0 the best answer is −x
+        ]
+        expect.close(floor, torch.cat(known), f"the floor in {dtype}", atol=off, rtol=off)
+        expect.true(floor.dtype == dtype, "the precision changed", floor.dtype, dtype)
+
+
+@loss_floor
+def test_levels_next_to_0_leave_nothing(student, generator):
+    """at levels just above 0 every datum is recognised, at 0 the variance of noise is left"""
+    data = normal(generator, 9, 4)
+    x, z = chosen(generator, data, 6), normal(generator, 6, 4)
+    levels = torch.tensor([1e-3, 0.0, 1e-5], dtype=torch.float64)
+    want = torch.tensor([0.0, float(z.square().mean()), 0.0])
+    floor = student.schedules.loss_floor(x, z, levels, data)
+    expect.close(floor, want, "the floor at 0.001, 0 and 0.00001", atol=1e-6, rtol=1e-6)
 
 
 # --- schedules.logit_normal ---------------------------------------------------------------------
@@ -300,6 +429,71 @@ def test_levels_are_drawn_anew_and_with_the_generator(student, generator):
     pairs = [u[1:] * u[:-1], u * w, u * u.flip(0), u * u.roll(1000)]
     link = max(abs(float(p.mean())) for p in pairs)
     expect.true(link < 0.2, "levels depend on each other", f"{link:.2f}", "near 0")  # 6 sigma
+
+
+@logit_normal(weight=2)
+def test_levels_are_as_uneven_as_chance(student, generator):
+    """n levels are n independent draws: not spread evenly, not in pairs, not out of a table"""
+    gaps, means, halves = [], [], []
+    for _ in range(12):
+        u = torch.logit(drawn(student, generator, 1000, 0.5, 2.0)) / 2 - 0.25
+        gaps.append(gap(torch.sigmoid(u), 0.0, 1.0))
+        means.append(float(u.mean()) ** 2 * 1000)
+        halves.append(u.chunk(2))
+    says = "the levels are more even than independent draws"
+    # Kolmogorov's statistic is below 0.28 once in a million
+    expect.true(min(gaps) > 0.28, says, f"a gap of {min(gaps):.3g}", "more than 0.28")
+    spread = sum(means) / len(means)  # of independent draws a χ² of 12 degrees over 12
+    expect.true(0.05 < spread < 5, "the mean of n levels varies as 1/n", spread, "about 1")
+    one, two = (torch.cat(h) for h in zip(*halves, strict=True))
+    pairs = [one * two, one * two.flip(0), one[1:] * one[:-1], one[2:] * one[:-2]]
+    off = max(abs(float(p.mean())) * len(p) ** 0.5 for p in pairs)
+    expect.true(off < 6, "levels depend on each other", f"{off:.1f} standard errors", "< 6")
+    wide = one.square() - 1, two.square() - 1
+    off = abs(float((wide[0] * wide[1]).mean())) / 2 * len(one) ** 0.5
+    expect.true(off < 8, "levels depend on each other", f"{off:.1f} standard errors", "< 8")
+
+
+@logit_normal(weight=2)
+def test_the_tails_are_there(student, generator):
+    """logits far from m come as often as those of a Gaussian, and hardly two levels are the same"""
+    n = 200_000
+    t = drawn(student, generator, n, -1.0, 0.7)
+    u = (torch.logit(t) + 1) / 0.7
+    for k in (3.0, 3.6):
+        share = math.erfc(k / 2**0.5)
+        found = int((u.abs() > k).sum())
+        says = f"logits more than {k} s from m, of {n}"
+        off = 6 * (n * share) ** 0.5
+        expect.true(abs(found - n * share) < off, says, found, f"{n * share:.0f} ± {off:.0f}")
+    several = n - len(t.unique())  # float32 has few numbers: a thousand or so
+    expect.true(several < 0.05 * n, "levels repeat: each is drawn for itself", several, "few")
+    expect.close(u.var(), 1.0, "their deviation is not s", atol=6 * (2 / n) ** 0.5, rtol=0)
+
+
+@logit_normal
+def test_levels_next_to_both_ends(student, generator):
+    """levels are not kept away from 0 and 1, and one or none can be asked for"""
+    n = 4000
+    for m, s in ((-20.0, 0.5), (8.0, 0.3), (0, 1), (-2, 3)):
+        t = student.schedules.logit_normal(n, m, s, generator=generator)
+        t = expect.tensor(t, (n,), "t").double()
+        u = (torch.logit(t) - m) / s
+        says = f"the mean of the logits for m = {m}, s = {s}"
+        expect.close(u.mean(), 0.0, says, atol=6 / n**0.5, rtol=0)
+        says = f"the variance of the logits for m = {m}, s = {s}"
+        expect.close(u.var(), 1.0, says, atol=6 * (2 / n) ** 0.5, rtol=0)
+    for few in (1, 2):
+        t = student.schedules.logit_normal(few, 1.0, 0.1, generator=generator)
+        expect.tensor(t, (few,), "t")
+
+
+@logit_normal
+def test_without_a_generator(student):
+    """without a generator each call is another draw"""
+    one, two = (student.schedules.logit_normal(200, 0.5, 1.0) for _ in range(2))
+    one, two = (expect.tensor(t, (200,), "t") for t in (one, two))
+    expect.true(not torch.equal(one, two), "two calls gave the same levels")
 
 
 # --- schedules.logit_normal_density -------------------------------------------------------------
@@ -371,6 +565,51 @@ def test_the_density_that_sampling_has(student, generator):
     expect.true(bool((off.abs() < 6).all()), says, f"{float(off.abs().max()):.3g} deviations")
 
 
+def exact_density(t, m, s):
+    """p(t) in float64, by logarithms; 0 at both ends."""
+    t = t.double()
+    inside = (t > 0) & (t < 1)
+    u = torch.where(inside, t, 0.5)
+    logit = u.log() - torch.log1p(-u)
+    log_p = -(((logit - m) / s) ** 2) / 2 - math.log(s * math.sqrt(2 * math.pi))
+    return torch.where(inside, (log_p - u.log() - torch.log1p(-u)).exp(), 0.0)
+
+
+@logit_normal_density(weight=2)
+def test_densities_of_any_shape(student, generator):
+    """t of any shape, one number without an axis too, in float32 and float64"""
+    m, s = number(generator, -1, 1), number(generator, 0.5, 2)
+    for shape in ((), (1,), (7,), (2, 1, 3), (1, 1)):
+        # torch.distributions.Normal keeps m and s in float32: 1e-7 each, times the logit's square
+        for dtype, off in ((torch.float64, 3e-5), (torch.float32, 1e-4)):
+            t = (0.02 + 0.96 * torch.rand(shape, generator=generator, dtype=dtype)).to(dtype)
+            p = student.schedules.logit_normal_density(t, m, s)
+            says = f"the density at t of shape {shape} in {dtype}"
+            expect.close(p, exact_density(t, m, s), says, atol=off * 1e-3, rtol=off)
+            expect.true(p.dtype == dtype, "the precision changed", p.dtype, dtype)
+    for end in (0.0, 1.0):
+        p = student.schedules.logit_normal_density(torch.tensor(end), m, s)
+        expect.close(p, 0.0, f"the density at t = {end}, one number", atol=0, rtol=0)
+    p = student.schedules.logit_normal_density(torch.tensor(0.5), m, s)
+    says = "the density at t = ½, one number"
+    expect.close(p, exact_density(torch.tensor(0.5), m, s), says)
+
+
+@logit_normal_density(weight=2)
+def test_far_out(student, generator):
+    """next to the ends it is as the formula says, for wide and narrow ones, m far from 0 too"""
+    near = [1e-30, 1e-12, 1e-7, 1e-3, 0.3, 1 - 1e-3, 1 - 1e-7, 1 - 1e-12]
+    t = torch.tensor(near, dtype=torch.float64)
+    for m, s in ((0.0, 10.0), (0, 5), (-20.0, 1.5), (12.0, 1.0), (-1.0, 0.05), (3, 30)):
+        m = m + number(generator, 0, 0.5)
+        p = student.schedules.logit_normal_density(t, m, s)
+        says = f"the density at {near} for m = {m}, s = {s}"
+        # torch.distributions.Normal keeps m and s in float32: 1e-7 each, times the logit's square
+        expect.close(p, exact_density(t, m, s), says, atol=1e-13, rtol=5e-5)
+        ends = student.schedules.logit_normal_density(t.new_tensor([0.0, 1.0]), m, s)
+        expect.close(ends, torch.zeros(2), f"the ends for m = {m}, s = {s}", atol=0, rtol=0)
+
+
 # --- schedules.shift ----------------------------------------------------------------------------
 
 
@@ -399,6 +638,36 @@ def test_shifts_compose(student, generator):
     expect.close(moved(student, one, 1 / alpha), t, "1/α does not undo α", atol=1e-9, rtol=1e-9)
     two = moved(student, moved(student, t, beta), alpha)
     expect.close(two, moved(student, t, alpha * beta), "α after β is not α β", atol=1e-9, rtol=1e-9)
+
+
+@shift(weight=2)
+def test_levels_of_any_shape_are_moved(student, generator):
+    """t of any shape, one number without an axis too, in float32 and float64"""
+    for alpha in (number(generator, 1.5, 6), number(generator, 0.1, 0.7), 3, 1):
+        for shape in ((), (1,), (7,), (2, 1, 3), (1, 1)):
+            for dtype, off in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+                t = torch.rand(shape, generator=generator, dtype=dtype)
+                new = student.schedules.shift(t, alpha)
+                want = alpha * t.double() / (1 - t.double() + alpha * t.double())
+                says = f"levels of shape {shape} in {dtype}, for α = {alpha}"
+                expect.close(new, want, says, atol=off, rtol=off)
+                expect.true(new.dtype == dtype, "the precision changed", new.dtype, dtype)
+        for end in (0.0, 1.0):
+            new = student.schedules.shift(torch.tensor(end), alpha)
+            expect.close(new, end, f"the level {end} moved for α = {alpha}", atol=1e-6, rtol=0)
+
+
+@shift
+def test_however_large_or_small_alpha_is(student, generator):
+    """for α from 10⁻⁶ to 10⁶, next to the ends too"""
+    t = torch.tensor([0.0, 1e-9, 1e-6, 1e-3, 0.3, 0.9, 1 - 1e-6, 1.0], dtype=torch.float64)
+    for size in (-6, -4, -2, 2, 4, 6):
+        alpha = number(generator, 1, 2) * 10.0**size
+        new = student.schedules.shift(t, alpha)
+        want = alpha * t / (1 - t + alpha * t)
+        # 1 + (α − 1) t cancels to 1e-16 / α where α is small; 1 − (1 − t) / … where t' is
+        says = f"t' for α = {alpha:.3g}"
+        expect.close(new, want, says, atol=1e-15, rtol=1e-8 if alpha < 1 else 1e-9)
 
 
 @shift
@@ -454,7 +723,18 @@ def test_it_is_the_root_of_the_ratio(student, generator):
     for _ in range(4):
         m, n = draws.whole(generator, 20, 3001), draws.whole(generator, 20, 3001)
         value = alpha_of(student, m, n)
-        expect.close(value, math.sqrt(m / n), f"α for {m} pixels against {n}", rtol=1e-6, atol=1e-6)
+        says = f"α for {m} pixels against {n}"
+        expect.close(value, math.sqrt(m / n), says, rtol=2e-7, atol=0)  # a float32's digits
+
+
+@resolution_alpha
+def test_images_of_any_size(student, generator):
+    """single pixels, very large images, and sizes that nearly agree"""
+    big = draws.whole(generator, 10**9, 2 * 10**9)
+    for m, n in ((1, 1), (1, big), (big, 1), (big, big - 10**6), (2, 3), (4096**2, 7), (999, 1000)):
+        value = alpha_of(student, m, n)
+        says = f"α for {m} pixels against {n}"
+        expect.close(value, math.sqrt(m / n), says, rtol=2e-7, atol=0)
 
 
 @resolution_alpha(weight=2)

@@ -32,6 +32,10 @@ def answer(x_t, t, data, p):
     return torch.where(t > 0, (x_t - x) / t.clamp_min(1e-12), -x_t)
 
 
+def column(t, x):
+    return t.reshape(-1, *[1] * (x.dim() - 1))
+
+
 def width(t):
     return t.clamp_min(1e-6)[:, None]
 
@@ -195,6 +199,30 @@ def expanded_in_single_precision(x_t, t, data):
     return answer(x_t, t, data, p.to(x_t.dtype))
 
 
+@mistake(
+    BEST,
+    "The same datum twice is counted once. All of the data are equally likely, so one that comes "
+    "three times is three times as likely.",
+)
+def each_datum_once(x_t, t, data):
+    return optimal_velocity(x_t, t, data.unique(dim=0))
+
+
+@mistake(
+    BEST,
+    "Your t is kept above 0.001. z is found by a division by t itself: use t as it came, and treat "
+    "only t = 0 apart.",
+)
+def never_below_a_thousandth(x_t, t, data):
+    v = answer(x_t, t.clamp_min(1e-3), data, weights(x_t, t.clamp_min(1e-3), data))
+    return torch.where(column(t, x_t) > 0, v, -x_t)
+
+
+@mistake(BEST, "In single precision, whatever x_t has.", public=False)
+def in_single_precision(x_t, t, data):
+    return optimal_velocity(x_t.float(), t.float(), data.float()).to(x_t.dtype)
+
+
 @mistake(BEST, "Levels near 0 are moved.", public=False)
 def level_clamped(x_t, t, data):
     return optimal_velocity(x_t, torch.where(t > 0, t.clamp_min(0.04), t), data)
@@ -300,6 +328,34 @@ def root_mean_square(x, z, levels, data):
     return torch.stack(errors).sqrt()
 
 
+@mistake(
+    FLOOR,
+    "The levels are taken for those of the pairs, one each. Every level is for all pairs: take one "
+    "after the other.",
+)
+def a_level_a_pair(x, z, levels, data):
+    t = levels if len(levels) == len(x) else levels[:1].expand(len(x))
+    best = optimal_velocity(x + column(t, x) * (z - x), t, data)
+    return (z - x - best).square().flatten(1).mean(1)
+
+
+@mistake(FLOOR, "Each level once, and not too near 0.", public=False)
+def levels_without_repeats(x, z, levels, data):
+    kept = list(dict.fromkeys(levels.clamp_min(1e-2).tolist()))
+    return torch.stack(
+        [
+            (v - best).square().mean()
+            for _, _, v, best in levels_of(x, z, torch.tensor(kept).to(x.dtype), data)
+        ]
+    )
+
+
+@mistake(FLOOR, "In single precision.", public=False)
+def floor_in_single_precision(x, z, levels, data):
+    errors = levels_of(x.float(), z.float(), levels.float(), data.float())
+    return torch.stack([(v - best).square().mean() for _, _, v, best in errors])
+
+
 @mistake(FLOOR, "The levels come back sorted.", public=False)
 def in_rising_order(x, z, levels, data):
     errors = [
@@ -378,6 +434,35 @@ def normal_distribution_function(n, m=0.0, s=1.0, generator=None):
 @mistake(DRAW, "All levels of a batch are the same: draw n of them.")
 def one_for_all(n, m=0.0, s=1.0, generator=None):
     return torch.sigmoid(m + s * torch.randn(1, generator=generator)).expand(n).clone()
+
+
+@mistake(
+    DRAW,
+    "Your levels are quantiles in random order. Their distribution is right, but they are not "
+    "independent: n draws are not spread evenly. Use torch.randn.",
+)
+def shuffled_quantiles(n, m=0.0, s=1.0, generator=None):
+    u = (torch.randperm(n, generator=generator) + 0.5) / n
+    return torch.sigmoid(m + s * torch.special.ndtri(u))
+
+
+@mistake(
+    DRAW,
+    "Your levels are kept away from 0 and 1. Those of a logit-normal can be as near as they like.",
+)
+def kept_off_the_ends(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(m + s * torch.randn(n, generator=generator)).clamp(1e-4, 1 - 1e-4)
+
+
+@mistake(DRAW, "A truncated Gaussian.", public=False)
+def truncated(n, m=0.0, s=1.0, generator=None):
+    return torch.sigmoid(m + s * torch.randn(n, generator=generator).clamp(-3.2, 3.2))
+
+
+@mistake(DRAW, "Without a generator always the same.", public=False)
+def always_the_same(n, m=0.0, s=1.0, generator=None):
+    own = torch.Generator().manual_seed(0) if generator is None else generator
+    return torch.sigmoid(m + s * torch.randn(n, generator=own))
 
 
 @mistake(DRAW, "The generator is not used.", public=False)
@@ -480,6 +565,23 @@ def logit_reversed(t, m=0.0, s=1.0):
     return torch.where(inside, gaussian(-torch.logit(u), m, s) / (u * (1 - u)), 0.0)
 
 
+@mistake(
+    DENSITY,
+    "Your t is kept off 0 and 1 by a small number. For large s the density there is large: answer "
+    "0 at both ends only, and leave the levels beside them as they are.",
+)
+def kept_off_both_ends(t, m=0.0, s=1.0):
+    u = t.clamp(1e-6, 1 - 1e-6)
+    return gaussian(torch.logit(u), m, s) / (u * (1 - u))
+
+
+@mistake(DENSITY, "In single precision, and for a list of levels only.", public=False)
+def density_in_single_precision(t, m=0.0, s=1.0):
+    u, inside = inner(t.float())
+    p = torch.where(inside, gaussian(torch.logit(u), m, s) / (u * (1 - u)), 0.0)
+    return p.to(t.dtype).reshape(max(1, len(t.shape)) * (1,) if t.dim() == 0 else t.shape)
+
+
 @mistake(DENSITY, "Levels near both ends are moved.", public=False)
 def cut_at_the_ends(t, m=0.0, s=1.0):
     u, inside = inner(t)
@@ -564,6 +666,19 @@ def divided(t, alpha):
 @mistake(SHIFT, "The power t^(1/α) keeps both ends, but it is no multiple of noise against data.")
 def power(t, alpha):
     return t ** (1 / alpha)
+
+
+@mistake(
+    SHIFT,
+    "Your α stays within 0.01 and 100. It is a factor like any other, however large or small.",
+)
+def alpha_kept_in_bounds(t, alpha):
+    return once(t, min(max(alpha, 0.01), 100.0))
+
+
+@mistake(SHIFT, "In single precision, as a list.", public=False)
+def shifted_in_single_precision(t, alpha):
+    return once(t.float(), alpha).to(t.dtype).reshape(t.shape if t.dim() else (1,))
 
 
 @mistake(SHIFT, "Only right up to a large α.", public=False)

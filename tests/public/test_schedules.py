@@ -21,6 +21,19 @@ def noisy(x, z, t):
     return x + t * (z - x)
 
 
+DOUBLE = {"atol": 1e-9, "rtol": 1e-9}  # more than float32 can hold
+
+
+def best(x_t, t, data):
+    """E[v | x_t] datum by datum, in float64."""
+    answers = []
+    for one, level in zip(x_t.double(), t.double(), strict=True):
+        z = (one - (1 - level) * data.double()) / level  # the noise that each datum would need
+        p = (-z.flatten(1).square().sum(1) / 2).softmax(0)
+        answers.append(torch.tensordot(p, z - data.double(), dims=1))
+    return torch.stack(answers)
+
+
 def far_apart(generator, *shape):
     """Data that nobody takes for each other."""
     return 4 * torch.randn(shape, generator=generator)
@@ -96,6 +109,57 @@ def test_every_example_at_its_own_level(student, generator):
     expect.close(v, want, "each example has its own level and its own weights", what="v")
 
 
+@optimal_velocity
+def test_any_number_of_data_and_examples(student, generator):
+    """one datum or many, one example or many, for points and images, in float64"""
+    for examples, n, shape in [(1, 1, (3,)), (6, 1, (1,)), (4, 4, (4,)), (3, 90, (1, 2, 2))]:
+        data = torch.randn(examples, *shape, generator=generator).double()
+        x_t = torch.randn(n, *shape, generator=generator).double()
+        t = torch.linspace(0.4, 0.9, n).double()
+        v = student.schedules.optimal_velocity(x_t, t, data)
+        says = f"the mean over the data for {examples} data, {n} examples of shape {shape}"
+        expect.close(v, best(x_t, t, data), says, **DOUBLE, what="v")
+        expect.true(v.dtype == x_t.dtype, "v must have the precision of x_t", v.dtype, x_t.dtype)
+
+
+@optimal_velocity
+def test_a_datum_that_comes_three_times(student, generator):
+    """a datum that comes three times is three times as likely"""
+    data = torch.tensor([[1.0, -0.5], [-1.0, 0.5], [1.0, -0.5], [1.0, -0.5]])
+    x_t, t = torch.randn(4, 2, generator=generator), torch.tensor([0.9, 0.8, 0.7, 1.0])
+    v = student.schedules.optimal_velocity(x_t, t, data)
+    says = "each of the data counts once, also if two are the same"
+    expect.close(v, best(x_t, t, data), says, what="v")
+
+
+@optimal_velocity
+def test_data_far_from_0(student, generator):
+    """data around 1000 are told apart as well as data around 0"""
+    data = 1000 + torch.randn(8, 3, generator=generator)
+    t = torch.tensor([0.3, 0.4, 0.5, 0.6])
+    x_t = noisy(data[:4], torch.randn(4, 3, generator=generator), t)
+    v = student.schedules.optimal_velocity(x_t, t, data)
+    says = "‖x_t‖² − 2 x_t·x_i + ‖x_i‖² loses its digits: subtract first, or compute in float64"
+    expect.close(v, best(x_t, t, data), says, atol=2e-3, rtol=2e-6, what="v")
+
+
+@optimal_velocity
+def test_levels_next_to_0(student, generator):
+    """z is found down to t = 0.00001, everything is finite below, and at t = 0 it is −x_t"""
+    data = torch.randn(5, 3, generator=generator).double()
+    z = torch.randn(5, 3, generator=generator).double()
+    t = torch.tensor([1e-5, 1e-4, 1e-3, 1e-2, 3e-2], dtype=torch.float64)
+    v = student.schedules.optimal_velocity(noisy(data, z, t), t, data)
+    says = "one datum is nearer than all others: the answer is z − x of this one"
+    expect.close(v, z - data, says, atol=1e-7, rtol=1e-7, what="v")
+    for x_t, t in ((data, [1e-12, 1e-7, 0, 1, 1e-12]), (z, [0] * 5)):
+        t = torch.tensor(t, dtype=torch.float64)
+        v = student.schedules.optimal_velocity(noisy(x_t, z, t), t, data)
+        v = expect.tensor(v, (5, 3), "v next to t = 0")
+        zero = t == 0
+        expect.close(v[zero], -x_t[zero], "at t = 0 it is −x_t, whatever x_t is", what="v")
+
+
 # --- schedules.loss_floor -----------------------------------------------------------------------
 
 
@@ -154,6 +218,41 @@ def test_what_is_recognised_leaves_nothing(student, generator):
     floor = student.schedules.loss_floor(data, z, torch.tensor([0.1, 0.2]), data)
     says = "each image is told from all others, and with x the noise is known too"
     expect.close(floor, torch.zeros(2), says, atol=1e-3, rtol=0, what="the floor")
+
+
+@loss_floor
+def test_any_number_of_levels_and_pairs(student, generator):
+    """one level, as many as pairs, in any order; one pair, one datum, images; in float64"""
+    for examples, n, levels, shape in [
+        (6, 5, [0.7], (3,)),
+        (6, 4, [0.9, 0.4, 0.6, 0.4], (2,)),
+        (5, 1, [0.8, 1.0], (1, 2, 2)),
+        (1, 4, [1.0, 0.3, 0.9], (2,)),
+        (3, 90, [0.5, 0.3], (1,)),
+    ]:
+        data = torch.randn(examples, *shape, generator=generator).double()
+        x = data[torch.randint(examples, (n,), generator=generator)]
+        z = torch.randn(n, *shape, generator=generator).double()
+        t = torch.tensor(levels, dtype=torch.float64)
+        want = [
+            (z - x - best(x + u * (z - x), u.expand(n), data)).square().mean() for u in t.unbind()
+        ]
+        floor = student.schedules.loss_floor(x, z, t, data)
+        says = f"the mean of (v − E[v | x_t])² of {n} pairs and {examples} data, at {levels}"
+        expect.close(floor, torch.stack(want), says, **DOUBLE, what="the floor")
+        expect.true(floor.dtype == t.dtype, "the precision changed", floor.dtype, t.dtype)
+
+
+@loss_floor
+def test_levels_next_to_0_leave_nothing(student, generator):
+    """just above 0 every datum is recognised and nothing is left, at 0 the noise is"""
+    data = torch.randn(7, 3, generator=generator).double()
+    z = torch.randn(7, 3, generator=generator).double()
+    levels = torch.tensor([1e-3, 0.0, 1e-5], dtype=torch.float64)
+    floor = student.schedules.loss_floor(data, z, levels, data)
+    want = torch.tensor([0.0, float(z.square().mean()), 0.0])
+    says = "the floor at 0.001, 0 and 0.00001: levels must not be moved"
+    expect.close(floor, want, says, atol=1e-6, rtol=1e-6, what="the floor")
 
 
 # --- schedules.logit_normal ---------------------------------------------------------------------
@@ -215,6 +314,44 @@ def test_the_generator_decides(student):
     expect.true(len(one.unique()) > 45, "each level is drawn for itself", len(one.unique()), 50)
 
 
+@logit_normal
+def test_levels_are_independent(student, generator):
+    """levels are independent draws, and so no more even than chance"""
+    u = logits(student, generator, 0.5, 2.0, 20_000) / 2 - 0.25
+    share, even = torch.special.ndtr(u.sort().values), (torch.arange(20_000) + 0.5) / 20_000
+    gap = float((share - even).abs().max()) * 20_000**0.5  # Kolmogorov's statistic
+    says = "n draws leave gaps of about 1 / √n in their distribution: draw each for itself"
+    expect.true(0.28 < gap < 2.6, says, f"{gap:.2g} / √n", "between 0.28 and 2.6")
+    expect.true(len(u.unique()) > 19_000, "levels repeat", len(u.unique()), "nearly 20000")
+    one, two = u.chunk(2)
+    pairs = [one * two, one * two.flip(0), u[1:] * u[:-1]]
+    link = max(abs(float(p.mean())) for p in pairs)
+    expect.true(link < 0.06, "levels depend on each other", f"{link:.2f}", "near 0")  # 6 sigma
+    far = float((u.abs() > 3).double().mean())  # 54 ± 7 of 20000
+    expect.true(0.0005 < far < 0.005, "0.27 % of the logits are beyond 3 s", f"{far:.2%}", "0.27 %")
+    after = logits(student, generator, 0.5, 2.0, 20_000) / 2 - 0.25
+    link = abs(float((u * after).mean()))
+    expect.true(link < 0.06, "the second draw repeats the first", f"{link:.2f}", "near 0")
+
+
+@logit_normal
+def test_levels_next_to_both_ends(student, generator):
+    """levels are not kept away from 0 and 1"""
+    for m, s in ((-20.0, 0.5), (8.0, 0.3)):
+        u = (logits(student, generator, m, s) - m) / s
+        off = max(abs(float(u.mean())), abs(float(u.std()) - 1))  # 5 standard errors
+        says = f"the logits have another mean or deviation than m = {m}, s = {s}"
+        expect.true(off < 0.08, says, f"{off:.3g} away, in units of s", "less than 0.08")
+
+
+@logit_normal
+def test_one_level_and_no_generator(student):
+    """one level can be asked for, and without a generator each call is another draw"""
+    expect.tensor(student.schedules.logit_normal(1, 1.0, 0.1), (1,), "t")
+    one, two = (expect.tensor(student.schedules.logit_normal(99), (99,), "t") for _ in range(2))
+    expect.true(not torch.equal(one, two), "two calls gave the same levels")
+
+
 # --- schedules.logit_normal_density -------------------------------------------------------------
 
 
@@ -264,6 +401,42 @@ def test_the_density_is_0_at_both_ends(student):
     expect.close(two, one, "mirrored levels have mirrored densities", what="p(1 − t)")
 
 
+def density(t, m, s):
+    """log p, the sum of three logarithms, then its exponential; in float64."""
+    t = t.double()
+    log_p = -(((t.log() - torch.log1p(-t)) - m) ** 2) / (2 * s**2) - t.log() - torch.log1p(-t)
+    return log_p.exp() / (s * math.sqrt(2 * math.pi))
+
+
+@logit_normal_density
+def test_densities_of_any_shape(student, generator):
+    """works for t of any shape, one number without an axis too, in float32 and float64"""
+    for shape in ((), (1,), (2, 1, 3)):
+        # torch.distributions.Normal keeps m and s in float32: 1e-7 each, times the logit's square
+        for dtype, off in ((torch.float64, 3e-5), (torch.float32, 1e-4)):
+            t = (0.02 + 0.96 * torch.rand(shape, generator=generator)).to(dtype)
+            p = student.schedules.logit_normal_density(t, 0.5, 0.8)
+            says = f"p at t of shape {shape} in {dtype}"
+            expect.close(p, density(t, 0.5, 0.8), says, atol=off * 1e-3, rtol=off, what="p")
+            expect.true(p.dtype == dtype, "p must have the precision of t", p.dtype, dtype)
+    for end in (0.0, 1.0):
+        p = student.schedules.logit_normal_density(torch.tensor(end), 0.5, 0.8)
+        expect.close(p, 0.0, f"p at t = {end}, one number", atol=0, rtol=0, what="p")
+
+
+@logit_normal_density
+def test_the_density_next_to_the_ends(student):
+    """next to the ends it is as the formula says, for large s and m far from 0 too"""
+    t = torch.tensor([1e-30, 1e-12, 1e-7, 1e-3, 0.3, 1 - 1e-3, 1 - 1e-7], dtype=torch.float64)
+    for m, s in ((0.0, 10.0), (-20.0, 1.5), (12.0, 1.0), (-1.0, 0.05)):
+        p = student.schedules.logit_normal_density(t, m, s)
+        says = f"p for m = {m}, s = {s}: levels next to 0 and 1 must not be moved"
+        expect.close(p, density(t, m, s), says, atol=1e-13, rtol=5e-5, what="p")
+        ends = student.schedules.logit_normal_density(t.new_tensor([0.0, 1.0]), m, s)
+        says = f"p is exactly 0 at both ends, for m = {m}, s = {s}"
+        expect.close(ends, torch.zeros(2), says, atol=0, rtol=0, what="p at the ends")
+
+
 # --- schedules.shift ----------------------------------------------------------------------------
 
 
@@ -305,6 +478,30 @@ def test_there_and_back(student):
     expect.close(student.schedules.shift(t, 1.0), t, "α = 1 is no shift", what="t'")
 
 
+@shift
+def test_levels_of_any_shape_are_moved(student, generator):
+    """works for t of any shape, one number without an axis too, in float32 and float64"""
+    for alpha in (2.5, 0.3, 3, 1):
+        for shape in ((), (1,), (2, 1, 3)):
+            for dtype, off in ((torch.float64, 1e-10), (torch.float32, 1e-6)):
+                t = torch.rand(shape, generator=generator).to(dtype)
+                new = student.schedules.shift(t, alpha)
+                want = alpha * t.double() / (1 + (alpha - 1) * t.double())
+                says = f"t' for t of shape {shape} in {dtype}, α = {alpha}"
+                expect.close(new, want, says, atol=off, rtol=off, what="t'")
+                expect.true(new.dtype == dtype, "t' has the precision of t", new.dtype, dtype)
+
+
+@shift
+def test_however_large_or_small_alpha_is(student):
+    """it is the same formula for α = 0.00001 and for α = 100000, next to the ends too"""
+    t = torch.tensor([0.0, 1e-6, 1e-3, 0.3, 0.9, 1 - 1e-6, 1.0], dtype=torch.float64)
+    for alpha in (1e-5, 1e-2, 100.0, 1e5):
+        new = student.schedules.shift(t, alpha)
+        want = alpha * t / (1 - t + alpha * t)
+        expect.close(new, want, f"t' for α = {alpha}", atol=1e-14, rtol=1e-8, what="t'")
+
+
 # --- schedules.resolution_alpha -----------------------------------------------------------------
 
 
@@ -330,3 +527,12 @@ def test_sizes_that_are_no_multiples(student):
     expect.close(alpha, 1.5, "576 pixels against 256: √2.25", what="α")
     alpha = student.schedules.resolution_alpha(1024 * 1024, 256 * 256)
     expect.close(alpha, 4.0, "16 times the pixels: √16", what="α")
+
+
+@resolution_alpha
+def test_images_of_any_size(student):
+    """it is √(m / n) for single pixels, very large images, and sizes that nearly agree"""
+    for m, n in ((1, 1), (1, 10**9), (10**9, 1), (2, 3), (999, 1000), (4096**2, 7), (50, 1111)):
+        alpha = student.schedules.resolution_alpha(m, n)
+        says = f"{m} pixels against {n}"
+        expect.close(alpha, math.sqrt(m / n), says, rtol=2e-7, atol=0, what="α")
