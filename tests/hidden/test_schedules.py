@@ -172,6 +172,7 @@ def test_any_number_of_data_and_examples(student, generator):
     ]:
         data = 1 + normal(generator, examples, *shape)
         t = uniform(generator, n, 0.2, 0.95)
+        t[-1] = 0.99
         x_t = noisy(chosen(generator, data, n), normal(generator, n, *shape), t)
         v = student.schedules.optimal_velocity(x_t, t, data)
         says = f"{examples} data and {n} examples of shape {shape}"
@@ -437,7 +438,7 @@ def test_levels_are_as_uneven_as_chance(student, generator):
     gaps, means, halves = [], [], []
     for _ in range(12):
         u = torch.logit(drawn(student, generator, 1000, 0.5, 2.0)) / 2 - 0.25
-        gaps.append(gap(torch.sigmoid(u), 0.0, 1.0))
+        gaps += [gap(torch.sigmoid(part), 0.0, 1.0) for part in (u, *u.chunk(2))]
         means.append(float(u.mean()) ** 2 * 1000)
         halves.append(u.chunk(2))
     says = "the levels are more even than independent draws"
@@ -466,6 +467,9 @@ def test_the_tails_are_there(student, generator):
         says = f"logits more than {k} s from m, of {n}"
         off = 6 * (n * share) ** 0.5
         expect.true(abs(found - n * share) < off, says, found, f"{n * share:.0f} ± {off:.0f}")
+    fourth = float(u.pow(4).mean() / u.square().mean() ** 2)
+    says = "the logits are not Gaussian: the mean of their fourth powers"
+    expect.close(fourth, 3.0, says, atol=5.5 * (24 / n) ** 0.5, rtol=0)
     several = n - len(t.unique())  # float32 has few numbers: a thousand or so
     expect.true(several < 0.05 * n, "levels repeat: each is drawn for itself", several, "few")
     expect.close(u.var(), 1.0, "their deviation is not s", atol=6 * (2 / n) ** 0.5, rtol=0)
@@ -712,7 +716,7 @@ def test_pixels_that_are_averaged(student, generator):
 
 def alpha_of(student, m, n):
     value = student.schedules.resolution_alpha(m, n)
-    one = isinstance(value, int | float | torch.Tensor) and torch.as_tensor(value).numel() == 1
+    one = isinstance(value, int | float | torch.Tensor) and torch.as_tensor(value).dim() == 0
     expect.true(one, "α is one number", value, "a number")
     return float(value)
 
