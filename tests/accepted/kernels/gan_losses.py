@@ -37,6 +37,19 @@ def weighted_term_by_term_in_two_halves(logits, partials, sign, weight, n, BLOCK
     tl.store(partials + tl.program_id(0), tl.sum(total))
 
 
+@accepted(FORWARD)
+@triton.jit
+def linear_from_20_on(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
+    offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    there = offsets < n
+    y = tl.load(logits + offsets, mask=there, other=0.0).to(tl.float32) * sign
+    e = tl.exp(-tl.abs(y))
+    u = 1.0 + e
+    small = tl.log(u) - ((u - 1) - e) / u
+    softplus = tl.where(y > 20, y, tl.where(y > 0, y + small, small))
+    tl.store(partials + tl.program_id(0), tl.sum(tl.where(there, softplus, 0.0) * weight))
+
+
 # --- gan_losses.backward_kernel -----------------------------------------------------------------
 
 
@@ -60,3 +73,14 @@ def in_two_halves(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constex
         sigmoid = tl.where(y < 0, e / (1 + e), 1 / (1 + e))
         G = sign * (weight * (sigmoid * tl.load(upstream)))
         tl.store(gradient + i, G.to(gradient.dtype.element_ty), i < n)
+
+
+@accepted(BACKWARD)
+@triton.jit
+def in_strides_of_the_grid(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
+    scale = sign * weight * tl.load(upstream)
+    for block in range(tl.program_id(0), tl.cdiv(n, BLOCK), tl.num_programs(0)):
+        i = block * BLOCK + tl.arange(0, BLOCK)
+        y = sign * tl.load(logits + i, mask=i < n).to(tl.float32)
+        G = scale / (1 + tl.exp(-y))  # exp(−y) may be infinite: then the quotient is 0, as it must
+        tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=i < n)

@@ -38,3 +38,16 @@ def in_halves_with_fma(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
         X = tl.load(x + i, mask=i < n).to(tl.float32)
         X = tl.fma(tl.zeros_like(X) - dt, v_cfg, X)
         tl.store(x_next + i, X.to(x_next.dtype.element_ty), mask=i < n)
+
+
+@accepted(EXERCISE)
+@triton.jit
+def from_v_null_in_strides_of_the_grid(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    for block in range(tl.program_id(0), tl.cdiv(n, BLOCK), tl.num_programs(0)):
+        i = block * BLOCK + tl.arange(0, BLOCK)
+        there = i < n
+        V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+        V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+        change = -dt * (V_null + (1 + w) * (V_y - V_null))
+        X = tl.load(x + i, mask=there).to(tl.float32) + change
+        tl.store(x_next + i, X.to(x_next.dtype.element_ty), mask=there)

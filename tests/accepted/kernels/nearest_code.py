@@ -58,3 +58,28 @@ def the_largest_of_the_negative(
         most = tl.maximum(here, most)
         k += CODES
     tl.store(index + row, nearest, mask=row < N)
+
+
+@accepted(EXERCISE)
+@triton.jit
+def the_least_of_each_lane_first(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    d, lane = tl.arange(0, BLOCK), tl.arange(0, CODES)
+    Z = tl.load(z + row * D + d[None, :], mask=(row < N) & (d < D)[None, :], other=0.0)
+    least = tl.full([ROWS, CODES], float("inf"), tl.float32)
+    nearest = tl.zeros([ROWS, CODES], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + lane
+        there = (k < K)[:, None] & (d < D)[None, :]
+        E = tl.load(codes + k[:, None] * D + d[None, :], mask=there, other=0.0)
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)[None, :]
+        score = square - 2.0 * tl.dot(Z, tl.trans(E), input_precision="ieee")
+        nearer = (score < least) & (k < K)[None, :]
+        nearest = tl.where(nearer, k[None, :], nearest)
+        least = tl.where(nearer, score, least)
+    best = tl.min(least, 1)[:, None]
+    first = tl.min(tl.where(least == best, nearest, K), 1)[:, None]  # of equals the first
+    tl.store(index + row, first, mask=row < N)

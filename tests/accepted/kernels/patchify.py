@@ -50,6 +50,24 @@ def in_two_halves_of_the_pixels(
         tl.store(tokens + place[:, None] * C + c[None, :], X, mask=there)
 
 
+@accepted(EXERCISE)
+@triton.jit
+def pointers_moved_to_the_example(
+    x, tokens, of_example, of_channel, of_row, of_column, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = (tl.program_id(0) // blocks).to(tl.int64)
+    x, tokens = x + example * of_example, tokens + example * (H * W) * C
+    pixel = (tl.program_id(0) - example.to(tl.int32) * blocks) * PIXELS + tl.arange(0, PIXELS)
+    h, w = (pixel // W)[:, None], (pixel % W)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS))[None, :]
+    there = (pixel[:, None] < H * W) & (c < C)
+    X = tl.load(x + h * of_row + w * of_column + c * of_channel, there)
+    patch, inside = h // P * (W // P) + w // P, (h - h // P * P) * P + w - w // P * P
+    tl.store(tokens + (patch * (P * P) + inside) * C + c, X, there)
+
+
 @accepted(INVERSE)
 @triton.jit
 def image_by_channels_and_pixels(

@@ -67,6 +67,8 @@ def test_any_x_and_y(student, generator):
     for shift in (0, 7):
         for scale in (size, size.flip(0)):
             on(student).correct(scale * x, scale.roll(shift) * y, a)
+    for scale in (1e-25, 1e-10, 1e25):
+        on(student).correct(scale * x, scale * y, a, says=f"the result is wrong for about {scale}")
 
 
 @axpy

@@ -96,6 +96,9 @@ def test_numbers_of_any_size(student, generator):
     x, v_y, v_null, w, dt = like_images(generator, (200,))
     size = torch.logspace(-30, 30, 200)
     on(student).correct(size * x, size * v_y, size * v_null, w, dt)
+    for scale in (1e-25, 1e-10, 1e25):
+        says = f"the step is wrong for numbers of about {scale}"
+        on(student).correct(scale * x, scale * v_y, scale * v_null, w, dt, says=says)
 
 
 @guided_step

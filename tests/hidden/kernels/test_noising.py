@@ -166,6 +166,22 @@ def test_each_program_has_its_own_block(student, generator):
             expect.close(got, rest, says)
 
 
+def cancelling_process(generator, batch):
+    """Coefficients a and b, and the same again, of numbers that half precision does not hold."""
+    a, b = 0.3 + 0.4 * torch.rand(2, batch, generator=generator)
+    return a, b, a, b
+
+
+@noising
+def test_half_precision_is_for_inputs_alone(student, generator):
+    """correct: coefficients and products keep their digits where both results nearly cancel"""
+    for dtype in DTYPES:
+        k, x = cancelling_process(generator, 3), 8 * torch.randn(3, 300, generator=generator)
+        x, left_over = x.to(dtype), torch.randn(3, 300, generator=generator) / 10
+        z = ((left_over - column(k[0], x) * x.float()) / column(k[1], x)).to(dtype)
+        on(student).correct(x, z, torch.rand(3, generator=generator), k)
+
+
 @noising
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as float32 rounded once"""
@@ -442,6 +458,16 @@ def test_every_dtype_with_noise(student, generator):
     for dtype in DTYPES:
         x, _, t = normal(generator, 1, 1000, dtype=dtype)
         with_noise(student).correct(x, t, a_seed(generator))
+
+
+@random
+def test_half_precision_is_for_x_alone(student, generator):
+    """correct: noise, coefficients and products keep their digits where results nearly cancel"""
+    for dtype in DTYPES:
+        k, seed = cancelling_process(generator, 2), a_seed(generator)
+        z, left_over = noise((2, 300), seed), torch.randn(2, 300, generator=generator) / 100
+        x = ((left_over - column(k[1], z) * z) / column(k[0], z)).to(dtype)
+        with_noise(student).correct(x, torch.rand(2, generator=generator), seed, k)
 
 
 @random

@@ -124,3 +124,111 @@ def rounded_on_the_way(x, y, out, a, n, BLOCK: tl.constexpr):
     X = tl.load(x + i, mask=there).to(tl.float16)
     Y = tl.load(y + i, mask=there).to(tl.float16)
     tl.store(out + i, (a * X + Y).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "The sign of a is lost.",
+    public=False,
+)
+@triton.jit
+def the_sign_of_a_is_lost(x, y, out, a, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    Y = tl.load(y + i, mask=there).to(tl.float32)
+    tl.store(out + i, (tl.abs(a) * X + Y).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "a is clipped to ±10.",
+    public=False,
+)
+@triton.jit
+def a_is_clipped(x, y, out, a, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    Y = tl.load(y + i, mask=there).to(tl.float32)
+    tl.store(
+        out + i,
+        (tl.minimum(tl.maximum(a, -10.0), 10.0) * X + Y).to(out.dtype.element_ty),
+        mask=there,
+    )
+
+
+@mistake(
+    EXERCISE,
+    "Right only where BLOCK is 1024.",
+    public=False,
+)
+@triton.jit
+def right_for_blocks_of_1024(x, y, out, a, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * 1024 + tl.arange(0, 1024)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    Y = tl.load(y + i, mask=there).to(tl.float32)
+    tl.store(out + i, (a * X + Y).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "The product is rounded to the dtype of the tensors before y is added.",
+    public=False,
+)
+@triton.jit
+def the_product_is_rounded(x, y, out, a, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    Y = tl.load(y + i, mask=there).to(tl.float32)
+    tl.store(
+        out + i,
+        ((a * X).to(out.dtype.element_ty).to(tl.float32) + Y).to(out.dtype.element_ty),
+        mask=there,
+    )
+
+
+@mistake(
+    EXERCISE,
+    "NaN counts as 0.",
+    public=False,
+)
+@triton.jit
+def not_a_number_is_0(x, y, out, a, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    Y = tl.load(y + i, mask=there).to(tl.float32)
+    tl.store(out + i, (a * tl.where(X == X, X, 0.0) + Y).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Small numbers count as 0.",
+    public=False,
+)
+@triton.jit
+def small_numbers_are_0(x, y, out, a, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    Y = tl.load(y + i, mask=there).to(tl.float32)
+    tl.store(
+        out + i, (a * tl.where(tl.abs(X) < 1e-6, 0.0, X) + Y).to(out.dtype.element_ty), mask=there
+    )
+
+
+@mistake(
+    EXERCISE,
+    "Program i does block i as counted from the end.",
+    public=False,
+)
+@triton.jit
+def blocks_from_the_end(x, y, out, a, n, BLOCK: tl.constexpr):
+    i = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    Y = tl.load(y + i, mask=there).to(tl.float32)
+    tl.store(out + i, (a * X + Y).to(out.dtype.element_ty), mask=there)

@@ -762,3 +762,187 @@ def sigmoid_in_half_precision(logits, upstream, gradient, sign, weight, n, BLOCK
     sigmoid = sigmoid.to(tl.float16).to(tl.float32)
     G = tl.load(upstream) * weight * sign * sigmoid
     tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    FORWARD,
+    "Logits are clipped to ±500.",
+    public=False,
+)
+@triton.jit
+def clipped_to_500(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    y = tl.minimum(tl.maximum(y, -500.0), 500.0)
+    e = tl.exp(-tl.abs(y))
+    u = 1 + e
+    softplus = tl.where(y > 0, y, 0.0) + tl.log(u) - ((u - 1) - e) / u
+    tl.store(partials + tl.program_id(0), weight * tl.sum(tl.where(there, softplus, 0.0)))
+
+
+@mistake(
+    FORWARD,
+    "No loss is below log(1 + e⁻⁴⁰).",
+    public=False,
+)
+@triton.jit
+def small_losses_have_a_floor(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    y = tl.maximum(y, -40.0)
+    e = tl.exp(-tl.abs(y))
+    u = 1 + e
+    softplus = tl.where(y > 0, y, 0.0) + tl.log(u) - ((u - 1) - e) / u
+    tl.store(partials + tl.program_id(0), weight * tl.sum(tl.where(there, softplus, 0.0)))
+
+
+@mistake(
+    FORWARD,
+    "log(1 + e) is e for e below 10⁻⁴, which keeps four digits.",
+    public=False,
+)
+@triton.jit
+def a_series_that_is_too_short(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    e = tl.exp(-tl.abs(y))
+    u = 1 + e
+    softplus = tl.where(y > 0, y, 0.0) + tl.where(e < 1e-4, e, tl.log(u))
+    tl.store(partials + tl.program_id(0), weight * tl.sum(tl.where(there, softplus, 0.0)))
+
+
+@mistake(
+    FORWARD,
+    "softplus(y) is y from y = 10 on, which is off by 5 · 10⁻⁵.",
+    public=False,
+)
+@triton.jit
+def linear_from_10_on(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    e = tl.exp(-tl.abs(y))
+    u = 1 + e
+    softplus = tl.where(y > 0, y, 0.0) + tl.log(u) - ((u - 1) - e) / u
+    softplus = tl.where(y > 10, y, softplus)
+    tl.store(partials + tl.program_id(0), weight * tl.sum(tl.where(there, softplus, 0.0)))
+
+
+@mistake(
+    FORWARD,
+    "Program i adds up block i as counted from the end, into the partial sum of that.",
+    public=False,
+)
+@triton.jit
+def blocks_from_the_end(logits, partials, sign, weight, n, BLOCK: tl.constexpr):
+    i = (tl.num_programs(0) - 1 - tl.program_id(0)).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    e = tl.exp(-tl.abs(y))
+    u = 1 + e
+    softplus = tl.where(y > 0, y, 0.0) + tl.log(u) - ((u - 1) - e) / u
+    tl.store(
+        partials + (tl.num_programs(0) - 1 - tl.program_id(0)),
+        weight * tl.sum(tl.where(there, softplus, 0.0)),
+    )
+
+
+@mistake(
+    BACKWARD,
+    "No sigmoid is below e⁻⁴⁰.",
+    public=False,
+)
+@triton.jit
+def small_gradients_have_a_floor(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    y = tl.maximum(y, -40.0)
+    e = tl.exp(-tl.abs(y))
+    sigmoid = tl.where(y > 0, 1.0, e) / (1 + e)
+    G = tl.load(upstream) * weight * sign * sigmoid
+    tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    BACKWARD,
+    "upstream is rounded to the dtype of the logits.",
+    public=False,
+)
+@triton.jit
+def upstream_is_rounded(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    e = tl.exp(-tl.abs(y))
+    sigmoid = tl.where(y > 0, 1.0, e) / (1 + e)
+    G = tl.load(upstream).to(gradient.dtype.element_ty).to(tl.float32) * weight * sign * sigmoid
+    tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    BACKWARD,
+    "The sigmoid is rounded to the dtype of the logits before it is scaled.",
+    public=False,
+)
+@triton.jit
+def the_sigmoid_is_rounded(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    e = tl.exp(-tl.abs(y))
+    sigmoid = tl.where(y > 0, 1.0, e) / (1 + e)
+    G = tl.load(upstream) * weight * sign * sigmoid.to(gradient.dtype.element_ty).to(tl.float32)
+    tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    BACKWARD,
+    "upstream is clipped to 100.",
+    public=False,
+)
+@triton.jit
+def upstream_is_clipped(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    e = tl.exp(-tl.abs(y))
+    sigmoid = tl.where(y > 0, 1.0, e) / (1 + e)
+    G = tl.minimum(tl.load(upstream), 100.0) * weight * sign * sigmoid
+    tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    BACKWARD,
+    "Logits beyond ±150 have no gradient.",
+    public=False,
+)
+@triton.jit
+def nothing_beyond_150(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    e = tl.exp(-tl.abs(y))
+    sigmoid = tl.where(y > 0, 1.0, e) / (1 + e)
+    sigmoid = tl.where(tl.abs(y) > 150, 0.0, sigmoid)
+    G = tl.load(upstream) * weight * sign * sigmoid
+    tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    BACKWARD,
+    "Program i does block i as counted from the end.",
+    public=False,
+)
+@triton.jit
+def gradients_from_the_end(logits, upstream, gradient, sign, weight, n, BLOCK: tl.constexpr):
+    i = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    y = sign * tl.load(logits + i, mask=there, other=0.0).to(tl.float32)
+    e = tl.exp(-tl.abs(y))
+    sigmoid = tl.where(y > 0, 1.0, e) / (1 + e)
+    G = tl.load(upstream) * weight * sign * sigmoid
+    tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)

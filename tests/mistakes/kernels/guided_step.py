@@ -247,3 +247,176 @@ def whole_guidance(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
     w = w.to(tl.int32).to(tl.float32)
     v_cfg = (1 + w) * tl.load(v_y + i, mask=there) - w * tl.load(v_null + i, mask=there)
     tl.store(x_next + i, (X - dt * v_cfg).to(x_next.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "A guidance below −1 counts as −1.",
+    public=False,
+)
+@triton.jit
+def guidance_from_minus_1_on(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + tl.maximum(w, -1.0)) * V_y - tl.maximum(w, -1.0) * V_null
+    tl.store(x_next + i, (X - dt * v_cfg).to(x_next.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "The sign of dt is lost.",
+    public=False,
+)
+@triton.jit
+def never_a_step_back(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + w) * V_y - w * V_null
+    tl.store(x_next + i, (X - tl.abs(dt) * v_cfg).to(x_next.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "A small guidance counts as 0.",
+    public=False,
+)
+@triton.jit
+def little_guidance_is_none(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = tl.where(tl.abs(w) < 1e-2, V_y, (1 + w) * V_y - w * V_null)
+    tl.store(x_next + i, (X - dt * v_cfg).to(x_next.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "v_cfg is rounded to the dtype of the tensors before the step.",
+    public=False,
+)
+@triton.jit
+def v_cfg_is_rounded(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + w) * V_y - w * V_null
+    v_cfg = v_cfg.to(x_next.dtype.element_ty).to(tl.float32)
+    tl.store(x_next + i, (X - dt * v_cfg).to(x_next.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "w is rounded to half precision.",
+    public=False,
+)
+@triton.jit
+def guidance_is_rounded(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + w.to(tl.float16).to(tl.float32)) * V_y - w.to(tl.float16).to(tl.float32) * V_null
+    tl.store(x_next + i, (X - dt * v_cfg).to(x_next.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "dt is rounded to bfloat16.",
+    public=False,
+)
+@triton.jit
+def dt_is_rounded(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + w) * V_y - w * V_null
+    tl.store(
+        x_next + i,
+        (X - dt.to(tl.bfloat16).to(tl.float32) * v_cfg).to(x_next.dtype.element_ty),
+        mask=there,
+    )
+
+
+@mistake(
+    EXERCISE,
+    "The sample is clipped to ±60.",
+    public=False,
+)
+@triton.jit
+def the_sample_is_clipped(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + w) * V_y - w * V_null
+    tl.store(
+        x_next + i,
+        tl.minimum(tl.maximum(X - dt * v_cfg, -60.0), 60.0).to(x_next.dtype.element_ty),
+        mask=there,
+    )
+
+
+@mistake(
+    EXERCISE,
+    "A velocity that is NaN counts as 0.",
+    public=False,
+)
+@triton.jit
+def not_a_number_is_0(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + w) * V_y - w * V_null
+    tl.store(
+        x_next + i,
+        (X - dt * tl.where(v_cfg == v_cfg, v_cfg, 0.0)).to(x_next.dtype.element_ty),
+        mask=there,
+    )
+
+
+@mistake(
+    EXERCISE,
+    "Right only where BLOCK is 1024.",
+    public=False,
+)
+@triton.jit
+def right_for_blocks_of_1024(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0).to(tl.int64) * 1024 + tl.arange(0, 1024)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + w) * V_y - w * V_null
+    tl.store(x_next + i, (X - dt * v_cfg).to(x_next.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Program i does block i as counted from the end.",
+    public=False,
+)
+@triton.jit
+def blocks_from_the_end(x, v_y, v_null, x_next, w, dt, n, BLOCK: tl.constexpr):
+    i = (tl.num_programs(0) - 1 - tl.program_id(0)) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    X = tl.load(x + i, mask=there).to(tl.float32)
+    V_y = tl.load(v_y + i, mask=there).to(tl.float32)
+    V_null = tl.load(v_null + i, mask=there).to(tl.float32)
+    v_cfg = (1 + w) * V_y - w * V_null
+    tl.store(x_next + i, (X - dt * v_cfg).to(x_next.dtype.element_ty), mask=there)

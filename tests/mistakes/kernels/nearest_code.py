@@ -725,3 +725,191 @@ def left_by_a_break(
         nearest = tl.where(here < least, begin + at, nearest)
         least = tl.minimum(here, least)
     tl.store(index + row, nearest, mask=row < N)
+
+
+@mistake(
+    EXERCISE,
+    "Of equals in one tile the last is kept.",
+    public=False,
+)
+@triton.jit
+def the_last_of_equals_in_a_tile(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, BLOCK)
+    Z = tl.load(
+        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
+    )
+    least = tl.full([ROWS], float("inf"), tl.float32)
+    nearest = tl.zeros([ROWS], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + tl.arange(0, CODES)
+        E = tl.load(
+            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
+        )
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
+        distance = square[None, :] - 2 * tl.dot(Z, tl.trans(E), input_precision="ieee")
+        distance = tl.where((k < K)[None, :], distance, float("inf"))
+        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=False)
+        nearest = tl.where(here < least, begin + at, nearest)
+        least = tl.minimum(here, least)
+    tl.store(index + row, nearest, mask=row < N)
+
+
+@mistake(
+    EXERCISE,
+    "Of equals in different tiles the last is kept.",
+    public=False,
+)
+@triton.jit
+def the_last_tile_of_equals(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, BLOCK)
+    Z = tl.load(
+        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
+    )
+    least = tl.full([ROWS], float("inf"), tl.float32)
+    nearest = tl.zeros([ROWS], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + tl.arange(0, CODES)
+        E = tl.load(
+            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
+        )
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
+        distance = square[None, :] - 2 * tl.dot(Z, tl.trans(E), input_precision="ieee")
+        distance = tl.where((k < K)[None, :], distance, float("inf"))
+        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=True)
+        nearest = tl.where(here <= least, begin + at, nearest)
+        least = tl.minimum(here, least)
+    tl.store(index + row, nearest, mask=row < N)
+
+
+@mistake(
+    EXERCISE,
+    "The running least begins at 10⁹.",
+    public=False,
+)
+@triton.jit
+def no_code_farther_than_1e9(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, BLOCK)
+    Z = tl.load(
+        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
+    )
+    least = tl.full([ROWS], 1e9, tl.float32)
+    nearest = tl.zeros([ROWS], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + tl.arange(0, CODES)
+        E = tl.load(
+            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
+        )
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
+        distance = square[None, :] - 2 * tl.dot(Z, tl.trans(E), input_precision="ieee")
+        distance = tl.where((k < K)[None, :], distance, 1e9)
+        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=True)
+        nearest = tl.where(here < least, begin + at, nearest)
+        least = tl.minimum(here, least)
+    tl.store(index + row, nearest, mask=row < N)
+
+
+@mistake(
+    EXERCISE,
+    "Numbers are rounded to half precision before they are multiplied.",
+    public=False,
+)
+@triton.jit
+def products_in_half_precision(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, BLOCK)
+    Z = tl.load(
+        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
+    )
+    least = tl.full([ROWS], float("inf"), tl.float32)
+    nearest = tl.zeros([ROWS], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + tl.arange(0, CODES)
+        E = tl.load(
+            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
+        )
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
+        distance = square[None, :] - 2 * tl.dot(
+            Z.to(tl.float16), tl.trans(E.to(tl.float16)), input_precision="ieee"
+        )
+        distance = tl.where((k < K)[None, :], distance, float("inf"))
+        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=True)
+        nearest = tl.where(here < least, begin + at, nearest)
+        least = tl.minimum(here, least)
+    tl.store(index + row, nearest, mask=row < N)
+
+
+@mistake(
+    EXERCISE,
+    "The numbers of codes pass through 16 bits.",
+    public=False,
+)
+@triton.jit
+def numbers_of_16_bits(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, BLOCK)
+    Z = tl.load(
+        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
+    )
+    least = tl.full([ROWS], float("inf"), tl.float32)
+    nearest = tl.zeros([ROWS], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + tl.arange(0, CODES)
+        E = tl.load(
+            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
+        )
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
+        distance = square[None, :] - 2 * tl.dot(Z, tl.trans(E), input_precision="ieee")
+        distance = tl.where((k < K)[None, :], distance, float("inf"))
+        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=True)
+        nearest = tl.where(here < least, begin + at, nearest)
+        least = tl.minimum(here, least)
+    tl.store(index + row, nearest.to(tl.int16), mask=row < N)
+
+
+@mistake(
+    EXERCISE,
+    "Program i does the rows counted from the end.",
+    public=False,
+)
+@triton.jit
+def rows_from_the_end(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = (tl.num_programs(0) - 1 - tl.program_id(0)).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, BLOCK)
+    Z = tl.load(
+        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
+    )
+    least = tl.full([ROWS], float("inf"), tl.float32)
+    nearest = tl.zeros([ROWS], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + tl.arange(0, CODES)
+        E = tl.load(
+            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
+        )
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
+        distance = square[None, :] - 2 * tl.dot(Z, tl.trans(E), input_precision="ieee")
+        distance = tl.where((k < K)[None, :], distance, float("inf"))
+        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=True)
+        nearest = tl.where(here < least, begin + at, nearest)
+        least = tl.minimum(here, least)
+    tl.store(index + row, nearest, mask=row < N)

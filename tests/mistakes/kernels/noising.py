@@ -847,3 +847,252 @@ def every_fourth_element(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
         target = tl.load(c + row) * X + tl.load(d + row) * Z
         tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
         tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    KERNEL,
+    "d is rounded to the dtype of the tensors.",
+    public=False,
+)
+@triton.jit
+def d_is_rounded(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    Z = tl.load(z + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row).to(x.dtype.element_ty).to(tl.float32) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    KERNEL,
+    "a is clipped to ±10.",
+    public=False,
+)
+@triton.jit
+def a_is_clipped(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    Z = tl.load(z + at, mask=there).to(tl.float32)
+    mixed = tl.maximum(tl.minimum(tl.load(a + row), 10.0), -10.0) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    KERNEL,
+    "Only the first 16 examples have coefficients of their own.",
+    public=False,
+)
+@triton.jit
+def coefficients_of_16_examples(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    Z = tl.load(z + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row % 16) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    KERNEL,
+    "One product of v is rounded to the dtype of the tensors before the sum.",
+    public=False,
+)
+@triton.jit
+def a_product_of_v_is_rounded(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    Z = tl.load(z + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = (tl.load(c + row) * X).to(x_t.dtype.element_ty).to(tl.float32) + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    KERNEL,
+    "An x that is NaN counts as 0.",
+    public=False,
+)
+@triton.jit
+def not_a_number_is_0(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    Z = tl.load(z + at, mask=there).to(tl.float32)
+    X = tl.where(X == X, X, 0.0)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    KERNEL,
+    "Program (i, j) does block j as counted from the end.",
+    public=False,
+)
+@triton.jit
+def blocks_from_the_end(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    i = (tl.num_programs(1) - 1 - tl.program_id(1)) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    Z = tl.load(z + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    KERNEL,
+    "Program (i, j) does example i as counted from the end.",
+    public=False,
+)
+@triton.jit
+def examples_from_the_end(x, z, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = (tl.num_programs(0) - 1 - tl.program_id(0)).to(tl.int64)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    Z = tl.load(z + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    RANDOM,
+    "Noise is clipped to ±5.",
+    public=False,
+)
+@triton.jit
+def noise_is_clipped(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    four = tl.program_id(1) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
+    z0, z1, z2, z3 = tl.randn4x(seed, (row << 32) + four)
+    Z = tl.interleave(tl.interleave(z0, z2), tl.interleave(z1, z3))
+    Z = tl.minimum(tl.maximum(Z, -5.0), 5.0)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    RANDOM,
+    "Noise is rounded to the dtype of the tensors.",
+    public=False,
+)
+@triton.jit
+def noise_is_rounded(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    four = tl.program_id(1) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
+    z0, z1, z2, z3 = tl.randn4x(seed, (row << 32) + four)
+    Z = tl.interleave(tl.interleave(z0, z2), tl.interleave(z1, z3))
+    Z = Z.to(x.dtype.element_ty).to(tl.float32)
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    RANDOM,
+    "Examples 2¹⁶ apart have the same noise.",
+    public=False,
+)
+@triton.jit
+def examples_of_16_bits(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    four = tl.program_id(1) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
+    z0, z1, z2, z3 = tl.randn4x(seed, ((row & 65535) << 32) + four)
+    Z = tl.interleave(tl.interleave(z0, z2), tl.interleave(z1, z3))
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    RANDOM,
+    "The noise repeats itself after 4096 elements.",
+    public=False,
+)
+@triton.jit
+def places_of_10_bits(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    four = tl.program_id(1) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
+    z0, z1, z2, z3 = tl.randn4x(seed, (row << 32) + (four & 1023))
+    Z = tl.interleave(tl.interleave(z0, z2), tl.interleave(z1, z3))
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    RANDOM,
+    "Only the first 4 examples have coefficients of their own.",
+    public=False,
+)
+@triton.jit
+def coefficients_of_4_examples(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    four = tl.program_id(1) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
+    z0, z1, z2, z3 = tl.randn4x(seed, (row << 32) + four)
+    Z = tl.interleave(tl.interleave(z0, z2), tl.interleave(z1, z3))
+    i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row % 4) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)
+
+
+@mistake(
+    RANDOM,
+    "Program (i, j) does block j as counted from the end.",
+    public=False,
+)
+@triton.jit
+def noise_from_the_end(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    four = (tl.num_programs(1) - 1 - tl.program_id(1)) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
+    z0, z1, z2, z3 = tl.randn4x(seed, (row << 32) + four)
+    Z = tl.interleave(tl.interleave(z0, z2), tl.interleave(z1, z3))
+    i = (tl.num_programs(1) - 1 - tl.program_id(1)) * BLOCK + tl.arange(0, BLOCK)
+    there, at = i < n, row * n + i
+    X = tl.load(x + at, mask=there).to(tl.float32)
+    mixed = tl.load(a + row) * X + tl.load(b + row) * Z
+    target = tl.load(c + row) * X + tl.load(d + row) * Z
+    tl.store(x_t + at, mixed.to(x_t.dtype.element_ty), mask=there)
+    tl.store(v + at, target.to(v.dtype.element_ty), mask=there)

@@ -968,3 +968,256 @@ def back_neighbours_far_apart(
     source = tokens + example * of_example + token * of_token + feature * of_feature
     X = tl.load(source, mask=there)
     tl.store(x + (example * C + c) * H * W + pixel, X, mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Examples are counted in 32 bits.",
+    public=False,
+)
+@triton.jit
+def examples_in_32_bits(
+    x, tokens, of_example, of_channel, of_row, of_column, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = tl.program_id(0) // blocks
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (example * (H // P) + h // P) * (W // P) + w // P
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(x + example * of_example + c * of_channel + h * of_row + w * of_column, mask=there)
+    tl.store(tokens + token * (P * P * C) + feature, X, mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Tokens are counted in 32 bits.",
+    public=False,
+)
+@triton.jit
+def tokens_in_32_bits(
+    x, tokens, of_example, of_channel, of_row, of_column, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = (tl.program_id(0) // blocks).to(tl.int64)
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (example * (H // P) + h // P) * (W // P) + w // P
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(x + example * of_example + c * of_channel + h * of_row + w * of_column, mask=there)
+    tl.store(tokens + token.to(tl.int32) * (P * P * C) + feature, X, mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "0 is added to every number: −0 is 0 then.",
+    public=False,
+)
+@triton.jit
+def minus_0_is_0(
+    x, tokens, of_example, of_channel, of_row, of_column, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = (tl.program_id(0) // blocks).to(tl.int64)
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (example * (H // P) + h // P) * (W // P) + w // P
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(x + example * of_example + c * of_channel + h * of_row + w * of_column, mask=there)
+    X = X + 0.0
+    tl.store(tokens + token * (P * P * C) + feature, X, mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "The stride of channels is taken for the rows' times H.",
+    public=False,
+)
+@triton.jit
+def the_stride_of_channels_is_guessed(
+    x, tokens, of_example, of_channel, of_row, of_column, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = (tl.program_id(0) // blocks).to(tl.int64)
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (example * (H // P) + h // P) * (W // P) + w // P
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(
+        x + example * of_example + c * (of_row * H) + h * of_row + w * of_column, mask=there
+    )
+    tl.store(tokens + token * (P * P * C) + feature, X, mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Program (i, j) moves block i as counted from the end.",
+    public=False,
+)
+@triton.jit
+def blocks_from_the_end(
+    x, tokens, of_example, of_channel, of_row, of_column, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = ((tl.num_programs(0) - 1 - tl.program_id(0)) // blocks).to(tl.int64)
+    pixel = (tl.num_programs(0) - 1 - tl.program_id(0)) % blocks * PIXELS + tl.arange(0, PIXELS)[
+        :, None
+    ]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (example * (H // P) + h // P) * (W // P) + w // P
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(x + example * of_example + c * of_channel + h * of_row + w * of_column, mask=there)
+    tl.store(tokens + token * (P * P * C) + feature, X, mask=there)
+
+
+@mistake(
+    INVERSE,
+    "Examples are counted in 32 bits.",
+    public=False,
+)
+@triton.jit
+def back_examples_in_32_bits(
+    tokens, x, of_example, of_token, of_feature, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = tl.program_id(0) // blocks
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (h // P * (W // P) + w // P).to(tl.int64)
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(tokens + example * of_example + token * of_token + feature * of_feature, mask=there)
+    tl.store(x + (example * C + c) * H * W + pixel, X, mask=there)
+
+
+@mistake(
+    INVERSE,
+    "Tokens are counted in 32 bits.",
+    public=False,
+)
+@triton.jit
+def back_tokens_in_32_bits(
+    tokens, x, of_example, of_token, of_feature, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = (tl.program_id(0) // blocks).to(tl.int64)
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = h // P * (W // P) + w // P
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(tokens + example * of_example + token * of_token + feature * of_feature, mask=there)
+    tl.store(x + (example * C + c) * H * W + pixel, X, mask=there)
+
+
+@mistake(
+    INVERSE,
+    "Channels are counted in 32 bits.",
+    public=False,
+)
+@triton.jit
+def back_channels_in_32_bits(
+    tokens, x, of_example, of_token, of_feature, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = (tl.program_id(0) // blocks).to(tl.int64)
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (h // P * (W // P) + w // P).to(tl.int64)
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(tokens + example * of_example + token * of_token + feature * of_feature, mask=there)
+    tl.store(x + (example * C + c) * H * W + pixel, X, mask=there)
+
+
+@mistake(
+    INVERSE,
+    "0 is added to every number: −0 is 0 then.",
+    public=False,
+)
+@triton.jit
+def back_minus_0_is_0(
+    tokens, x, of_example, of_token, of_feature, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = (tl.program_id(0) // blocks).to(tl.int64)
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (h // P * (W // P) + w // P).to(tl.int64)
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(tokens + example * of_example + token * of_token + feature * of_feature, mask=there)
+    X = X + 0.0
+    tl.store(x + (example * C + c) * H * W + pixel, X, mask=there)
+
+
+@mistake(
+    INVERSE,
+    "The stride of tokens is taken for the features' times their number.",
+    public=False,
+)
+@triton.jit
+def back_the_stride_of_tokens_is_guessed(
+    tokens, x, of_example, of_token, of_feature, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = (tl.program_id(0) // blocks).to(tl.int64)
+    pixel = tl.program_id(0) % blocks * PIXELS + tl.arange(0, PIXELS)[:, None]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (h // P * (W // P) + w // P).to(tl.int64)
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(
+        tokens + example * of_example + token * (of_feature * P * P * C) + feature * of_feature,
+        mask=there,
+    )
+    tl.store(x + (example * C + c) * H * W + pixel, X, mask=there)
+
+
+@mistake(
+    INVERSE,
+    "Program (i, j) moves block i as counted from the end.",
+    public=False,
+)
+@triton.jit
+def back_blocks_from_the_end(
+    tokens, x, of_example, of_token, of_feature, H, W,
+    C: tl.constexpr, P: tl.constexpr, PIXELS: tl.constexpr, CHANNELS: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(H * W, PIXELS)
+    example = ((tl.num_programs(0) - 1 - tl.program_id(0)) // blocks).to(tl.int64)
+    pixel = (tl.num_programs(0) - 1 - tl.program_id(0)) % blocks * PIXELS + tl.arange(0, PIXELS)[
+        :, None
+    ]
+    c = (tl.program_id(1) * CHANNELS + tl.arange(0, CHANNELS)[None, :]).to(tl.int64)
+    there = (pixel < H * W) & (c < C)
+    h, w = pixel // W, pixel % W
+    token = (h // P * (W // P) + w // P).to(tl.int64)
+    feature = (h % P * P + w % P) * C + c
+    X = tl.load(tokens + example * of_example + token * of_token + feature * of_feature, mask=there)
+    tl.store(x + (example * C + c) * H * W + pixel, X, mask=there)

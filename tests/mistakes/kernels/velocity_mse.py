@@ -523,3 +523,111 @@ def neighbours_far_apart(
     if WANTED:
         G = 2 * weight * off
         tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Errors are clipped to ±10⁴.",
+    public=False,
+)
+@triton.jit
+def errors_are_clipped(
+    prediction, v, partials, gradient, weight, n,
+    WANTED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    P = tl.load(prediction + i, mask=there, other=0.0).to(tl.float32)
+    V = tl.load(v + i, mask=there, other=0.0).to(tl.float32)
+    off = P - V
+    off = tl.minimum(tl.maximum(off, -1e4), 1e4)
+    tl.store(partials + tl.program_id(0), weight * tl.sum(off * off))
+    if WANTED:
+        G = 2 * weight * off
+        tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Errors below 10⁻⁶ have no gradient.",
+    public=False,
+)
+@triton.jit
+def small_errors_have_no_gradient(
+    prediction, v, partials, gradient, weight, n,
+    WANTED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    P = tl.load(prediction + i, mask=there, other=0.0).to(tl.float32)
+    V = tl.load(v + i, mask=there, other=0.0).to(tl.float32)
+    off = P - V
+    tl.store(partials + tl.program_id(0), weight * tl.sum(off * off))
+    if WANTED:
+        G = 2 * weight * tl.where(tl.abs(off) < 1e-6, 0.0, off)
+        tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Errors below 10⁻³ cost nothing.",
+    public=False,
+)
+@triton.jit
+def small_errors_cost_nothing(
+    prediction, v, partials, gradient, weight, n,
+    WANTED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    P = tl.load(prediction + i, mask=there, other=0.0).to(tl.float32)
+    V = tl.load(v + i, mask=there, other=0.0).to(tl.float32)
+    off = P - V
+    tl.store(
+        partials + tl.program_id(0), weight * tl.sum(tl.where(tl.abs(off) < 1e-3, 0.0, off * off))
+    )
+    if WANTED:
+        G = 2 * weight * off
+        tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "The difference is rounded to the dtype of the inputs before the gradient is made.",
+    public=False,
+)
+@triton.jit
+def the_difference_is_rounded_for_the_gradient(
+    prediction, v, partials, gradient, weight, n,
+    WANTED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    i = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    P = tl.load(prediction + i, mask=there, other=0.0).to(tl.float32)
+    V = tl.load(v + i, mask=there, other=0.0).to(tl.float32)
+    off = P - V
+    tl.store(partials + tl.program_id(0), weight * tl.sum(off * off))
+    if WANTED:
+        G = 2 * weight * off.to(v.dtype.element_ty).to(tl.float32)
+        tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)
+
+
+@mistake(
+    EXERCISE,
+    "Program i does block i as counted from the end.",
+    public=False,
+)
+@triton.jit
+def blocks_from_the_end(
+    prediction, v, partials, gradient, weight, n,
+    WANTED: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    i = (tl.num_programs(0) - 1 - tl.program_id(0)).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    there = i < n
+    P = tl.load(prediction + i, mask=there, other=0.0).to(tl.float32)
+    V = tl.load(v + i, mask=there, other=0.0).to(tl.float32)
+    off = P - V
+    tl.store(partials + (tl.num_programs(0) - 1 - tl.program_id(0)), weight * tl.sum(off * off))
+    if WANTED:
+        G = 2 * weight * off
+        tl.store(gradient + i, G.to(gradient.dtype.element_ty), mask=there)

@@ -79,6 +79,8 @@ def test_large_and_small_numbers(student, generator):
     """correct: for very large and very small numbers"""
     size = torch.logspace(-30, 30, 60)
     on(student).correct(*(size * k for k in like_images(generator, 60)), 7.5, 0.25)
+    says, small = "small numbers are lost", [1e-10 * k for k in like_images(generator, 60)]
+    on(student).correct(*small, 7.5, 0.25, says=says)
 
 
 @guided_step

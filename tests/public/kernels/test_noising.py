@@ -97,6 +97,10 @@ def test_half_precision(student, generator):
     z = (left / 10 - column(1 - t, x) * x) / column(t, x)  # data and noise nearly cancel
     says = "in half precision the result is not exact enough: calculate in float32, round once"
     on(student).correct(x.half(), z.half(), t, says=says)
+    c, d = torch.tensor([[0.41, 0.63], [0.59, 0.37]])  # coefficients that float16 does not hold
+    x = x.half()
+    z = ((left / 10 - column(c, x) * x.float()) / column(d, x)).half()
+    on(student).correct(x, z, t, (c, d, c, d), says=says)
 
 
 @noising
@@ -245,6 +249,9 @@ def test_half_precision_with_noise(student, generator):
     """correct: in half precision, calculated in float32"""
     x, t = torch.randn(2, 600, generator=generator), torch.tensor([0.3, 0.8])
     with_noise(student).correct(x.half(), t, 231)
+    c, d = torch.tensor([[0.41, 0.63], [0.59, 0.37]])  # coefficients that float16 does not hold
+    x = ((x / 100 - column(d, x) * noise(x.shape, 231)) / column(c, x)).half()
+    with_noise(student).correct(x, t, 231, (c, d, c, d))
 
 
 @random
