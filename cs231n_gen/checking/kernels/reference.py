@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cs231n_gen.checking import expect
 from cs231n_gen.checking.kernels.precision import precise
-from cs231n_gen.instruments.error_budget import wide
+from cs231n_gen.instruments.error_budget import budgets, in_float32, sizes, wide
 
 STEP = 1e-4  # of finite differences in float64: off by about 1e-8
 
@@ -21,7 +21,10 @@ class Exact:
         wrt: the places of the arguments that get a gradient; of a tuple each of its tensors does.
         sums: how many numbers each result, by its place, and each gradient, by its name, adds up:
             such a one may be off by more (`ulps`).
-        floors: units of the last place by which one may be off, where they are more than that.
+        floors: how many times the usual roundings one may have, where they are more than that.
+        stores: how often one is rounded to its dtype, where it is more than once.
+        rounds: whether factors of products may be rounded to the dtype of the inputs, as matrix
+            cores want it.
     """
 
     def __init__(
@@ -30,12 +33,14 @@ class Exact:
         wrt: Sequence[int] = (),
         sums: Mapping[str | int, int] | None = None,
         floors: Mapping[str | int, float] | None = None,
+        stores: Mapping[str | int, int] | None = None,
+        rounds: bool = False,
     ):
         self.reference, self.wrt, self.sums = reference, [*wrt], dict(sums or {})
-        self.floors = dict(floors or {})
+        self.floors, self.stores, self.rounds = dict(floors or {}), dict(stores or {}), rounds
 
     def floor(self, which: str | int) -> float:
-        """The floor of the error budget of a result or a gradient, in units of the last place."""
+        """How many times the usual roundings a result or a gradient may have."""
         return self.floors.get(which, ulps(self.sums.get(which, 1)))
 
     def ends(self, args: Sequence, options: Mapping) -> list[Tensor]:
@@ -44,12 +49,16 @@ class Exact:
 
     def judge_results(self, got: Sequence, args: Sequence, options: Mapping, says: str) -> None:
         """Raise PropertyFailed unless the results are as exact as torch's own."""
-        plain = as_tuple(self.reference(*args, **options))
-        exact = as_tuple(self.reference(*wide(list(args)), **options))
+
+        def results(given: Sequence) -> tuple:
+            return as_tuple(self.reference(*given, **options))
+
+        plain, exact = results(args), results(wide(list(args)))
         expect.true(len(got) == len(plain), "wrong number of results", len(got), len(plain))
+        most = self._budgets(results, args, plain, exact, [*range(len(plain))])
         for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
             which = f"{says} (result {k + 1})" if len(got) > 1 else says
-            precise(ours, truth, torchs, which, self.floor(k))
+            precise(ours, truth, torchs, which, most=most[k])
 
     def judge_gradients(
         self, got: Sequence, args: Sequence, seeds: Sequence[Tensor], options: Mapping, says: str
@@ -63,11 +72,34 @@ class Exact:
         plain = self.gradients(args, seeds, options)
         exact = self.gradients(wide(list(args)), wide(list(seeds)), options)
         expect.true(len(got) == len(plain), "gradients are missing", len(got), len(plain))
-        for name, ours, torchs, truth in zip(self.names(args), got, plain, exact, strict=True):
+
+        def results(given: Sequence) -> tuple:
+            return self.gradients(given[: len(args)], given[len(args) :], options)
+
+        names = self.names(args)
+        allowed = self._budgets(results, [*args, *seeds], plain, exact, names)
+        for name, ours, torchs, truth, most in zip(names, got, plain, exact, allowed, strict=True):
             which = f"{says}: that of {name}"
             expect.true(isinstance(ours, Tensor), f"{which} does not arrive")
-            precise(ours, truth, torchs, which, self.floor(name))
+            precise(ours, truth, torchs, which, most=most)
         self._check_slope(exact, args, seeds, options)
+
+    def _budgets(
+        self, results: Callable, args: Sequence, plain: Sequence, exact: Sequence, names: Sequence
+    ) -> list[Tensor]:
+        """How far each number of each result may be off."""
+        single = results(in_float32(list(args)))
+        found = sizes(results, wide(list(args)), exact)
+        half = any(is_float(p) and p.dtype != torch.float32 for p in plain)
+        return [
+            budgets(
+                truth, one, size, torchs.dtype, self.floor(name), self.stores.get(name, 1),
+                self.rounds and half,
+            )
+            for torchs, truth, one, size, name in zip(
+                plain, exact, single, found, names, strict=True
+            )
+        ]  # fmt: skip
 
     def gradients(
         self, args: Sequence, seeds: Sequence[Tensor], options: Mapping
@@ -115,14 +147,13 @@ class Exact:
 
 
 def ulps(added: int) -> float:
-    """The floor of the error budget of a sum, in units of its last place: one for storing it, and
-    half a one for each level of a tree of additions. torch may by luck be exact."""
+    """How many times the usual roundings a sum may have: one, and half a one for each level of a
+    tree of additions. torch may by luck be exact."""
     return 1 + math.log2(max(added, 1)) / 2
 
 
 def in_turn(added: int) -> float:
-    """The floor of a sum whose numbers are added one after the other: half a unit of the last place
-    for each, and one for storing it."""
+    """The same of a sum whose numbers are added one after the other: half a one for each."""
     return 1 + added / 2
 
 

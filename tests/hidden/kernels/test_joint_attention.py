@@ -44,7 +44,7 @@ def on(student, args):
     """
     keys = args[0][1].shape[2] + args[1][1].shape[2]
     adds = keys * args[0][0].shape[-1] if args[0][0].dtype == torch.float32 else 1
-    return Stages(student, NAME, Exact(reference, (0, 1), sums={0: adds, 1: adds}))
+    return Stages(student, NAME, Exact(reference, (0, 1), sums={0: adds, 1: adds}, rounds=True))
 
 
 def example(generator, images, texts, D=16, batch=1, heads=1, dtype=torch.float32):
