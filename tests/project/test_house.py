@@ -131,6 +131,7 @@ WHOLE_FILES = {
     "test_graders_grade.py",
     "test_house.py",
     "test_notebooks.py",
+    "test_nothing_answers.py",
     "test_parity.py",
     "test_selection.py",
 }
