@@ -7,6 +7,16 @@ import torch
 from torch import Tensor, nn
 
 
+class InUse:
+    """What a network is in the middle of a training: gradients lie in its weights."""
+
+    def put_to_use(self) -> None:
+        """In evaluation mode, between the backward pass and the step of an optimizer."""
+        self.eval()
+        for p in self.parameters():
+            p.grad = torch.ones_like(p)
+
+
 class Recorder:
     """A model that remembers every call: what a sampler asked for.
 
@@ -59,7 +69,7 @@ def by_label() -> Recorder:
     return Recorder(lambda x, t, y: y.to(x.dtype).reshape(-1, *[1] * (x.dim() - 1)) + t * x)
 
 
-class LinearField(nn.Module):
+class LinearField(InUse, nn.Module):
     """A trainable field v = W x_t + t u + c_y that remembers what it was asked, made by
     `student.new`."""
 
@@ -126,7 +136,7 @@ class Player(nn.Module):
         return not all(p.requires_grad for p in self.parameters())
 
 
-class NoisyClassifier(nn.Module):
+class NoisyClassifier(InUse, nn.Module):
     """The exact classifier of x_t = (1 − t) x + t z, where class y is N(mean_y, std² I) and each is
     as likely, made by `student.new`. Answers with logits that have a constant added.
 

@@ -311,8 +311,10 @@ def test_no_other_density_has_so_low_a_value(student, generator):
 def test_densities_of_every_form(student, generator):
     """densities in a plane, with places of 0, and uneven ones; exactly, to float64 rounding"""
     for shape in ((7,), (3, 4), (1,)):
-        p = torch.rand(shape, generator=generator, dtype=torch.float64).square()
+        p = 100 * torch.rand(shape, generator=generator, dtype=torch.float64).square()
         p.flatten()[1::3] = 0
+        p_g, _ = expect.unpack(student.chapter02.best_generator(p.float()), ["p_G", "V"])
+        expect.true(p_g.dtype == torch.float32, "p_G has another dtype than p_data", p_g.dtype)
         p_g, _ = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
         says = f"of a density of shape {shape}"
         expect.close(p_g, p, says, atol=1e-14, rtol=1e-12)
@@ -325,4 +327,4 @@ def test_the_least_value(student, generator):
     _, _, p, _, _ = mixtures(generator)
     _, V = expect.unpack(student.chapter02.best_generator(p), ["p_G", "V"])
     V = number(V, "V(G, D*)")
-    expect.close(V, -math.log(4), "not the value at that p_G", atol=1e-6, rtol=0)  # in float32 too
+    expect.close(V, -math.log(4), "not the value at that p_G", atol=2e-7, rtol=0)  # in float32 too

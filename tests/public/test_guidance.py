@@ -219,12 +219,12 @@ def test_a_weight_for_each_example(student):
 def test_weights_of_every_form(student, generator):
     """w is a number, a tensor of shape () or (batch,), for examples of any shape"""
     for shape in ((5,), (1, 3), (3, 3), (2, 3, 2, 2), (3, 3, 3)):
-        v_y, v_null = normal(generator, *shape).double(), normal(generator, *shape).double()
+        v_y, v_null = (50 * normal(generator, *shape).double() for _ in "y∅")
         for w in (2, -0.3, -90.0, torch.tensor(1.5), 20 * normal(generator, shape[0]).double()):
             v = student.guidance.guided_velocity(v_y, v_null, w)
             want = v_y + column(w, v_y) * (v_y - v_null)
             says = f"velocities of shape {shape}, w {w!r}: (1 + w) v_y − w v_∅, in their precision"
-            expect.close(v, want, says, what="v_cfg", atol=1e-12, rtol=1e-12)
+            expect.close(v, want, says, what="v_cfg", atol=1e-10, rtol=1e-12)
 
 
 @guided_velocity
@@ -328,7 +328,8 @@ def test_conditions_and_examples_of_any_shape(student, generator):
     """labels, vectors and texts, for examples of any shape, for one example and several"""
     for n in (1, 3):
         for x, y, null in asked(generator, n):
-            t = torch.rand(n, generator=generator).to(x.dtype)
+            t, x = torch.rand(n, generator=generator).to(x.dtype), 50 * x
+            t[0] = float(n > 1)  # from the one end to the other
             model, field = of_any_condition(), of_any_condition()
             v_y, v_null = both(student, model, x, t, y, null)
             says = f"x_t of shape {tuple(x.shape)}, y of shape {tuple(y.shape)}"
@@ -346,6 +347,7 @@ def test_a_network_that_learns(student, generator):
     net = student.new("checking.fakes.LinearField", dim=2, classes=6)
     weights = {"W": torch.eye(2), "u": torch.ones(2), "c": torch.arange(12.0).reshape(6, 2)}
     net.load(weights)
+    net.call("put_to_use")
     x, t, y = normal(generator, 3, 2), torch.rand(3, generator=generator), labels(generator, 3)
     v_y, v_null = both(student, net, x, t, y, NULL)
     expect.close(v_y, x + t[:, None] + weights["c"][y], "the network's answer with y", what="v_y")
@@ -497,7 +499,7 @@ def guided_steps(z, y, null, times, weights):
 def test_arguments_of_every_form(student, generator):
     """examples, conditions and weights of every form, in double precision too"""
     for n in (1, 3):
-        each = normal(generator, n).double()
+        each = 20 * normal(generator, n).double()
         weights = (-1, 2, torch.tensor(0.5), each, each)
         for (z, y, null), w in zip(asked(generator, n), weights, strict=True):
             z, model = 100 * z.double(), of_any_condition()
@@ -516,6 +518,7 @@ def test_along_a_network(student, generator):
     net = student.new("checking.fakes.LinearField", dim=2, classes=6)
     c = torch.arange(12.0).reshape(6, 2)
     net.load({"W": torch.eye(2), "u": torch.ones(2), "c": c})
+    net.call("put_to_use")
     z, y = normal(generator, 3, 2), labels(generator, 3)
     x = student.guidance.sample(net, z, 1, y, NULL, 2.0)
     want = z - (3 * (z + 1 + c[y]) - 2 * (z + 1 + c[NULL]))
@@ -630,10 +633,11 @@ def test_examples_and_weights_of_every_form(student, generator):
         n, dim = shape[0], math.prod(shape[1:])
         means = normal(generator, 3, dim).double()
         classifier = student.new("checking.fakes.NoisyClassifier", means=means.tolist(), std=0.5)
-        x, v = normal(generator, n, dim).double(), normal(generator, *shape).double()
+        x, v = 10 * normal(generator, n, dim).double(), normal(generator, *shape).double()
+        classifier.call("put_to_use")
         t, y = 0.1 + 0.8 * torch.rand(n, generator=generator).double(), torch.arange(n)
         t[0] = 0.999
-        for w in (2, torch.tensor(0.5), torch.linspace(-1, 2, n).double()):
+        for w in (2, torch.tensor(0.5), torch.linspace(-1, 20, n).double()):
             args = (v, classifier, x.reshape(shape), t, y, w)
             found = student.guidance.classifier_velocity(*args)
             add = ((1 + w) * t / (1 - t))[:, None] * slope(x, t, y, means)
