@@ -400,7 +400,7 @@ def test_the_tails_of_the_noise(student, generator):
 def test_programs_far_away(student, generator):
     """correct: program (i, j) writes block j of example i alone, also where both are large"""
     seed = a_seed(generator)
-    for block, batch, n in ((16, 90_000, 41), (1024, 1, 50_000_000)):
+    for block, batch, n in ((16, 180_000, 41), (1024, 1, 50_000_000)):
         blocks = -(-n // block)
         i, j = (
             draws.whole(generator, batch // 2, batch),
