@@ -98,19 +98,3 @@ def with_a_box_muller_of_its_own(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.const
         target = tl.load(c + row) * X + tl.load(d + row) * Z
         tl.store(x_t + row * n + i, mixed.to(x_t.dtype.element_ty), i < n)
         tl.store(v + row * n + i, target.to(v.dtype.element_ty), i < n)
-
-
-@accepted(RANDOM)
-@triton.jit
-def four_by_four_in_a_tile(x, seed, a, b, c, d, x_t, v, n, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    p = tl.program_id(1) * (BLOCK // 4) + tl.arange(0, BLOCK // 4)
-    z0, z1, z2, z3 = tl.randn4x(seed, row * 4294967296 + p)
-    lane = tl.arange(0, 4)[None, :]
-    Z = tl.where(lane == 0, z0[:, None], tl.where(lane == 1, z1[:, None], 0.0))
-    Z = tl.where(lane == 2, z2[:, None], tl.where(lane == 3, z3[:, None], Z))
-    i = 4 * p[:, None] + lane
-    X = tl.load(x + row * n + i, mask=i < n).to(tl.float32)
-    A, B, C, D = tl.load(a + row), tl.load(b + row), tl.load(c + row), tl.load(d + row)
-    tl.store(x_t + row * n + i, (A * X + B * Z).to(x_t.dtype.element_ty), mask=i < n)
-    tl.store(v + row * n + i, (C * X + D * Z).to(v.dtype.element_ty), mask=i < n)

@@ -103,7 +103,8 @@ def back_in_two_halves_of_the_pixels(
         pixel = tl.program_id(0) % blocks * PIXELS + begin + tl.arange(0, half)
         h, w = pixel // W, pixel % W
         there = (pixel < H * W)[:, None] & (c < C)[None, :]
-        source = tokens + n * of_example + (h // P * (W // P) + w // P)[:, None] * of_token
+        token = (h // P * (W // P) + w // P).to(tl.int64)
+        source = tokens + n * of_example + token[:, None] * of_token
         feature = (h % P * P + w % P)[:, None] * C + c[None, :]
         X = tl.load(source + feature * of_feature, mask=there)
         tl.store(x + (n * C + c)[None, :] * (H * W) + pixel[:, None], X, mask=there)
