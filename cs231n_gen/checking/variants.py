@@ -74,6 +74,35 @@ def form_of(known: Callable, *, sure: bool | None = None) -> Callable:
     return mark
 
 
+class Several:
+    """Mistakes that are a formula each, written as a table; see `several`."""
+
+    def __init__(self, found: Sequence[Variant]):
+        self._variants = [*found]
+
+
+def several(
+    exercise: str,
+    *rows: tuple[str, str | Callable, Callable],
+    marking: Callable = mistake,
+    **options,
+) -> Several:
+    """Mark several functions at once, one a row.
+
+    Args:
+        exercise: its id.
+        rows: a name; a sentence, or the mistake of which this is another form; and the function.
+        marking: marks each.
+        options: for all of them, as for `mistake`.
+    """
+    found = []
+    for name, says, function in rows:
+        function.__name__ = name
+        sentence = says if isinstance(says, str) else says._variants[0].says
+        found += marking(exercise, sentence, **options)(function)._variants
+    return Several(found)
+
+
 def accepted(exercise: str) -> Callable:
     """Mark a function or class as a right answer written another way."""
 

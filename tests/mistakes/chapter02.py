@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from cs231n_gen.checking.variants import mistake
+from cs231n_gen.checking.variants import mistake, several
 
 POINTWISE, SLOPE = "chapter02.pointwise", "chapter02.slope"
 MAXIMISER, CURVATURE = "chapter02.maximiser", "chapter02.curvature"
@@ -325,3 +325,253 @@ def divided_by_the_sum(p_data):
 @mistake(BEST_GENERATOR, "p_G is rounded to 32 bits.", public=False)
 def density_in_single_precision(p_data):
     return p_data.float(), MINIMUM
+
+
+# --- first attempts -----------------------------------------------------------------------------
+
+
+pointwise = several(
+    POINTWISE,
+    (
+        "minus_between",
+        "The terms of data and samples are subtracted. Both are logarithms that D raises: add "
+        "them.",
+        lambda y, a, b: a * y.log() - b * (1 - y).log(),
+    ),
+    (
+        "weights_inside",
+        "Logarithms of products are no weights: a multiplies log y, it does not stand inside.",
+        lambda y, a, b: (a * y).log() + (b * (1 - y)).log(),
+    ),
+    (
+        "one_logarithm",
+        "The logarithm is taken of the sum. Each of the two terms has its own.",
+        lambda y, a, b: (a * y + b * (1 - y)).log(),
+    ),
+    (
+        "one_less_a_logarithm",
+        "Samples count with log (1 − y), the logarithm of 1 − y, not with 1 − log y.",
+        lambda y, a, b: a * y.log() + b * (1 - y.log()),
+    ),
+    (
+        "in_bits",
+        "You count in bits. Nats are asked for: the natural logarithm.",
+        lambda y, a, b: a * y.log2() + b * (1 - y).log2(),
+    ),
+    (
+        "data_alone",
+        "Only data are counted. Samples add b log (1 − y).",
+        lambda y, a, b: a * y.log(),
+    ),
+    (
+        "samples_alone",
+        "Only samples are counted. Data add a log y.",
+        lambda y, a, b: b * (1 - y).log(),
+    ),
+)
+
+
+slopes = several(
+    SLOPE,
+    (
+        "slope_of_log_y_twice",
+        "The second term stands for samples, at 1 − y: its derivative is −b/(1 − y).",
+        lambda y, a, b: a / y - b / y,
+    ),
+    (
+        "slope_crossed",
+        "y and 1 − y are exchanged: a log y has the derivative a/y.",
+        lambda y, a, b: a / (1 - y) - b / y,
+    ),
+    (
+        "slope_multiplied",
+        "You multiply by y. The derivative of log y is 1/y: divide.",
+        lambda y, a, b: a * y - b * (1 - y),
+    ),
+    (
+        "slope_without_densities",
+        "The densities are missing: a and b are factors, which stay.",
+        lambda y, a, b: 1 / y - 1 / (1 - y),
+    ),
+    (
+        "slope_with_squares",
+        "There are squares below. The derivative of log y is 1/y, without one.",
+        lambda y, a, b: a / y**2 - b / (1 - y) ** 2,
+    ),
+    (
+        "slope_with_logarithms",
+        "The logarithms are still there. The derivative of log y is 1/y.",
+        lambda y, a, b: a * y.log() - b * (1 - y).log(),
+    ),
+    (
+        "slope_upside_down",
+        "Your fractions are upside down: a log y has the derivative a/y.",
+        lambda y, a, b: y / a - (1 - y) / b,
+    ),
+)
+
+
+maximisers = several(
+    MAXIMISER,
+    (
+        "difference_below",
+        "The sign below is wrong. From a (1 − y) = b y follows a = (a + b) y.",
+        lambda a, b: a / (a - b),
+    ),
+    (
+        "odds_of_samples",
+        "b/a is the odds of samples. Solve a (1 − y) = b y for y.",
+        lambda a, b: b / a,
+    ),
+    (
+        "difference_above",
+        "This runs from −1 to 1. It is the share of data, a/(a + b).",
+        lambda a, b: (a - b) / (a + b),
+    ),
+    ("reciprocal", "This is upside down: it is above 1. y = a/(a + b).", lambda a, b: (a + b) / a),
+    (
+        "roots",
+        "Roots do not belong here: a/y = b/(1 − y) has none.",
+        lambda a, b: a**0.5 / (a**0.5 + b**0.5),
+    ),
+    (
+        "product_above",
+        "a b / (a + b) is no share. From a (1 − y) = b y follows y = a/(a + b).",
+        lambda a, b: a * b / (a + b),
+    ),
+    ("a_number", always_a_half, lambda a, b: 0.5),
+)
+
+
+curvatures = several(
+    CURVATURE,
+    (
+        "densities_exchanged",
+        "Data and samples are swapped: a belongs to y, b to 1 − y.",
+        lambda y, a, b: -b / y**2 - a / (1 - y) ** 2,
+    ),
+    (
+        "derived_once_more",
+        "You derived once too often: this has cubes below.",
+        lambda y, a, b: -2 * a / y**3 - 2 * b / (1 - y) ** 3,
+    ),
+    (
+        "third_derivative",
+        "You derived once too often: this has cubes below.",
+        lambda y, a, b: 2 * a / y**3 - 2 * b / (1 - y) ** 3,
+    ),
+    (
+        "slope_squared",
+        "This is the square of the slope. Derive the slope once more.",
+        lambda y, a, b: (a / y - b / (1 - y)) ** 2,
+    ),
+    (
+        "curvature_without_densities",
+        "The densities are missing: a and b are factors, which stay.",
+        lambda y, a, b: -1 / y**2 - 1 / (1 - y) ** 2,
+    ),
+)
+
+
+def _best(p_data, p_g):
+    """What each place adds to the value of D*."""
+    D = _share(p_data, p_g)
+    return _xlog(p_data, D) + _xlog(p_g, 1 - D)
+
+
+def _best_exchanged(p_data, p_g, dx):
+    D = _share(p_data, p_g)
+    return ((_xlog(p_data, 1 - D) + _xlog(p_g, D)) * dx).sum()
+
+
+values = several(
+    VALUE_OF_BEST,
+    (
+        "half_of_it",
+        "Half of the value: there is no ½ before V.",
+        lambda p_data, p_g, dx: (_best(p_data, p_g) * dx).sum() / 2,
+    ),
+    (
+        "mean_of_places",
+        "A mean over places is no integral: take the sum, times dx.",
+        lambda p_data, p_g, dx: _best(p_data, p_g).mean(),
+    ),
+    (
+        "mean_of_places_times_dx",
+        "A mean over places is no integral: take the sum, times dx.",
+        lambda p_data, p_g, dx: (_best(p_data, p_g) * dx).mean(),
+    ),
+    (
+        "in_bits_on_a_grid",
+        "You count in bits. Nats are asked for: the natural logarithm.",
+        lambda p_data, p_g, dx: (_best(p_data, p_g) * dx).sum() / math.log(2),
+    ),
+    (
+        "a_place_each",
+        "What each place adds comes back. V is the sum of it, times dx.",
+        lambda p_data, p_g, dx: _best(p_data, p_g),
+    ),
+    (
+        "a_place_each_times_dx",
+        "What each place adds comes back. V is the sum of it, times dx.",
+        lambda p_data, p_g, dx: _best(p_data, p_g) * dx,
+    ),
+    (
+        "trapezoids",
+        "The trapezoidal rule counts the places at both ends half. Here each place is a cell of "
+        "length dx.",
+        lambda p_data, p_g, dx: torch.trapezoid(_best(p_data, p_g), dx=dx),
+    ),
+    (
+        "divergence_of_both",
+        "This is 2 JSD: the value of D* has −log 4 besides, one log ½ for each of the two means.",
+        lambda p_data, p_g, dx: ((_best(p_data, p_g) + (p_data + p_g) * math.log(2)) * dx).sum(),
+    ),
+    (
+        "logs_exchanged",
+        "Data and samples are swapped: data count with log D*, samples with log (1 − D*).",
+        lambda p_data, p_g, dx: _best_exchanged(p_data, p_g, dx),
+    ),
+    (
+        "samples_with_data",
+        samples_upwards,
+        lambda p_data, p_g, dx: (
+            (_xlog(p_data, _share(p_data, p_g)) + _xlog(p_g, _share(p_data, p_g))) * dx
+        ).sum(),
+    ),
+)
+
+
+generators = several(
+    BEST_GENERATOR,
+    (
+        "half_of_the_density",
+        "Half of p_data is no density: it adds up to ½. The best p_G is p_data itself.",
+        lambda p_data: (p_data / 2, MINIMUM),
+    ),
+    (
+        "twice_log_4",
+        "−2 log 4 is too low: even the best D has log ½ of data and log ½ of samples.",
+        lambda p_data: (p_data, 2 * MINIMUM),
+    ),
+    (
+        "to_the_base_10",
+        "You count to the base 10. Nats are asked for: the natural logarithm.",
+        lambda p_data: (p_data, -math.log10(4)),
+    ),
+    (
+        "results_exchanged",
+        "The two results come back in the other order: first p_G, then V.",
+        lambda p_data: (MINIMUM, p_data),
+    ),
+    (
+        "one_less_the_density",
+        turned_round,
+        lambda p_data: (1 - p_data, MINIMUM),
+    ),
+)
+
+
+@mistake(BEST_GENERATOR, "Only the density comes back. Return both, p_G and V.", sure=True)
+def density_alone(p_data):
+    return p_data

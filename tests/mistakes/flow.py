@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import torch
 
-from cs231n_gen.checking.variants import mistake
+from cs231n_gen.checking.variants import form_of, mistake, several
 from cs231n_gen.flow import interpolate, loss
 from cs231n_gen.given.training import Run
 
@@ -350,6 +350,7 @@ def lengths_of(ends):
     "flow.sample",
     "This is the loop as the slides write it, t = 1, …, 0: T + 1 updates. The last, at t = 0, "
     "overshoots the data by one step (see the errata): stop after t = 1/T.",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def one_update_too_many(model, z, steps, y=None, times=None):
@@ -359,8 +360,9 @@ def one_update_too_many(model, z, steps, y=None, times=None):
 
 @mistake(
     "flow.sample",
-    "You add the velocity. v points from data to noise, so the way to the data is against it: "
-    "x ← x − v/T.",
+    "You add the velocity. v points from data to noise, so the way to the data is against it: x "
+    "← x − v/T.",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def walks_along_v(model, z, steps, y=None, times=None):
@@ -370,7 +372,9 @@ def walks_along_v(model, z, steps, y=None, times=None):
 
 @mistake(
     "flow.sample",
-    "Your levels run from 0 to 1. Sampling starts at the noise: t = 1, then 1 − 1/T, down to 1/T.",
+    "Your levels run from 0 to 1, as 1 − t does. Sampling starts at the noise: the model is "
+    "told t = 1, then 1 − 1/T, down to 1/T.",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def levels_from_0_to_1(model, z, steps, y=None, times=None):
@@ -382,6 +386,7 @@ def levels_from_0_to_1(model, z, steps, y=None, times=None):
     "flow.sample",
     "Your levels are one step too low: t = 1 − 1/T, …, 0. The velocity of a step is taken where "
     "the step begins, first at t = 1.",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def levels_one_step_late(model, z, steps, y=None, times=None):
@@ -391,8 +396,9 @@ def levels_one_step_late(model, z, steps, y=None, times=None):
 
 @mistake(
     "flow.sample",
-    "linspace(1, 0, T) gives T levels that include 0, so they are 1/(T − 1) apart while your step "
-    "is 1/T. T steps have T + 1 ends: linspace(1, 0, T + 1) without its last.",
+    "linspace(1, 0, T) gives T levels that include 0, so they are 1/(T − 1) apart while your "
+    "step is 1/T. T steps have T + 1 ends: linspace(1, 0, T + 1) without its last.",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def linspace_with_both_ends(model, z, steps, y=None, times=None):
@@ -403,8 +409,9 @@ def linspace_with_both_ends(model, z, steps, y=None, times=None):
 
 @mistake(
     "flow.sample",
-    "Each step has length 1: multiply the velocity by the way to the next level, 1/T, or T steps "
-    "go T times too far.",
+    "Each step has length 1: multiply the velocity by the way to the next level, 1/T, or T "
+    "steps go T times too far.",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def steps_of_length_1(model, z, steps, y=None, times=None):
@@ -413,8 +420,9 @@ def steps_of_length_1(model, z, steps, y=None, times=None):
 
 @mistake(
     "flow.sample",
-    "The model is always asked at t = 1. It must be told where the walk is now: t falls by 1/T a "
-    "step.",
+    "The model is always asked at t = 1. It must be told where the walk is now: t falls by 1/T "
+    "a step.",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def always_at_t_1(model, z, steps, y=None, times=None):
@@ -425,6 +433,7 @@ def always_at_t_1(model, z, steps, y=None, times=None):
     "flow.sample",
     "The model gets t as one number. Nets expect a (batch,) tensor, one level for each example: "
     "torch.full((len(x),), t).",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def level_is_a_number(model, z, steps, y=None, times=None):
@@ -448,6 +457,7 @@ def samples_without_condition(model, z, steps, y=None, times=None):
 @mistake(
     "flow.sample",
     "Every velocity is taken at z. Each step must ask the model about the x it has reached.",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def always_at_z(model, z, steps, y=None, times=None):
@@ -460,6 +470,7 @@ def always_at_z(model, z, steps, y=None, times=None):
 @mistake(
     "flow.sample",
     "The model is told timesteps up to 1000, as in diffusers and SD3. Here t stays in [0, 1].",
+    ignoring=("y", "times"),
 )
 @torch.no_grad()
 def samples_with_timesteps_of_1000(model, z, steps, y=None, times=None):
@@ -795,7 +806,7 @@ def last_step_is_eulers(model, z, steps, y=None):
 
 @mistake(
     "flow.sample_heun",
-    "The condition is dropped in the second call: both are model(x, t, y).",
+    "The condition is dropped in some calls of the model: every one is model(x, t, y).",
     sure=True,
 )
 @torch.no_grad()
@@ -1095,8 +1106,8 @@ def nothing_recorded(model, draw, steps, *, batch=512, generator=None, **options
 
 @mistake(
     "flow.train",
-    "Not everything random is drawn with `generator`, so a seed does not repeat the run.",
-    public=False,
+    "Not all that is random comes from `generator`, so a seed does not repeat a run: pass it on "
+    "to draw, to randn and to rand.",
 )
 def levels_without_the_generator(model, draw, steps, *, batch=512, generator=None, **options):
     def levels(x):
@@ -1221,3 +1232,468 @@ def two_steps_a_batch(model, draw, steps, *, batch=512, generator=None, **option
         run.record(L)
 
     return training(model, draw, steps, batch, generator, options, update=update)
+
+
+# --- first attempts -----------------------------------------------------------------------------
+
+
+def to_points(t):
+    return t[:, None]
+
+
+interpolated = several(
+    "flow.interpolate",
+    (
+        "toward_the_data_for_points",
+        velocity_toward_the_data,
+        lambda x, z, t: ((1 - to_points(t)) * x + to_points(t) * z, x - z),
+    ),
+    (
+        "data_at_t_1_for_points",
+        data_at_t_1,
+        lambda x, z, t: (to_points(t) * x + (1 - to_points(t)) * z, z - x),
+    ),
+    (
+        "other_convention_for_points",
+        other_convention,
+        lambda x, z, t: (to_points(t) * x + (1 - to_points(t)) * z, x - z),
+    ),
+    (
+        "velocity_is_the_noise",
+        "Your v is the noise z alone. It is how x_t changes with t: z − x.",
+        lambda x, z, t: ((1 - column(t, x)) * x + column(t, x) * z, z.clone()),
+    ),
+    (
+        "velocity_is_the_data",
+        "Your v is the data x alone. It is how x_t changes with t: z − x.",
+        lambda x, z, t: ((1 - column(t, x)) * x + column(t, x) * z, x.clone()),
+    ),
+    (
+        "velocity_is_x_t_less_x",
+        "Your v is t·(z − x): the velocity of a straight line is not scaled by t.",
+        lambda x, z, t: ((1 - column(t, x)) * x + column(t, x) * z, column(t, x) * z),
+    ),
+)
+
+
+@mistake(
+    "flow.interpolate",
+    "Only one tensor comes back. Return both, x_t and v: `return x_t, v`.",
+)
+def x_t_alone(x, z, t):
+    return (1 - column(t, x)) * x + column(t, x) * z
+
+
+def mean_square(model, x, z, t, y, target, told=lambda t: t):
+    """The loss with another target, or with another level told to the model."""
+    return (ask(model, interpolate(x, z, t)[0], told(t), y) - target).square().mean()
+
+
+losses = several(
+    "flow.loss",
+    (
+        "told_1_minus_t",
+        "The model is told 1 − t. It gets t as it is: 0 at the data, 1 at the noise.",
+        lambda model, x, z, t, y=None: mean_square(model, x, z, t, y, z - x, lambda t: 1 - t),
+    ),
+    (
+        "told_a_column",
+        "The model gets t as (batch, 1). Nets expect a (batch,) tensor, as t came.",
+        lambda model, x, z, t, y=None: mean_square(model, x, z, t, y, z - x, to_points),
+    ),
+    (
+        "target_is_the_data",
+        "Your target is the data x. Rectified flow predicts the velocity v = z − x.",
+        lambda model, x, z, t, y=None: mean_square(model, x, z, t, y, x),
+    ),
+    (
+        "target_is_x_t",
+        "Your target is x_t, what the model was shown. It predicts the velocity v = z − x.",
+        lambda model, x, z, t, y=None: mean_square(
+            model, x, z, t, y, (1 - column(t, x)) * x + column(t, x) * z
+        ),
+    ),
+    (
+        "model_sees_the_noise",
+        "The model is shown the noise z. It has to find v from the noisy x_t.",
+        lambda model, x, z, t, y=None: (ask(model, z, t, y) - (z - x)).square().mean(),
+    ),
+    (
+        "one_loss_an_example",
+        "One number for each example comes back. Take the mean over the batch too.",
+        lambda model, x, z, t, y=None: (
+            (ask(model, interpolate(x, z, t)[0], t, y) - (z - x)).square().flatten(1).mean(1)
+        ),
+    ),
+    (
+        "square_of_the_mean",
+        "You square the mean error, in which errors of both signs cancel. Square first, then take "
+        "the mean.",
+        lambda model, x, z, t, y=None: (
+            (ask(model, interpolate(x, z, t)[0], t, y) - (z - x)).mean().square()
+        ),
+    ),
+)
+
+
+def downhill(model, z, levels, h, y=None, sign=-1, told=level, ask=ask):
+    """Steps of one length h, at these levels."""
+    x = z
+    for t in levels:
+        x = x + sign * h * ask(model, x, told(x, t), y)
+    return x
+
+
+def falling(steps):
+    return [i / steps for i in range(steps, 0, -1)]
+
+
+def rising(steps):
+    return [i / steps for i in range(steps)]
+
+
+@mistake(
+    "flow.sample",
+    "You start at t = 0 and add the velocity: this walks away from the data, as codes do whose "
+    "data sit at t = 1. Here t falls from 1, and v is subtracted.",
+    ignoring=("y",),
+)
+@torch.no_grad()
+def upwards_along_v(model, z, steps, y=None, times=None):
+    return downhill(model, z, rising(steps), 1 / steps, y, sign=1)
+
+
+@mistake(
+    "flow.sample",
+    "Your levels run from 0 to 1, as 1 − t does. Sampling starts at the noise: the model is "
+    "told t = 1, then 1 − 1/T, down to 1/T.",
+    ignoring=("times",),
+)
+@torch.no_grad()
+def told_1_minus_t(model, z, steps, y=None, times=None):
+    x = z
+    for t, t_next in pairwise(even(steps, times)):
+        x = x - (t - t_next) * ask(model, x, level(x, 1 - t), y)
+    return x
+
+
+@mistake(
+    "flow.sample",
+    "The model is told the number of the step, T, …, 1. It expects t = i/T, in [0, 1].",
+    ignoring=("y",),
+)
+@torch.no_grad()
+def told_the_number_of_the_step(model, z, steps, y=None, times=None):
+    return downhill(model, z, range(steps, 0, -1), 1 / steps, y)
+
+
+@form_of(told_the_number_of_the_step)
+@torch.no_grad()
+def told_a_whole_number(model, z, steps, y=None, times=None):
+    def told(x, i):
+        return torch.full((len(x),), i)
+
+    return downhill(model, z, range(steps, 0, -1), 1 / steps, y, told=told)
+
+
+@mistake(
+    "flow.sample",
+    "The model gets t as (batch, 1). Nets expect a (batch,) tensor: torch.full((len(x),), t).",
+    ignoring=("times",),
+)
+@torch.no_grad()
+def told_a_column(model, z, steps, y=None, times=None):
+    x = z
+    for t, t_next in pairwise(even(steps, times)):
+        x = x - (t - t_next) * ask(model, x, level(x, t)[:, None], y)
+    return x
+
+
+@mistake(
+    "flow.sample",
+    "The model gets t as (1,). Nets expect one level for each example: torch.full((len(x),), t).",
+    ignoring=("times",),
+)
+@torch.no_grad()
+def told_a_single_level(model, z, steps, y=None, times=None):
+    x = z
+    for t, t_next in pairwise(even(steps, times)):
+        x = x - (t - t_next) * ask(model, x, torch.tensor([t], dtype=x.dtype), y)
+    return x
+
+
+@form_of(level_is_a_number)
+@torch.no_grad()
+def level_is_a_float(model, z, steps, y=None, times=None):
+    x = z
+    for t, t_next in pairwise(even(steps, times)):
+        x = x - (t - t_next) * ask(model, x, t, y)
+    return x
+
+
+@form_of(level_is_a_number)
+@torch.no_grad()
+def level_is_a_float_at_even_levels(model, z, steps, y=None, times=None):
+    return downhill(model, z, falling(steps), 1 / steps, y, told=lambda x, t: t)
+
+
+@mistake(
+    "flow.sample",
+    "These are T − 1 steps: linspace(1, 0, T) gives T levels with T − 1 gaps between them. T steps "
+    "have T + 1 ends.",
+    ignoring=("y",),
+)
+@torch.no_grad()
+def one_update_too_few(model, z, steps, y=None, times=None):
+    ends = torch.linspace(1, 0, steps).tolist() if times is None else even(steps, times)
+    return euler(model, z, ends[:-1], lengths_of(ends), y)
+
+
+@form_of(one_update_too_few)
+@torch.no_grad()
+def one_update_too_few_at_even_levels(model, z, steps, y=None, times=None):
+    ends = torch.linspace(1, 0, steps).tolist()
+    return euler(model, z, ends[:-1], lengths_of(ends), y)
+
+
+@mistake("flow.sample", "Neither y nor `times` are looked at: use both where they are given.")
+@torch.no_grad()
+def neither_condition_nor_levels(model, z, steps, y=None, times=None):
+    return downhill(model, z, falling(steps), 1 / steps)
+
+
+@mistake(
+    "flow.sample",
+    "The walk stops one step before its end: the last step, to t = 0, is missing.",
+    ignoring=("times",),
+)
+@torch.no_grad()
+def last_step_missing(model, z, steps, y=None, times=None):
+    ends = even(steps, times)
+    return euler(model, z, ends[:-2], lengths_of(ends)[:-1], y)
+
+
+IN_PLACE = (
+    "You write into z, which belongs to the caller: `x -= …` changes it. Write x = x − …, or begin "
+    "with z.clone()."
+)
+
+
+@mistake("flow.sample", IN_PLACE, sure=True)
+@torch.no_grad()
+def walks_in_z(model, z, steps, y=None, times=None):
+    x = z
+    for t, t_next in pairwise(even(steps, times)):
+        x -= (t - t_next) * ask(model, x, level(x, t), y)
+    return x
+
+
+def stacked(model, z, levels, h, y=None, sign=-1):
+    frames = [z]
+    for t in levels:
+        x = frames[-1]
+        frames.append(x + sign * h * ask(model, x, level(x, t), y))
+    return torch.stack(frames)
+
+
+paths = several(
+    "flow.trajectory",
+    (
+        "levels_from_0_to_1_on_a_path",
+        "Your levels run from 0 to 1. Sampling starts at the noise: t = 1, then 1 − 1/T, down to "
+        "1/T.",
+        torch.no_grad()(
+            lambda model, z, steps, y=None: stacked(model, z, rising(steps), 1 / steps, y)
+        ),
+    ),
+    (
+        "upwards_along_v_on_a_path",
+        "You start at t = 0 and add the velocity: this walks away from the data. Here t falls from "
+        "1, and v is subtracted.",
+        torch.no_grad()(
+            lambda model, z, steps, y=None: stacked(model, z, rising(steps), 1 / steps, y, 1)
+        ),
+    ),
+    (
+        "linspace_with_both_ends_on_a_path",
+        "linspace(1, 0, T) gives T levels that include 0, so they are 1/(T − 1) apart while your "
+        "step is 1/T. T steps have T + 1 ends: linspace(1, 0, T + 1) without its last.",
+        torch.no_grad()(
+            lambda model, z, steps, y=None: stacked(
+                model, z, torch.linspace(1, 0, steps).tolist(), 1 / steps, y
+            )
+        ),
+    ),
+    (
+        "one_update_too_many_on_a_path",
+        "T + 1 updates: the one at t = 0 overshoots the data by a step. Stop after t = 1/T.",
+        torch.no_grad()(
+            lambda model, z, steps, y=None: stacked(model, z, [*falling(steps), 0.0], 1 / steps, y)
+        ),
+    ),
+    (
+        "steps_of_length_1_on_a_path",
+        "Each step has length 1: multiply the velocity by 1/T.",
+        torch.no_grad()(lambda model, z, steps, y=None: stacked(model, z, falling(steps), 1.0, y)),
+    ),
+    (
+        "a_list_of_frames",
+        "A list of frames comes back: make one tensor of it, torch.stack(frames).",
+        torch.no_grad()(lambda model, z, steps, y=None: frames_of(model, z, steps, y)),
+    ),
+    (
+        "frames_joined",
+        "torch.cat joins the frames along the batch. torch.stack gives them an axis of their own.",
+        torch.no_grad()(lambda model, z, steps, y=None: torch.cat(frames_of(model, z, steps, y))),
+    ),
+)
+
+
+def second_of(second):
+    return torch.no_grad()(
+        lambda model, z, steps, y=None: heun(
+            model, z, steps, y, second=lambda x, v, t, h: second(x, v, t, h, y)
+        )
+    )
+
+
+def mean_of(combine):
+    return torch.no_grad()(
+        lambda model, z, steps, y=None: heun(model, z, steps, y, combine=combine)
+    )
+
+
+@mistake("flow.sample_heun", "You step along v. The way to the data is against it: x − …")
+@torch.no_grad()
+def heun_along_v(model, z, steps, y=None):
+    x, h = z, 1 / steps
+    for t in falling(steps):
+        v = ask(model, x, level(x, t), y)
+        v_next = ask(model, x + h * v, level(x, t - h), y)
+        x = x + h * (v + v_next) / 2
+    return x
+
+
+@mistake(
+    "flow.sample_heun",
+    "The mean step is taken from x', where the trial step ended. It starts at x again: keep both.",
+)
+@torch.no_grad()
+def from_the_trial_point(model, z, steps, y=None):
+    x, h = z, 1 / steps
+    for i in range(steps, 0, -1):
+        v = ask(model, x, level(x, i / steps), y)
+        x = x - h * v
+        v_next = ask(model, x, level(x, (i - 1) / steps), y)
+        x = x - h * (v + v_next) / 2
+    return x
+
+
+@form_of(second_call_without_condition)
+@torch.no_grad()
+def no_call_with_condition(model, z, steps, y=None):
+    return heun(model, z, steps)
+
+
+heuns = several(
+    "flow.sample_heun",
+    (
+        "second_call_behind",
+        "The second call asks at t + 1/T, behind the step. At its end t has fallen by 1/T.",
+        second_of(lambda x, v, t, h, y: (x - h * v, t + h, y)),
+    ),
+    (
+        "difference_of_both",
+        "You step along the difference of both velocities. It is their mean, (v + v') / 2.",
+        mean_of(lambda v, v_next: (v - v_next) / 2),
+    ),
+    (
+        "the_other_difference",
+        "You step along the difference of both velocities. It is their mean, (v + v') / 2.",
+        mean_of(lambda v, v_next: (v_next - v) / 2),
+    ),
+    (
+        "a_quarter",
+        "You halve twice: the mean is (v + v') / 2, not a quarter of the sum.",
+        mean_of(lambda v, v_next: (v + v_next) / 4),
+    ),
+)
+
+
+def gap(path, factor):
+    return (path[-1] - path[0]) - factor * (path[1:] - path[:-1])
+
+
+bends = several(
+    "flow.straightness",
+    (
+        "steps_divided",
+        "You divide the step by T. Its speed is T times the step: it takes 1/T of the time.",
+        lambda path: gap(path, 1 / (len(path) - 1)).square().mean(),
+    ),
+    (
+        "summed_over_dimensions_of_a_path",
+        "You sum over the dimensions. S is a mean over steps, examples and dimensions.",
+        lambda path: gap(path, len(path) - 1).square().flatten(2).sum(2).mean(),
+    ),
+    (
+        "norm_of_the_gap",
+        "This is the norm of all differences, the root of a sum. S is the mean of the squares.",
+        lambda path: gap(path, len(path) - 1).norm(),
+    ),
+    (
+        "half_of_the_gap",
+        "Half of the mean square: there is no ½ in S.",
+        lambda path: gap(path, len(path) - 1).square().mean() / 2,
+    ),
+)
+
+
+@mistake(
+    "flow.straightness",
+    "Your S is 0 for bent paths too. (In a mean, differences of both signs cancel: square first.)",
+    sure=True,
+)
+def square_of_the_mean_gap(path):
+    return gap(path, len(path) - 1).mean().square()
+
+
+def trained(model, draw, steps, batch, generator, options, z_from=True, t_from=True, swap=False):
+    """The loop, but for what is drawn from the generator, and for data taken for noise."""
+    with Run(model, steps, **options) as run:
+        for _ in run:
+            x, y = draw(batch, generator)
+            z = torch.randn(x.shape, generator=generator if z_from else None)
+            t = torch.rand(len(x), generator=generator if t_from else None)
+            L = loss(model, z, x, t, y) if swap else loss(model, x, z, t, y)
+            run.optimizer.zero_grad()
+            L.backward()
+            run.optimizer.step()
+            run.record(L)
+    return run.history
+
+
+NOT_REPEATED = (
+    "Not all that is random comes from `generator`, so a seed does not repeat a run: pass it on to "
+    "draw, to randn and to rand."
+)
+
+
+@mistake("flow.train", NOT_REPEATED)
+def noise_of_no_generator(model, draw, steps, *, batch=1024, generator=None, **options):
+    return trained(model, draw, steps, batch, generator, options, z_from=False)
+
+
+@mistake("flow.train", NOT_REPEATED)
+def levels_of_no_generator(model, draw, steps, *, batch=1024, generator=None, **options):
+    return trained(model, draw, steps, batch, generator, options, t_from=False)
+
+
+@mistake("flow.train", NOT_REPEATED)
+def noise_and_levels_of_no_generator(model, draw, steps, *, batch=1024, generator=None, **options):
+    return trained(model, draw, steps, batch, generator, options, False, False)
+
+
+@mistake("flow.train", "Data and noise are exchanged: loss takes first x, then z.")
+def data_for_noise(model, draw, steps, *, batch=1024, generator=None, **options):
+    return trained(model, draw, steps, batch, generator, options, swap=True)

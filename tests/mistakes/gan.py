@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from cs231n_gen.checking.variants import mistake
+from cs231n_gen.checking.variants import mistake, several
 
 # --- gan.value ----------------------------------------------------------------------------------
 
@@ -831,3 +831,330 @@ def kept_from_0_and_1(p_data, p_g, dx):
 )
 def sum_without_dx(p_data, p_g, dx):
     return 2 * _jsd(p_data, p_g, 1.0) - math.log(4)
+
+
+# --- first attempts -----------------------------------------------------------------------------
+
+
+def mean_log(logits):
+    """The mean of log D."""
+    return F.logsigmoid(logits).mean()
+
+
+game_values = several(
+    "gan.value",
+    (
+        "one_less_log_d",
+        "Samples count with log (1 − D), the logarithm of 1 − D, not with 1 − log D.",
+        lambda real, fake: mean_log(real) + 1 - mean_log(fake),
+    ),
+    (
+        "without_logarithms",
+        "The logarithms are missing: V holds log D, not D.",
+        lambda real, fake: torch.sigmoid(real).mean() + torch.sigmoid(-fake).mean(),
+    ),
+    (
+        "halved",
+        "Half of V: it is the sum of two means, without a ½.",
+        lambda real, fake: 0.5 * (mean_log(real) + mean_log(-fake)),
+    ),
+    (
+        "sigmoid_twice",
+        "The sigmoid is taken twice: the arguments are logits, and D is their sigmoid, once.",
+        lambda real, fake: (
+            torch.sigmoid(torch.sigmoid(real)).log().mean()
+            + (1 - torch.sigmoid(torch.sigmoid(fake))).log().mean()
+        ),
+    ),
+    (
+        "logarithms_of_means",
+        "You take the logarithm of the mean. V has the mean of the logarithm.",
+        lambda real, fake: torch.sigmoid(real).mean().log() + torch.sigmoid(-fake).mean().log(),
+    ),
+    (
+        "exchanged",
+        "Data and samples are exchanged: D wants 1 on data and 0 on samples.",
+        lambda real, fake: mean_log(-real) + mean_log(fake),
+    ),
+    (
+        "subtracted",
+        "The term of samples is subtracted. Both are logarithms that D raises: add them.",
+        lambda real, fake: mean_log(real) - mean_log(-fake),
+    ),
+    (
+        "in_bits",
+        "You count in bits. Nats are asked for: the natural logarithm.",
+        lambda real, fake: (mean_log(real) + mean_log(-fake)) / math.log(2),
+    ),
+    (
+        "epsilon_inside",
+        "An ε inside the logarithm cuts V off for far logits. Use logsigmoid, which needs none.",
+        lambda real, fake: (
+            (torch.sigmoid(real) + 1e-8).log().mean()
+            + (1 - torch.sigmoid(fake) + 1e-8).log().mean()
+        ),
+    ),
+    (
+        "data_alone",
+        "Only data are counted. Samples add the mean of log (1 − D).",
+        lambda real, fake: mean_log(real),
+    ),
+)
+
+
+discriminator_losses = several(
+    "gan.discriminator_loss",
+    (
+        "data_alone_in_the_loss",
+        "Only data are counted. Samples add −log (1 − D).",
+        lambda real, fake: -mean_log(real),
+    ),
+    (
+        "samples_alone_in_the_loss",
+        "Only samples are counted. Data add −log D.",
+        lambda real, fake: -mean_log(-fake),
+    ),
+    (
+        "sums_in_the_loss",
+        "You add the logits of a batch up. The loss has the mean over data and that over samples.",
+        lambda real, fake: -F.logsigmoid(real).sum() - F.logsigmoid(-fake).sum(),
+    ),
+    (
+        "sigmoid_twice_in_the_loss",
+        "The sigmoid is taken twice: …_with_logits and logsigmoid take the logits as they are.",
+        lambda real, fake: -mean_log(torch.sigmoid(real)) - mean_log(-torch.sigmoid(fake)),
+    ),
+    (
+        "labels_smoothed",
+        "Labels are smoothed to 0.9, a trick of some GANs. Here the loss is −V.",
+        lambda real, fake: -0.9 * mean_log(real) - 0.1 * mean_log(-real) - mean_log(-fake),
+    ),
+    (
+        "of_wasserstein",
+        "This is Wasserstein's critic, a difference of logits. Here the loss is −V, with "
+        "logarithms.",
+        lambda real, fake: fake.mean() - real.mean(),
+    ),
+    (
+        "samples_subtracted",
+        "The term of samples has the wrong sign: both terms are −log.",
+        lambda real, fake: -mean_log(real) + mean_log(-fake),
+    ),
+)
+
+
+generator_losses = several(
+    "gan.generator_loss",
+    (
+        "always_saturating",
+        "You ignore `saturating`: there are two losses.",
+        lambda fake, saturating=False: mean_log(-fake),
+    ),
+    (
+        "both_turned",
+        "Both signs are turned: minimised, they would make samples look more fake.",
+        lambda fake, saturating=False: -mean_log(-fake) if saturating else mean_log(fake),
+    ),
+    (
+        "minus_the_saturating",
+        "The non-saturating loss is −log D. Yours is −log (1 − D), which pulls samples the wrong "
+        "way.",
+        lambda fake, saturating=False: mean_log(-fake) if saturating else -mean_log(-fake),
+    ),
+    (
+        "without_logarithms_in_the_loss",
+        "The logarithms are missing: the losses hold log D, not D.",
+        lambda fake, saturating=False: (
+            torch.sigmoid(-fake).mean() if saturating else -torch.sigmoid(fake).mean()
+        ),
+    ),
+    (
+        "a_loss_each",
+        "One number for each sample comes back. Take the mean over the batch.",
+        lambda fake, saturating=False: F.logsigmoid(-fake) if saturating else -F.logsigmoid(fake),
+    ),
+    (
+        "halved_losses",
+        "Half of the loss: there is no ½ before it.",
+        lambda fake, saturating=False: mean_log(-fake) / 2 if saturating else -mean_log(fake) / 2,
+    ),
+    (
+        "sigmoid_twice_for_samples",
+        "The sigmoid is taken twice: …_with_logits and logsigmoid take the logits as they are.",
+        lambda fake, saturating=False: (
+            mean_log(-torch.sigmoid(fake)) if saturating else -mean_log(torch.sigmoid(fake))
+        ),
+    ),
+)
+
+
+logit_gradients = several(
+    "gan.generator_logit_gradient",
+    (
+        "second_turned",
+        "The slope of −log D has the wrong sign: it falls as the logit grows.",
+        lambda logits, saturating=False: (
+            -torch.sigmoid(logits) if saturating else torch.sigmoid(-logits)
+        ),
+    ),
+    (
+        "first_turned",
+        "The slope of log (1 − D) has the wrong sign: it falls as the logit grows.",
+        lambda logits, saturating=False: (
+            torch.sigmoid(logits) if saturating else -torch.sigmoid(-logits)
+        ),
+    ),
+    (
+        "always_saturating_slope",
+        "You ignore `saturating`: the two losses have two slopes.",
+        lambda logits, saturating=False: -torch.sigmoid(logits),
+    ),
+    (
+        "always_the_other_slope",
+        "You ignore `saturating`: the two losses have two slopes.",
+        lambda logits, saturating=False: -torch.sigmoid(-logits),
+    ),
+    (
+        "minus_slope_of_the_sigmoid",
+        "This is −D (1 − D), the slope of −D. The logarithm is missing.",
+        lambda logits, saturating=False: -torch.sigmoid(logits) * torch.sigmoid(-logits),
+    ),
+)
+
+
+best_discriminators = several(
+    "gan.optimal_discriminator",
+    (
+        "ratio",
+        "p_data / p_G is the odds, which may be more than 1. D* is the share of data, p_data / "
+        "(p_data + p_G).",
+        lambda p_data, p_g: torch.where(p_data + p_g > 0, p_data / p_g, 0.5),
+    ),
+    (
+        "ratio_with_nan",
+        "p_data / p_G is the odds, which may be more than 1. D* is the share of data, p_data / "
+        "(p_data + p_G).",
+        lambda p_data, p_g: p_data / p_g,
+    ),
+    (
+        "half_of_the_share",
+        "A factor of 2 too little: D* is p_data / (p_data + p_G), which may be 1.",
+        lambda p_data, p_g: torch.where(p_data + p_g > 0, p_data / (p_data + p_g) / 2, 0.5),
+    ),
+    (
+        "log_of_the_ratio",
+        "This is the logit of D*. Its sigmoid is D*.",
+        lambda p_data, p_g: (p_data / p_g).log(),
+    ),
+    (
+        "sure_of_data",
+        "Where both densities are 0 you answer 1, sure of data. Nothing is known there: ½.",
+        lambda p_data, p_g: torch.where(p_data + p_g > 0, p_data / (p_data + p_g), 1.0),
+    ),
+    (
+        "epsilon_below",
+        "An ε below makes D* too small where both densities are small, and 0 where both are 0.",
+        lambda p_data, p_g: p_data / (p_data + p_g + 1e-8),
+    ),
+    (
+        "epsilon_on_both",
+        "An ε beside both densities pulls D* to ½ where they are small. Only where both are 0 it "
+        "is ½.",
+        lambda p_data, p_g: (p_data + 1e-8) / (p_data + p_g + 2e-8),
+    ),
+)
+
+
+def divergence(p, m, dx):
+    """KL(p ‖ m)."""
+    return torch.where(p > 0, torch.special.xlogy(p, p / m), 0.0).sum() * dx
+
+
+def halfway(p, q):
+    return (p + q) / 2
+
+
+def js(p, q, dx):
+    m = halfway(p, q)
+    return (divergence(p, m, dx) + divergence(q, m, dx)) / 2
+
+
+divergences = several(
+    "gan.jensen_shannon",
+    (
+        "kl_of_both",
+        "This is KL(p ‖ q), infinite where q is 0 and p is not. Both are compared with their "
+        "mean m.",
+        lambda p, q, dx: divergence(p, q, dx),
+    ),
+    (
+        "kl_both_ways",
+        "This is KL(p ‖ q) + KL(q ‖ p). Both are compared with their mean m.",
+        lambda p, q, dx: divergence(p, q, dx) + divergence(q, p, dx),
+    ),
+    (
+        "mean_of_kl_both_ways",
+        "This is the mean of KL(p ‖ q) and KL(q ‖ p). Both are compared with their mean m.",
+        lambda p, q, dx: (divergence(p, q, dx) + divergence(q, p, dx)) / 2,
+    ),
+    (
+        "only_p",
+        "Only KL(p ‖ m) is there. JSD is the mean of it and KL(q ‖ m).",
+        lambda p, q, dx: divergence(p, halfway(p, q), dx),
+    ),
+    (
+        "half_of_only_p",
+        "Only ½ KL(p ‖ m) is there. ½ KL(q ‖ m) is added.",
+        lambda p, q, dx: divergence(p, halfway(p, q), dx) / 2,
+    ),
+    (
+        "root",
+        "This is the root, the Jensen–Shannon distance. The divergence is its square.",
+        lambda p, q, dx: js(p, q, dx).sqrt(),
+    ),
+    (
+        "turned",
+        "The sign is turned: a divergence is at least 0. It is p log (p / m).",
+        lambda p, q, dx: -js(p, q, dx),
+    ),
+    (
+        "quarter",
+        "You halve twice: JSD is ½ KL(p ‖ m) + ½ KL(q ‖ m).",
+        lambda p, q, dx: js(p, q, dx) / 2,
+    ),
+    (
+        "mean_over_the_grid",
+        "A mean over the grid is no integral: take the sum, times dx.",
+        lambda p, q, dx: js(p, q, 1.0) / p.numel(),
+    ),
+    (
+        "mean_over_the_grid_times_dx",
+        "A mean over the grid is no integral: take the sum, times dx.",
+        lambda p, q, dx: js(p, q, dx) / p.numel(),
+    ),
+)
+
+
+optima = several(
+    "gan.value_at_optimum",
+    (
+        "plus_log_4",
+        "log 4 is added. At p_G = p_data, where JSD is 0, V is −log 4.",
+        lambda p, q, dx: 2 * js(p, q, dx) + math.log(4),
+    ),
+    (
+        "twice_log_4",
+        "log 4 is subtracted twice. V(G, D*) = −log 4 + 2 JSD.",
+        lambda p, q, dx: 2 * js(p, q, dx) - 2 * math.log(4),
+    ),
+    (
+        "log_4_to_the_base_10",
+        "log 4 is to the base 10. Nats are asked for: math.log.",
+        lambda p, q, dx: 2 * js(p, q, dx) - math.log10(4),
+    ),
+    (
+        "four_times",
+        "JSD counts four times. V(G, D*) = −log 4 + 2 JSD.",
+        lambda p, q, dx: 4 * js(p, q, dx) - math.log(4),
+    ),
+)

@@ -521,6 +521,7 @@ def guide(model, x, level, y, null, w):
 @mistake(
     "guidance.sample",
     "You add the velocity. It points toward the noise: x ← x − v_cfg / T.",
+    ignoring=("times",),
 )
 @torch.no_grad()
 def along_v(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
@@ -533,8 +534,9 @@ def along_v(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
 
 @mistake(
     "guidance.sample",
-    "The interval is not looked at: every step is guided. Outside it take a step along "
-    "model(x, t, y).",
+    "The interval is not looked at: every step is guided. Outside it take a step along model(x, "
+    "t, y).",
+    ignoring=("times",),
 )
 @torch.no_grad()
 def always_guided(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
@@ -547,6 +549,7 @@ def always_guided(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
 @mistake(
     "guidance.sample",
     "Inside the interval you leave guidance out, and outside you guide: the other way round.",
+    ignoring=("times",),
 )
 @torch.no_grad()
 def guided_outside(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
@@ -586,6 +589,7 @@ def nothing_saved(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
 @mistake(
     "guidance.sample",
     "Both velocities are taken at z. Each step asks about the x that it has reached.",
+    ignoring=("times",),
 )
 @torch.no_grad()
 def always_at_z(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
@@ -629,6 +633,7 @@ def even_levels_only(model, z, steps, y, null, w, interval=(0.0, 1.0), times=Non
 @mistake(
     "guidance.sample",
     "T + 1 updates: the one at t = 0 overshoots the data by a step. Stop after t = 1/T.",
+    ignoring=("times",),
 )
 @torch.no_grad()
 def one_update_too_many(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
@@ -643,6 +648,7 @@ def one_update_too_many(model, z, steps, y, null, w, interval=(0.0, 1.0), times=
 @mistake(
     "guidance.sample",
     "w = 0 everywhere: v_cfg is never taken. Use guided_velocity with the weight that was given.",
+    ignoring=("times",),
 )
 @torch.no_grad()
 def only_conditional(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):

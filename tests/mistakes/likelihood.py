@@ -395,3 +395,198 @@ def elbo_of_all_that_broadcasts(x, reconstruction, mean, log_var, sigma=1.0):
     error = ((x - reconstruction) / (abs(sigma) + 1e-300)).flatten(1)
     constant = math.log(abs(sigma) + 1e-300) + 0.5 * math.log(2 * math.pi)
     return (-0.5 * error.square() - constant).sum(1) - kl(mean, log_var)
+
+
+# --- first attempts -----------------------------------------------------------------------------
+
+
+def log_p_of(logits, tokens):
+    return chosen(logits.log_softmax(-1), tokens)
+
+
+sequences = variants.several(
+    "likelihood.autoregressive_log_likelihood",
+    (
+        "sum_of_probabilities",
+        "You add up probabilities. Their logarithms add up: log_softmax.",
+        lambda logits, tokens: chosen(logits.softmax(-1), tokens).sum(1),
+    ),
+    (
+        "in_bits",
+        "You count in bits. Nats are asked for: the natural logarithm.",
+        lambda logits, tokens: log_p_of(logits, tokens).sum(1) / math.log(2),
+    ),
+    (
+        "cross_entropy_of_all",
+        "This is cross_entropy's mean over all tokens of the batch. Each sequence has its own "
+        "sum over positions.",
+        lambda logits, tokens: log_p_of(logits, tokens).mean(),
+    ),
+    (
+        "loss_of_all",
+        "This is cross_entropy's mean over all tokens of the batch. Each sequence has its own "
+        "sum over positions.",
+        lambda logits, tokens: -log_p_of(logits, tokens).mean(),
+    ),
+    (
+        "summed_over_sequences",
+        "You add up over the batch, axis 0. Each sequence has its own likelihood: sum over "
+        "positions, axis 1.",
+        lambda logits, tokens: log_p_of(logits, tokens).sum(0),
+    ),
+    (
+        "last_position_alone",
+        "Only the last position counts. log p(x) is the sum over all of them.",
+        lambda logits, tokens: log_p_of(logits, tokens)[:, -1],
+    ),
+    (
+        "a_position_each",
+        "One number for each position comes back. Sum over positions, axis 1.",
+        lambda logits, tokens: log_p_of(logits, tokens),
+    ),
+    (
+        "likeliest_tokens",
+        "You take the likeliest token at each position. Those of the sequence are asked for: "
+        "gather.",
+        lambda logits, tokens: logits.log_softmax(-1).amax(-1).sum(1),
+    ),
+    marking=mistake,
+)
+
+
+divergences = variants.several(
+    "likelihood.gaussian_kl",
+    (
+        "sign_of_log_var",
+        "log σ² has the wrong sign: it is subtracted, so that the divergence is least at σ = 1.",
+        lambda mean, log_var: 0.5 * (mean.square() + log_var.exp() - 1 + log_var).sum(1),
+    ),
+    (
+        "mean_of_the_batch",
+        "You take the mean over the batch too. Each example has its own divergence.",
+        lambda mean, log_var: 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1).mean(),
+    ),
+    (
+        "mean_not_squared",
+        "μ is not squared: it is μ².",
+        lambda mean, log_var: 0.5 * (mean + log_var.exp() - 1 - log_var).sum(1),
+    ),
+    (
+        "log_var_for_the_variance",
+        "You take log_var for σ² itself: σ² is its exponential.",
+        lambda mean, log_var: 0.5 * (mean.square() + log_var - 1 - log_var.log()).sum(1),
+    ),
+    (
+        "deviation_for_the_variance",
+        "You add σ where σ² belongs: exp(log_var) is σ² already, without a half in the exponent.",
+        lambda mean, log_var: 0.5 * (mean.square() + (0.5 * log_var).exp() - 1 - log_var).sum(1),
+    ),
+    (
+        "plus_1",
+        "The 1 is added. It is subtracted: N(0, I) does not diverge from itself.",
+        lambda mean, log_var: 0.5 * (mean.square() + log_var.exp() + 1 - log_var).sum(1),
+    ),
+    (
+        "summed_over_examples",
+        "You add up over the batch, axis 0. Each example has its own divergence: sum over "
+        "dimensions, axis 1.",
+        lambda mean, log_var: 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(0),
+    ),
+    (
+        "a_dimension_each",
+        "One number for each dimension comes back. Sum over dimensions, axis 1.",
+        lambda mean, log_var: 0.5 * (mean.square() + log_var.exp() - 1 - log_var),
+    ),
+    (
+        "one_for_all_dimensions",
+        "The 1 is subtracted once. It belongs to each dimension, inside the sum and the ½.",
+        lambda mean, log_var: 0.5 * (mean.square() + log_var.exp() - log_var).sum(1) - 1,
+    ),
+    (
+        "one_for_all_dimensions_halved",
+        "The 1 is subtracted once. It belongs to each dimension, inside the sum and the ½.",
+        lambda mean, log_var: 0.5 * ((mean.square() + log_var.exp() - log_var).sum(1) - 1),
+    ),
+    marking=mistake,
+)
+
+
+def bound(x, reconstruction, mean, log_var, log_normal, cost=1.0):
+    """The bound with another log N, a function of the error of each pixel."""
+    kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).sum(1)
+    return log_normal((x - reconstruction).flatten(1)).sum(1) - cost * kl
+
+
+ROOT = 0.5 * math.log(2 * math.pi)
+
+
+bounds = variants.several(
+    "likelihood.elbo",
+    (
+        "without_two_pi",
+        "−½ log 2π is missing: the constant is −½ log(2π σ²) for each pixel.",
+        lambda x, r, m, v, sigma=1.0: bound(
+            x, r, m, v, lambda e: -0.5 * (e / sigma) ** 2 - math.log(sigma)
+        ),
+    ),
+    (
+        "without_log_sigma",
+        "−log σ is missing: the constant is −½ log(2π σ²) for each pixel.",
+        lambda x, r, m, v, sigma=1.0: bound(x, r, m, v, lambda e: -0.5 * (e / sigma) ** 2 - ROOT),
+    ),
+    (
+        "half_of_log_sigma",
+        "−½ log σ stands where −½ log σ², which is −log σ, belongs.",
+        lambda x, r, m, v, sigma=1.0: bound(
+            x, r, m, v, lambda e: -0.5 * (e / sigma) ** 2 - 0.5 * math.log(sigma) - ROOT
+        ),
+    ),
+    (
+        "all_of_log_two_pi",
+        "−log 2π is twice too much: the constant is −½ log(2π σ²) for each pixel.",
+        lambda x, r, m, v, sigma=1.0: bound(
+            x, r, m, v, lambda e: -0.5 * (e / sigma) ** 2 - math.log(sigma) - 2 * ROOT
+        ),
+    ),
+    (
+        "square_not_halved",
+        "The ½ before the squared error is missing: log N is −(x − μ)² / 2σ² and a constant.",
+        lambda x, r, m, v, sigma=1.0: bound(
+            x, r, m, v, lambda e: -((e / sigma) ** 2) - math.log(sigma) - ROOT
+        ),
+    ),
+    (
+        "squared_errors_alone",
+        "You take the squared error for −log N: it has a ½, σ² below, and a constant.",
+        lambda x, r, m, v, sigma=1.0: bound(x, r, m, v, lambda e: -(e**2)),
+    ),
+    (
+        "error_over_sigma",
+        "The squared error is divided by σ. It is σ²: `sigma` is a standard deviation.",
+        lambda x, r, m, v, sigma=1.0: bound(
+            x, r, m, v, lambda e: -0.5 * e**2 / sigma - math.log(sigma) - ROOT
+        ),
+    ),
+    (
+        "without_divergence",
+        "The divergence is missing: it is subtracted, for what z costs.",
+        lambda x, r, m, v, sigma=1.0: bound(
+            x, r, m, v, lambda e: -0.5 * (e / sigma) ** 2 - math.log(sigma) - ROOT, 0.0
+        ),
+    ),
+    (
+        "constant_once",
+        "The constant is subtracted once. It belongs to each pixel, inside the sum.",
+        lambda x, r, m, v, sigma=1.0: (
+            bound(x, r, m, v, lambda e: -0.5 * (e / sigma) ** 2) - math.log(sigma) - ROOT
+        ),
+    ),
+    (
+        "mean_of_the_bounds",
+        "You take the mean over the batch too. Each example has its own bound.",
+        lambda x, r, m, v, sigma=1.0: bound(
+            x, r, m, v, lambda e: -0.5 * (e / sigma) ** 2 - math.log(sigma) - ROOT
+        ).mean(),
+    ),
+    marking=mistake,
+)
