@@ -250,8 +250,9 @@ def loss_of_best(p_data, p_g, dx):
 
 @mistake(
     VALUE_OF_BEST,
-    "An ε beside the densities changes D* where they are small. Leave out the places where a "
-    "density is 0 instead.",
+    "Your value is right to a few digits only, by an ε beside the densities or by 32 bits in "
+    "between. Leave out the places where a density is 0 instead, and keep 64 bits.",
+    sure=True,
 )
 def epsilon_beside_densities(p_data, p_g, dx):
     D = (p_data + 1e-9) / (p_data + p_g + 2e-9)
@@ -265,7 +266,12 @@ def only_where_both_are(p_data, p_g, dx):
     return ((p * (p / (p + q)).log() + q * (q / (p + q)).log()) * dx).sum() - 1e-4 * (~both).sum()
 
 
-@mistake(VALUE_OF_BEST, "Computed in 32 bits.", public=False)
+@mistake(
+    VALUE_OF_BEST,
+    "Your value is right to a few digits only, by an ε beside the densities or by 32 bits in "
+    "between. Leave out the places where a density is 0 instead, and keep 64 bits.",
+    sure=True,
+)
 def value_in_single_precision(p_data, p_g, dx):
     D = _share(p_data.float(), p_g.float())
     V = ((_xlog(p_data.float(), D) + _xlog(p_g.float(), 1 - D)) * dx).sum()
@@ -316,7 +322,8 @@ def turned_round(p_data):
 
 @mistake(
     BEST_GENERATOR,
-    "You divide by the sum over places. p_data is a density: times dx it adds up to 1 already.",
+    "Your p_G is half of p_data here: it is divided by 2, or by the sum over places. p_data is "
+    "a density already: times dx it adds up to 1.",
 )
 def divided_by_the_sum(p_data):
     return p_data / p_data.sum(), MINIMUM
@@ -546,7 +553,7 @@ generators = several(
     BEST_GENERATOR,
     (
         "half_of_the_density",
-        "Half of p_data is no density: it adds up to ½. The best p_G is p_data itself.",
+        divided_by_the_sum,
         lambda p_data: (p_data / 2, MINIMUM),
     ),
     (

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.nn import functional as F
 
-from cs231n_gen.checking.variants import mistake, several
+from cs231n_gen.checking.variants import form_of, mistake, several
 
 # --- gan.value ----------------------------------------------------------------------------------
 
@@ -1158,3 +1158,85 @@ optima = several(
         lambda p, q, dx: 4 * js(p, q, dx) - math.log(4),
     ),
 )
+
+
+def played(players, x, z, saturating, *, clear="DG", exchange=False, learns=True, after=False):
+    """Both updates, but for which gradients are cleared, which samples count as data, whether G
+    learns, and of when V is."""
+    G, D, G_optimizer, D_optimizer = players
+    fake = G(z).detach()
+    L = d_loss(D, fake, x) if exchange else d_loss(D, x, fake)
+    if "D" in clear:
+        D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    if learns:
+        D.requires_grad_(False)
+        if "G" in clear:
+            G_optimizer.zero_grad()
+        g_loss(D(G(z)), saturating).backward()
+        G_optimizer.step()
+        D.requires_grad_(True)
+    return -d_loss(D, x, G(z)).detach() if after else -L.detach()
+
+
+@form_of(gradients_pile_up)
+def gradients_of_d_pile_up(players, x, z, saturating=False):
+    return played(players, x, z, saturating, clear="G")
+
+
+@form_of(gradients_pile_up)
+def gradients_of_g_pile_up(players, x, z, saturating=False):
+    return played(players, x, z, saturating, clear="D")
+
+
+@mistake(
+    "gan.train_step",
+    "Data and samples are exchanged in D's update: data want 1 and samples 0.",
+)
+def data_for_samples(players, x, z, saturating=False):
+    return played(players, x, z, saturating, exchange=True)
+
+
+@mistake("gan.train_step", "The generator never moves: its update follows that of D.")
+def generator_stays(players, x, z, saturating=False):
+    return played(players, x, z, saturating, learns=False)
+
+
+@mistake("gan.train_step", "Your V is that of after the updates. It is wanted as it was before.")
+def value_of_after(players, x, z, saturating=False):
+    return played(players, x, z, saturating, after=True)
+
+
+@form_of(generator_first)
+def generator_first_in_the_value_too(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    D.requires_grad_(False)
+    G_optimizer.zero_grad()
+    g_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    L = d_loss(D, x, G(z).detach())
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    return -L.detach()
+
+
+@mistake(
+    "gan.train_step",
+    "Your V hangs on the graph of this step, which is kept as long as V is: return it detached.",
+    sure=True,
+)
+def value_with_a_graph(players, x, z, saturating=False):
+    G, D, G_optimizer, D_optimizer = players
+    L = d_loss(D, x, G(z).detach())
+    D_optimizer.zero_grad()
+    L.backward()
+    D_optimizer.step()
+    D.requires_grad_(False)
+    G_optimizer.zero_grad()
+    g_loss(D(G(z)), saturating).backward()
+    G_optimizer.step()
+    D.requires_grad_(True)
+    return -L

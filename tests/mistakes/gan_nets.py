@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cs231n_gen import gan_nets
-from cs231n_gen.checking.variants import mistake
+from cs231n_gen.checking.variants import mistake, several
 
 # --- gan_nets.adain -----------------------------------------------------------------------------
 
@@ -929,3 +929,154 @@ def noise_of_the_first(*args, **kwargs):
         return right(adain, layer, h, w, fresh[:1])
 
     return style_generator(args, kwargs, layer_of)
+
+
+# --- first attempts -----------------------------------------------------------------------------
+
+
+def at(t, z):
+    return torch.as_tensor(t, dtype=z.dtype)[..., None]
+
+
+def pixels(style):
+    return style[:, :, None, None]
+
+
+def centred(x):
+    return x - x.mean((2, 3), keepdim=True)
+
+
+def deviation(x, eps, correction=0):
+    return (x.var((2, 3), correction=correction, keepdim=True) + eps).sqrt()
+
+
+styles = several(
+    "gan_nets.adain",
+    (
+        "without_epsilon",
+        "ε is missing under the root: a channel that is the same everywhere is divided by 0.",
+        lambda x, scale, bias, eps=1e-5: (
+            pixels(scale) * centred(x) / deviation(x, 0.0) + pixels(bias)
+        ),
+    ),
+    (
+        "multiplied_by_sigma",
+        "You multiply by σ. Divide by it.",
+        lambda x, scale, bias, eps=1e-5: (
+            pixels(scale) * centred(x) * deviation(x, eps) + pixels(bias)
+        ),
+    ),
+    (
+        "bias_scaled",
+        "b is scaled too: it is added last, w (x − μ)/σ + b.",
+        lambda x, scale, bias, eps=1e-5: (
+            pixels(scale) * (centred(x) / deviation(x, eps) + pixels(bias))
+        ),
+    ),
+    (
+        "without_style",
+        "scale and bias are not used: this is instance norm alone.",
+        lambda x, scale, bias, eps=1e-5: centred(x) / deviation(x, eps),
+    ),
+    (
+        "unbiased_and_epsilon_outside",
+        "Your variance divides by n − 1, which is what torch does by default: correction=0 "
+        "divides by n. And ε belongs under the root.",
+        lambda x, scale, bias, eps=1e-5: (
+            pixels(scale) * centred(x) / (x.std((2, 3), keepdim=True) + eps) + pixels(bias)
+        ),
+    ),
+    (
+        "without_bias",
+        "b is missing: it is added last.",
+        lambda x, scale, bias, eps=1e-5: pixels(scale) * centred(x) / deviation(x, eps),
+    ),
+    (
+        "styles_along_the_last_axes",
+        "scale and bias meet the wrong axes: they are (batch, channels), and need two more, for "
+        "height and width.",
+        lambda x, scale, bias, eps=1e-5: scale * centred(x) / deviation(x, eps) + bias,
+    ),
+)
+
+
+lines = several(
+    "gan_nets.lerp",
+    (
+        "ends_exchanged_along_latents",
+        "The ends are exchanged: on slide 33 t = 1 gives z_0. (And t is broadcast along the "
+        "latent's numbers: it needs an axis, t[..., None].)",
+        lambda z_0, z_1, t: (1 - t) * z_0 + t * z_1,
+    ),
+    (
+        "one_share",
+        "Only z_0 has a share. z_1 has 1 − t, so that t = 0 gives z_1 and t = 1 gives z_0.",
+        lambda z_0, z_1, t: at(t, z_0) * z_0 + z_1,
+    ),
+    (
+        "beyond_z_0",
+        "You go from z_0 away from z_1. It is z_1 + t (z_0 − z_1).",
+        lambda z_0, z_1, t: z_0 + at(t, z_0) * (z_0 - z_1),
+    ),
+    (
+        "halved_line",
+        "Half of it: the shares t and 1 − t add up to 1 already.",
+        lambda z_0, z_1, t: (at(t, z_0) * z_0 + (1 - at(t, z_0)) * z_1) / 2,
+    ),
+)
+
+
+def curved(z_0, z_1, t, weight=torch.sin, omega=None, of=lambda z: z, exchange=False):
+    """A slerp with other weights, another angle, or of other vectors."""
+    straight, t = lerp_of(z_0, z_1, t), at(t, z_0)
+    cos = F.cosine_similarity(z_0, z_1, dim=-1)[..., None].clamp(-1, 1)
+    angle = cos.acos() if omega is None else omega(z_0, z_1, cos)
+    one, two = weight(t * angle), weight((1 - t) * angle)
+    one, two = (two, one) if exchange else (one, two)
+    found = (one * of(z_0) + two * of(z_1)) / angle.sin()
+    return torch.where(angle.sin() < 1e-3, straight, found)
+
+
+def lerp_of(z_0, z_1, t):
+    return at(t, z_0) * z_0 + (1 - at(t, z_0)) * z_1
+
+
+def length(z):
+    return z.norm(dim=-1, keepdim=True)
+
+
+arcs = several(
+    "gan_nets.slerp",
+    (
+        "ends_exchanged_on_an_arc",
+        "The ends are exchanged: t = 1 gives z_0, as for lerp.",
+        lambda z_0, z_1, t: curved(z_0, z_1, t, exchange=True),
+    ),
+    (
+        "on_the_unit_sphere",
+        "Your z_t has length 1. Only the angle is measured between directions; lengths stay.",
+        lambda z_0, z_1, t: F.normalize(curved(z_0, z_1, t), dim=-1),
+    ),
+    (
+        "unit_vectors_on_an_arc",
+        "The lengths are lost: only the angle is measured between directions; z_0 and z_1 enter "
+        "as they are.",
+        lambda z_0, z_1, t: curved(z_0, z_1, t, of=lambda z: z / length(z)),
+    ),
+    (
+        "line_pulled_to_the_sphere",
+        "You stretch the straight line to the length of z_0: its ends may have two lengths, and "
+        "it turns faster in the middle.",
+        lambda z_0, z_1, t: lerp_of(z_0, z_1, t) / length(lerp_of(z_0, z_1, t)) * length(z_0),
+    ),
+    (
+        "cosine_for_the_angle",
+        "You take the cosine for the angle: Ω is its acos.",
+        lambda z_0, z_1, t: curved(z_0, z_1, t, omega=lambda a, b, cos: cos),
+    ),
+    (
+        "cosines_for_sines",
+        "The weights are cosines. They are sin(t Ω) and sin((1 − t) Ω).",
+        lambda z_0, z_1, t: curved(z_0, z_1, t, weight=torch.cos),
+    ),
+)

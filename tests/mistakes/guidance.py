@@ -221,7 +221,12 @@ def the_first_stays(y, p, null, generator=None):
     return torch.where(column(gone, y), like(null, y), y)
 
 
-@mistake("guidance.drop_condition", "Written into y itself.", public=False)
+@mistake(
+    "guidance.drop_condition",
+    "You write into y, which belongs to the caller: a new tensor is wanted. Use torch.where, or "
+    "y.clone().",
+    sure=True,
+)
 def into_y(y, p, null, generator=None):
     y[coins(y, p, generator)] = torch.as_tensor(null, dtype=y.dtype)
     return y
@@ -998,3 +1003,368 @@ def gradients_left_on(v_null, classifier, x_t, t, y, w):
 def levels_cut_off(v_null, classifier, x_t, t, y, w):
     factor = (1 + w) * t / (1 - t).clamp(min=0.01)
     return added(v_null, factor, slope(log_p, classifier, x_t, t, y))
+
+
+# --- first attempts -----------------------------------------------------------------------------
+
+
+def points(w):
+    return w[:, None] if isinstance(w, torch.Tensor) and w.dim() else w
+
+
+guided = variants.several(
+    "guidance.guided_velocity",
+    (
+        "v_null_without_weight",
+        "v_∅ has the weight 1 instead of w: the weights 1 + w and −w add up to 1.",
+        lambda v_y, v_null, w: (1 + column(w, v_y)) * v_y - v_null,
+    ),
+    (
+        "v_null_without_weight_along_the_last_axis",
+        "v_∅ has the weight 1 instead of w: the weights 1 + w and −w add up to 1.",
+        lambda v_y, v_null, w: (1 + w) * v_y - v_null,
+    ),
+    (
+        "v_y_without_weight",
+        "v_y has the weight 1 instead of 1 + w: the weights 1 + w and −w add up to 1.",
+        lambda v_y, v_null, w: v_y - column(w, v_y) * v_null,
+    ),
+    (
+        "v_y_without_weight_along_the_last_axis",
+        "v_y has the weight 1 instead of 1 + w: the weights 1 + w and −w add up to 1.",
+        lambda v_y, v_null, w: v_y - w * v_null,
+    ),
+    (
+        "scale_turned",
+        "Your w goes from v_y to v_∅: (1 − w) v_y + w v_∅. Guidance goes beyond v_y, away from "
+        "v_∅.",
+        lambda v_y, v_null, w: (1 - column(w, v_y)) * v_y + column(w, v_y) * v_null,
+    ),
+    (
+        "scale_turned_along_the_last_axis",
+        "Your w goes from v_y to v_∅: (1 − w) v_y + w v_∅. Guidance goes beyond v_y, away from "
+        "v_∅.",
+        lambda v_y, v_null, w: (1 - w) * v_y + w * v_null,
+    ),
+    (
+        "scale_of_diffusers_along_the_last_axis",
+        scale_of_diffusers,
+        lambda v_y, v_null, w: v_null + w * (v_y - v_null),
+    ),
+    ("without_the_1_along_the_last_axis", without_the_1, lambda v_y, v_null, w: w * (v_y - v_null)),
+    (
+        "the_wrong_way_along_the_last_axis",
+        the_wrong_way,
+        lambda v_y, v_null, w: (1 + w) * v_null - w * v_y,
+    ),
+    (
+        "sum_of_both_along_the_last_axis",
+        sum_of_both,
+        lambda v_y, v_null, w: (1 + w) * v_y + w * v_null,
+    ),
+    (
+        "scale_of_diffusers_for_points",
+        scale_of_diffusers,
+        lambda v_y, v_null, w: v_null + points(w) * (v_y - v_null),
+    ),
+    ("without_the_1_for_points", without_the_1, lambda v_y, v_null, w: points(w) * (v_y - v_null)),
+    (
+        "the_wrong_way_for_points",
+        the_wrong_way,
+        lambda v_y, v_null, w: (1 + points(w)) * v_null - points(w) * v_y,
+    ),
+    (
+        "sum_of_both_for_points",
+        sum_of_both,
+        lambda v_y, v_null, w: (1 + points(w)) * v_y + points(w) * v_null,
+    ),
+    (
+        "conditional_alone",
+        "This is v_y alone: w has no effect.",
+        lambda v_y, v_null, w: v_y + 0 * v_null,
+    ),
+    marking=mistake,
+)
+
+
+def doubled(model, x_t, t, y, null):
+    return model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, like(null, y)]))
+
+
+pairs = variants.several(
+    "guidance.velocities",
+    (
+        "halves_exchanged_at_the_end",
+        halves_exchanged,
+        lambda model, x_t, t, y, null: doubled(model, x_t, t, y, null).chunk(2)[::-1],
+    ),
+    (
+        "not_cut",
+        "The result of the call comes back as it is. Cut it in halves: v.chunk(2).",
+        lambda model, x_t, t, y, null: doubled(model, x_t, t, y, null),
+    ),
+    (
+        "levels_once",
+        "t is not doubled: each of the 2 batch examples needs its level.",
+        lambda model, x_t, t, y, null: model(
+            torch.cat([x_t, x_t]), t, torch.cat([y, like(null, y)])
+        ).chunk(2),
+    ),
+    (
+        "no_null",
+        "The second call gets None, or no condition. ∅ is a condition like the others: `null`.",
+        lambda model, x_t, t, y, null: (model(x_t, t, y), model(x_t, t, None)),
+    ),
+    marking=mistake,
+)
+
+
+def even_walk(model, z, levels, h, y, null, w, interval=(0.0, 1.0), sign=-1, told=lambda t: t):
+    """Steps of one length h, at these levels."""
+    x = z
+    for t in levels:
+        level = torch.full((len(x),), told(t), dtype=x.dtype)
+        guided = interval[0] <= t <= interval[1]
+        v = guide(model, x, level, y, null, w) if guided else model(x, level, y)
+        x = x + sign * h * v
+    return x
+
+
+def stepping(velocity):
+    """A sampler whose velocity is `velocity(model, x, level, y, null, w, guided, ends)`."""
+
+    @torch.no_grad()
+    def sampler(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+        def change(x, level, t, t_next, guided):
+            ends = (interval, t, t_next)
+            return x - (t - t_next) * velocity(model, x, level, y, null, w, guided, ends)
+
+        return walk(model, z, steps, y, null, w, interval, times, change)
+
+    return sampler
+
+
+def usual(model, x, level, y, null, w, guided):
+    return guide(model, x, level, y, null, w) if guided else model(x, level, y)
+
+
+def mixed(model, x, level, y, null, w, guided, formula):
+    """A step whose guided velocity is another formula of both."""
+    return formula(*velocities(model, x, level, y, null), w) if guided else model(x, level, y)
+
+
+def weight(w, v):
+    return column(w, v)
+
+
+walks = variants.several(
+    "guidance.sample",
+    (
+        "levels_run_upwards",
+        "Your levels run from 0 to 1. Sampling starts at the noise: t = 1, then 1 − 1/T, down to "
+        "1/T.",
+        torch.no_grad()(
+            lambda model, z, steps, y, null, w, interval=(0.0, 1.0), times=None: even_walk(
+                model, z, [i / steps for i in range(steps)], 1 / steps, y, null, w, interval
+            )
+        ),
+    ),
+    (
+        "levels_of_linspace",
+        "linspace(1, 0, T) gives T levels that include 0, so they are 1/(T − 1) apart while your "
+        "step is 1/T. T steps have T + 1 ends: linspace(1, 0, T + 1) without its last.",
+        torch.no_grad()(
+            lambda model, z, steps, y, null, w, interval=(0.0, 1.0), times=None: even_walk(
+                model, z, torch.linspace(1, 0, steps).tolist(), 1 / steps, y, null, w, interval
+            )
+        ),
+    ),
+    (
+        "one_update_more",
+        one_update_too_many,
+        torch.no_grad()(
+            lambda model, z, steps, y, null, w, interval=(0.0, 1.0), times=None: even_walk(
+                model, z, [i / steps for i in range(steps, -1, -1)], 1 / steps, y, null, w, interval
+            )
+        ),
+    ),
+    (
+        "steps_of_length_1",
+        "Each step has length 1: multiply the velocity by the way to the next level, 1/T.",
+        torch.no_grad()(
+            lambda model, z, steps, y, null, w, interval=(0.0, 1.0), times=None: even_walk(
+                model, z, levels_of(steps, times)[:-1], 1.0, y, null, w, interval
+            )
+        ),
+    ),
+    (
+        "steps_of_one_length",
+        "The model is asked at the levels of `times`, but each step has length 1/T all the same. "
+        "It is as long as the way to the next level, t_i − t_{i+1}.",
+        torch.no_grad()(
+            lambda model, z, steps, y, null, w, interval=(0.0, 1.0), times=None: even_walk(
+                model, z, levels_of(steps, times)[:-1], 1 / steps, y, null, w, interval
+            )
+        ),
+    ),
+    (
+        "told_1_minus_t",
+        "The model is told 1 − t. It gets t as it is: 1 at the noise, where the walk begins.",
+        stepping(
+            lambda model, x, level, y, null, w, guided, ends: usual(
+                model, x, 1 - level, y, null, w, guided
+            )
+        ),
+    ),
+    (
+        "never_guided",
+        "No step is guided: each goes along model(x, t, y). Inside the interval it is v_cfg.",
+        stepping(lambda model, x, level, y, null, w, guided, ends: model(x, level, y)),
+    ),
+    (
+        "nothing_outside",
+        "Outside the interval nothing moves. A step without guidance goes along model(x, t, y).",
+        stepping(
+            lambda model, x, level, y, null, w, guided, ends: (
+                guide(model, x, level, y, null, w) if guided else 0.0
+            )
+        ),
+    ),
+    (
+        "without_both_ends",
+        "Both ends of the interval are left out. A step at either of them is guided.",
+        stepping(
+            lambda model, x, level, y, null, w, guided, ends: usual(
+                model, x, level, y, null, w, ends[0][0] < ends[1] < ends[0][1]
+            )
+        ),
+    ),
+    (
+        "without_the_upper_end",
+        "The upper end of the interval is left out. A step at either end is guided.",
+        stepping(
+            lambda model, x, level, y, null, w, guided, ends: usual(
+                model, x, level, y, null, w, ends[0][0] <= ends[1] < ends[0][1]
+            )
+        ),
+    ),
+    (
+        "without_the_lower_end",
+        "The lower end of the interval is left out. A step at either end is guided.",
+        stepping(
+            lambda model, x, level, y, null, w, guided, ends: usual(
+                model, x, level, y, null, w, ends[0][0] < ends[1] <= ends[0][1]
+            )
+        ),
+    ),
+    (
+        "by_the_end_of_a_step",
+        "You ask whether the next level is in the interval. It is the level of the step, where it "
+        "begins.",
+        stepping(
+            lambda model, x, level, y, null, w, guided, ends: usual(
+                model, x, level, y, null, w, ends[0][0] <= ends[2] <= ends[0][1]
+            )
+        ),
+    ),
+    (
+        "scale_of_diffusers_in_a_walk",
+        scale_of_diffusers,
+        stepping(
+            lambda model, x, level, y, null, w, guided, ends: mixed(
+                model, x, level, y, null, w, guided, lambda a, b, w: b + weight(w, a) * (a - b)
+            )
+        ),
+    ),
+    (
+        "the_wrong_way_in_a_walk",
+        the_wrong_way,
+        stepping(
+            lambda model, x, level, y, null, w, guided, ends: mixed(
+                model, x, level, y, null, w, guided, lambda a, b, w: guided_velocity(b, a, w)
+            )
+        ),
+    ),
+    marking=mistake,
+    ignoring=("times",),
+)
+
+
+@mistake(
+    "guidance.sample",
+    "You write into z, which belongs to the caller: `x -= …` changes it. Write x = x − …, or begin "
+    "with z.clone().",
+    sure=True,
+)
+@torch.no_grad()
+def walks_in_z(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    x = z
+    for t, t_next in pairwise(levels_of(steps, times)):
+        level = torch.full((len(x),), t, dtype=x.dtype)
+        x -= (t - t_next) * usual(model, x, level, y, null, w, interval[0] <= t <= interval[1])
+    return x
+
+
+@mistake("guidance.sample", "Neither the interval nor `times` are looked at: use both.")
+@torch.no_grad()
+def neither_interval_nor_times(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    return even_walk(model, z, levels_of(steps, None)[:-1], 1 / steps, y, null, w)
+
+
+@mistake(
+    "guidance.drop_condition",
+    "You write into y, which belongs to the caller: a new tensor is wanted. Use torch.where, or "
+    "y.clone().",
+    sure=True,
+)
+def dropped_in_y(y, p, null, generator=None):
+    y[coins(y, p, generator)] = like(null, y)[:1] if y.dim() > 1 else null
+    return y
+
+
+by_a_classifier = variants.several(
+    "guidance.classifier_velocity",
+    (
+        "softmax_over_the_batch",
+        "Your softmax runs over the batch. Each example has probabilities of its own: axis 1 of "
+        "(batch, classes).",
+        lambda v_null, classifier, x_t, t, y, w: added(
+            v_null,
+            (1 + w) * t / (1 - t),
+            slope(lambda l, y: l.log_softmax(0).gather(1, y[:, None]).sum(), classifier, x_t, t, y),
+        ),
+    ),
+    (
+        "all_classes",
+        "You add up log p of all classes. Only that of y is wanted: gather.",
+        lambda v_null, classifier, x_t, t, y, w: added(
+            v_null,
+            (1 + w) * t / (1 - t),
+            slope(lambda l, y: l.log_softmax(1).sum(), classifier, x_t, t, y),
+        ),
+    ),
+    (
+        "likeliest_class",
+        "You take the likeliest class. That of y is wanted: gather.",
+        lambda v_null, classifier, x_t, t, y, w: added(
+            v_null,
+            (1 + w) * t / (1 - t),
+            slope(lambda l, y: l.log_softmax(1).amax(1).sum(), classifier, x_t, t, y),
+        ),
+    ),
+    (
+        "factor_turned",
+        factor_inverted,
+        lambda v_null, classifier, x_t, t, y, w: added(
+            v_null, (1 + w) * (1 - t) / t, slope(log_p, classifier, x_t, t, y)
+        ),
+    ),
+    (
+        "one_over_1_minus_t",
+        "The factor is 1 / (1 − t), without the t above.",
+        lambda v_null, classifier, x_t, t, y, w: added(
+            v_null, (1 + w) / (1 - t), slope(log_p, classifier, x_t, t, y)
+        ),
+    ),
+    marking=mistake,
+)

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from cs231n_gen.checking.variants import mistake
+from cs231n_gen.checking.variants import mistake, several
 from cs231n_gen.schedules import optimal_velocity
 
 BEST = "schedules.optimal_velocity"
@@ -465,7 +465,11 @@ def always_the_same(n, m=0.0, s=1.0, generator=None):
     return torch.sigmoid(m + s * torch.randn(n, generator=own))
 
 
-@mistake(DRAW, "The generator is not used.", public=False)
+@mistake(
+    DRAW,
+    "Your ε does not come from `generator`, so a seed does not repeat it: pass it on to "
+    "torch.randn.",
+)
 def generator_ignored(n, m=0.0, s=1.0, generator=None):
     return torch.sigmoid(m + s * torch.randn(n))
 
@@ -736,3 +740,333 @@ def logarithm(m, n):
 @mistake(ALPHA, "Only right for sizes whose ratio is simple.", public=False)
 def rounded(m, n):
     return round(2 * math.sqrt(m / n)) / 2
+
+
+# --- first attempts -----------------------------------------------------------------------------
+
+
+shifts = several(
+    SHIFT,
+    (
+        "multiplied_alone",
+        "This is α t, which leaves [0, 1]. Divide by 1 + (α − 1) t.",
+        lambda t, alpha: alpha * t,
+    ),
+    (
+        "of_one_minus_t",
+        "You shift 1 − t. The level itself is shifted: 0 and 1 stay where they are.",
+        lambda t, alpha: once(1 - t, alpha),
+    ),
+    (
+        "without_alpha_above",
+        "α is missing above the line: it is α t / (1 + (α − 1) t).",
+        lambda t, alpha: t / (1 + (alpha - 1) * t),
+    ),
+    (
+        "minus_below",
+        "The sign below the line is wrong: it is 1 + (α − 1) t.",
+        lambda t, alpha: alpha * t / (1 - (alpha - 1) * t),
+    ),
+    (
+        "alpha_plus_1_below",
+        "Below the line stands α + 1. It is 1 + (α − 1) t, so that 1 stays 1.",
+        lambda t, alpha: alpha * t / (1 + (alpha + 1) * t),
+    ),
+    (
+        "power_of_alpha",
+        "The power t^α keeps both ends, but it is no multiple of noise against data.",
+        lambda t, alpha: t**alpha,
+    ),
+    (
+        "odds_alone",
+        "This is α t / (1 − t), the ratio of noise to data after the shift. The level is that "
+        "ratio r / (1 + r).",
+        lambda t, alpha: alpha * t / (1 - t),
+    ),
+    (
+        "brackets_missing",
+        "The brackets below the line are missing: / (1 + (α − 1) t).",
+        lambda t, alpha: alpha * t / 1 + (alpha - 1) * t,
+    ),
+)
+
+
+alphas = several(
+    ALPHA,
+    (
+        "root_of_m",
+        "This is √m: the pixels n of the images for which levels were chosen are missing.",
+        lambda m, n: math.sqrt(m),
+    ),
+    (
+        "logarithm_of_the_ratio",
+        "This is log (m / n). Take the root of m / n.",
+        lambda m, n: math.log(m / n),
+    ),
+    ("squared", "You take the square of m / n. It is the root.", lambda m, n: (m / n) ** 2),
+    (
+        "difference_of_roots",
+        "You subtract the roots. α is their ratio.",
+        lambda m, n: math.sqrt(m) - math.sqrt(n),
+    ),
+    ("halved", "You halve m / n. Take its root.", lambda m, n: m / n / 2),
+    (
+        "product",
+        "You multiply m and n. It is the root of their ratio.",
+        lambda m, n: math.sqrt(m * n),
+    ),
+)
+
+
+draws = several(
+    DRAW,
+    (
+        "log_normal",
+        "This is a log-normal: it leaves [0, 1]. Take the sigmoid of m + s ε, not its exponential.",
+        lambda n, m=0.0, s=1.0, generator=None: torch.exp(
+            m + s * torch.randn(n, generator=generator)
+        ),
+    ),
+    (
+        "gaussian",
+        "The sigmoid is missing: these are Gaussian numbers, which leave [0, 1].",
+        lambda n, m=0.0, s=1.0, generator=None: m + s * torch.randn(n, generator=generator),
+    ),
+    (
+        "m_and_s_exchanged",
+        "m and s are exchanged: it is m + s ε.",
+        lambda n, m=0.0, s=1.0, generator=None: torch.sigmoid(
+            s + m * torch.randn(n, generator=generator)
+        ),
+    ),
+    (
+        "standardised",
+        "(ε − m) / s takes m and s away from a Gaussian that has neither. It is m + s ε.",
+        lambda n, m=0.0, s=1.0, generator=None: torch.sigmoid(
+            (torch.randn(n, generator=generator) - m) / s
+        ),
+    ),
+    (
+        "m_left_out",
+        "m is left out: it is m + s ε.",
+        lambda n, m=0.0, s=1.0, generator=None: torch.sigmoid(
+            s * torch.randn(n, generator=generator)
+        ),
+    ),
+    (
+        "s_left_out",
+        "s is left out: it is m + s ε.",
+        lambda n, m=0.0, s=1.0, generator=None: torch.sigmoid(
+            m + torch.randn(n, generator=generator)
+        ),
+    ),
+    (
+        "softmax",
+        "softmax makes the levels of a batch add up to 1. Each has its own sigmoid.",
+        lambda n, m=0.0, s=1.0, generator=None: torch.softmax(
+            m + s * torch.randn(n, generator=generator), 0
+        ),
+    ),
+    (
+        "of_no_generator",
+        "Your ε does not come from `generator`, so a seed does not repeat it: pass it on to "
+        "torch.randn.",
+        lambda n, m=0.0, s=1.0, generator=None: torch.sigmoid(m + s * torch.randn(n)),
+    ),
+)
+
+
+def with_jacobian(t, exponent, constant, jacobian=lambda u: 1 / (u * (1 - u))):
+    """exp(exponent) over a constant, times a jacobian, inside; 0 at both ends."""
+    u, inside = inner(t)
+    return torch.where(inside, exponent(u).exp() / constant * jacobian(u), 0.0)
+
+
+def exponent_of(logit, m, s):
+    return -((logit - m) ** 2) / (2 * s**2)
+
+
+R = math.sqrt(2 * math.pi)
+
+
+densities = several(
+    DENSITY,
+    (
+        "half_of_the_jacobian",
+        "1 / t is half of what is missing: the slope of the logit is 1 / (t (1 − t)).",
+        lambda t, m=0.0, s=1.0: with_jacobian(
+            t, lambda u: exponent_of(u.logit(), m, s), s * R, lambda u: 1 / u
+        ),
+    ),
+    (
+        "exponent_not_halved",
+        "The ½ in the exponent is missing: −(logit t − m)² / 2s².",
+        lambda t, m=0.0, s=1.0: with_jacobian(t, lambda u: 2 * exponent_of(u.logit(), m, s), s * R),
+    ),
+    (
+        "two_pi_without_root",
+        "2π stands without its root: the constant is 1 / (s √(2π)).",
+        lambda t, m=0.0, s=1.0: with_jacobian(
+            t, lambda u: exponent_of(u.logit(), m, s), s * 2 * math.pi
+        ),
+    ),
+    (
+        "s_not_squared",
+        "s is not squared in the exponent: −(logit t − m)² / 2s².",
+        lambda t, m=0.0, s=1.0: with_jacobian(
+            t, lambda u: -((u.logit() - m) ** 2) / (2 * s), s * R
+        ),
+    ),
+    (
+        "log_for_logit",
+        "You take log t for the logit, log (t / (1 − t)).",
+        lambda t, m=0.0, s=1.0: with_jacobian(t, lambda u: exponent_of(u.log(), m, s), s * R),
+    ),
+    (
+        "log_normal_density",
+        "This is the density of a log-normal. Here the logit of t is Gaussian, not its logarithm.",
+        lambda t, m=0.0, s=1.0: with_jacobian(
+            t, lambda u: exponent_of(u.log(), m, s), s * R, lambda u: 1 / u
+        ),
+    ),
+    (
+        "without_constant",
+        "The constant 1 / (s √(2π)) is missing.",
+        lambda t, m=0.0, s=1.0: with_jacobian(t, lambda u: exponent_of(u.logit(), m, s), 1.0),
+    ),
+    (
+        "exponent_turned",
+        "The exponent has the wrong sign: a Gaussian falls with the distance from m.",
+        lambda t, m=0.0, s=1.0: with_jacobian(t, lambda u: -exponent_of(u.logit(), m, s), s * R),
+    ),
+    (
+        "s_outside_the_root",
+        "s² stands before the exponential. It is s: 1 / (s √(2π)).",
+        lambda t, m=0.0, s=1.0: with_jacobian(t, lambda u: exponent_of(u.logit(), m, s), s**2 * R),
+    ),
+)
+
+
+def floors(x, z, levels, data, left):
+    """What `left` makes of v and E[v | x_t], level by level."""
+    return torch.stack([left(v, best, x) for _, _, v, best in levels_of(x, z, levels, data)])
+
+
+floors_of_all_kinds = several(
+    FLOOR,
+    (
+        "summed_over_everything",
+        "You sum over pairs and dimensions. The floor is a mean over both.",
+        lambda x, z, levels, data: floors(
+            x, z, levels, data, lambda v, best, x: (v - best).square().sum()
+        ),
+    ),
+    (
+        "half_of_the_floor",
+        "Half of the floor: there is no ½ before the mean square.",
+        lambda x, z, levels, data: floors(
+            x, z, levels, data, lambda v, best, x: (v - best).square().mean() / 2
+        ),
+    ),
+    (
+        "absolute",
+        "You take the mean absolute error. The floor is a mean square.",
+        lambda x, z, levels, data: floors(
+            x, z, levels, data, lambda v, best, x: (v - best).abs().mean()
+        ),
+    ),
+    (
+        "compared_with_the_data",
+        "You compare E[v | x_t] with x. It is a velocity: compare it with v = z − x.",
+        lambda x, z, levels, data: floors(
+            x, z, levels, data, lambda v, best, x: (x - best).square().mean()
+        ),
+    ),
+    (
+        "square_of_the_prediction",
+        "This is the mean square of E[v | x_t] itself. Subtract it from v first.",
+        lambda x, z, levels, data: floors(
+            x, z, levels, data, lambda v, best, x: best.square().mean()
+        ),
+    ),
+    (
+        "variances_subtracted",
+        "You subtract mean squares. The floor is the mean square of the difference v − E[v | x_t].",
+        lambda x, z, levels, data: floors(
+            x, z, levels, data, lambda v, best, x: v.square().mean() - best.square().mean()
+        ),
+    ),
+    (
+        "a_list_of_floors",
+        "A list comes back. Make one tensor of it: torch.stack.",
+        lambda x, z, levels, data: [
+            *floors(x, z, levels, data, lambda v, best, x: (v - best).square().mean())
+        ],
+    ),
+    (
+        "a_pair_each",
+        "One number for each pair comes back. Take the mean over pairs too.",
+        lambda x, z, levels, data: floors(
+            x, z, levels, data, lambda v, best, x: (v - best).square().flatten(1).mean(1)
+        ),
+    ),
+)
+
+
+def answered(x_t, t, data, far=None, p=None, v=None):
+    """The answer with other distances, weights, or another velocity of E[x | x_t]."""
+    far = squares(x_t, t, data) if far is None else far
+    p = (-far / (2 * width(t) ** 2)).softmax(1) if p is None else p
+    rows, at = x_t.flatten(1).double(), t.double()[:, None]
+    x = p.double() @ data.flatten(1).double()
+    z = (rows - (1 - at) * x) / at.masked_fill(at == 0, 1.0)
+    found = torch.where(at == 0, -rows, (v or (lambda x, z, rows, at: z - x))(x, z, rows, at))
+    return found.reshape(x_t.shape).to(x_t.dtype)
+
+
+def _nearest(x_t, t, data):
+    far = squares(x_t, t, data)
+    return torch.nn.functional.one_hot(far.argmin(1), far.shape[1]).double()
+
+
+answers = several(
+    BEST,
+    (
+        "farthest_first",
+        "The sign in the softmax is wrong: data that are near x_t are the likelier ones.",
+        lambda x_t, t, data: answered(x_t, t, data, far=-squares(x_t, t, data)),
+    ),
+    (
+        "not_normalised",
+        "Your weights do not add up to 1: divide by their sum, as softmax does.",
+        lambda x_t, t, data: answered(
+            x_t, t, data, p=(-squares(x_t, t, data) / (2 * width(t) ** 2)).exp()
+        ),
+    ),
+    (
+        "nearest_alone",
+        "Only the nearest datum counts. The best prediction is a mean of all, weighed by p(x_i | "
+        "x_t).",
+        lambda x_t, t, data: answered(x_t, t, data, p=_nearest(x_t, t, data)),
+    ),
+    (
+        "expected_data",
+        "This is E[x | x_t]. The velocity is E[z | x_t] − E[x | x_t].",
+        lambda x_t, t, data: answered(x_t, t, data, v=lambda x, z, rows, at: x),
+    ),
+    (
+        "expected_noise",
+        "This is E[z | x_t]. The velocity is E[z | x_t] − E[x | x_t].",
+        lambda x_t, t, data: answered(x_t, t, data, v=lambda x, z, rows, at: z),
+    ),
+    (
+        "noise_not_divided",
+        "The noise is not divided by t: E[z | x_t] = (x_t − (1 − t) E[x | x_t]) / t.",
+        lambda x_t, t, data: answered(x_t, t, data, v=lambda x, z, rows, at: at * z - x),
+    ),
+    (
+        "x_t_for_the_noise",
+        "You take x_t for the noise. It is E[z | x_t] = (x_t − (1 − t) E[x | x_t]) / t.",
+        lambda x_t, t, data: answered(x_t, t, data, v=lambda x, z, rows, at: rows - x),
+    ),
+)
