@@ -128,8 +128,9 @@ def only_for_points(x, z, t):
 
 @mistake(
     "flow.interpolate",
-    "Your t is kept off 0 and 1, as if something were divided by it. Nothing is: at t = 0 x_t is x "
-    "itself, at t = 1 z itself.",
+    "A few digits are lost: t is kept off 0 and 1, or something is rounded. Neither is needed: "
+    "at t = 0 x_t is x itself, at t = 1 z itself.",
+    sure=True,
 )
 def levels_kept_off_the_ends(x, z, t):
     t = column(t.clamp(1e-6, 1 - 1e-6), x)
@@ -150,6 +151,7 @@ def axes_squeezed(x, z, t):
     "flow.interpolate",
     "No gradient passes through: leave out no_grad and detach here, loss needs a graph only "
     "through the model, but others who call interpolate need it through x and z.",
+    sure=True,
 )
 def without_a_graph(x, z, t):
     t = column(t, x)
@@ -284,8 +286,9 @@ def timesteps_of_1000(model, x, z, t, y=None):
 
 @mistake(
     "flow.loss",
-    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number other "
-    "than 0.",
+    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number "
+    "other than 0.",
+    sure=True,
 )
 def labels_of_0_dropped(model, x, z, t, y=None):
     return loss(model, x, z, t, y if y is not None and y.any() else None)
@@ -540,8 +543,9 @@ def levels_by_arange(model, z, steps, y=None, times=None):
 
 @mistake(
     "flow.sample",
-    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number other "
-    "than 0.",
+    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number "
+    "other than 0.",
+    sure=True,
 )
 @torch.no_grad()
 def labels_of_0_are_none(model, z, steps, y=None, times=None):
@@ -553,6 +557,7 @@ def labels_of_0_are_none(model, z, steps, y=None, times=None):
     "flow.sample",
     "t is in another precision than x: a network in float32 refuses it or answers in float64. "
     "Make it with dtype=x.dtype.",
+    sure=True,
 )
 @torch.no_grad()
 def levels_in_double_precision(model, z, steps, y=None, times=None):
@@ -681,8 +686,9 @@ def frames_while_t_is_above_0(model, z, steps, y=None):
 
 @mistake(
     "flow.trajectory",
-    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number other "
-    "than 0.",
+    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number "
+    "other than 0.",
+    sure=True,
 )
 @torch.no_grad()
 def path_without_labels_of_0(model, z, steps, y=None):
@@ -825,8 +831,9 @@ def plain_euler(model, z, steps, y=None):
 
 @mistake(
     "flow.sample_heun",
-    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number other "
-    "than 0.",
+    "A label of 0 is a class like any other: ask `if y is None`, not whether y has a number "
+    "other than 0.",
+    sure=True,
 )
 @torch.no_grad()
 def heun_without_labels_of_0(model, z, steps, y=None):
@@ -1120,6 +1127,7 @@ def levels_without_the_generator(model, draw, steps, *, batch=512, generator=Non
     "flow.train",
     "The levels are drawn before the data. The order is data, noise, levels, so that a seed "
     "repeats the runs that are printed here.",
+    sure=True,
 )
 def levels_first(model, draw, steps, *, batch=512, generator=None, **options):
     with Run(model, steps, **options) as run:

@@ -298,6 +298,7 @@ def one_image_squeezed(latent=32, width=32):
 @mistake(
     "gan_nets.Generator",
     "The latents are cut off from the graph: nobody could look for the z of an image.",
+    sure=True,
 )
 def latents_cut_off(latent=32, width=32):
     G = gan_nets.Generator(latent, width)
@@ -456,6 +457,7 @@ def another_momentum(width=32):
     "gan_nets.Discriminator",
     "For one image you return a number without axes: squeeze() takes the batch's axis as well. "
     "flatten() leaves (1,).",
+    sure=True,
 )
 def one_logit_squeezed(width=32):
     D = gan_nets.Discriminator(width)
@@ -476,6 +478,7 @@ def far_logits_clamped(width=32):
 @mistake(
     "gan_nets.Discriminator",
     "The images are cut off from the graph. G learns from D's gradient with respect to them.",
+    sure=True,
 )
 def images_cut_off(width=32):
     D = gan_nets.Discriminator(width)
@@ -557,6 +560,7 @@ def kept_between(z_0, z_1, t):
 @mistake(
     "gan_nets.lerp",
     "t becomes one row for each of its numbers. It may have any shape: t[..., None] is broadcast.",
+    sure=True,
 )
 def one_column(z_0, z_1, t):
     t = torch.as_tensor(t, dtype=z_0.dtype).reshape(-1, 1)
@@ -671,8 +675,10 @@ def like_quaternions(z_0, z_1, t):
 
 @mistake(
     "gan_nets.slerp",
-    "You go straight where the cosine is above 0.9995, an angle of 1.8°. The arc is to be left "
-    "only where sin Ω is below 1e-3, and where the latents are opposite as well.",
+    "You go straight too early (often where the cosine is above 0.9995, an angle of 1.8°). The "
+    "arc is to be left only where sin Ω is below 1e-3, and where the latents are opposite as "
+    "well.",
+    sure=True,
 )
 def straight_too_early(z_0, z_1, t):
     t, cos = along(t, z_0), cosine(z_0, z_1)
@@ -706,6 +712,7 @@ def not_where_opposite(z_0, z_1, t):
 @mistake(
     "gan_nets.slerp",
     "t becomes one row for each of its numbers. It may have any shape: t[..., None] is broadcast.",
+    sure=True,
 )
 def one_column_of_t(z_0, z_1, t):
     t = torch.as_tensor(t, dtype=z_0.dtype).reshape(-1, 1)
@@ -910,6 +917,7 @@ def mapping_cut_off(*args, **kwargs):
 @mistake(
     "gan_nets.StyleGenerator",
     "The noise term is cut out of the graph, so its strength never learns.",
+    sure=True,
 )
 def strength_cut_off(*args, **kwargs):
     def layer_of(adain, layer, h, w, fresh):
