@@ -330,12 +330,19 @@ def test_it_needs_no_autograd(student, generator, saturating):
 
 
 def game(
-    student, generator, steps=3, saturating=False, shape=None, scale=1.0, modes=("train",) * 2
+    student,
+    generator,
+    steps=3,
+    saturating=False,
+    shape=None,
+    scale=1.0,
+    spread=1.0,
+    modes=("train",) * 2,
 ):
     """A game of linear players with random weights; they, what came, and the same by hand.
 
     Args:
-        shape: of the batch; scale: of D's weights; modes: of G and D.
+        shape: of the batch; scale: of D's weights; spread: of data and latents; modes: of G and D.
     """
     latent, dim, n = (int(k) for k in torch.randint(2, 6, (3,), generator=generator))
     sizes, players, twins = ((latent, dim), (dim, 1)), [], []
@@ -355,8 +362,8 @@ def game(
     both = student.new("given.training.Players", *players, lr=0.05, lr_d=0.02, betas=(0.3, 0.9))
     drawn = []
     for _ in range(steps):
-        x = 1 + torch.randn(*shape, dim, generator=generator, dtype=torch.float64)
-        z = torch.randn(*shape, latent, generator=generator, dtype=torch.float64)
+        x = 1 + spread * torch.randn(*shape, dim, generator=generator, dtype=torch.float64)
+        z = spread * torch.randn(*shape, latent, generator=generator, dtype=torch.float64)
         drawn.append((x, z))
     came = [student.gan.train_step(both, x, z, saturating=saturating) for x, z in drawn]
     return players, came, drawn, by_hand(*twins, drawn, saturating)
@@ -413,6 +420,10 @@ def test_the_value_before_the_updates(student, generator):
     for V, want in zip(came, values, strict=True):
         V = expect.tensor(V, (), "V")
         expect.close(V, want, "V(G, D) of before both updates", atol=1e-11, rtol=1e-11)
+    new = [student.new("checking.fakes.Player", 2, outputs) for outputs in (2, 1)]
+    x, z = torch.randn(2, 4, 2, generator=generator)
+    V = student.gan.train_step(student.new("given.training.Players", *new), x, z)
+    expect.close(V, -math.log(4), "of players that know nothing, in float32")
 
 
 @train_step(weight=2)
@@ -449,7 +460,7 @@ def test_batches_of_every_shape(student, generator):
 def test_sure_players_still_move(student, generator, saturating):
     """where logits are far from 0, steps are finite and go the same way"""
     players, came, _, (*twins, values, _) = game(
-        student, generator, saturating=saturating, scale=300.0
+        student, generator, saturating=saturating, scale=20.0, spread=20.0
     )
     for player, twin in zip(players, twins, strict=True):
         same_weights(player, twin, "far logits must leave every gradient as it is")

@@ -29,7 +29,7 @@ def features(generator):
     b, c = draws.whole(generator, 2, 5), draws.whole(generator, 2, 6)
     x = normal(generator, b, c, draws.whole(generator, 2, 6), draws.whole(generator, 6, 10))
     spread, middle = (2 * normal(generator, 2, b, c)).exp()[..., None, None]
-    return spread * x + middle, *normal(generator, 2, b, c)
+    return spread * x + middle, *(10 * normal(generator, 2, b, c))
 
 
 @adain(weight=3)
@@ -768,7 +768,7 @@ def test_the_ends_of_the_straight_way(student, generator):
 @lerp(weight=2)
 def test_it_is_straight(student, generator):
     """z_t leaves z_1 in proportion to t, in a straight line, also beyond the ends"""
-    z_0, z_1 = normal(generator, 2, 5, 6)
+    z_0, z_1 = 30 * normal(generator, 2, 5, 6)
     for t in (2 * normal(generator, 3)).tolist():
         got = student.gan_nets.lerp(z_0, z_1, t)
         expect.close(
