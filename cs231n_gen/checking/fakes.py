@@ -147,7 +147,7 @@ class NoisyClassifier(InUse, nn.Module):
     def __init__(self, means: list[list[float]], std: float):
         super().__init__()
         self.means = nn.Buffer(torch.tensor(means, dtype=torch.float64))
-        self.constant = nn.Parameter(torch.tensor(3.0))
+        self.scale = nn.Parameter(torch.ones(()))
         self.std = std
 
     def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class NoisyClassifier(InUse, nn.Module):
         variance = ((1 - t) * self.std) ** 2 + t**2
         x = x_t.reshape(len(x_t), 1, -1)
         squares = (x - a * self.means.to(x_t.dtype)).square().sum(-1)
-        return self.constant - squares / (2 * variance[:, None])
+        return 3 - self.scale * squares / (2 * variance[:, None])
 
 
 class WithoutGradients:
