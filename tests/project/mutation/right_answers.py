@@ -1,5 +1,5 @@
-"""Mutants that are right answers: `right/flow.toml` for those of `flow`, each with a sentence that
-says why."""
+"""Mutants that are known to live: in `right/flow.toml` those of `flow` that are right answers, each
+with a sentence that says why, and those that are wrong, whose graders are still to be mended."""
 
 import tomllib
 from functools import cache
@@ -8,14 +8,22 @@ from pathlib import Path
 FOLDER = Path(__file__).with_name("right")
 
 
-@cache
 def right_answers(folder: Path = FOLDER) -> dict[str, str]:
     """Why a mutant is right, by its exercise and name: `flow.loss: call: f(x) → x`."""
-    found = {}
-    for file in sorted(folder.glob("*.toml")):
-        for entry in tomllib.loads(file.read_text(encoding="utf-8")).get("right", []):
-            found |= {f"{entry['exercise']}: {name}": entry["why"] for name in entry["mutants"]}
-    return found
+    return {name: entry["why"] for name, entry in _entries("right", folder)}
+
+
+def open_holes(folder: Path = FOLDER) -> set[str]:
+    """Mutants that are wrong and known to be alive: no more may join them. The table counts them
+    as alive; where one is killed, its line can go."""
+    return {name for name, _ in _entries("open", folder)}
+
+
+@cache
+def _entries(kind: str, folder: Path) -> list[tuple[str, dict]]:
+    files = [tomllib.loads(f.read_text(encoding="utf-8")) for f in sorted(folder.glob("*.toml"))]
+    entries = [entry for file in files for entry in file.get(kind, [])]
+    return [(f"{e['exercise']}: {name}", e) for e in entries for name in e["mutants"]]
 
 
 def stale(outcomes: list, exercise: str, whole: bool) -> list[str]:
