@@ -237,4 +237,4 @@ def test_an_entry_that_is_not_so_is_found(monkeypatch):
 
 
 def test_every_entry_says_why():
-    assert all(len(why.split()) > 4 for why in right_answers.right_answers().values())
+    assert all(len(why.split()) > 3 for why in right_answers.right_answers().values())
