@@ -1007,8 +1007,8 @@ def gradient_never_cleared(model, draw, steps, *, batch=512, generator=None, **o
 
 
 NEVER_MOVES = (
-    "The weights never move. L.backward() computes the gradient, run.optimizer.step() follows it: "
-    "one of the two is missing."
+    "The weights never move. L.backward() computes the gradient and run.optimizer.step() follows "
+    "it: one of the two is missing, or zero_grad() stands between them."
 )
 
 

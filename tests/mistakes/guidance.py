@@ -938,8 +938,8 @@ def factor_for_points_only(v_null, classifier, x_t, t, y, w):
 
 @mistake(
     "guidance.classifier_velocity",
-    "w is reshaped to (batch, 1, …, 1) too early: with t of shape (batch,) it then makes "
-    "(batch, batch). Multiply the numbers of an example first.",
+    "t / (1 − t), or the whole factor, is still (batch,) and meets the wrong axis. Multiply the "
+    "numbers of an example first, then reshape their product to (batch, 1, …, 1).",
 )
 def weight_beside_levels(v_null, classifier, x_t, t, y, w):
     g = slope(log_p, classifier, x_t, t, y)
