@@ -69,7 +69,8 @@ def diagnose(results: list[Result]) -> str | None:
 
     It is also None where that is true of several mistakes with different sentences.
     """
-    return named(failures(results), _known(results[0].exercise)) if results else None
+    failed = failures(results)
+    return named(failed, _known(results[0].exercise)) if failed else None  # known only if needed
 
 
 def named(failed: Mapping[str, dict], known: Iterable[Known]) -> str | None:
