@@ -16,7 +16,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[2])]
 os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from right_answers import right_answers  # noqa: E402
+from right_answers import right_answers, stale  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 from trial import Outcome, try_all  # noqa: E402
 
@@ -77,6 +77,10 @@ def report(outcomes: list[Outcome], public: bool, table: bool) -> int:
         print(_row("all", outcomes, right))
     for outcome in alive:
         print(f"alive  {outcome.mutant}")
+    for exercise in dict.fromkeys(o.mutant.exercise for o in outcomes):
+        own = [o for o in outcomes if o.mutant.exercise == exercise]
+        for says in stale(own, exercise, True):
+            print(f"said to be right, but {says}")
     unseen = [o for o in outcomes if public and o.killed and o.seen == ""]
     for outcome in unseen:
         print(f"unseen {outcome.mutant}\n           hidden: {outcome.killed}")
