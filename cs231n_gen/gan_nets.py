@@ -246,8 +246,9 @@ def lerp(
 
     Args:
         z_0, z_1: latents of one shape, along the last axis.
-        t: a number, or one for each latent, or any tensor: t[..., None] is broadcast against z. The
-            line goes on beyond its ends, for t below 0 and above 1.
+        t: a number, or one for each latent, or any tensor: t[..., None] is broadcast against z, and
+            z_t has the dtype of z whatever that of t. The line goes on beyond its ends, for t
+            below 0 and above 1.
     Returns:
         z_t: (batch, latent) for t (batch,) or a number; (steps, latent) for z (latent,) and t
         (steps,); (steps, batch, latent) for t (steps, 1).

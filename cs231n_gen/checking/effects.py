@@ -43,7 +43,7 @@ class Watch:
 
     Args:
         name: of what is called, `flow.sample`.
-        function: what is called: a function, or an object with weights of its own.
+        function: what is called: a function, an object with weights of its own, or its method.
         given: the arguments as the caller holds them, and `args`, `kwargs` as they are passed on:
             copies, but for tensors inside a graph.
         making: whether an object is made, which may draw its first weights.
@@ -60,7 +60,8 @@ class Watch:
     ):
         self.name, self.function, self.making = name, function, making
         self.args, self.kwargs = args, kwargs
-        own = [((), function)] if isinstance(function, nn.Module) else []
+        owner = getattr(function, "__self__", function)  # of a method
+        own = [((), owner)] if isinstance(owner, nn.Module) else []
         places = own + [((k,), a) for k, a in enumerate(args)] + [((k,), kwargs[k]) for k in kwargs]
         before = [*given[0], *given[1].values()]
         self.tensors = []
@@ -188,6 +189,15 @@ class Watch:
             names = _parameters(self.function)
             first = names[first] if first < len(names) else f"argument {first + 1}"
         return first + "".join(f".{r}" if isinstance(r, str) else f"[{r}]" for r in rest)
+
+
+def holds_tensors(value: object) -> bool:
+    """Whether there is a tensor in a value: itself, or in lists, tuples and dictionaries."""
+    if isinstance(value, Mapping):
+        return holds_tensors(list(value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(holds_tensors, value))
+    return isinstance(value, Tensor)
 
 
 def same(one: Tensor, other: Tensor) -> bool:

@@ -173,6 +173,12 @@ class WithoutGradients:
         return result
 
 
+def holding_gradients(net: nn.Module) -> None:
+    """Put gradients into its weights, as they lie there between a backward pass and a step."""
+    for p in net.parameters():
+        p.grad = torch.ones_like(p)
+
+
 def weighted(function: Callable, weights: Tensor, *args) -> Tensor:
     """Σ weights · function(…), whose gradients tell every number of the result apart: those of a
     plain sum may be 0 whatever was cut out of the graph. For `student.gradient`, with

@@ -19,7 +19,7 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from cs231n_gen.checking.effects import MOST_NOTES, Note, Watch
+from cs231n_gen.checking.effects import MOST_NOTES, Note, Watch, holds_tensors
 from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError, TracebackLine
 from cs231n_gen.checking.expect import unfit
 from cs231n_gen.checking.fresh_modules import file_of, package_modules
@@ -223,12 +223,15 @@ class Object:
         return student._run(lambda: student._call(self.made_as, self._value, args, kwargs))
 
     def call(self, method: str, *args, **kwargs):
-        """Call one of its methods."""
-        return self._student._run(
-            lambda: getattr(self._value, method)(
-                *map(_incoming, args), **{k: _incoming(v) for k, v in kwargs.items()}
-            )
-        )
+        """Call one of its methods; one that is given tensors is watched as the object itself is."""
+
+        def compute():
+            student, function = self._student, getattr(self._value, method)
+            if holds_tensors((args, kwargs)):
+                return student._call(self.made_as, function, args, kwargs)
+            return function(*map(_incoming, args), **{k: _incoming(v) for k, v in kwargs.items()})
+
+        return self._student._run(compute)
 
     def get(self, attribute: str):
         """Read one of its attributes."""

@@ -149,6 +149,26 @@ def test_channels_that_do_not_vary(student, generator):
     expect.close(got, want, "σ is √(variance + 1e-5)", atol=1e-8, rtol=1e-8)
 
 
+@adain
+def test_features_and_styles_that_do_not_fit(student, generator):
+    """x without four axes, or a scale or bias that is not (batch, channels), is refused"""
+    n, c, h, w = (draws.whole(generator, 2, 5) for _ in range(4))
+    style = normal(generator, n, c)
+
+    def refused(x, *styles):
+        shapes = " and ".join(str(tuple(s.shape)) for s in styles)
+        says = f"x {tuple(x.shape)}, scale and bias {shapes} must be refused"
+        expect.raises("ValueError", lambda: student.gan_nets.adain(x, *styles), says)
+
+    for shape in ((n, c, h), (n, c, h, w, 1), (n, c)):
+        refused(normal(generator, *shape), style, style)
+    x = normal(generator, n, c, h, w)
+    for shape in ((c,), (1, c), (n, 1), (n, c + 1), (n + 1, c), (n, c, 1, 1), (n * c,), ()):
+        other = normal(generator, *shape)
+        refused(x, other, style)
+        refused(x, style, other)
+
+
 # --- gan_nets.Generator, gan_nets.Discriminator ---------------------------------------------------
 
 
@@ -387,6 +407,18 @@ def test_the_smallest_generators_and_batches(student, generator):
     expect.close(G(z), want, "other images in float32", atol=1e-4, rtol=1e-4)
 
 
+@generator_net
+def test_a_generator_of_its_own(student, generator):
+    """each is made with weights of its own; a pass leaves gradients where they are"""
+    nets = [student.new("gan_nets.Generator") for _ in range(2)]
+    one, other = (torch.cat([w.flatten() for w in net.state().values() if w.dim() > 1])
+                  for net in nets)  # fmt: skip
+    expect.true(not torch.equal(one, other), "two new nets have the same weights")
+    student.checking.fakes.holding_gradients(nets[0])
+    nets[0].call("eval")
+    expect.tensor(nets[0](normal(generator, 3, 32).float()), (3, 1, 16, 16))
+
+
 @discriminator_net(weight=2)
 def test_the_discriminators_layers(student, generator):
     """its weights have the shapes of DC-GAN's layers, from the image to w channels to 2w"""
@@ -508,6 +540,18 @@ def test_the_smallest_discriminators_and_batches(student, generator):
     x = 30 * normal(generator, 2, 1, 16, 16).float()
     want = by_hand_D(x.double(), weights, False)
     expect.close(D(x), want, "other logits in float32", atol=1e-4, rtol=1e-4)
+
+
+@discriminator_net
+def test_a_discriminator_of_its_own(student, generator):
+    """each is made with weights of its own; a pass leaves gradients where they are"""
+    nets = [student.new("gan_nets.Discriminator") for _ in range(2)]
+    one, other = (torch.cat([w.flatten() for w in net.state().values() if w.dim() > 1])
+                  for net in nets)  # fmt: skip
+    expect.true(not torch.equal(one, other), "two new nets have the same weights")
+    student.checking.fakes.holding_gradients(nets[0])
+    nets[0].call("eval")
+    expect.tensor(nets[0](normal(generator, 3, 1, 16, 16).float()), (3,))
 
 
 # --- gan_nets.StyleGenerator ----------------------------------------------------------------------
@@ -727,6 +771,16 @@ def test_the_style_generator_learns_with_every_weight(student, generator):
     silence = [torch.zeros(6, 1, k, k).double() for k in (4, 8, 16)]
     L = -F.logsigmoid(by_hand_images(s, [w] * 3, silence) @ u.T).mean()
     steps_follow_gradients(G, weights, L, "the style generator")
+
+
+@style_net
+def test_nothing_but_the_images(student, generator):
+    """a pass, in training or after it, leaves styles, noise, gradients and the mode as they are"""
+    for mode in ("train", "eval"):
+        G, _, styles, noise = style_generator(student, generator)
+        G.call(mode)
+        student.checking.fakes.holding_gradients(G)
+        expect.tensor(G.call("synthesis", styles, noise), (3, 1, 16, 16), "the images")
 
 
 # --- gan_nets.lerp --------------------------------------------------------------------------------

@@ -1088,3 +1088,131 @@ arcs = several(
         lambda z_0, z_1, t: curved(z_0, z_1, t, weight=torch.cos),
     ),
 )
+
+
+# --- What is refused, and what a pass leaves alone -----------------------------------------------
+
+
+@mistake(
+    "gan_nets.adain",
+    "Shapes that do not fit are not refused: leave the lines above yours as they are.",
+    public=False,
+)
+def nothing_refused(x, scale, bias, eps=1e-5):
+    return styled(over(x, (-2, -1), eps), scale, bias)
+
+
+@mistake(
+    "gan_nets.adain",
+    "Styles that broadcast are let through: each example has its own scale and bias.",
+    public=False,
+)
+def styles_broadcast(x, scale, bias, eps=1e-5):
+    if x.dim() != 4:
+        raise ValueError("x must have four axes")
+    try:
+        scale, bias = scale.expand(x.shape[:2]), bias.expand(x.shape[:2])
+    except RuntimeError as error:
+        raise ValueError("scale and bias must be (batch, channels)") from error
+    return gan_nets.adain(x, scale, bias, eps)
+
+
+@mistake(
+    "gan_nets.adain",
+    "Features that do not have four axes are let through.",
+    public=False,
+)
+def any_axes(x, scale, bias, eps=1e-5):
+    if x.dim() == 4:
+        return gan_nets.adain(x, scale, bias, eps)
+    return over(x, tuple(range(2, x.dim())), eps) if x.dim() > 2 else x
+
+
+def seeded(kind, *args):
+    torch.manual_seed(0)
+    return kind(*args)
+
+
+@mistake(
+    "gan_nets.Generator",
+    "You seed torch: all generators begin with the same weights.",
+    public=False,
+)
+def seeded_generator(latent=32, width=32):
+    return seeded(gan_nets.Generator, latent, width)
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "You seed torch: all discriminators begin with the same weights.",
+    public=False,
+)
+def seeded_discriminator(width=32):
+    return seeded(gan_nets.Discriminator, width)
+
+
+def clearing(net, layers):
+    """The net with these layers, which drops its gradients in every pass."""
+
+    def forward(given):
+        net.zero_grad()
+        return layers(given)
+
+    net.forward = forward
+    return net
+
+
+@mistake(
+    "gan_nets.Generator",
+    "A pass clears the gradients in the weights: that is for the optimiser's `zero_grad`.",
+    public=False,
+)
+def generator_clears_gradients(latent=32, width=32):
+    G = gan_nets.Generator(latent, width)
+    return clearing(G, lambda z: G.layers(z[:, :, None, None]))
+
+
+@mistake(
+    "gan_nets.Discriminator",
+    "A pass clears the gradients in the weights: that is for the optimiser's `zero_grad`.",
+    public=False,
+)
+def discriminator_clears_gradients(width=32):
+    D = gan_nets.Discriminator(width)
+    return clearing(D, lambda x: D.layers(x).flatten())
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "Synthesis clears the gradients in the weights: that is for the optimiser's `zero_grad`.",
+    public=False,
+)
+def synthesis_clears_gradients(*args, **kwargs):
+    G = gan_nets.StyleGenerator(*args, **kwargs)
+    synthesis = G.synthesis
+
+    def clears(styles, noise):
+        G.zero_grad()
+        return synthesis(styles, noise)
+
+    G.synthesis = clears
+    return G
+
+
+@mistake(
+    "gan_nets.StyleGenerator",
+    "You write into the styles that you are given: work on a copy.",
+    public=False,
+)
+def styles_overwritten(*args, **kwargs):
+    G = gan_nets.StyleGenerator(*args, **kwargs)
+    synthesis = G.synthesis
+
+    def overwrites(styles, noise):
+        images = synthesis(styles, noise)
+        for w in styles:
+            w.detach().add_(1)
+        return images
+
+    G.synthesis = overwrites
+    return G

@@ -118,6 +118,23 @@ def test_features_of_every_size(student):
         expect.close(got, want, says, atol=1e-10, rtol=1e-10)
 
 
+@adain
+def test_styles_that_do_not_fit(student):
+    """x has four axes, scale and bias are (batch, channels): else it raises a ValueError"""
+    style = waves(2, 3)
+    for shape in ((2, 3, 4), (2, 3, 4, 1, 2), (2, 3)):
+        says = f"ValueError for x {shape}: leave the lines above yours as they are"
+        x = waves(*shape)
+        expect.raises("ValueError", lambda x=x: student.gan_nets.adain(x, style, style), says)
+    x = waves(2, 3, 2, 4)
+    for shape in ((3,), (1, 3), (2, 1), (2, 4), (2, 3, 1, 1), (3, 2), ()):
+        other = waves(*shape)
+        for styles in ((other, style), (style, other)):
+            got = " and ".join(str(tuple(s.shape)) for s in styles)
+            says = f"ValueError for x (2, 3, 2, 4), scale and bias {got}: leave the lines above"
+            expect.raises("ValueError", lambda s=styles: student.gan_nets.adain(x, *s), says)
+
+
 # Pixels 3 to 6 of row 5, and logits, as they come of the weights of `filled`.
 IMAGES = {
     "eval": [
@@ -199,6 +216,14 @@ def filled(net, scale=1.0):
         elif old.is_floating_point():
             state[name] = waves(*old.shape, rate=1.7 + n, scale=scale)
     net.load(state)
+
+
+def weights_differ(one, other):
+    """Kernels are drawn anew for each net."""
+    drawn = [torch.cat([w.flatten() for w in net.state().values() if w.dim() > 1])
+             for net in (one, other)]  # fmt: skip
+    says = "two new nets have the same weights: let torch draw them, and do not seed it"
+    expect.true(not torch.equal(*drawn), says)
 
 
 def layers_are(net, want):
@@ -315,6 +340,16 @@ def test_batches_of_one_and_running_statistics(student):
     expect.true(bool(G.get("training")), "G has changed its mode")
 
 
+@generator_net
+def test_generators_do_not_touch_what_they_hold(student):
+    """each is made with weights of its own; a pass leaves gradients where they are"""
+    one, other = (student.new("gan_nets.Generator", latent=3, width=4) for _ in range(2))
+    weights_differ(one, other)
+    student.checking.fakes.holding_gradients(one)
+    one.call("eval")
+    expect.tensor(one(waves(2, 3).float()), (2, 1, 16, 16), "the images")
+
+
 @discriminator_net
 def test_the_layers_of_the_discriminator(student):
     """its layers are those of the table"""
@@ -391,6 +426,16 @@ def test_logits_of_any_size(student):
     D.call("eval")
     l = expect.tensor(D(20 * waves(4, 1, 16, 16, rate=0.9)), (4,), "the logits")
     expect.true(bool(l.abs().max() > 300), "far logits are cut off", l.abs().max(), "more than 300")
+
+
+@discriminator_net
+def test_discriminators_do_not_touch_what_they_hold(student):
+    """each is made with weights of its own; a pass leaves gradients where they are"""
+    one, other = (student.new("gan_nets.Discriminator", width=2) for _ in range(2))
+    weights_differ(one, other)
+    student.checking.fakes.holding_gradients(one)
+    one.call("eval")
+    expect.tensor(one(waves(2, 1, 16, 16).float()), (2,), "the logits")
 
 
 # --- gan_nets.StyleGenerator ----------------------------------------------------------------------
@@ -493,6 +538,16 @@ def test_noise_that_is_given_and_silent(student):
     loud, *quiet = (expect.tensor(x, (2, 1, 16, 16), "the images") for x in (loud, *quiet))
     expect.true(torch.equal(*quiet), "noise of strength 0 changes the images")
     expect.true(not torch.allclose(loud, quiet[0]), "noise with a strength changes nothing")
+
+
+@style_net
+def test_gradients_stay_where_they_are(student):
+    """a pass, in training or after it, leaves styles, noise, gradients and the mode as they are"""
+    for mode in ("train", "eval"):
+        G, styles, noise = style_generator(student)
+        G.call(mode)
+        student.checking.fakes.holding_gradients(G)
+        expect.tensor(G.call("synthesis", styles, noise), (2, 1, 16, 16), "the images")
 
 
 # --- gan_nets.lerp, gan_nets.slerp ----------------------------------------------------------------
