@@ -103,8 +103,9 @@ def sample(
         x ← z;   for i = 0, …, T − 1:   x ← x − (t_i − t_{i+1}) f_θ(x, t_i)
 
     Args:
-        model: called with x and a `(batch,)` tensor of t (and y, when given), T times in all. A
-            network in the precision of z can be asked.
+        model: called as `model(x, t)`, or as `model(x, t, y)` when y is given, T times in all. x is
+            shaped like z, t is `(batch,)`, both in the precision of z: a network in this precision
+            can be asked.
         z: noise to start from, of any shape. It is not changed.
         steps: T, at least 1.
         y: conditions, one for each example, or None. They reach the model as they came.

@@ -115,12 +115,32 @@ def accepted(exercise: str) -> Callable:
 
 def load(folder: Path) -> list[Variant]:
     """All variants of a folder (`tests/mistakes`, `tests/accepted`), in the order they are
-    written."""
+    written.
+
+    A file's `REFUSED` maps exercises to functions that raise for what the lines above a stub's gap
+    refuse. Who writes a variant into the gap leaves these lines there: they are called before it.
+    """
     found = []
     for path in sorted(folder.rglob("*.py")):
         module = load_module(path, f"{folder.name}.{path.stem}")
-        found += [v for o in vars(module).values() for v in getattr(o, "_variants", [])]
+        refused = getattr(module, "REFUSED", {})
+        own = [v for o in vars(module).values() for v in getattr(o, "_variants", [])]
+        found += [
+            replace(v, implementation=_after(refused[v.exercise], v.implementation))
+            if v.exercise in refused
+            else v
+            for v in own
+        ]
     return found
+
+
+def _after(refuse: Callable, implementation: Callable) -> Callable:
+    @wraps(implementation)
+    def refusing(*args, **kwargs):
+        refuse(*args, **kwargs)
+        return implementation(*args, **kwargs)
+
+    return refusing
 
 
 def _marked(implementation, variant: Variant) -> Variant:

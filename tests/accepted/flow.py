@@ -6,8 +6,22 @@ import torch
 from torch.nn import functional as F
 
 from cs231n_gen.checking.variants import accepted
-from cs231n_gen.flow import interpolate, loss
+from cs231n_gen.flow import interpolate, levels_of, loss, straightness
 from cs231n_gen.given.training import Run
+
+
+def no_walk(model, z, steps, y=None, times=None):
+    levels_of(steps, times)
+
+
+# What the lines above a stub's gap refuse; see `variants.load`.
+REFUSED = {
+    "flow.interpolate": interpolate,
+    "flow.sample": no_walk,
+    "flow.trajectory": no_walk,
+    "flow.sample_heun": no_walk,
+    "flow.straightness": straightness,
+}
 
 
 @accepted("flow.interpolate")

@@ -6,7 +6,32 @@ import torch
 from torch.nn import functional as F
 
 from cs231n_gen.checking.variants import accepted
-from cs231n_gen.schedules import optimal_velocity
+from cs231n_gen.schedules import logit_normal, optimal_velocity, resolution_alpha, shift
+
+
+def refuse(wrong, says):
+    if wrong:
+        raise ValueError(says)
+
+
+def no_deviation(t_or_n, m=0.0, s=1.0, generator=None):
+    logit_normal(0, m, s)
+
+
+def no_pairs(x, z, levels, data):
+    refuse(x.shape != z.shape, "x and z must be of one shape")
+    refuse(levels.dim() != 1, "levels must be one-dimensional")
+
+
+# What the lines above a stub's gap refuse; see `variants.load`.
+REFUSED = {
+    "schedules.optimal_velocity": optimal_velocity,
+    "schedules.loss_floor": no_pairs,
+    "schedules.logit_normal": no_deviation,
+    "schedules.logit_normal_density": no_deviation,
+    "schedules.shift": shift,
+    "schedules.resolution_alpha": resolution_alpha,
+}
 
 
 @accepted("schedules.optimal_velocity")

@@ -71,12 +71,37 @@ def labels_of_every_kind(generator):
     return [some, torch.zeros(n, dtype=torch.int64), torch.tensor([0]), some.int()]
 
 
+def plain(model, shape):
+    """The model without a condition, called as model(x_t, t), which knows what x_t looks like."""
+
+    def asked(x_t, t):
+        expect.tensor(x_t, shape, "the x that the model gets")
+        right = t.dtype == x_t.dtype
+        says = "the model must get t in the precision of x, as its weights are"
+        expect.true(right, says, t.dtype, x_t.dtype)
+        return model(x_t, t)
+
+    return asked
+
+
 def same_conditions(model, y):
     """Every call got y as it came."""
     for seen in model.conditions:
         expect.true(seen is not None, "a call of the model did not get the condition")
         expect.close(seen, y, "the condition changed on the way", atol=0, rtol=0)
         expect.true(seen.dtype == y.dtype, "the condition's dtype changed", seen.dtype, y.dtype)
+
+
+REFUSED = "{} is refused"
+
+
+def refuses_steps(sampler):
+    """It refuses what is no number of steps."""
+    z = torch.ones(2, 2)
+    expect.true(sampler(fakes.linear(1.0), z, 1) is not None, "one step gave no result")
+    for steps in (0, -1, 2.5):
+        says = REFUSED.format(f"steps = {steps}")
+        expect.raises("ValueError", lambda n=steps: sampler(fakes.linear(1.0), z, n), says)
 
 
 def asked_at(model, batch, want):
@@ -220,6 +245,23 @@ def test_gradients_pass_through(student, generator):
         expect.close(got, want, f"the gradient with respect to {name}", **DOUBLE)
 
 
+@interpolate
+def test_what_does_not_fit_is_refused(student, generator):
+    """x and z must be of one shape, and t one level for each example"""
+    x, z = random_pair(generator, 5, 3)
+    t, call = torch.rand(5, generator=generator, dtype=torch.float64), student.flow.interpolate
+    for other in (z[:1], z[:4], z[:, :1], z.T, z[0], z[None]):
+        says = f"z of shape {tuple(other.shape)} for x of shape (5, 3) is refused"
+        expect.raises("ValueError", lambda o=other: call(x, o, t), says)
+        expect.raises("ValueError", lambda o=other: call(o, z, t), says)
+    for other in (t[0], t[:1], t[:4], t[:, None], t[None]):
+        says = f"t of shape {tuple(other.shape)} for 5 examples is refused"
+        expect.raises("ValueError", lambda o=other: call(x, z, o), says)
+    x_t, v = expect.unpack(call(x, z, t), ["x_t", "v"])
+    expect.close(x_t, x + t[:, None] * (z - x), "x_t", **DOUBLE)
+    expect.close(v, z - x, "v", **DOUBLE)
+
+
 # --- flow.loss ----------------------------------------------------------------------------------
 
 
@@ -320,12 +362,13 @@ def test_the_mean_is_over_everything_for_any_shape(student, generator):
     """one number for any shape, a batch of one too, however large or small the errors are"""
     for shape in [s for s in SHAPES if len(s) > 1] + [(300, 2)]:
         for scale in (1e-4, 1e4):
-            x, z = random_pair(generator, *shape)
+            x, z = (50 * a for a in random_pair(generator, *shape))
             t = torch.rand(shape[0], generator=generator, dtype=torch.float64)
             off = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-            value = student.flow.loss(lambda x_t, t, v=z - x, off=off: v + off, x, z, t)
+            model = fakes.Recorder(lambda x_t, t, y, v=z - x, off=off: v + off)
+            value = student.flow.loss(plain(model, shape), x, z, t)
             says = f"the mean square of errors of about {scale}, of shape {shape}"
-            expect.close(value, off.square().mean(), says, atol=0, rtol=1e-9)
+            expect.close(value, off.square().mean(), says, atol=0, rtol=1e-8)
 
 
 @loss
@@ -417,7 +460,7 @@ def test_noise_of_any_shape(student, generator):
     for shape in SHAPES:
         for scale in (1e-5, 1e5):
             z = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-            x = student.flow.sample(fakes.linear(1.0), z, 2)
+            x = student.flow.sample(plain(fakes.linear(1.0), shape), z, 2)
             says = f"two steps along v = x halve x twice, for z of shape {shape}"
             expect.close(x, z / 4, says, atol=0, rtol=1e-11)
 
@@ -526,6 +569,17 @@ def test_even_levels_are_what_is_usual(student, generator):
     expect.true(off < 0.5, "the walk does not go toward the data")
 
 
+@sample
+def test_what_is_no_walk_is_refused(student, generator):
+    """steps that are no whole number of at least 1 are refused, and times that do not fit"""
+    refuses_steps(student.flow.sample)
+    call, z = student.flow.sample, torch.ones(2, 2)
+    for times in ([1.0, 0.0], [1.0, 0.5, 0.5], [0.0, 0.5, 1.0], [1.2, 0.5, 0.0], [1.0, 0.5, -0.1]):
+        for form in (times, torch.tensor(times)):
+            says = f"2 steps with times = {times} is refused"
+            expect.raises("ValueError", lambda t=form: call(fakes.linear(1), z, 2, times=t), says)
+
+
 # --- flow.trajectory ----------------------------------------------------------------------------
 
 
@@ -598,7 +652,7 @@ def test_paths_of_any_shape(student, generator):
     for shape in SHAPES:
         for scale in (1e-5, 1e5):
             z = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-            path = student.flow.trajectory(fakes.linear(0.5), z, 4)
+            path = student.flow.trajectory(plain(fakes.linear(0.5), shape), z, 4)
             want = torch.stack([z * 0.875**k for k in range(5)])
             says = f"the frames of v = x / 2 for z of shape {shape}"
             expect.close(path, want, says, atol=0, rtol=1e-11)
@@ -644,6 +698,12 @@ def test_the_path_keeps_its_precision(student, generator):
     z = torch.randn(3, 2, generator=generator, dtype=torch.float64)
     path = expect.tensor(student.flow.trajectory(fakes.linear(0.3), z, 4), (5, 3, 2), "the path")
     expect.true(path.dtype == z.dtype, "the precision changed on the way", path.dtype, z.dtype)
+
+
+@trajectory
+def test_no_path_without_steps(student):
+    """steps that are no whole number of at least 1 are refused"""
+    refuses_steps(student.flow.trajectory)
 
 
 # --- flow.sample_heun ---------------------------------------------------------------------------
@@ -755,7 +815,7 @@ def test_heun_for_any_shape(student, generator):
     for shape in SHAPES:
         for scale in (1e-5, 1e5):
             z = scale * torch.randn(shape, generator=generator, dtype=torch.float64)
-            x = student.flow.sample_heun(fakes.linear(1.0), z, 4)
+            x = student.flow.sample_heun(plain(fakes.linear(1.0), shape), z, 4)
             want = z * (1 - 1 / 4 + 1 / 32) ** 4
             expect.close(x, want, f"4 steps along v = x, z of shape {shape}", atol=0, rtol=1e-11)
 
@@ -792,6 +852,12 @@ def test_heun_with_a_network_in_float32(student, generator):
     found = student.flow.sample_heun(net, z, T)
     expect.close(found, x, "Heun's steps of a network")
     expect.true(found.dtype == z.dtype, "the precision changed on the way", found.dtype, z.dtype)
+
+
+@sample_heun
+def test_no_heun_without_steps(student):
+    """steps that are no whole number of at least 1 are refused"""
+    refuses_steps(student.flow.sample_heun)
 
 
 # --- flow.straightness --------------------------------------------------------------------------
@@ -868,6 +934,16 @@ def test_a_fast_path_far_away(student, generator):
     want = (whole - speed).double().square().mean()
     says = "digits are lost: subtract the speeds before you square"
     expect.close(student.flow.straightness(path), want, says, atol=0, rtol=1e-5)
+
+
+@straightness
+def test_a_single_frame_is_no_path(student):
+    """fewer than 2 frames are refused"""
+    line = torch.tensor([[[1.0]], [[3.0]]])
+    expect.close(student.flow.straightness(line), 0.0, "2 frames are straight", what="S")
+    for frames in (1, 0):
+        says = REFUSED.format(f"{frames} frames")
+        expect.raises("ValueError", lambda n=frames: student.flow.straightness(line[:n]), says)
 
 
 # --- flow.train ---------------------------------------------------------------------------------

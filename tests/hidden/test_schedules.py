@@ -33,6 +33,14 @@ def normal(generator, *shape, dtype=torch.float64):
 DOUBLE = {"atol": 1e-10, "rtol": 1e-10}
 
 
+REFUSED = "{} is refused"
+
+
+def precise(generator, *shape):
+    """Numbers in float64, with more digits than float32 can hold."""
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
 def noisy(x, z, t):
     """x_t for a level an example."""
     t = t.reshape(-1, *[1] * (x.dim() - 1))
@@ -206,6 +214,18 @@ def test_numbers_far_from_0(student, generator):
         expect.close(v.double() + centre, want, says, atol=off, rtol=off)
 
 
+@optimal_velocity
+def test_points_far_from_all_data(student, generator):
+    """for small t it is finite and the mean over the data also where x_t is far from all data"""
+    data = normal(generator, 7, 3)
+    t = torch.tensor([1e-3, 0.003, 0.01, 0.03, 0.1, 0.3], dtype=torch.float64)
+    x_t = 6 * normal(generator, 6, 3)
+    v = student.schedules.optimal_velocity(x_t, t, data)
+    z = (x_t[:, None] - (1 - t)[:, None, None] * data) / t[:, None, None]
+    p = (-z.square().sum(2) / 2).softmax(1)[..., None]
+    expect.close(v, (p * (z - data)).sum(1), "E[v | x_t]", atol=1e-9, rtol=1e-9)
+
+
 @optimal_velocity(weight=2)
 def test_levels_next_to_0(student, generator):
     """down to t = 10⁻⁵ the datum is recognised and z found; at 10⁻¹² all is still finite"""
@@ -235,6 +255,20 @@ def test_at_0_it_is_less_x_t_whatever_x_t_is(student, generator):
         v = student.schedules.optimal_velocity(x_t, torch.ones_like(t), data)
         says = f"x_t − E[x] at t = 1 for x_t of shape {shape}"
         expect.close(v, x_t - data.mean(0), says, atol=1e-12, rtol=1e-12)
+
+
+@optimal_velocity
+def test_what_does_not_fit_is_refused(student, generator):
+    """levels that are not one for each, and data that are not shaped like x_t, are refused"""
+    x, call = precise(generator, 4, 3), student.schedules.optimal_velocity
+    t = torch.ones(4, dtype=torch.float64)
+    expect.close(call(x, t, x), x - x.mean(0), "at t = 1: x_t less the mean", what="v")
+    for shape in ((), (1,), (3,), (4, 1)):
+        says = REFUSED.format(f"levels of shape {shape} for 4 examples")
+        expect.raises("ValueError", lambda n=shape: call(x, t.new_ones(n), x), says)
+    for shape in ((4, 2), (4, 1), (4, 3, 1), (3,), (0, 3)):
+        says = REFUSED.format(f"data of shape {shape} for x_t of shape (4, 3)")
+        expect.raises("ValueError", lambda n=shape: call(x, t, x.new_ones(n)), says)
 
 
 # --- schedules.loss_floor -----------------------------------------------------------------------
@@ -334,7 +368,7 @@ def test_any_number_of_levels_and_pairs(student, generator):
         (3, 2, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.45, 0.55], (1, 1, 2)),
     ]:
         data = 1 + normal(generator, examples, *shape)
-        x, z = chosen(generator, data, n), normal(generator, n, *shape)
+        x, z = chosen(generator, data, n), 8 * normal(generator, n, *shape)
         t = torch.tensor(levels, dtype=torch.float64)
         floor = student.schedules.loss_floor(x, z, t, data)
         says = f"the floor of {examples} data, {n} pairs of shape {shape}, at {levels}"
@@ -366,6 +400,21 @@ def test_levels_next_to_0_leave_nothing(student, generator):
     want = torch.tensor([0.0, float(z.square().mean()), 0.0])
     floor = student.schedules.loss_floor(x, z, levels, data)
     expect.close(floor, want, "the floor at 0.001, 0 and 0.00001", atol=1e-6, rtol=1e-6)
+
+
+@loss_floor
+def test_pairs_and_levels_that_do_not_fit_are_refused(student, generator):
+    """x and z of two shapes are refused, and levels that are not one-dimensional"""
+    x, call = precise(generator, 4, 3), student.schedules.loss_floor
+    t = torch.ones(1, dtype=torch.float64)
+    floor = call(x, x, t, x)
+    expect.close(floor, x.var(0, correction=0).mean()[None], "the variance at t = 1", what="it")
+    for shape in ((1, 3), (3, 3), (4, 1), (3,)):
+        says = REFUSED.format(f"z of shape {shape} for x of shape (4, 3)")
+        expect.raises("ValueError", lambda n=shape: call(x, x.new_ones(n), t, x), says)
+    for shape in ((), (1, 1), (2, 3)):
+        says = REFUSED.format(f"levels of shape {shape}")
+        expect.raises("ValueError", lambda n=shape: call(x, x, x.new_ones(n), x), says)
 
 
 # --- schedules.logit_normal ---------------------------------------------------------------------
@@ -500,6 +549,15 @@ def test_without_a_generator(student):
     expect.true(not torch.equal(one, two), "two calls gave the same levels")
 
 
+@logit_normal
+def test_no_levels_without_a_deviation(student):
+    """an s that is not positive is refused"""
+    expect.tensor(student.schedules.logit_normal(3, 0.0, 1e-3), (3,), "t")
+    for s in (0.0, -1.0, math.nan):
+        says = REFUSED.format(f"s = {s}")
+        expect.raises("ValueError", lambda s=s: student.schedules.logit_normal(3, 0.0, s), says)
+
+
 # --- schedules.logit_normal_density -------------------------------------------------------------
 
 
@@ -584,6 +642,9 @@ def test_densities_of_any_shape(student, generator):
     """t of any shape, one number without an axis too, in float32 and float64"""
     m, s = number(generator, -1, 1), number(generator, 0.5, 2)
     for shape in ((), (1,), (7,), (2, 1, 3), (1, 1)):
+        t = torch.rand(shape, generator=generator, dtype=torch.float64)
+        p = student.schedules.logit_normal_density(t, -0.25, 1.0)
+        expect.close(p, exact_density(t, -0.25, 1.0), "every digit for s = 1", **DOUBLE)
         # torch.distributions.Normal keeps m and s in float32: 1e-7 each, times the logit's square
         for dtype, off in ((torch.float64, 3e-5), (torch.float32, 1e-4)):
             t = (0.02 + 0.96 * torch.rand(shape, generator=generator, dtype=dtype)).to(dtype)
@@ -612,6 +673,17 @@ def test_far_out(student, generator):
         expect.close(p, exact_density(t, m, s), says, atol=1e-13, rtol=5e-5)
         ends = student.schedules.logit_normal_density(t.new_tensor([0.0, 1.0]), m, s)
         expect.close(ends, torch.zeros(2), f"the ends for m = {m}, s = {s}", atol=0, rtol=0)
+
+
+@logit_normal_density
+def test_no_density_without_a_deviation(student):
+    """an s that is not positive is refused"""
+    t, call = torch.tensor([0.5]), student.schedules.logit_normal_density
+    p = call(t, 0.0, 1e-3)
+    expect.close(p, torch.tensor([4e3 / math.sqrt(2 * math.pi)]), "p(½) for s = 0.001", what="p")
+    for s in (0.0, -1.0, math.nan):
+        says = REFUSED.format(f"s = {s}")
+        expect.raises("ValueError", lambda s=s: call(t, 0.0, s), says)
 
 
 # --- schedules.shift ----------------------------------------------------------------------------
@@ -663,9 +735,9 @@ def test_levels_of_any_shape_are_moved(student, generator):
 
 @shift
 def test_however_large_or_small_alpha_is(student, generator):
-    """for α from 10⁻⁶ to 10⁶, next to the ends too"""
+    """for α from 10⁻⁶ to 10²⁰, next to the ends too"""
     t = torch.tensor([0.0, 1e-9, 1e-6, 1e-3, 0.3, 0.9, 1 - 1e-6, 1.0], dtype=torch.float64)
-    for size in (-6, -4, -2, 2, 4, 6):
+    for size in (-6, -4, -2, 2, 4, 6, 20):
         alpha = number(generator, 1, 2) * 10.0**size
         new = student.schedules.shift(t, alpha)
         want = alpha * t / (1 - t + alpha * t)
@@ -709,6 +781,16 @@ def test_pixels_that_are_averaged(student, generator):
     expect.close(
         signal / (signal + noise), 1 - t, "the share of the picture differs", atol=1e-9, rtol=1e-9
     )
+
+
+@shift
+def test_no_shift_by_nothing(student):
+    """an α that is not positive is refused"""
+    t = torch.tensor([0.5])
+    expect.close(student.schedules.shift(t, 3.0), t * 1.5, "½ becomes ¾ for α = 3", what="t'")
+    for alpha in (0.0, -2.0, math.nan):
+        says = REFUSED.format(f"α = {alpha}")
+        expect.raises("ValueError", lambda a=alpha: student.schedules.shift(t, a), says)
 
 
 # --- schedules.resolution_alpha -----------------------------------------------------------------
@@ -763,3 +845,13 @@ def test_sizes_chain(student, generator):
     expect.close(
         alpha_of(student, m, k) * both, 1.0, "there and back is no shift", rtol=1e-6, atol=1e-6
     )
+
+
+@resolution_alpha
+def test_no_images_without_pixels(student):
+    """numbers of pixels that are not positive are refused"""
+    call = student.schedules.resolution_alpha
+    expect.close(call(9, 1), 3.0, "√9", what="α")
+    for m, n in ((0, 4), (4, 0), (-4, 4), (4, -4), (-4, -4)):
+        says = REFUSED.format(f"m = {m}, n = {n}")
+        expect.raises("ValueError", lambda m=m, n=n: call(m, n), says)

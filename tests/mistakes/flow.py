@@ -5,8 +5,22 @@ from itertools import pairwise
 import torch
 
 from cs231n_gen.checking.variants import form_of, mistake, several
-from cs231n_gen.flow import interpolate, loss
+from cs231n_gen.flow import interpolate, levels_of, loss, straightness
 from cs231n_gen.given.training import Run
+
+
+def no_walk(model, z, steps, y=None, times=None):
+    levels_of(steps, times)
+
+
+# What the lines above a stub's gap refuse; see `variants.load`.
+REFUSED = {
+    "flow.interpolate": interpolate,
+    "flow.sample": no_walk,
+    "flow.trajectory": no_walk,
+    "flow.sample_heun": no_walk,
+    "flow.straightness": straightness,
+}
 
 
 def column(t, x):

@@ -24,6 +24,14 @@ def noisy(x, z, t):
 DOUBLE = {"atol": 1e-9, "rtol": 1e-9}  # more than float32 can hold
 
 
+REFUSED = "ValueError for {}: leave the lines above yours as they are"
+
+
+def precise(generator, *shape):
+    """Numbers in float64, with more digits than float32 can hold."""
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
 def best(x_t, t, data):
     """E[v | x_t] datum by datum, in float64."""
     answers = []
@@ -112,10 +120,10 @@ def test_every_example_at_its_own_level(student, generator):
 @optimal_velocity
 def test_any_number_of_data_and_examples(student, generator):
     """one datum or many, one example or many, for points and images, in float64"""
-    for examples, n, shape in [(1, 1, (3,)), (6, 1, (1,)), (4, 4, (4,)), (3, 90, (1, 2, 2))]:
-        data = torch.randn(examples, *shape, generator=generator).double()
-        x_t = torch.randn(n, *shape, generator=generator).double()
-        t = torch.linspace(0.4, 0.9, n).double()
+    sizes = [(1, 1, (3,)), (6, 1, (1,)), (4, 4, (4,)), (3, 90, (1, 2, 2)), (300, 3, (2,))]
+    for examples, n, shape in sizes:
+        data, x_t = precise(generator, examples, *shape), precise(generator, n, *shape)
+        t = torch.linspace(0.4, 0.995, n, dtype=torch.float64)
         v = student.schedules.optimal_velocity(x_t, t, data)
         says = f"the mean over the data for {examples} data, {n} examples of shape {shape}"
         expect.close(v, best(x_t, t, data), says, **DOUBLE, what="v")
@@ -144,10 +152,33 @@ def test_data_far_from_0(student, generator):
 
 
 @optimal_velocity
+def test_points_far_from_all_data(student, generator):
+    """for small t it is finite and right also where x_t is far from all data"""
+    data, x_t = precise(generator, 5, 3), 5 * precise(generator, 4, 3)
+    t = torch.tensor([0.003, 0.01, 0.03, 0.1], dtype=torch.float64)
+    v = student.schedules.optimal_velocity(x_t, t, data)
+    says = "all exponentials vanish here: softmax, or subtract the largest exponent before exp"
+    expect.close(v, best(x_t, t, data), says, **DOUBLE, what="v")
+
+
+@optimal_velocity
+def test_what_does_not_fit_is_refused(student, generator):
+    """levels that are not one for each, and data that are not shaped like x_t, are refused"""
+    x, call = precise(generator, 4, 3), student.schedules.optimal_velocity
+    t = torch.ones(4, dtype=torch.float64)
+    expect.close(call(x, t, x), x - x.mean(0), "at t = 1: x_t less the mean", what="v")
+    for shape in ((), (1,), (3,), (4, 1)):
+        says = REFUSED.format(f"levels of shape {shape} for 4 examples")
+        expect.raises("ValueError", lambda n=shape: call(x, t.new_ones(n), x), says)
+    for shape in ((4, 2), (4, 1), (4, 3, 1), (3,), (0, 3)):
+        says = REFUSED.format(f"data of shape {shape} for x_t of shape (4, 3)")
+        expect.raises("ValueError", lambda n=shape: call(x, t, x.new_ones(n)), says)
+
+
+@optimal_velocity
 def test_levels_next_to_0(student, generator):
     """z is found down to t = 0.00001, everything is finite below, and at t = 0 it is −x_t"""
-    data = torch.randn(5, 3, generator=generator).double()
-    z = torch.randn(5, 3, generator=generator).double()
+    data, z = precise(generator, 5, 3), precise(generator, 5, 3)
     t = torch.tensor([1e-5, 1e-4, 1e-3, 1e-2, 3e-2], dtype=torch.float64)
     v = student.schedules.optimal_velocity(noisy(data, z, t), t, data)
     says = "one datum is nearer than all others: the answer is z − x of this one"
@@ -230,9 +261,9 @@ def test_any_number_of_levels_and_pairs(student, generator):
         (1, 4, [1.0, 0.3, 0.9], (2,)),
         (3, 90, [0.5, 0.3], (1,)),
     ]:
-        data = torch.randn(examples, *shape, generator=generator).double()
+        data = precise(generator, examples, *shape)
         x = data[torch.randint(examples, (n,), generator=generator)]
-        z = torch.randn(n, *shape, generator=generator).double()
+        z = 8 * precise(generator, n, *shape)
         t = torch.tensor(levels, dtype=torch.float64)
         want = [
             (z - x - best(x + u * (z - x), u.expand(n), data)).square().mean() for u in t.unbind()
@@ -246,13 +277,27 @@ def test_any_number_of_levels_and_pairs(student, generator):
 @loss_floor
 def test_levels_next_to_0_leave_nothing(student, generator):
     """just above 0 every datum is recognised and nothing is left, at 0 the noise is"""
-    data = torch.randn(7, 3, generator=generator).double()
-    z = torch.randn(7, 3, generator=generator).double()
+    data, z = precise(generator, 7, 3), precise(generator, 7, 3)
     levels = torch.tensor([1e-3, 0.0, 1e-5], dtype=torch.float64)
     floor = student.schedules.loss_floor(data, z, levels, data)
     want = torch.tensor([0.0, float(z.square().mean()), 0.0])
     says = "the floor at 0.001, 0 and 0.00001: levels must not be moved"
     expect.close(floor, want, says, atol=1e-6, rtol=1e-6, what="the floor")
+
+
+@loss_floor
+def test_pairs_and_levels_that_do_not_fit_are_refused(student, generator):
+    """x and z of two shapes are refused, and levels that are not one-dimensional"""
+    x, call = precise(generator, 4, 3), student.schedules.loss_floor
+    t = torch.ones(1, dtype=torch.float64)
+    floor = call(x, x, t, x)
+    expect.close(floor, x.var(0, correction=0).mean()[None], "the variance at t = 1", what="it")
+    for shape in ((1, 3), (3, 3), (4, 1), (3,)):
+        says = REFUSED.format(f"z of shape {shape} for x of shape (4, 3)")
+        expect.raises("ValueError", lambda n=shape: call(x, x.new_ones(n), t, x), says)
+    for shape in ((), (1, 1), (2, 3)):
+        says = REFUSED.format(f"levels of shape {shape}")
+        expect.raises("ValueError", lambda n=shape: call(x, x, x.new_ones(n), x), says)
 
 
 # --- schedules.logit_normal ---------------------------------------------------------------------
@@ -352,6 +397,34 @@ def test_one_level_and_no_generator(student):
     expect.true(not torch.equal(one, two), "two calls gave the same levels")
 
 
+@logit_normal
+def test_few_and_many_draws(student, generator):
+    """the mean and deviation of few levels vary, and of many logits some are beyond 4 s"""
+    few = torch.stack([logits(student, generator, 0.5, 2.0, 10) / 2 - 0.25 for _ in range(40)])
+    spread = float(few.mean(1).square().mean()) * 10  # χ² of 40 degrees over 40: 1 ± 0.22
+    expect.true(0.3 < spread < 2.5, "the mean of n levels varies as 1 / n", spread, "about 1")
+    varies = float(few.std(1).std())  # 0.23 ± 0.03
+    says = "the deviation of 10 levels varies: draws must not be brought to m and s afterwards"
+    expect.true(0.08 < varies < 0.5, says, f"{varies:.2f}", "about 0.23")
+    u = logits(student, generator, 0.5, 2.0, 200_000) / 2 - 0.25
+    far = int((u.abs() > 4).sum())  # 12.7 ± 3.6
+    says = "ε is Gaussian, and cut off nowhere: of 200000 some 13 are beyond 4"
+    expect.true(0 < far < 40, says, far, "about 13")
+    powers = torch.stack([u.mean(), u.square().mean(), u.pow(4).mean() / 3])
+    off = {"atol": 0.025, "rtol": 0}  # 7 standard errors of the last: √(96 / 200000) / 3
+    says = "the means of ε, ε² and ε⁴ / 3"
+    expect.close(powers, torch.tensor([0.0, 1.0, 1.0]), says, **off, what="the means")
+
+
+@logit_normal
+def test_no_levels_without_a_deviation(student):
+    """an s that is not positive is refused"""
+    expect.tensor(student.schedules.logit_normal(3, 0.0, 1e-3), (3,), "t")
+    for s in (0.0, -1.0, math.nan):
+        says = REFUSED.format(f"s = {s}")
+        expect.raises("ValueError", lambda s=s: student.schedules.logit_normal(3, 0.0, s), says)
+
+
 # --- schedules.logit_normal_density -------------------------------------------------------------
 
 
@@ -412,6 +485,9 @@ def density(t, m, s):
 def test_densities_of_any_shape(student, generator):
     """works for t of any shape, one number without an axis too, in float32 and float64"""
     for shape in ((), (1,), (2, 1, 3)):
+        t = torch.rand(shape, generator=generator, dtype=torch.float64)
+        p = student.schedules.logit_normal_density(t, 0.5, 1.0)
+        expect.close(p, density(t, 0.5, 1.0), "every digit for s = 1", **DOUBLE, what="p")
         # torch.distributions.Normal keeps m and s in float32: 1e-7 each, times the logit's square
         for dtype, off in ((torch.float64, 3e-5), (torch.float32, 1e-4)):
             t = (0.02 + 0.96 * torch.rand(shape, generator=generator)).to(dtype)
@@ -435,6 +511,17 @@ def test_the_density_next_to_the_ends(student):
         ends = student.schedules.logit_normal_density(t.new_tensor([0.0, 1.0]), m, s)
         says = f"p is exactly 0 at both ends, for m = {m}, s = {s}"
         expect.close(ends, torch.zeros(2), says, atol=0, rtol=0, what="p at the ends")
+
+
+@logit_normal_density
+def test_no_density_without_a_deviation(student):
+    """an s that is not positive is refused"""
+    t, call = torch.tensor([0.5]), student.schedules.logit_normal_density
+    p = call(t, 0.0, 1e-3)
+    expect.close(p, torch.tensor([4e3 / math.sqrt(2 * math.pi)]), "p(½) for s = 0.001", what="p")
+    for s in (0.0, -1.0, math.nan):
+        says = REFUSED.format(f"s = {s}")
+        expect.raises("ValueError", lambda s=s: call(t, 0.0, s), says)
 
 
 # --- schedules.shift ----------------------------------------------------------------------------
@@ -494,12 +581,22 @@ def test_levels_of_any_shape_are_moved(student, generator):
 
 @shift
 def test_however_large_or_small_alpha_is(student):
-    """it is the same formula for α = 0.00001 and for α = 100000, next to the ends too"""
+    """it is the same formula for α = 0.00001 and for α = 10²⁰, next to the ends too"""
     t = torch.tensor([0.0, 1e-6, 1e-3, 0.3, 0.9, 1 - 1e-6, 1.0], dtype=torch.float64)
-    for alpha in (1e-5, 1e-2, 100.0, 1e5):
+    for alpha in (1e-5, 1e-2, 100.0, 1e5, 1e20):
         new = student.schedules.shift(t, alpha)
         want = alpha * t / (1 - t + alpha * t)
         expect.close(new, want, f"t' for α = {alpha}", atol=1e-14, rtol=1e-8, what="t'")
+
+
+@shift
+def test_no_shift_by_nothing(student):
+    """an α that is not positive is refused"""
+    t = torch.tensor([0.5])
+    expect.close(student.schedules.shift(t, 3.0), t * 1.5, "½ becomes ¾ for α = 3", what="t'")
+    for alpha in (0.0, -2.0, math.nan):
+        says = REFUSED.format(f"α = {alpha}")
+        expect.raises("ValueError", lambda a=alpha: student.schedules.shift(t, a), says)
 
 
 # --- schedules.resolution_alpha -----------------------------------------------------------------
@@ -536,3 +633,13 @@ def test_images_of_any_size(student):
         alpha = student.schedules.resolution_alpha(m, n)
         says = f"{m} pixels against {n}"
         expect.close(alpha, math.sqrt(m / n), says, rtol=2e-7, atol=0, what="α")
+
+
+@resolution_alpha
+def test_no_images_without_pixels(student):
+    """numbers of pixels that are not positive are refused"""
+    call = student.schedules.resolution_alpha
+    expect.close(call(9, 1), 3.0, "√9", what="α")
+    for m, n in ((0, 4), (4, 0), (-4, 4), (4, -4), (-4, -4)):
+        says = REFUSED.format(f"m = {m}, n = {n}")
+        expect.raises("ValueError", lambda m=m, n=n: call(m, n), says)
