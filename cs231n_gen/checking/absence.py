@@ -200,6 +200,6 @@ def _imports(text: str) -> set[str]:
 
 
 def _own_name(name: str) -> str:
-    """`given.training` of `cs231n_gen.training`, `flow` of `cs231n_gen.flow`."""
+    """A name inside the package by its long name: `given.training` of the short name `training`."""
     first, dot, rest = name.removeprefix(f"{NAME}.").partition(".")
     return SHORT.get(first, first) + dot + rest

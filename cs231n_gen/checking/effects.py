@@ -47,6 +47,8 @@ class Watch:
         given: the arguments as the caller holds them, and `args`, `kwargs` as they are passed on:
             copies, but for tensors inside a graph.
         making: whether an object is made, which may draw its first weights.
+        first: whether it is the first call of this name in a property: only around that are the
+            random states of numpy and Python looked at, which takes longer than most calls.
     """
 
     def __init__(
@@ -57,8 +59,9 @@ class Watch:
         args: Sequence,
         kwargs: Mapping,
         making: bool = False,
+        first: bool = True,
     ):
-        self.name, self.function, self.making = name, function, making
+        self.name, self.function, self.making, self.first = name, function, making, first
         self.args, self.kwargs = args, kwargs
         owner = getattr(function, "__self__", function)  # of a method
         own = [((), owner)] if isinstance(owner, nn.Module) else []
@@ -70,9 +73,9 @@ class Watch:
         self.modules = [(at, m, _state(m)) for place, v in places for at, m in _modules(place, v)]
         self.generator = next((a for a in (*args, *kwargs.values()) if _is_generator(a)), None)
         self.begun = self.generator.get_state() if self.generator is not None else None
-        # One number is drawn first: a call that seeds the generator as a check did would not show.
-        torch.rand((), generator=torch.default_generator)
-        self.random, self.settings = _random_state(), _settings()
+        if first:  # a call that seeds the generator as the check did would not show
+            torch.rand((), generator=torch.default_generator)
+        self.random, self.settings = _random_state(first), _settings()
 
     def of_the_rest(self) -> list[Note]:
         """What is not as it was."""
@@ -101,7 +104,7 @@ class Watch:
                 yield self._note("argument", self._called(place))
         for place, module, before in self.modules:
             yield from self._of_module(self._called(place), module, before)
-        after, settings = _random_state(), _settings()
+        after, settings = _random_state(self.first), _settings()
         moved = [n for n, s in after.items() if not _equal(s, self.random[n])]
         if moved and (self.generator is not None or not (self.making or self._may_draw())):
             yield self._note("random", moved[0])
@@ -266,13 +269,13 @@ def _state(module: nn.Module) -> dict[str, dict]:
     }
 
 
-def _random_state() -> dict[str, object]:
-    words = np.random.get_state()  # noqa: NPY002
-    return {
-        "torch's": torch.default_generator.get_state(),
-        "numpy's": (words[1].tobytes(), words[2]),
-        "Python's": random.getstate(),
-    }
+def _random_state(every: bool) -> dict[str, object]:
+    """The state of torch's global generator, or of every library's."""
+    states: dict[str, object] = {"torch's": torch.default_generator.get_state()}
+    if every:
+        words = np.random.get_state()  # noqa: NPY002
+        states |= {"numpy's": (words[1].tobytes(), words[2]), "Python's": random.getstate()}
+    return states
 
 
 def _settings() -> dict[str, object]:

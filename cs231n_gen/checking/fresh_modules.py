@@ -3,8 +3,9 @@
 import importlib.util
 import linecache
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from cs231n_gen.checking import absence, answer_cells
 from cs231n_gen.common.paths import MACHINERY, PACKAGE
@@ -40,8 +41,13 @@ def load_module(path: Path, name: str) -> ModuleType:
     package, _, own = name.partition(".")
     if package == PACKAGE.name and own.partition(".")[0] not in MACHINERY:
         module.__dict__["__builtins__"] = absence.builtins_for(name)
-    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), module.__dict__)
+    exec(_compiled(path.read_text(encoding="utf-8"), str(path)), module.__dict__)
     return module
+
+
+@lru_cache(64)
+def _compiled(text: str, file: str) -> CodeType:
+    return compile(text, file, "exec")
 
 
 def package_modules() -> "FreshModules":

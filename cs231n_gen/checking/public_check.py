@@ -7,6 +7,7 @@ import ast
 import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,9 +100,10 @@ def run_check(exercise: str, hint: int = 0) -> CheckReport:
             except process.Crashed as error:
                 raise CheckFailed(f"{exercise} has no report: {error}") from None
     results = run(PUBLIC, [exercise])
-    return CheckReport(
-        exercise, tuple(results), diagnose(results), _hints(exercise), _where(exercise), hint
-    )
+    if all(r.passed for r in results):
+        return CheckReport(exercise, tuple(results))
+    told = diagnose(results), _hints(exercise), _where(exercise), hint
+    return CheckReport(exercise, tuple(results), *told)
 
 
 def checked(exercise: str, hint: int) -> CheckReport:
@@ -128,7 +130,12 @@ def is_known(exercise: str) -> bool:
 
 def _marked_in(path: Path) -> list[str]:
     """The exercises that a file of tests is marked with."""
-    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return _marked_in_text(path.read_text(encoding="utf-8"))
+
+
+@lru_cache(64)
+def _marked_in_text(text: str) -> list[str]:
+    nodes = ast.walk(ast.parse(text))
     calls = [n for n in nodes if isinstance(n, ast.Call)]
     return [n.args[0].value for n in calls if getattr(n.func, "attr", "") == "exercise"]
 

@@ -49,6 +49,7 @@ class Student:
         self.failure = ""  # why nothing can be asked any more
         self.output = ""  # what was printed elsewhere than in this process
         self.notes: list[Note] = []  # what calls of this property did beside returning a result
+        self._seen: set[str] = set()  # what was called in this property
         self._replayed: set[str] = set()
 
     def __getattr__(self, name: str) -> "_Module":
@@ -127,6 +128,7 @@ class Student:
     def forget(self) -> None:
         """Forget what calls did: a property begins."""
         self.notes.clear()
+        self._seen.clear()
         self._replayed.clear()
 
     def _run_function(self, name: str, args: tuple, kwargs: dict):
@@ -151,7 +153,9 @@ class Student:
         """
         incoming = [_incoming(a) for a in args]
         own = {k: _incoming(a) for k, a in kwargs.items()}
-        watch = Watch(name, function, (args, kwargs), incoming, own, making)
+        first = name not in self._seen
+        self._seen.add(name)
+        watch = Watch(name, function, (args, kwargs), incoming, own, making, first)
         found = []
         try:
             result = function(*incoming, **own)
