@@ -25,7 +25,8 @@ def kernel(
     an example, n numbers.
 
     Each row has its own μ, σ = √(variance + ε), where the variance divides by n, and style w and b:
-    out = w (x − μ) / σ + b. All is computed in fp32, whatever the dtypes in memory.
+    out = w (x − μ) / σ + b. All is computed in fp32, whatever the dtypes in memory. Places may be
+    too large for 32 bits: count rows in int64.
 
     The first BLOCK numbers of a row stay in registers and are read once. Longer rows are read twice
     from there on: their blocks' means and sums of squares around these are merged (Chan, Golub and
@@ -81,7 +82,7 @@ def backward_kernel(
 
     With x̂ = (x − μ) / σ and G = upstream, sums and means over a row: d_bias = Σ G, d_scale = Σ G x̂,
     and d_x = w / σ · (G − d_bias / n − x̂ · d_scale / n). All is computed in fp32, and rounded
-    where it is stored.
+    where it is stored. Places may be too large for 32 bits: count rows in int64.
 
     The first BLOCK numbers of a row, of x and of upstream, stay in registers and are read once.
     Longer rows are read twice from there on: for the sums, and again for d_x.

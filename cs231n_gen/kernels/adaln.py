@@ -25,7 +25,8 @@ def kernel(
     """Program (i, j) handles ROWS tokens of example i, from token j · ROWS on, those that exist.
 
     A token is D numbers. μ is their mean, σ = √(mean (x − μ)² + eps), and out = (x − μ) / σ · (1 +
-    scale) + shift. Everything is computed in fp32; out is stored in its own dtype.
+    scale) + shift. Everything is computed in fp32; out is stored in its own dtype. Places may be
+    too large for 32 bits: count examples in int64. One example alone fits.
 
     Args:
         x, out: pointers to (batch, T, D) elements in contiguous memory, of one dtype.
@@ -66,7 +67,8 @@ def backward_kernel(
     With x̂ = (x − μ) / σ and g = upstream · (1 + scale): d_x = (g − mean g − x̂ · mean g x̂) / σ, the
     means over the D numbers of a token. Every token of an example adds upstream · x̂ to its d_scale
     and upstream to its d_shift: program (i, j) stores the sums over its own chunk, and the wrapper
-    adds those of the chunks. Everything is computed in fp32; d_x is stored in its own dtype.
+    adds those of the chunks. Everything is computed in fp32; d_x is stored in its own dtype. Places
+    may be too large for 32 bits: count examples in int64. One example alone fits.
 
     Args:
         x, upstream, d_x: pointers to (batch, T, D) elements in contiguous memory, of one dtype.

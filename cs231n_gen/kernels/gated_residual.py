@@ -16,7 +16,8 @@ from cs231n_gen.kernels.launch import check_alike, tl, triton, uses_kernel
 def kernel(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     """Program (i, j) handles ROWS tokens of example i, from token j · ROWS on, those that exist.
 
-    out = x + gate · y, computed in fp32 and stored in the dtype of out.
+    out = x + gate · y, computed in fp32 and stored in the dtype of out. Places may be too large for
+    32 bits: count examples in int64. One example alone fits.
 
     Args:
         x, y, out: pointers to (batch, T, D) elements in contiguous memory, of one dtype.
@@ -49,7 +50,7 @@ def backward_kernel(
     d_y = gate · upstream. Every token of an example adds y · upstream to its d_gate: program (i, j)
     stores the sum over its own chunk, and the wrapper adds those of the chunks. d_x is upstream
     itself, which the wrapper passes on. Everything is computed in fp32; d_y is stored in its own
-    dtype.
+    dtype. Places may be too large for 32 bits: count examples in int64. One example alone fits.
 
     Args:
         gate: pointer to (batch, D) elements in contiguous memory, of any dtype.

@@ -30,11 +30,18 @@ def kernel(
     for k positions with mean μ and m more with mean μₘ the squares grow by
     C (μₘ − μ)² k m / (k + m).
 
+    σ = √(variance + eps), where the variance divides by C n. Everything is computed in fp32 and
+    rounded where it is stored. Places may be too large for 32 bits: count groups in int64.
+
     Args:
-        x, out: pointers to (batch, groups, C, n) elements in contiguous memory.
-        weight, bias: pointers to (groups, C) elements in contiguous memory.
-        mean, inverse_std: pointers to (batch, groups) fp32 numbers: μ and 1/σ.
-        CHANNELS, BLOCK: powers of 2; CHANNELS is at least C.
+        x, out: pointers to (batch, groups, C, n) elements of one dtype in contiguous memory.
+        weight, bias: pointers to (groups, C) elements each in contiguous memory. Their dtypes may
+            differ from x's, and from each other.
+        mean, inverse_std: pointers to (batch, groups) fp32 numbers: μ and 1/σ are stored there, for
+            the backward pass.
+        groups, C, n: how many groups an example has, channels a group, and positions a channel.
+        eps: ε, a float.
+        CHANNELS, BLOCK: powers of 2; CHANNELS is at least C. BLOCK may be more than n, or less.
     """
     ### BEGIN SOLUTION
     group = tl.program_id(0).to(tl.int64)
@@ -75,14 +82,21 @@ def backward_kernel(
 
     With x̂ = (x − μ) / σ, y = w x̂ + b, s = sigmoid(y) and h = upstream · s (1 + y (1 − s)), which
     is the gradient of y, a channel adds Σ h x̂ to d_weight and Σ h to d_bias; with the means over
-    the group, d_x = (w h − mean w h − x̂ · mean w h x̂) / σ.
+    the group, d_x = (w h − mean w h − x̂ · mean w h x̂) / σ. Everything is computed in fp32 and
+    rounded where it is stored. If there are more positions than BLOCK, x and upstream are read
+    twice from there on. Places may be too large for 32 bits: count groups in int64.
 
     Args:
-        x, upstream, d_x: pointers to (batch, groups, C, n) elements in contiguous memory.
-        weight, bias: pointers to (groups, C) elements in contiguous memory.
-        mean, inverse_std: pointers to (batch, groups) fp32 numbers: μ and 1/σ.
-        d_weight, d_bias: pointers to (batch, groups, C) fp32 numbers.
-        CHANNELS, BLOCK: powers of 2; CHANNELS is at least C.
+        x, upstream, d_x: pointers to (batch, groups, C, n) elements of one dtype in contiguous
+            memory.
+        weight, bias: pointers to (groups, C) elements each in contiguous memory. Their dtypes may
+            differ from x's, and from each other.
+        mean, inverse_std: pointers to (batch, groups) fp32 numbers: μ and 1/σ, as `kernel` stored
+            them.
+        d_weight, d_bias: pointers to (batch, groups, C) fp32 numbers: an example's own sums, which
+            the wrapper adds.
+        groups, C, n: how many groups an example has, channels a group, and positions a channel.
+        CHANNELS, BLOCK: powers of 2; CHANNELS is at least C. BLOCK may be more than n, or less.
     """
     ### BEGIN SOLUTION
     group = tl.program_id(0).to(tl.int64)

@@ -29,6 +29,7 @@ def kernel(
 
     In fp32: x̂ = x / √(mean x² + eps) · weight, the mean over the D numbers of a token, then
     out = (x̂₁ cos − x̂₂ sin, x̂₂ cos + x̂₁ sin), of the halves of x̂. Only what is stored is rounded.
+    Places may be too large for 32 bits: count heads and tokens in int64.
 
     Args:
         q, k: pointers to (batch, heads, T, D) elements; those of a token are contiguous, and the
@@ -77,6 +78,8 @@ def backward_kernel(
     In fp32: with n = x / √(mean x² + eps), without the weight w, and g the upstream gradient turned
     back, by −θ, d_x = (w g − n · mean(w g n)) / √(mean x² + eps); means are over the D numbers of a
     token. Every token adds g n to the gradient of w: a program stores the sum over its own tokens.
+    Only what is stored is rounded. Places may be too large for 32 bits: count heads and tokens in
+    int64.
 
     Args:
         q, k: pointers to (batch, heads, T, D) elements; those of a token are contiguous, and the

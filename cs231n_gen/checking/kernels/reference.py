@@ -47,8 +47,22 @@ class Exact:
         """The results that are floating-point."""
         return [o for o in as_tuple(self.reference(*args, **options)) if is_float(o)]
 
-    def judge_results(self, got: Sequence, args: Sequence, options: Mapping, says: str) -> None:
-        """Raise PropertyFailed unless the results are as exact as torch's own."""
+    def judge_results(
+        self,
+        got: Sequence,
+        args: Sequence,
+        options: Mapping,
+        says: str,
+        names: Sequence[str] = (),
+    ) -> None:
+        """Raise PropertyFailed unless the results are as exact as torch's own.
+
+        Args:
+            got: the results.
+            args, options: of the reference.
+            says: what is wrong otherwise.
+            names: of the results, where they are more than one.
+        """
 
         def results(given: Sequence) -> tuple:
             return as_tuple(self.reference(*given, **options))
@@ -57,7 +71,8 @@ class Exact:
         expect.true(len(got) == len(plain), "wrong number of results", len(got), len(plain))
         most = self._budgets(results, args, plain, exact, [*range(len(plain))])
         for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
-            which = f"{says} (result {k + 1})" if len(got) > 1 else says
+            name = names[k] if names else f"result {k + 1}"
+            which = f"{says} ({name})" if len(got) > 1 else says
             precise(ours, truth, torchs, which, most=most[k])
 
     def judge_gradients(

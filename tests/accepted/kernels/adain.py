@@ -12,7 +12,7 @@ def around_the_first_blocks_mean(
     x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
     """Sums of x − c and of its square, where c is the mean of the first block, near that of all."""
-    r = tl.program_id(axis=0) * ROWS + tl.arange(0, ROWS)
+    r = tl.program_id(axis=0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     mask_r = r < rows
     columns = tl.arange(0, BLOCK)
     pointers = x + r[:, None] * n + columns[None, :]
@@ -49,7 +49,7 @@ def lane_by_lane(
 ):
     """Each lane keeps a mean and squares of its own (Welford), merged at the end; a long row is
     read twice from its beginning."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     real = row < rows
     there = real & (i < n)
@@ -89,7 +89,7 @@ def means_of_what_is_scaled(
 ):  # fmt: skip
     """d_x = (g − mean g − x̂ · mean g x̂) / σ with g = w G, as textbooks have it; lanes keep sums of
     their own, which are added at the end."""
-    r = tl.program_id(axis=0) * ROWS + tl.arange(0, ROWS)
+    r = tl.program_id(axis=0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     mask_r = r < rows
     columns = tl.arange(0, BLOCK)
     offsets = r[:, None] * n + columns[None, :]
@@ -128,7 +128,7 @@ def with_sums_around_the_mean(
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Σ G (x − μ) is divided by σ at the end; a long row is read twice from its beginning."""
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     real = row < rows
     W = tl.load(scale + row, mask=real, other=1.0).to(tl.float32)

@@ -64,13 +64,13 @@ def with_a_reciprocal_of_the_size(
     i = tl.arange(0, BLOCK)[None, :]
     there = (t < T) & (i < D)
     weight = tl.where(there, share, 0.0)
-    row = tl.program_id(0) * T + t
+    row = tl.program_id(0).to(tl.int64) * T + t
     X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
     mu = tl.sum(X * weight, 1)[:, None]
     r = tl.rsqrt(tl.sum((X - mu) * (X - mu) * weight, 1)[:, None] + eps)
     tl.store(mean + row, mu, mask=t < T)
     tl.store(inverse_std + row, r, mask=t < T)
-    own = tl.program_id(0) * D + i
+    own = tl.program_id(0).to(tl.int64) * D + i
     S = tl.load(scale + own, mask=i < D, other=0.0).to(tl.float32)
     H = tl.load(shift + own, mask=i < D, other=0.0).to(tl.float32)
     tl.store(out + row * D + i, (r * (1 + S)) * (X - mu) + H, mask=there)
@@ -112,13 +112,13 @@ def summed_at_the_end(
 ):  # fmt: skip
     """Sums over tokens are kept for each row of a tile, and added up once, after the loop."""
     cols, rows = tl.arange(0, BLOCK), tl.arange(0, ROWS)
-    own = tl.program_id(0) * D + cols
+    own = tl.program_id(0).to(tl.int64) * D + cols
     S = tl.load(scale + own, mask=cols < D, other=0.0).to(tl.float32)[None, :]
     scale_sums = tl.zeros((ROWS, BLOCK), tl.float32)
     shift_sums = tl.zeros((ROWS, BLOCK), tl.float32)
     for tile in tl.static_range(CHUNK // ROWS):
         t = tl.program_id(1) * CHUNK + tile * ROWS + rows
-        token = tl.program_id(0) * T + t
+        token = tl.program_id(0).to(tl.int64) * T + t
         at = token[:, None] * D + cols[None, :]
         mask = (t < T)[:, None] & (cols < D)[None, :]
         G = tl.load(upstream + at, mask=mask, other=0.0).to(tl.float32)
@@ -133,6 +133,6 @@ def summed_at_the_end(
         along = tl.sum(g * x_hat, 1)[:, None] / D
         result = (g - down) * r - x_hat * (along * r)
         tl.store(d_x + at, result.to(d_x.dtype.element_ty), mask=mask)
-    part = (tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)) * D + cols
+    part = (tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)) * D + cols
     tl.store(d_scale + part, tl.sum(scale_sums, 0), mask=cols < D)
     tl.store(d_shift + part, tl.sum(shift_sums, 0), mask=cols < D)

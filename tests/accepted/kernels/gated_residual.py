@@ -12,10 +12,12 @@ BACKWARD = "kernels.gated_residual.backward_kernel"
 def token_after_token(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     cols = tl.arange(0, BLOCK)
     mask = cols < D
-    a = tl.load(gate + tl.program_id(0) * D + cols, mask=mask, other=0.0).to(tl.float32)
+    a = tl.load(gate + tl.program_id(0).to(tl.int64) * D + cols, mask=mask, other=0.0).to(
+        tl.float32
+    )
     first = tl.program_id(1) * ROWS
     for t in range(first, tl.minimum(first + ROWS, T)):
-        at = (tl.program_id(0) * T + t) * D + cols
+        at = (tl.program_id(0).to(tl.int64) * T + t) * D + cols
         added = a * tl.load(y + at, mask=mask).to(tl.float32)
         tl.store(out + at, tl.load(x + at, mask=mask).to(tl.float32) + added, mask=mask)
 
@@ -41,8 +43,8 @@ def nothing_where_the_gate_is_closed(
 ):
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
-    at, there = (tl.program_id(0) * T + t) * D + i, (t < T) & (i < D)
-    A = tl.load(gate + tl.program_id(0) * D + i, mask=i < D, other=0.0).to(tl.float32)
+    at, there = (tl.program_id(0).to(tl.int64) * T + t) * D + i, (t < T) & (i < D)
+    A = tl.load(gate + tl.program_id(0).to(tl.int64) * D + i, mask=i < D, other=0.0).to(tl.float32)
     X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
     Y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
     tl.store(out + at, tl.where(A == 0, X, X + A * Y).to(out.dtype.element_ty), mask=there)
@@ -76,15 +78,17 @@ def summed_at_the_end(
     """Sums over tokens are kept for each row of a tile, and added up once, after the loop."""
     rows, cols = tl.arange(0, ROWS), tl.arange(0, BLOCK)
     inside = cols < D
-    own = tl.load(gate + tl.program_id(0) * D + cols, mask=inside, other=0.0).to(tl.float32)
+    own = tl.load(gate + tl.program_id(0).to(tl.int64) * D + cols, mask=inside, other=0.0).to(
+        tl.float32
+    )
     sums = tl.zeros((ROWS, BLOCK), tl.float32)
     for tile in tl.static_range(CHUNK // ROWS):
         t = tl.program_id(1) * CHUNK + tile * ROWS + rows
-        at = (tl.program_id(0) * T + t)[:, None] * D + cols[None, :]
+        at = (tl.program_id(0).to(tl.int64) * T + t)[:, None] * D + cols[None, :]
         mask = (t < T)[:, None] & inside[None, :]
         Y = tl.load(y + at, mask=mask, other=0.0).to(tl.float32)
         G = tl.load(upstream + at, mask=mask, other=0.0).to(tl.float32)
         sums = tl.fma(Y, G, sums)
         tl.store(d_y + at, (own[None, :] * G).to(d_y.dtype.element_ty), mask=mask)
-    chunk = tl.program_id(0) * tl.num_programs(1) + tl.program_id(1)
+    chunk = tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
     tl.store(d_gate + chunk * D + cols, tl.sum(sums, axis=0), mask=inside)

@@ -30,9 +30,9 @@ def in_branches(
     example_stride, head_stride, token_stride, heads, T, D, eps,
     ROWS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    pid = tl.program_id(axis=0)
+    pid = tl.program_id(axis=0).to(tl.int64)
     example, head = pid // heads, pid % heads
-    rows = tl.program_id(axis=1) * ROWS + tl.arange(0, ROWS)
+    rows = tl.program_id(axis=1).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     exists = (rows < T)[:, None]
     columns = tl.arange(0, HALF)[None, :]
     half = D // 2
@@ -63,8 +63,8 @@ def both_halves_in_one_tile(
     x = k if of_k else q
     weight = k_weight if of_k else q_weight
     out = k_out if of_k else q_out
-    n = tl.program_id(0)
-    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[None, :, None]
+    n = tl.program_id(0).to(tl.int64)
+    t = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)[None, :, None]
     second = tl.arange(0, 2)[:, None, None]
     i = tl.arange(0, HALF)[None, None, :]
     d = second * (D // 2) + i
@@ -119,7 +119,7 @@ def in_branches_backward(
     example_stride, head_stride, token_stride, heads, T, D, eps,
     ROWS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    pid, block = tl.program_id(axis=0), tl.program_id(axis=1)
+    pid, block = tl.program_id(axis=0).to(tl.int64), tl.program_id(axis=1).to(tl.int64)
     rows = block * ROWS + tl.arange(0, ROWS)[:, None]
     columns = tl.arange(0, HALF)[None, :]
     half = D // 2
@@ -156,7 +156,7 @@ def turned_forward_instead(
     d_x = d_k if of_k else d_q
     d_weight = d_k_weight if of_k else d_q_weight
     head, half = tl.program_id(0).to(tl.int64), D // 2
-    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    t = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, HALF)[None, :]
     there = (t < T) & (i < half)
     x += head // heads * example_stride + head % heads * head_stride
@@ -175,7 +175,7 @@ def turned_forward_instead(
     Y1, Y2 = w1 * X1 * C - w2 * X2 * S, w2 * X2 * C + w1 * X1 * S
     mean = tl.sum(U1 * Y1 + U2 * Y2, 1, keep_dims=True) / D
     U1, U2 = U1 * C + U2 * S, U2 * C - U1 * S
-    keep = d_weight + (head * tl.num_programs(1) + tl.program_id(1)) * D + i
+    keep = d_weight + (head * tl.num_programs(1) + tl.program_id(1).to(tl.int64)) * D + i
     tl.store(keep, tl.sum(U1 * X1, 0, keep_dims=True), mask=i < half)
     tl.store(keep + half, tl.sum(U2 * X2, 0, keep_dims=True), mask=i < half)
     tl.store(d_x + to, (r * (w1 * U1 - X1 * mean)).to(d_x.dtype.element_ty), mask=there)

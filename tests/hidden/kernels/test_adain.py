@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import draws, expect
-from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.reference import ulps
 from cs231n_gen.checking.kernels.stages import DTYPES, NORM, Exact, Stages, in_words, nbytes
 from cs231n_gen.instruments.error_budget import wide
@@ -86,10 +86,10 @@ def rows_of(generator, rows, n, dtype=torch.float32):
     return [v.to(dtype) for v in (torch.cat([0.003 * x[:1], 3 + x[1:]]), scale, bias)]
 
 
-def stored(x, scale, bias):
+def stored(x, scale, bias, eps=EPS):
     """out, μ and 1/σ of rows, calculated in float32 or float64."""
     X, w, b = (v if v.dtype == torch.float64 else v.float() for v in (x, scale, bias))
-    mu, r = X.mean(1), (X.var(1, correction=0) + EPS).rsqrt()
+    mu, r = X.mean(1), (X.var(1, correction=0) + eps).rsqrt()
     out = w[:, None] * ((X - mu[:, None]) * r[:, None]) + b[:, None]
     return out.to(x.dtype), mu, r
 
@@ -117,12 +117,15 @@ NAMES = {
     "backward_kernel": ("d_x", "d_scale", "d_bias"),
 }
 
+# A style in float32 beside x in half precision has digits that x does not: they count.
+STYLES = ((0, 0), (torch.float32, torch.float16), (torch.bfloat16, torch.float32))
 
-def launched(student, kernel, args, block, tile=2):
+
+def launched(student, kernel, args, block, tile=2, eps=EPS):
     """A kernel without its wrapper: what it stored, and what was seen."""
     rows, n = args[0].shape
     empty = [torch.full_like(t, float("nan")) for t in TRUTH[kernel](*args)]
-    given = [*args, *empty, rows, n, *([EPS] if kernel == "kernel" else [])]
+    given = [*args, *empty, rows, n, *([eps] if kernel == "kernel" else [])]
     seen = student.instruments.observe.launch(
         student.function(f"kernels.adain.{kernel}"),
         [-(-rows // tile)],
@@ -139,11 +142,31 @@ def right(student, kernel, args, block, tile=2, says=""):
     got, seen = launched(student, kernel, args, block, tile)
     rows, n = args[0].shape
     says = says or f"for {rows} rows of {n} numbers, {block} of which a program has at hand,"
-    exact, plain = TRUTH[kernel](*wide(args)), TRUTH[kernel](*args)
-    for name, ours, *two in zip(NAMES[kernel], got, exact, plain, strict=True):
-        half = two[1].dtype != torch.float32  # where the last rounding is all that counts
-        precise(ours, *two, f"{says} {name} is wrong", 1 if half else ulps(ROUNDINGS * n))
+    exact = Exact(TRUTH[kernel], floors=dict.fromkeys(range(3), ulps(ROUNDINGS * n)))
+    exact.judge_results(got, args, {}, f"{says} what is stored is wrong", NAMES[kernel])
     return seen
+
+
+def far_away(student, kernel, args, block, first):
+    """Hold a program to float64 whose first row has this number, a multiple of 2: the rows at hand
+    are a window of a tensor that begins there."""
+    rows, n = args[0].shape
+    empty = [torch.full_like(t, float("nan")) for t in TRUTH[kernel](*args)]
+    tensors = [*args, *empty]
+    given = [*tensors, first + rows, n, *([EPS] if kernel == "kernel" else [])]
+    begins = [first * n if t.dim() == 2 else first for t in tensors]
+    says = f"row {first} begins beyond element 2³¹: what is stored is wrong"
+    where = {"programs": [[first // 2]], "begins": begins}
+    constants = {"ROWS": 2, "BLOCK": block}
+    name = f"kernels.adain.{kernel}"
+    came = left(student, name, [first // 2 + 1], given, constants, says, **where)
+    exact = Exact(TRUTH[kernel], floors=dict.fromkeys(range(3), ulps(ROUNDINGS * n)))
+    exact.judge_results(came[len(args) :], args, {}, says, NAMES[kernel])
+
+
+def beyond(generator, n):
+    """The number of a row of n, even, whose first number is beyond 2³¹."""
+    return 2 * (2**30 // n + draws.whole(generator, 9, 10**6))
 
 
 def safe(student, kernel, args, block):
@@ -228,9 +251,47 @@ def test_every_size(student, generator):
 def test_every_dtype(student, generator):
     """correct: in float32, float16 and bfloat16, as exact as torch; a style may have its own"""
     for dtype in DTYPES:
-        x, scale, bias = inputs(generator, (2, 3, 9, 11), dtype)
-        for args in ((x, scale, bias), (x, scale.float(), bias.half())):
+        x, scale, bias = inputs(generator, (2, 3, 9, 11))
+        for w, b in STYLES:
+            args = x.to(dtype), scale.to(w or dtype), bias.to(b or dtype)
             on(student, args).correct(*args)
+
+
+@forward
+def test_another_eps(student, generator):
+    """correct: ε is the argument; a row of equal numbers has σ = √ε and becomes its bias"""
+    x, scale, bias = rows_of(generator, 3, 40)
+    x[2], eps = 0.5, 0.1 + float(torch.rand(1, generator=generator))
+    for block in (64, 32):
+        got, _ = launched(student, "kernel", [x, scale, bias], block, tile=4, eps=eps)
+        exact = Exact(stored, floors=dict.fromkeys(range(3), ulps(ROUNDINGS * 40)))
+        says = f"with ε = {eps:.3g} what is stored is wrong"
+        exact.judge_results(got, [x, scale, bias], {"eps": eps}, says, NAMES["kernel"])
+
+
+@forward
+def test_half_precision_is_rounded_once(student, generator):
+    """correct: long rows in half precision are calculated in float32, and rounded where stored"""
+    for dtype in DTYPES[1:]:
+        x, scale, bias = rows_of(generator, 3, draws.whole(generator, 65, 95))
+        right(student, "kernel", [x.to(dtype), scale, bias], 32, tile=4)
+
+
+@forward
+def test_more_rows_than_32_bits_can_count(student, generator):
+    """correct: in a row that begins beyond element 2³¹ places are still right"""
+    for rows, n, block in ((2, 50, 64), (1, 50, 32)):
+        args, first = rows_of(generator, 2, n), beyond(generator, n)
+        far_away(student, "kernel", [a[:rows] for a in args], block, first)
+
+
+@forward
+def test_large_and_small_rows(student, generator):
+    """correct: rows of any size, 1e-6 or 1e6, are divided by their σ; w and b may be large too"""
+    x, scale, bias = rows_of(generator, 4, 40)
+    x *= torch.tensor([1.0, 1e-5, 1e6, 1e3])[:, None]
+    for size in (1.0, 1e4):
+        right(student, "kernel", [x, size * scale, size * bias], 64, tile=4)
 
 
 @forward
@@ -397,9 +458,31 @@ def test_gradients_of_every_size(student, generator):
 def test_gradients_of_every_dtype(student, generator):
     """backward: in float32, float16 and bfloat16; each has the dtype of what it belongs to"""
     for dtype in DTYPES:
-        x, scale, bias = inputs(generator, (2, 3, 9, 11), dtype)
-        for args in ((x, scale, bias), (x, scale.float(), bias.half())):
+        x, scale, bias = inputs(generator, (2, 3, 9, 11))
+        for w, b in STYLES:
+            args = x.to(dtype), scale.to(w or dtype), bias.to(b or dtype)
             on(student, args).backward(*args, upstream=leaning(generator))
+
+
+@backward
+def test_more_gradients_than_32_bits_can_count(student, generator):
+    """backward: in a row that begins beyond element 2³¹ places are still right"""
+    for rows, n, block in ((2, 50, 64), (1, 50, 32)):
+        args, first = rows_back(generator, 2, n), beyond(generator, n)
+        far_away(student, "backward_kernel", [a[:rows] for a in args], block, first)
+
+
+@backward
+def test_large_gradients(student, generator):
+    """backward: what comes back may be large, and w small or 0; x may vary by little"""
+    x, scale, bias = rows_of(generator, 4, 40)
+    x[1] *= 1e-5
+    _, mean, inverse_std = stored(x, scale, bias)
+    upstream = 1 + torch.randn(4, 40, generator=generator)
+    scale = scale * torch.tensor([1, 1, 0, 1e-3])
+    for size in (1.0, 1e5):
+        args = [x, scale, mean, inverse_std, size * upstream]
+        right(student, "backward_kernel", args, 64, tile=4)
 
 
 @backward

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import draws, expect
-from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.reference import in_turn, ulps
 from cs231n_gen.checking.kernels.stages import DTYPES, NORM, SIZES, Exact, Stages, checked, nbytes
 
@@ -65,6 +65,23 @@ def moments(x, eps):
     """μ and 1/σ of every token."""
     var, mu = torch.var_mean(x, -1, correction=0)
     return mu, (var + eps).rsqrt()
+
+
+def up(x):
+    """Numbers in float32, or in float64 if they are."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def kept(x, scale, shift, eps):
+    """out, μ and 1/σ of every token, calculated in float32 or float64."""
+    mu, r = moments(up(x), eps)
+    normal = (up(x) - mu[..., None]) * r[..., None]
+    out = normal * (1 + up(scale)[:, None]) + up(shift)[:, None]
+    return out.to(x.dtype), mu, r
+
+
+# μ is a sum of D numbers, here up to 128, and σ another one upon it.
+KEPT, NAMES = Exact(kept, floors=dict.fromkeys(range(3), ulps(128**2))), ("out", "mean", "1/σ")
 
 
 # --- kernels.adaln.kernel -----------------------------------------------------------------------
@@ -144,20 +161,62 @@ def test_what_is_kept(student, generator):
     """correct: μ and 1/σ of every token are stored, for any ε, ROWS and BLOCK"""
     T, D = draws.whole(generator, 5, 12), draws.whole(generator, 65, 128)
     eps = 0.25 + float(torch.rand(1, generator=generator))
-    floor = ulps(D**2)  # μ is a sum of D numbers, and σ another one upon it
     for dtype, rows, block in zip(DTYPES, (4, 2, 16), (128, 256, 128), strict=True):
         x, scale, shift = example(generator, 2, T, D, dtype)
         empty = unwritten(2, T, D, dtype=dtype), unwritten(2, T), unwritten(2, T)
         given = [x, scale, shift, *empty, T, D, eps]
         constants = {"ROWS": rows, "BLOCK": block}
-        left, _ = launched(student, "kernel", [2, -(-T // rows)], given, constants)
-        (mu, r), (mu_exact, r_exact) = moments(x.float(), eps), moments(x.double(), eps)
-        precise(left[4], mu_exact, mu, "mean must hold the μ of every token", floor)
-        precise(left[5], r_exact, r, "inverse_std must hold the 1/σ of every token", floor)
-        exact = (x.double() - mu_exact[..., None]) * r_exact[..., None]
-        exact = exact * (1 + scale[:, None].double()) + shift[:, None].double()
-        plain = F.layer_norm(x, [D], eps=eps) * (1 + scale[:, None]) + shift[:, None]
-        precise(left[3], exact, plain, "the result is wrong for another ε, ROWS or BLOCK", floor)
+        came, _ = launched(student, "kernel", [2, -(-T // rows)], given, constants)
+        says = "what is stored is wrong for another ε, ROWS or BLOCK"
+        KEPT.judge_results(came[3:6], [x, scale, shift], {"eps": eps}, says, NAMES)
+
+
+@forward
+def test_styles_of_other_dtypes(student, generator):
+    """correct: scale and shift may have dtypes of their own, the digits of which count"""
+    for dtypes in (
+        (torch.bfloat16, torch.float32, torch.float16),
+        (torch.float16, torch.bfloat16, torch.float32),
+        (torch.float32, torch.float16, torch.bfloat16),
+    ):
+        args = [a.to(d) for a, d in zip(example(generator, 2, 3, 40), dtypes, strict=True)]
+        on(student, args[0]).correct(*args)
+
+
+@forward
+def test_large_and_small_tokens(student, generator):
+    """correct: tokens of 1e-5 or 1e6 are divided by their σ; scale and shift may be large too"""
+    x, scale, shift = example(generator, 2, 3, 40)
+    x = x * torch.tensor([1e-5, 1e6, 1.0])[:, None]
+    for size in (1.0, 1e4):
+        on(student, x).correct(x, size * scale, size * shift)
+
+
+@forward
+def test_a_mean_of_1000(student, generator):
+    """correct: μ and σ of tokens around 1000 are as exact as in torch, in half precision too"""
+    for dtype in DTYPES:
+        x, scale, shift = example(generator, 2, 3, 100)
+        x = (1000 + (4 if dtype == torch.float32 else 100) * x).to(dtype)
+        given = [x, scale, shift, unwritten(2, 3, 100, dtype=dtype), unwritten(2, 3)]
+        given = [*given, unwritten(2, 3), 3, 100, EPS]
+        came, _ = launched(student, "kernel", [2, 1], given, {"ROWS": 4, "BLOCK": 128})
+        says = "a mean of 1000 spoils what is stored"
+        KEPT.judge_results(came[3:6], [x, scale, shift], {"eps": EPS}, says, NAMES)
+
+
+@forward
+def test_more_examples_than_32_bits_can_count(student, generator):
+    """correct: in an example that begins beyond element 2³¹ places are still right"""
+    T, D = 50, 40
+    x, scale, shift = example(generator, 1, T, D)
+    n = 2**31 // D + draws.whole(generator, 9, 10**6)
+    given = [x, scale, shift, unwritten(1, T, D), unwritten(1, T), unwritten(1, T), T, D, EPS]
+    begins, constants = [n * t.numel() for t in given[:6]], {"ROWS": 32, "BLOCK": 64}
+    where = {"programs": [[n, 0], [n, 1]], "begins": begins}
+    says = f"example {n} begins beyond element 2³¹: what is stored is wrong"
+    came = left(student, "kernels.adaln.kernel", [n + 9, 2], given, constants, says, **where)
+    KEPT.judge_results(came[3:6], [x, scale, shift], {"eps": EPS}, says, NAMES)
 
 
 @forward(weight=2)
@@ -207,6 +266,24 @@ def gradients(student, args, upstream):
     return [expect.tensor(g, a.shape, n) for g, a, n in zip(came, args, names, strict=True)]
 
 
+def chunks_of(x, scale, mean, r, upstream, chunk):
+    """d_x, and the sums of d_scale and d_shift over each chunk of tokens."""
+    x_hat = (up(x) - mean[..., None]) * r[..., None]
+    g = up(upstream) * (1 + up(scale)[:, None])
+    along = (g * x_hat).mean(-1, keepdim=True)
+    d_x = (g - g.mean(-1, keepdim=True) - x_hat * along) * r[..., None]
+    sums = (p.split(chunk, 1) for p in (up(upstream) * x_hat, up(upstream)))
+    return d_x.to(x.dtype), *(torch.stack([p.sum(1) for p in part], 1) for part in sums)
+
+
+def judge_chunks(got, args, chunk, what):
+    """Hold what a launch left to the formula; sums over tokens may be added in turn."""
+    floors = {0: ulps(args[0].shape[-1]), 1: in_turn(chunk), 2: in_turn(chunk)}
+    says = f"what is stored is wrong, or not the sum over each chunk in float32, for {what}"
+    names = ("d_x", "d_scale", "d_shift")
+    Exact(chunks_of, floors=floors).judge_results(got, args, {"chunk": chunk}, says, names)
+
+
 def in_chunks(student, x, scale, upstream, chunk, rows, block, eps=EPS):
     """Hold a launch without the wrapper, in chunks of tokens, to the formula in float64.
 
@@ -219,18 +296,8 @@ def in_chunks(student, x, scale, upstream, chunk, rows, block, eps=EPS):
     empty = unwritten(batch, T, D, dtype=x.dtype), *(unwritten(batch, chunks, D) for _ in "12")
     given = [x, scale, mean, r, upstream, *empty]
     constants = {"CHUNK": chunk, "ROWS": rows, "BLOCK": block}
-    left, moved = launched(student, "backward_kernel", [batch, chunks], [*given, T, D], constants)
-    x_hat = (x.double() - mean[..., None].double()) * r[..., None].double()
-    g = upstream.double() * (1 + scale[:, None].double())
-    along = (g * x_hat).mean(-1, keepdim=True)
-    d_x = (g - g.mean(-1, keepdim=True) - x_hat * along) * r[..., None].double()
-    says = f"d_x is wrong for {T} tokens, CHUNK = {chunk}, ROWS = {rows}"
-    precise(left[5], d_x, d_x.to(x.dtype), says, ulps(D))
-    parts = upstream.double() * x_hat, upstream.double()
-    for got, part, name in zip(left[6:8], parts, ("d_scale", "d_shift"), strict=True):
-        exact = torch.stack([p.sum(1) for p in part.split(chunk, 1)], 1)
-        says = f"{name} does not hold the sum over each chunk of {chunk} tokens, in float32"
-        precise(got, exact, exact.float(), says, in_turn(chunk))
+    came, moved = launched(student, "backward_kernel", [batch, chunks], [*given, T, D], constants)
+    judge_chunks(came[5:8], given[:5], chunk, f"{T} tokens, CHUNK = {chunk}, ROWS = {rows}")
     return moved / nbytes(given)
 
 
@@ -263,6 +330,64 @@ def test_chunks_in_half_precision(student, generator):
     T, D = draws.whole(generator, 65, 80), draws.whole(generator, 33, 60)
     for dtype in (torch.float16, torch.bfloat16):
         in_chunks(student, *with_upstream(generator, 1, T, D, dtype), 64, 16, 128)
+
+
+@backward
+def test_chunks_of_many_tiles(student, generator):
+    """backward: a program does all tiles of its chunk, and there may be more chunks than needed"""
+    in_chunks(student, *with_upstream(generator, 1, 21, 20), 32, 2, 32)
+    x, scale, upstream = with_upstream(generator, 2, 7, 20)
+    empty = unwritten(2, 7, 20), *(unwritten(2, 3, 20) for _ in "12")  # the third holds no token
+    given = [x, scale, *moments(x, EPS), upstream, *empty]
+    constants = {"CHUNK": 4, "ROWS": 2, "BLOCK": 32}
+    came, _ = launched(student, "backward_kernel", [2, 3], [*given, 7, 20], constants)
+    got = [came[5], *(part[:, :2] for part in came[6:8])]
+    judge_chunks(got, given[:5], 4, "chunks of which one has no token")
+    says = "a chunk without a token must leave sums of 0"
+    for part in came[6:8]:
+        expect.close(part[:, 2], torch.zeros(2, 20), says, atol=0, rtol=0)
+
+
+@backward
+def test_gradients_of_other_dtypes(student, generator):
+    """backward: a scale in another precision than x keeps its digits"""
+    for dtype, of_scale in ((torch.bfloat16, torch.float32), (torch.float16, torch.bfloat16)):
+        x, scale, upstream = with_upstream(generator, 2, 9, 40)
+        args = x.to(dtype), scale.to(of_scale), upstream.to(dtype)
+        in_chunks(student, *args, 4, 2, 64)
+
+
+@backward
+def test_large_gradients(student, generator):
+    """backward: what comes back may be large, and scale far from 0 or next to −1"""
+    x, scale, upstream = with_upstream(generator, 2, 9, 40)
+    scale = torch.stack([1e4 * scale[0], -1 + 1e-3 * scale[1]])
+    x = torch.cat([1e-5 * x[:, :3], 1e3 + x[:, 3:6], x[:, 6:]], 1)
+    for size in (1.0, 1e5):
+        in_chunks(student, x, scale, size * upstream, 4, 2, 64)
+
+
+@backward
+def test_a_level_that_comes_back(student, generator):
+    """backward: the mean of what comes back is taken away in float32, before all rounding"""
+    for dtype in (torch.float16, torch.bfloat16):
+        x, scale, upstream = with_upstream(generator, 1, 5, 40)
+        in_chunks(student, x.to(dtype), 0 * scale, (400 + upstream).to(dtype), 8, 4, 64)
+
+
+@backward
+def test_more_examples_than_32_bits_can_count_backward(student, generator):
+    """backward: in an example that begins beyond element 2³¹ places are still right"""
+    T, D = 50, 40
+    x, scale, upstream = with_upstream(generator, 1, T, D)
+    n = 2**31 // D + draws.whole(generator, 9, 10**6)
+    empty = unwritten(1, T, D), *(unwritten(1, 2, D) for _ in "12")
+    given = [x, scale, *moments(x, EPS), upstream, *empty]
+    begins, constants = [n * t.numel() for t in given], {"CHUNK": 32, "ROWS": 16, "BLOCK": 64}
+    where = {"programs": [[n, 0], [n, 1]], "begins": begins}
+    says, name = f"example {n} begins beyond element 2³¹", "kernels.adaln.backward_kernel"
+    came = left(student, name, [n + 9, 2], [*given, T, D], constants, says, **where)
+    judge_chunks(came[5:8], given[:5], 32, says)
 
 
 @backward

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import draws, expect
-from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.reference import in_turn
 from cs231n_gen.checking.kernels.stages import (
     DTYPES,
@@ -25,7 +25,12 @@ backward = pytest.mark.exercise("kernels.gated_residual.backward_kernel")
 
 
 def reference(x, gate, y):
-    return x + gate.to(x.dtype)[:, None] * y
+    """Calculated in float32 at least."""
+    return (up(x) + up(gate)[:, None] * up(y)).to(x.dtype)
+
+
+def up(x):
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def on(student, x):
@@ -84,12 +89,35 @@ def test_every_tile(student, generator):
     """correct: for any ROWS and BLOCK, not only those that the wrapper takes"""
     T, D = draws.whole(generator, 5, 12), draws.whole(generator, 33, 60)
     x, gate, y = example(generator, 2, T, D)
-    exact = reference(x.double(), gate.double(), y.double())
     for rows, block in ((1, 64), (2, 128), (16, 64)):
         given, constants = [x, gate, y, unwritten(2, T, D), T, D], {"ROWS": rows, "BLOCK": block}
-        left, _ = launched(student, "kernel", [2, -(-T // rows)], given, constants)
+        came, _ = launched(student, "kernel", [2, -(-T // rows)], given, constants)
         says = f"the result is wrong for ROWS = {rows}, BLOCK = {block}"
-        precise(left[3], exact, reference(x, gate, y), says)
+        Exact(reference).judge_results(came[3:4], [x, gate, y], {}, says)
+
+
+@forward
+def test_large_and_small_gates(student, generator):
+    """correct: gates and numbers may be as large as 1e5, and as small as 1e-6"""
+    x, gate, y = example(generator, 2, 3, 40)
+    gate = torch.stack([1e5 * gate[0], 1e-6 * gate[1]])
+    for size in (1.0, 1e5):
+        on(student, x).correct(0.001 * x, gate, size * y)
+
+
+@forward
+def test_more_examples_than_32_bits_can_count(student, generator):
+    """correct: in an example that begins beyond element 2³¹ places are still right"""
+    T, D = 20, 40
+    args = example(generator, 1, T, D)
+    n = 2**31 // D + draws.whole(generator, 9, 10**6)
+    given = [*args, unwritten(1, T, D)]
+    begins, constants = [n * t.numel() for t in given], {"ROWS": 16, "BLOCK": 64}
+    where = {"programs": [[n, 0], [n, 1]], "begins": begins}
+    says = f"example {n} begins beyond element 2³¹: the result is wrong"
+    name = "kernels.gated_residual.kernel"
+    came = left(student, name, [n + 9, 2], [*given, T, D], constants, says, **where)
+    Exact(reference).judge_results(came[3:4], args, {}, says)
 
 
 @forward
@@ -160,6 +188,20 @@ def around(generator):
     return lambda out: (1.5 + 0.5 * torch.randn(out.shape, generator=generator)).to(out.dtype)
 
 
+def chunks_of(gate, y, upstream, chunk):
+    """d_y, and the sums of d_gate over each chunk of tokens."""
+    parts = (up(y) * up(upstream)).split(chunk, 1)
+    d_y = up(gate)[:, None] * up(upstream)
+    return d_y.to(y.dtype), torch.stack([p.sum(1) for p in parts], 1)
+
+
+def judge_chunks(got, args, chunk, what):
+    """Hold what a launch left to the formula; sums over tokens may be added in turn."""
+    says = f"what is stored is wrong, or not the sum over each chunk in float32, for {what}"
+    exact = Exact(chunks_of, floors={1: in_turn(chunk)})
+    exact.judge_results(got, args, {"chunk": chunk}, says, ("d_y", "d_gate"))
+
+
 def in_chunks(student, upstream, gate, y, chunk, rows, block):
     """Hold a launch without the wrapper, in chunks of tokens, to the formula in float64.
 
@@ -170,14 +212,8 @@ def in_chunks(student, upstream, gate, y, chunk, rows, block):
     chunks = -(-T // chunk)
     given = [gate, y, upstream, unwritten(batch, T, D, dtype=y.dtype), unwritten(batch, chunks, D)]
     constants = {"CHUNK": chunk, "ROWS": rows, "BLOCK": block}
-    left, moved = launched(student, "backward_kernel", [batch, chunks], [*given, T, D], constants)
-    d_y = gate[:, None].double() * upstream.double()
-    says = f"d_y is wrong for {T} tokens, CHUNK = {chunk}, ROWS = {rows}"
-    precise(left[3], d_y, d_y.to(y.dtype), says)
-    parts = (y.double() * upstream.double()).split(chunk, 1)
-    d_gate = torch.stack([p.sum(1) for p in parts], 1)
-    says = f"d_gate does not hold the sum over each chunk of {chunk} tokens, in float32"
-    precise(left[4], d_gate, d_gate.float(), says, in_turn(chunk))
+    came, moved = launched(student, "backward_kernel", [batch, chunks], [*given, T, D], constants)
+    judge_chunks(came[3:5], given[:3], chunk, f"{T} tokens, CHUNK = {chunk}, ROWS = {rows}")
     return moved / nbytes(given)
 
 
@@ -203,6 +239,50 @@ def test_chunks_in_half_precision(student, generator):
     T, D = draws.whole(generator, 65, 80), draws.whole(generator, 33, 60)
     for dtype in (torch.float16, torch.bfloat16):
         in_chunks(student, *example(generator, 1, T, D, dtype), 64, 16, 128)
+
+
+@backward
+def test_chunks_of_many_tiles(student, generator):
+    """backward: a program does all tiles of its chunk, and there may be more chunks than needed"""
+    in_chunks(student, *example(generator, 1, 21, 20), 32, 2, 32)
+    upstream, gate, y = example(generator, 2, 7, 20)
+    given = [gate, y, upstream, unwritten(2, 7, 20), unwritten(2, 3, 20)]
+    constants = {"CHUNK": 4, "ROWS": 2, "BLOCK": 32}
+    came, _ = launched(student, "backward_kernel", [2, 3], [*given, 7, 20], constants)
+    judge_chunks([came[3], came[4][:, :2]], given[:3], 4, "chunks of which one has no token")
+    says = "a chunk without a token must leave a sum of 0"
+    expect.close(came[4][:, 2], torch.zeros(2, 20), says, atol=0, rtol=0)
+
+
+@backward
+def test_gradients_of_other_dtypes(student, generator):
+    """backward: a gate in another precision than y keeps its digits"""
+    for dtype, of_gate in ((torch.bfloat16, torch.float32), (torch.float16, torch.bfloat16)):
+        upstream, gate, y = example(generator, 2, 9, 40)
+        in_chunks(student, upstream.to(dtype), gate.to(of_gate), y.to(dtype), 4, 2, 64)
+
+
+@backward
+def test_large_gradients(student, generator):
+    """backward: what comes back, the gate and y may be large or small"""
+    upstream, gate, y = example(generator, 2, 9, 40)
+    gate = torch.stack([1e5 * gate[0], 1e-6 * gate[1]])
+    for size in (1e-6, 1e5):
+        in_chunks(student, size * upstream, gate, y / size, 4, 2, 64)
+
+
+@backward
+def test_more_examples_than_32_bits_can_count_backward(student, generator):
+    """backward: in an example that begins beyond element 2³¹ places are still right"""
+    T, D = 20, 40
+    upstream, gate, y = example(generator, 1, T, D)
+    n = 2**31 // D + draws.whole(generator, 9, 10**6)
+    given = [gate, y, upstream, unwritten(1, T, D), unwritten(1, 2, D)]
+    begins, constants = [n * t.numel() for t in given], {"CHUNK": 16, "ROWS": 8, "BLOCK": 64}
+    where = {"programs": [[n, 0], [n, 1]], "begins": begins}
+    says, name = f"example {n} begins beyond element 2³¹", "kernels.gated_residual.backward_kernel"
+    came = left(student, name, [n + 9, 2], [*given, T, D], constants, says, **where)
+    judge_chunks(came[3:5], given[:3], 16, says)
 
 
 @backward

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.reference import ulps
 from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, checked, nbytes
 
@@ -201,6 +202,63 @@ def test_every_dtype(student, generator):
     on(student).correct(q, k, *(w.half() for w in weights), cos, sin)
 
 
+@kernel
+def test_only_what_is_stored_is_rounded(student, generator):
+    """correct: in half precision weights and angles in float32 keep all their digits"""
+    for dtype in HALVES:
+        q, k, *rest = example(generator, 1, 2, 9, 24)
+        on(student).correct(q.to(dtype), k.to(dtype), *rest)
+        on(student).correct(q.to(dtype), k.to(dtype), *(w.half() for w in rest[:2]), *rest[2:])
+        turn = [x.to(dtype) for x in rest[2:]]
+        on(student).correct(q, k, *(w.to(dtype) for w in rest[:2]), *turn)
+
+
+@kernel
+def test_large_and_small(student, generator):
+    """correct: tokens of 1e-5 or 1e7 are divided by their size, √(mean x² + eps)"""
+    q, k, *rest = example(generator, 1, 1, 4, 24)
+    sizes = torch.tensor([1e-5, 1e7, 1.0, 1e-3])[:, None]
+    for eps in (1e-6, 0.0):
+        on(student).correct(sizes * q, sizes * k, *rest, eps=eps)
+    rest[:2] = [1e4 * w for w in rest[:2]]
+    on(student).correct(q, k, *rest)
+
+
+FAR = ("examples", "tokens")
+
+
+def far_away(generator, which):
+    """Sizes, grid, programs and where windows begin: (heads, T, strides, grid, two programs,
+    numbers before q, before angles, before what is stored, and before a program's own sums), of
+    programs whose numbers lie beyond element 2³¹."""
+    D, rows = 12, 4
+    if which == "examples":
+        n, T, heads = 2**31 // D + draws.whole(generator, 9, 10**6), 3, 2
+        whole, strides = heads * T * D, [heads * T * D, T * D, D]
+        places = [[2 * n + h, 0, z] for h in range(2) for z in range(2)]
+        return heads, T, strides, [2 * n + 9, 1, 2], places, n * whole, 0, n * whole, 2 * n * D
+    j = 2**31 // (D // 2) // rows + draws.whole(generator, 9, 10**6)
+    T, t = rows * (j + 1), rows * j
+    places, before = [[1, j, z] for z in range(2)], (T + t) * D
+    parts = (j + 1 + j) * D
+    return 2, T, [2 * T * D, T * D, D], [2, j + 1, 2], places, before, t * D // 2, before, parts
+
+
+@kernel(weight=2)
+@pytest.mark.parametrize("which", FAR)
+def test_more_than_32_bits_can_count(student, generator, which):
+    """correct: examples and tokens that lie beyond element 2³¹ are still found"""
+    heads, T, strides, grid, places, q_at, angles_at, out_at, _ = far_away(generator, which)
+    shape = (1, 2, 3, 12) if which == "examples" else (1, 1, 4, 12)
+    args = example(generator, *shape)
+    given = [*args, *(torch.full(shape, float("nan")) for _ in "qk"), *strides, heads, T, 12, 1e-6]
+    begins = [q_at, q_at, 0, 0, angles_at, angles_at, out_at, out_at]
+    says, name = f"{which} beyond element 2³¹ are not found", "kernels.qk_norm_rope.kernel"
+    where = {"programs": places, "begins": begins}
+    came = left(student, name, grid, given, {"ROWS": 4, "HALF": 8}, says, **where)
+    EXACT.judge_results(came[6:8], args, {}, says)
+
+
 @kernel(weight=2)
 def test_any_layout(student, generator):
     """correct: for strided, transposed and expanded tensors, and heads that lie inside of tokens"""
@@ -319,6 +377,47 @@ def test_every_dtype_backward(student, generator):
     q, k, *weights, cos, sin = example(generator, 1, 1, 5, 70)
     args = q, k, *(w.half() for w in weights), cos, sin
     gradients_of(student, args).backward(*args, upstream=noise(generator))
+
+
+@backward_kernel
+def test_only_what_is_stored_is_rounded_backward(student, generator):
+    """backward: in half precision weights and angles in float32 keep all their digits"""
+    for dtype in HALVES:
+        q, k, *rest = example(generator, 1, 2, 9, 24)
+        for weights in (rest[:2], [w.half() for w in rest[:2]]):
+            args = [q.to(dtype), k.to(dtype), *weights, *rest[2:]]
+            gradients_of(student, args).backward(*args, upstream=noise(generator))
+
+
+@backward_kernel
+def test_large_and_small_backward(student, generator):
+    """backward: tokens of 0.3 or 1e6, and what comes back may be large too"""
+    q, k, *rest = example(generator, 1, 1, 4, 24)
+    sizes = torch.tensor([0.3, 1e6, 1.0, 1e3])[:, None]
+    args = [sizes * q, sizes * k, *rest]
+    for size in (1.0, 1e5):
+        seeds = iter([size * normal(generator, *q.shape) for _ in "qk"])
+        truth = gradients_of(student, args)
+        truth.backward(*args, upstream=lambda _, seeds=seeds: next(seeds))
+
+
+@backward_kernel(weight=2)
+@pytest.mark.parametrize("which", FAR)
+def test_more_than_32_bits_can_count_backward(student, generator, which):
+    """backward: examples and tokens that lie beyond element 2³¹ are still found"""
+    heads, T, strides, grid, places, q_at, angles_at, out_at, sums = far_away(generator, which)
+    shape = (1, 2, 3, 12) if which == "examples" else (1, 1, 4, 12)
+    args = example(generator, *shape)
+    seeds = [normal(generator, *shape) for _ in "qk"]
+    parts = (2 if which == "examples" else 1, 1, 12)
+    empty = [torch.full(s, float("nan")) for s in (shape, shape, parts, parts)]
+    given = [*args, *seeds, *empty, *strides, heads, T, 12, 1e-6]
+    begins = [q_at, q_at, 0, 0, angles_at, angles_at, *[out_at] * 4, sums, sums]
+    says, name = f"{which} beyond element 2³¹ are not found", "kernels.qk_norm_rope.backward_kernel"
+    where = {"programs": places, "begins": begins}
+    came = left(student, name, grid, given, {"ROWS": 4, "HALF": 8}, says, **where)
+    got = [came[8], came[9], *(p.sum((0, 1)) for p in came[10:12])]
+    gradients_of(student, args).exact.judge_gradients(got, args, seeds, {}, says)
 
 
 @backward_kernel

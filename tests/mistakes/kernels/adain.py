@@ -11,7 +11,7 @@ FORWARD, BACKWARD = "kernels.adain.kernel", "kernels.adain.backward_kernel"
 
 @triton.jit
 def tile_of(rows, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     return row, tl.arange(0, BLOCK)[None, :], row < rows
 
 
@@ -426,7 +426,7 @@ def statistics_of_the_program(
 ):
     row, i, real = tile_of(rows, ROWS, BLOCK)
     at = row * n + i
-    many = tl.minimum(rows - tl.program_id(0) * ROWS, ROWS)
+    many = tl.minimum(rows - tl.program_id(0).to(tl.int64) * ROWS, ROWS)
     X = tl.load(x + at, mask=real & (i < n), other=0.0).to(tl.float32)
     mu = tl.sum(X) / (many * tl.minimum(n, BLOCK))
     off = tl.where(real & (i < n), X - mu, 0.0)
@@ -1143,3 +1143,344 @@ def into_upstream_as_well(
     pass_back(
         x, upstream, upstream, at, i, real, n, mu, r, normal, G, W * r, d_B / n, d_W / n, BLOCK
     )  # fmt: skip
+
+
+@mistake(
+    "kernels.adain.kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take rows as int64, tl.program_id(0).to(tl.int64), before you "
+    "multiply.",
+)
+@triton.jit
+def rows_in_32_bits(
+    x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / tl.minimum(n, BLOCK)
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm, 1, keep_dims=True) / m
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off, 1, keep_dims=True)
+        squares += (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / n + eps)
+    W = tl.load(scale + row, mask=real, other=0.0).to(tl.float32)
+    B = tl.load(bias + row, mask=real, other=0.0).to(tl.float32)
+    tl.store(out + at, (W * ((X - mu) * r) + B).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        tl.store(out + at + k, (W * ((Xm - mu) * r) + B).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + row, mu, mask=real)
+    tl.store(inverse_std + row, r, mask=real)
+
+
+@mistake(
+    "kernels.adain.kernel",
+    "ε is an argument, eps, and not always 1e-5.",
+)
+@triton.jit
+def eps_written_down(
+    x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / tl.minimum(n, BLOCK)
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm, 1, keep_dims=True) / m
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off, 1, keep_dims=True)
+        squares += (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / n + 1e-5)
+    W = tl.load(scale + row, mask=real, other=0.0).to(tl.float32)
+    B = tl.load(bias + row, mask=real, other=0.0).to(tl.float32)
+    tl.store(out + at, (W * ((X - mu) * r) + B).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        tl.store(out + at + k, (W * ((Xm - mu) * r) + B).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + row, mu, mask=real)
+    tl.store(inverse_std + row, r, mask=real)
+
+
+@mistake(
+    "kernels.adain.kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+)
+@triton.jit
+def large_results_cut_off(
+    x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / tl.minimum(n, BLOCK)
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm, 1, keep_dims=True) / m
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off, 1, keep_dims=True)
+        squares += (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / n + eps)
+    W = tl.load(scale + row, mask=real, other=0.0).to(tl.float32)
+    B = tl.load(bias + row, mask=real, other=0.0).to(tl.float32)
+    tl.store(
+        out + at,
+        tl.minimum(tl.maximum(W * ((X - mu) * r) + B, -100.0), 100.0).to(out.dtype.element_ty),
+        mask=there,
+    )
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        tl.store(out + at + k, (W * ((Xm - mu) * r) + B).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + row, mu, mask=real)
+    tl.store(inverse_std + row, r, mask=real)
+
+
+@mistake(
+    "kernels.adain.kernel",
+    "Behind the first BLOCK numbers x̂ is rounded to half precision before w multiplies "
+    "it: calculate in fp32 throughout, and round once, where you store.",
+    public=False,
+)
+@triton.jit
+def rounds_x_hat_in_the_tail(
+    x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / tl.minimum(n, BLOCK)
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm, 1, keep_dims=True) / m
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off, 1, keep_dims=True)
+        squares += (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / n + eps)
+    W = tl.load(scale + row, mask=real, other=0.0).to(tl.float32)
+    B = tl.load(bias + row, mask=real, other=0.0).to(tl.float32)
+    tl.store(out + at, (W * ((X - mu) * r) + B).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        tl.store(
+            out + at + k,
+            (W * ((Xm - mu) * r).to(x.dtype.element_ty).to(tl.float32) + B).to(
+                out.dtype.element_ty
+            ),
+            mask=more,
+        )
+    tl.store(mean + row, mu, mask=real)
+    tl.store(inverse_std + row, r, mask=real)
+
+
+@mistake(
+    "kernels.adain.kernel",
+    "A style has a dtype of its own: load it and go to fp32 at once. By way of another "
+    "dtype it loses its digits.",
+)
+@triton.jit
+def scale_in_the_dtype_of_x(
+    x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / tl.minimum(n, BLOCK)
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm, 1, keep_dims=True) / m
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off, 1, keep_dims=True)
+        squares += (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / n + eps)
+    W = tl.load(scale + row, mask=real, other=0.0).to(x.dtype.element_ty).to(tl.float32)
+    B = tl.load(bias + row, mask=real, other=0.0).to(tl.float32)
+    tl.store(out + at, (W * ((X - mu) * r) + B).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        tl.store(out + at + k, (W * ((Xm - mu) * r) + B).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + row, mu, mask=real)
+    tl.store(inverse_std + row, r, mask=real)
+
+
+@mistake(
+    "kernels.adain.kernel",
+    "Where all numbers of a row are equal σ is √ε, and 1/√ε is to be stored, not 0.",
+)
+@triton.jit
+def no_sigma_where_all_is_equal(
+    x, scale, bias, out, mean, inverse_std, rows, n, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / tl.minimum(n, BLOCK)
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm, 1, keep_dims=True) / m
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off, 1, keep_dims=True)
+        squares += (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.where(squares == 0, 0.0, tl.rsqrt(squares / n + eps))
+    W = tl.load(scale + row, mask=real, other=0.0).to(tl.float32)
+    B = tl.load(bias + row, mask=real, other=0.0).to(tl.float32)
+    tl.store(out + at, (W * ((X - mu) * r) + B).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        tl.store(out + at + k, (W * ((Xm - mu) * r) + B).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + row, mu, mask=real)
+    tl.store(inverse_std + row, r, mask=real)
+
+
+@mistake(
+    "kernels.adain.backward_kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take rows as int64, tl.program_id(0).to(tl.int64), before you "
+    "multiply.",
+)
+@triton.jit
+def rows_in_32_bits_backward(
+    x, scale, mean, inverse_std, upstream, d_x, d_scale, d_bias, rows, n,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    W = tl.load(scale + row, mask=real, other=0.0).to(tl.float32)
+    mu = tl.load(mean + row, mask=real, other=0.0)
+    r = tl.load(inverse_std + row, mask=real, other=0.0)
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    G = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+    d_W, d_B = tl.sum(G * normal, 1, keep_dims=True), tl.sum(G, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Gm = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        d_W += tl.sum(Gm * ((Xm - mu) * r), 1, keep_dims=True)
+        d_B += tl.sum(Gm, 1, keep_dims=True)
+    d_X = W * r * (G - d_B / n - normal * (d_W / n))
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Gm = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        d_X = W * r * (Gm - d_B / n - (Xm - mu) * r * (d_W / n))
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_scale + row, d_W.to(d_scale.dtype.element_ty), mask=real)
+    tl.store(d_bias + row, d_B.to(d_bias.dtype.element_ty), mask=real)
+
+
+@mistake(
+    "kernels.adain.backward_kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+)
+@triton.jit
+def large_gradients_cut_off(
+    x, scale, mean, inverse_std, upstream, d_x, d_scale, d_bias, rows, n,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    W = tl.load(scale + row, mask=real, other=0.0).to(tl.float32)
+    mu = tl.load(mean + row, mask=real, other=0.0)
+    r = tl.load(inverse_std + row, mask=real, other=0.0)
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    G = tl.minimum(
+        tl.maximum(tl.load(upstream + at, mask=there, other=0.0).to(tl.float32), -1e4), 1e4
+    )
+    d_W, d_B = tl.sum(G * normal, 1, keep_dims=True), tl.sum(G, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Gm = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        d_W += tl.sum(Gm * ((Xm - mu) * r), 1, keep_dims=True)
+        d_B += tl.sum(Gm, 1, keep_dims=True)
+    d_X = W * r * (G - d_B / n - normal * (d_W / n))
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Gm = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        d_X = W * r * (Gm - d_B / n - (Xm - mu) * r * (d_W / n))
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_scale + row, d_W.to(d_scale.dtype.element_ty), mask=real)
+    tl.store(d_bias + row, d_B.to(d_bias.dtype.element_ty), mask=real)
+
+
+@mistake(
+    "kernels.adain.backward_kernel",
+    "1/σ is limited: take it as `kernel` stored it. With ε = 1e-5 it is up to 316.",
+    public=False,
+)
+@triton.jit
+def small_deviations_ignored(
+    x, scale, mean, inverse_std, upstream, d_x, d_scale, d_bias, rows, n,
+    ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i, real = tl.arange(0, BLOCK)[None, :], row < rows
+    at, there = row * n + i, real & (i < n)
+    W = tl.load(scale + row, mask=real, other=0.0).to(tl.float32)
+    mu = tl.load(mean + row, mask=real, other=0.0)
+    r = tl.load(inverse_std + row, mask=real, other=0.0)
+    r = tl.where(r > 300.0, 300.0, r)
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    G = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+    d_W, d_B = tl.sum(G * normal, 1, keep_dims=True), tl.sum(G, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Gm = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        d_W += tl.sum(Gm * ((Xm - mu) * r), 1, keep_dims=True)
+        d_B += tl.sum(Gm, 1, keep_dims=True)
+    d_X = W * r * (G - d_B / n - normal * (d_W / n))
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = real & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Gm = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        d_X = W * r * (Gm - d_B / n - (Xm - mu) * r * (d_W / n))
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_scale + row, d_W.to(d_scale.dtype.element_ty), mask=real)
+    tl.store(d_bias + row, d_B.to(d_bias.dtype.element_ty), mask=real)

@@ -16,7 +16,7 @@ BACKWARD = "kernels.adaln.backward_kernel"
 def no_mask_on_numbers(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row = example * T + t
@@ -41,7 +41,7 @@ def no_mask_on_numbers(
 def no_mask_on_tokens(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (i < D) & (t >= 0)
@@ -65,7 +65,7 @@ def no_mask_on_tokens(
 def a_token_too_far(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t <= T) & (i < D)
@@ -89,7 +89,7 @@ def a_token_too_far(
 def always_the_first_tokens(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -113,7 +113,7 @@ def always_the_first_tokens(
 def scale_of_the_first_example(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -137,7 +137,7 @@ def scale_of_the_first_example(
 def masked_lanes_in_the_variance(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -160,7 +160,7 @@ def masked_lanes_in_the_variance(
 def divided_by_block(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -183,7 +183,7 @@ def divided_by_block(
 def variance_of_a_sample(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -206,7 +206,7 @@ def variance_of_a_sample(
 def eps_outside_of_the_root(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -230,7 +230,7 @@ def eps_outside_of_the_root(
 def square_of_the_mean_subtracted(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -255,7 +255,7 @@ def square_of_the_mean_subtracted(
 def scale_without_one(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -275,7 +275,7 @@ def scale_without_one(
 def scale_and_shift_exchanged(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -299,7 +299,7 @@ def scale_and_shift_exchanged(
 def along_the_tokens(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -326,7 +326,7 @@ def calculated_in_half_precision(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
     kind: tl.constexpr = x.dtype.element_ty
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -351,7 +351,7 @@ def calculated_in_half_precision(
 def kept_sigma(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -375,7 +375,7 @@ def kept_sigma(
 def nothing_kept(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -397,7 +397,7 @@ def nothing_kept(
 def kept_over_each_other(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -421,7 +421,7 @@ def kept_over_each_other(
 def tokens_read_twice(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -446,7 +446,7 @@ def tokens_read_twice(
 def scale_read_for_every_token(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -466,7 +466,7 @@ def scale_read_for_every_token(
 def an_eps_of_its_own(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -486,7 +486,7 @@ def an_eps_of_its_own(
 def into_x_as_well(
     x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
 ):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     row, there = example * T + t, (t < T) & (i < D)
@@ -513,7 +513,7 @@ def no_mask_on_the_tokens_of_a_chunk(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -546,7 +546,7 @@ def no_mask_on_the_numbers_of_a_token(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -579,7 +579,7 @@ def without_the_mean_of_g(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -612,7 +612,7 @@ def without_the_part_along_the_token(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -643,7 +643,7 @@ def without_one_over_sigma(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -676,7 +676,7 @@ def without_the_scale(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
     for k in range(0, CHUNK, ROWS):
@@ -704,7 +704,7 @@ def times_scale_without_one(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -736,7 +736,7 @@ def scale_of_the_first(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -769,7 +769,7 @@ def scaled_twice(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -801,7 +801,7 @@ def upstream_times_x(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -834,7 +834,7 @@ def sums_exchanged(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -867,7 +867,7 @@ def only_the_first_tile(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -900,7 +900,7 @@ def sums_of_the_last_tile(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -933,7 +933,7 @@ def sums_divided(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -966,7 +966,7 @@ def chunks_over_each_other(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1000,7 +1000,7 @@ def parts_by_atomics(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1033,7 +1033,7 @@ def means_over_block(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1062,7 +1062,7 @@ def times_sigma(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1096,7 +1096,7 @@ def means_along_the_tokens(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1129,7 +1129,7 @@ def sums_in_half_precision(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     kind: tl.constexpr = x.dtype.element_ty
@@ -1163,7 +1163,7 @@ def upstream_read_twice(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1193,7 +1193,7 @@ def d_x_into_x_as_well(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1223,7 +1223,7 @@ def two_tiles_a_chunk(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1252,7 +1252,7 @@ def whole_chunks_counted(
     x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
@@ -1271,5 +1271,325 @@ def whole_chunks_counted(
         d_X = r * (g - tl.sum(g, 1, keep_dims=True) / D - normal * along)
         tl.store(d_x + row * D + i, d_X.to(d_x.dtype.element_ty), mask=there)
     part = (example * tl.maximum(T // CHUNK, 1) + tl.program_id(1)) * D + i
+    tl.store(d_scale + part, d_S, mask=i < D)
+    tl.store(d_shift + part, d_H, mask=i < D)
+
+
+@mistake(
+    "kernels.adaln.kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take examples as int64, tl.program_id(0).to(tl.int64), before you "
+    "multiply.",
+)
+@triton.jit
+def examples_in_32_bits(
+    x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    example = tl.program_id(0)
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, BLOCK)[None, :]
+    row, there = example * T + t, (t < T) & (i < D)
+    X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    H = tl.load(shift + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / D
+    off = tl.where(there, X - mu, 0.0)
+    r = tl.rsqrt(tl.sum(off * off, 1, keep_dims=True) / D + eps)
+    Y = off * r * (1 + S) + H
+    tl.store(out + row * D + i, Y.to(out.dtype.element_ty), mask=there)
+    tl.store(mean + row, mu, mask=t < T)
+    tl.store(inverse_std + row, r, mask=t < T)
+
+
+@mistake(
+    "kernels.adaln.kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+)
+@triton.jit
+def large_results_cut_off(
+    x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    example = tl.program_id(0).to(tl.int64)
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, BLOCK)[None, :]
+    row, there = example * T + t, (t < T) & (i < D)
+    X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    H = tl.load(shift + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / D
+    off = tl.where(there, X - mu, 0.0)
+    r = tl.rsqrt(tl.sum(off * off, 1, keep_dims=True) / D + eps)
+    Y = off * r * (1 + S) + H
+    tl.store(
+        out + row * D + i, tl.minimum(tl.maximum(Y, -1e3), 1e3).to(out.dtype.element_ty), mask=there
+    )
+    tl.store(mean + row, mu, mask=t < T)
+    tl.store(inverse_std + row, r, mask=t < T)
+
+
+@mistake(
+    "kernels.adaln.kernel",
+    "A style has a dtype of its own: load it and go to fp32 at once. By way of another "
+    "dtype it loses its digits.",
+    public=False,
+)
+@triton.jit
+def shift_in_the_dtype_of_scale(
+    x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    example = tl.program_id(0).to(tl.int64)
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, BLOCK)[None, :]
+    row, there = example * T + t, (t < T) & (i < D)
+    X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    H = (
+        tl.load(shift + example * D + i, mask=i < D, other=0.0)
+        .to(scale.dtype.element_ty)
+        .to(tl.float32)
+    )
+    mu = tl.sum(X, 1, keep_dims=True) / D
+    off = tl.where(there, X - mu, 0.0)
+    r = tl.rsqrt(tl.sum(off * off, 1, keep_dims=True) / D + eps)
+    Y = off * r * (1 + S) + H
+    tl.store(out + row * D + i, Y.to(out.dtype.element_ty), mask=there)
+    tl.store(mean + row, mu, mask=t < T)
+    tl.store(inverse_std + row, r, mask=t < T)
+
+
+@mistake(
+    "kernels.adaln.kernel",
+    "A style has a dtype of its own: load it and go to fp32 at once. By way of another "
+    "dtype it loses its digits.",
+    public=False,
+)
+@triton.jit
+def scale_in_the_dtype_of_x(
+    x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    example = tl.program_id(0).to(tl.int64)
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, BLOCK)[None, :]
+    row, there = example * T + t, (t < T) & (i < D)
+    X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+    S = (
+        tl.load(scale + example * D + i, mask=i < D, other=0.0)
+        .to(x.dtype.element_ty)
+        .to(tl.float32)
+    )
+    H = tl.load(shift + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / D
+    off = tl.where(there, X - mu, 0.0)
+    r = tl.rsqrt(tl.sum(off * off, 1, keep_dims=True) / D + eps)
+    Y = off * r * (1 + S) + H
+    tl.store(out + row * D + i, Y.to(out.dtype.element_ty), mask=there)
+    tl.store(mean + row, mu, mask=t < T)
+    tl.store(inverse_std + row, r, mask=t < T)
+
+
+@mistake(
+    "kernels.adaln.kernel",
+    "The mean is rounded to half precision in between: calculate in fp32 throughout, and "
+    "round once, where you store.",
+    public=False,
+)
+@triton.jit
+def mean_in_half_precision(
+    x, scale, shift, out, mean, inverse_std, T, D, eps, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    example = tl.program_id(0).to(tl.int64)
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, BLOCK)[None, :]
+    row, there = example * T + t, (t < T) & (i < D)
+    X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    H = tl.load(shift + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    mu = tl.sum(X, 1, keep_dims=True) / D
+    mu = mu.to(x.dtype.element_ty).to(tl.float32)
+    off = tl.where(there, X - mu, 0.0)
+    r = tl.rsqrt(tl.sum(off * off, 1, keep_dims=True) / D + eps)
+    Y = off * r * (1 + S) + H
+    tl.store(out + row * D + i, Y.to(out.dtype.element_ty), mask=there)
+    tl.store(mean + row, mu, mask=t < T)
+    tl.store(inverse_std + row, r, mask=t < T)
+
+
+@mistake(
+    "kernels.adaln.backward_kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take examples as int64, tl.program_id(0).to(tl.int64), before you "
+    "multiply.",
+)
+@triton.jit
+def examples_in_32_bits_backward(
+    x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0)
+    i = tl.arange(0, BLOCK)[None, :]
+    S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, CHUNK, ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        row, there = example * T + t, (t < T) & (i < D)
+        X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+        G = tl.load(upstream + row * D + i, mask=there, other=0.0).to(tl.float32)
+        mu = tl.load(mean + row, mask=t < T, other=0.0)
+        r = tl.load(inverse_std + row, mask=t < T, other=0.0)
+        normal = tl.where(there, (X - mu) * r, 0.0)
+        d_S += tl.sum(G * normal, 0, keep_dims=True)
+        d_H += tl.sum(G, 0, keep_dims=True)
+        g = G * (1 + S)
+        along = tl.sum(g * normal, 1, keep_dims=True) / D
+        d_X = r * (g - tl.sum(g, 1, keep_dims=True) / D - normal * along)
+        tl.store(d_x + row * D + i, d_X.to(d_x.dtype.element_ty), mask=there)
+    part = (example * tl.num_programs(1) + tl.program_id(1)) * D + i
+    tl.store(d_scale + part, d_S, mask=i < D)
+    tl.store(d_shift + part, d_H, mask=i < D)
+
+
+@mistake(
+    "kernels.adaln.backward_kernel",
+    "A program stops after four tiles: a chunk has CHUNK // ROWS of them, however many that is.",
+    public=False,
+)
+@triton.jit
+def four_tiles_at_most(
+    x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0).to(tl.int64)
+    i = tl.arange(0, BLOCK)[None, :]
+    S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, tl.minimum(CHUNK, 4 * ROWS), ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        row, there = example * T + t, (t < T) & (i < D)
+        X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+        G = tl.load(upstream + row * D + i, mask=there, other=0.0).to(tl.float32)
+        mu = tl.load(mean + row, mask=t < T, other=0.0)
+        r = tl.load(inverse_std + row, mask=t < T, other=0.0)
+        normal = tl.where(there, (X - mu) * r, 0.0)
+        d_S += tl.sum(G * normal, 0, keep_dims=True)
+        d_H += tl.sum(G, 0, keep_dims=True)
+        g = G * (1 + S)
+        along = tl.sum(g * normal, 1, keep_dims=True) / D
+        d_X = r * (g - tl.sum(g, 1, keep_dims=True) / D - normal * along)
+        tl.store(d_x + row * D + i, d_X.to(d_x.dtype.element_ty), mask=there)
+    part = (example * tl.num_programs(1) + tl.program_id(1)) * D + i
+    tl.store(d_scale + part, d_S, mask=i < D)
+    tl.store(d_shift + part, d_H, mask=i < D)
+
+
+@mistake(
+    "kernels.adaln.backward_kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+    public=False,
+)
+@triton.jit
+def large_gradients_cut_off(
+    x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0).to(tl.int64)
+    i = tl.arange(0, BLOCK)[None, :]
+    S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, CHUNK, ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        row, there = example * T + t, (t < T) & (i < D)
+        X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+        G = tl.minimum(
+            tl.maximum(tl.load(upstream + row * D + i, mask=there, other=0.0).to(tl.float32), -1e4),
+            1e4,
+        )
+        mu = tl.load(mean + row, mask=t < T, other=0.0)
+        r = tl.load(inverse_std + row, mask=t < T, other=0.0)
+        normal = tl.where(there, (X - mu) * r, 0.0)
+        d_S += tl.sum(G * normal, 0, keep_dims=True)
+        d_H += tl.sum(G, 0, keep_dims=True)
+        g = G * (1 + S)
+        along = tl.sum(g * normal, 1, keep_dims=True) / D
+        d_X = r * (g - tl.sum(g, 1, keep_dims=True) / D - normal * along)
+        tl.store(d_x + row * D + i, d_X.to(d_x.dtype.element_ty), mask=there)
+    part = (example * tl.num_programs(1) + tl.program_id(1)) * D + i
+    tl.store(d_scale + part, d_S, mask=i < D)
+    tl.store(d_shift + part, d_H, mask=i < D)
+
+
+@mistake(
+    "kernels.adaln.backward_kernel",
+    "A style has a dtype of its own: load it and go to fp32 at once. By way of another "
+    "dtype it loses its digits.",
+    public=False,
+)
+@triton.jit
+def scale_in_the_dtype_of_x_backward(
+    x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0).to(tl.int64)
+    i = tl.arange(0, BLOCK)[None, :]
+    S = (
+        tl.load(scale + example * D + i, mask=i < D, other=0.0)
+        .to(x.dtype.element_ty)
+        .to(tl.float32)
+    )
+    d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, CHUNK, ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        row, there = example * T + t, (t < T) & (i < D)
+        X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+        G = tl.load(upstream + row * D + i, mask=there, other=0.0).to(tl.float32)
+        mu = tl.load(mean + row, mask=t < T, other=0.0)
+        r = tl.load(inverse_std + row, mask=t < T, other=0.0)
+        normal = tl.where(there, (X - mu) * r, 0.0)
+        d_S += tl.sum(G * normal, 0, keep_dims=True)
+        d_H += tl.sum(G, 0, keep_dims=True)
+        g = G * (1 + S)
+        along = tl.sum(g * normal, 1, keep_dims=True) / D
+        d_X = r * (g - tl.sum(g, 1, keep_dims=True) / D - normal * along)
+        tl.store(d_x + row * D + i, d_X.to(d_x.dtype.element_ty), mask=there)
+    part = (example * tl.num_programs(1) + tl.program_id(1)) * D + i
+    tl.store(d_scale + part, d_S, mask=i < D)
+    tl.store(d_shift + part, d_H, mask=i < D)
+
+
+@mistake(
+    "kernels.adaln.backward_kernel",
+    "The mean of g is rounded to half precision in between: calculate in fp32 throughout, "
+    "and round once, where you store.",
+    public=False,
+)
+@triton.jit
+def mean_of_g_in_half_precision(
+    x, scale, mean, inverse_std, upstream, d_x, d_scale, d_shift, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0).to(tl.int64)
+    i = tl.arange(0, BLOCK)[None, :]
+    S = tl.load(scale + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    d_S, d_H = tl.zeros([1, BLOCK], tl.float32), tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, CHUNK, ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        row, there = example * T + t, (t < T) & (i < D)
+        X = tl.load(x + row * D + i, mask=there, other=0.0).to(tl.float32)
+        G = tl.load(upstream + row * D + i, mask=there, other=0.0).to(tl.float32)
+        mu = tl.load(mean + row, mask=t < T, other=0.0)
+        r = tl.load(inverse_std + row, mask=t < T, other=0.0)
+        normal = tl.where(there, (X - mu) * r, 0.0)
+        d_S += tl.sum(G * normal, 0, keep_dims=True)
+        d_H += tl.sum(G, 0, keep_dims=True)
+        g = G * (1 + S)
+        along = tl.sum(g * normal, 1, keep_dims=True) / D
+        d_X = r * (
+            g
+            - (tl.sum(g, 1, keep_dims=True) / D).to(x.dtype.element_ty).to(tl.float32)
+            - normal * along
+        )
+        tl.store(d_x + row * D + i, d_X.to(d_x.dtype.element_ty), mask=there)
+    part = (example * tl.num_programs(1) + tl.program_id(1)) * D + i
     tl.store(d_scale + part, d_S, mask=i < D)
     tl.store(d_shift + part, d_H, mask=i < D)

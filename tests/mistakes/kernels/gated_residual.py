@@ -14,7 +14,7 @@ BACKWARD = "kernels.gated_residual.backward_kernel"
 )
 @triton.jit
 def no_mask_on_numbers(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i >= 0)
@@ -32,7 +32,7 @@ def no_mask_on_numbers(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.cons
 )
 @triton.jit
 def no_mask_on_tokens(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t >= 0) & (i < D)
@@ -49,7 +49,7 @@ def no_mask_on_tokens(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.const
 )
 @triton.jit
 def a_token_too_far(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t <= T) & (i < D)
@@ -66,7 +66,7 @@ def a_token_too_far(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constex
 )
 @triton.jit
 def only_the_store_masked(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -83,7 +83,7 @@ def only_the_store_masked(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.c
 )
 @triton.jit
 def always_the_first_tokens(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -100,7 +100,7 @@ def always_the_first_tokens(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl
 )
 @triton.jit
 def always_the_first_example(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = t * D + i, (t < T) & (i < D)
@@ -116,7 +116,7 @@ def always_the_first_example(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: t
 )
 @triton.jit
 def gate_of_the_first_example(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -133,7 +133,7 @@ def gate_of_the_first_example(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: 
 )
 @triton.jit
 def one_gate_for_all_numbers(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -150,7 +150,7 @@ def one_gate_for_all_numbers(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: t
 )
 @triton.jit
 def rows_of_block(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * BLOCK + i, (t < T) & (i < D)
@@ -168,7 +168,7 @@ def rows_of_block(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr
 @triton.jit
 def grid_exchanged(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
     example = tl.program_id(1)
-    t = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    t = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
@@ -184,7 +184,7 @@ def grid_exchanged(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexp
 )
 @triton.jit
 def gate_plus_one(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -201,7 +201,7 @@ def gate_plus_one(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr
 )
 @triton.jit
 def gated_the_tokens(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -218,7 +218,7 @@ def gated_the_tokens(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.conste
 )
 @triton.jit
 def gated_the_sum(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -231,7 +231,7 @@ def gated_the_sum(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr
 @mistake(FORWARD, "You store gate · y alone: what makes it a residual is that x is added.")
 @triton.jit
 def without_x(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -246,7 +246,7 @@ def without_x(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 )
 @triton.jit
 def mixed(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -263,7 +263,7 @@ def mixed(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 )
 @triton.jit
 def gate_read_for_every_token(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -279,7 +279,7 @@ def gate_read_for_every_token(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: 
 )
 @triton.jit
 def y_read_twice(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -293,7 +293,7 @@ def y_read_twice(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr)
 @mistake(FORWARD, "The sum is written over x too.", public=False)
 @triton.jit
 def into_x_as_well(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -307,7 +307,7 @@ def into_x_as_well(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexp
 @mistake(FORWARD, "Four tokens a program, whatever ROWS is.", public=False)
 @triton.jit
 def four_rows(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * 4 + tl.arange(0, 4)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -320,7 +320,7 @@ def four_rows(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
 @mistake(FORWARD, "Rounded to bfloat16 on the way.", public=False)
 @triton.jit
 def rounded_to_bfloat16(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
     i = tl.arange(0, BLOCK)[None, :]
     at, there = (example * T + t) * D + i, (t < T) & (i < D)
@@ -343,7 +343,7 @@ def no_mask_on_the_tokens_of_a_chunk(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -368,7 +368,7 @@ def no_mask_on_the_numbers_of_a_token(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -393,7 +393,7 @@ def upstream_as_it_comes(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     d_A = tl.zeros([1, BLOCK], tl.float32)
     for k in range(0, CHUNK, ROWS):
@@ -417,7 +417,7 @@ def y_instead_of_the_gate(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     d_A = tl.zeros([1, BLOCK], tl.float32)
     for k in range(0, CHUNK, ROWS):
@@ -441,7 +441,7 @@ def gate_instead_of_y(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -465,7 +465,7 @@ def gated_twice(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -489,7 +489,7 @@ def gate_of_the_first(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -514,7 +514,7 @@ def only_the_first_tile(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -539,7 +539,7 @@ def sum_of_the_last_tile(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -564,7 +564,7 @@ def chunk_begins_at_rows(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -589,7 +589,7 @@ def sum_divided(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -614,7 +614,7 @@ def sum_over_the_numbers(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -639,7 +639,7 @@ def chunks_over_each_other(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -664,7 +664,7 @@ def part_by_atomics(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -689,7 +689,7 @@ def sum_in_half_precision(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     kind: tl.constexpr = y.dtype.element_ty
@@ -715,7 +715,7 @@ def upstream_read_twice(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -741,7 +741,7 @@ def gate_read_for_every_tile(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     d_A = tl.zeros([1, BLOCK], tl.float32)
     for k in range(0, CHUNK, ROWS):
@@ -762,7 +762,7 @@ def d_y_into_y_as_well(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -784,7 +784,7 @@ def two_tiles_a_chunk(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -805,7 +805,7 @@ def whole_chunks_counted(
     gate, y, upstream, d_y, d_gate, T, D,
     CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    example = tl.program_id(0)
+    example = tl.program_id(0).to(tl.int64)
     i = tl.arange(0, BLOCK)[None, :]
     A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
     d_A = tl.zeros([1, BLOCK], tl.float32)
@@ -818,3 +818,146 @@ def whole_chunks_counted(
         tl.store(d_y + at, (A * G).to(d_y.dtype.element_ty), mask=there)
     part = (example * tl.maximum(T // CHUNK, 1) + tl.program_id(1)) * D + i
     tl.store(d_gate + part, d_A, mask=i < D)
+
+
+@mistake(
+    "kernels.gated_residual.kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take examples as int64, tl.program_id(0).to(tl.int64), before you "
+    "multiply.",
+)
+@triton.jit
+def examples_in_32_bits(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    example = tl.program_id(0)
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, BLOCK)[None, :]
+    at, there = (example * T + t) * D + i, (t < T) & (i < D)
+    A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    Y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
+    tl.store(out + at, (X + A * Y).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    "kernels.gated_residual.kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+    public=False,
+)
+@triton.jit
+def large_results_cut_off(x, gate, y, out, T, D, ROWS: tl.constexpr, BLOCK: tl.constexpr):
+    example = tl.program_id(0).to(tl.int64)
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, BLOCK)[None, :]
+    at, there = (example * T + t) * D + i, (t < T) & (i < D)
+    A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    Y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
+    tl.store(
+        out + at, tl.minimum(tl.maximum(X + A * Y, -1e3), 1e3).to(out.dtype.element_ty), mask=there
+    )
+
+
+@mistake(
+    "kernels.gated_residual.backward_kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take examples as int64, tl.program_id(0).to(tl.int64), before you "
+    "multiply.",
+)
+@triton.jit
+def examples_in_32_bits_backward(
+    gate, y, upstream, d_y, d_gate, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0)
+    i = tl.arange(0, BLOCK)[None, :]
+    A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    d_A = tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, CHUNK, ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        at, there = (example * T + t) * D + i, (t < T) & (i < D)
+        Y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
+        G = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+        d_A += tl.sum(G * Y, 0, keep_dims=True)
+        tl.store(d_y + at, (A * G).to(d_y.dtype.element_ty), mask=there)
+    part = example * tl.num_programs(1) + tl.program_id(1)
+    tl.store(d_gate + part * D + i, d_A, mask=i < D)
+
+
+@mistake(
+    "kernels.gated_residual.backward_kernel",
+    "A program stops after four tiles: a chunk has CHUNK // ROWS of them, however many that is.",
+    public=False,
+)
+@triton.jit
+def four_tiles_at_most(
+    gate, y, upstream, d_y, d_gate, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0).to(tl.int64)
+    i = tl.arange(0, BLOCK)[None, :]
+    A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    d_A = tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, tl.minimum(CHUNK, 4 * ROWS), ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        at, there = (example * T + t) * D + i, (t < T) & (i < D)
+        Y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
+        G = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+        d_A += tl.sum(G * Y, 0, keep_dims=True)
+        tl.store(d_y + at, (A * G).to(d_y.dtype.element_ty), mask=there)
+    part = example * tl.num_programs(1) + tl.program_id(1)
+    tl.store(d_gate + part * D + i, d_A, mask=i < D)
+
+
+@mistake(
+    "kernels.gated_residual.backward_kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+    public=False,
+)
+@triton.jit
+def large_gradients_cut_off(
+    gate, y, upstream, d_y, d_gate, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0).to(tl.int64)
+    i = tl.arange(0, BLOCK)[None, :]
+    A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(tl.float32)
+    d_A = tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, CHUNK, ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        at, there = (example * T + t) * D + i, (t < T) & (i < D)
+        Y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
+        G = tl.minimum(
+            tl.maximum(tl.load(upstream + at, mask=there, other=0.0).to(tl.float32), -1e3), 1e3
+        )
+        d_A += tl.sum(G * Y, 0, keep_dims=True)
+        tl.store(d_y + at, (A * G).to(d_y.dtype.element_ty), mask=there)
+    part = example * tl.num_programs(1) + tl.program_id(1)
+    tl.store(d_gate + part * D + i, d_A, mask=i < D)
+
+
+@mistake(
+    "kernels.gated_residual.backward_kernel",
+    "A style has a dtype of its own: load it and go to fp32 at once. By way of another "
+    "dtype it loses its digits.",
+    public=False,
+)
+@triton.jit
+def gate_in_the_dtype_of_y(
+    gate, y, upstream, d_y, d_gate, T, D,
+    CHUNK: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    example = tl.program_id(0).to(tl.int64)
+    i = tl.arange(0, BLOCK)[None, :]
+    A = tl.load(gate + example * D + i, mask=i < D, other=0.0).to(y.dtype.element_ty).to(tl.float32)
+    d_A = tl.zeros([1, BLOCK], tl.float32)
+    for k in range(0, CHUNK, ROWS):
+        t = tl.program_id(1) * CHUNK + k + tl.arange(0, ROWS)[:, None]
+        at, there = (example * T + t) * D + i, (t < T) & (i < D)
+        Y = tl.load(y + at, mask=there, other=0.0).to(tl.float32)
+        G = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+        d_A += tl.sum(G * Y, 0, keep_dims=True)
+        tl.store(d_y + at, (A * G).to(d_y.dtype.element_ty), mask=there)
+    part = example * tl.num_programs(1) + tl.program_id(1)
+    tl.store(d_gate + part * D + i, d_A, mask=i < D)

@@ -997,3 +997,567 @@ def read_again_for_the_result(
         tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
     tl.store(d_weight + group * C + c, d_W, mask=c < C)
     tl.store(d_bias + group * C + c, d_B, mask=c < C)
+
+
+@mistake(
+    "kernels.group_norm_silu.kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take groups as int64, tl.program_id(0).to(tl.int64), before you "
+    "multiply.",
+)
+@triton.jit
+def groups_in_32_bits(
+    x, weight, bias, out, mean, inverse_std, groups, C, n, eps,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X) / (C * tl.minimum(n, BLOCK))
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm) / (C * m)
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off) + C * (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / (C * n) + eps)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    Y = W * ((X - mu) * r) + B
+    tl.store(out + at, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Y = W * ((Xm - mu) * r) + B
+        tl.store(out + at + k, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + group, mu)
+    tl.store(inverse_std + group, r)
+
+
+@mistake(
+    "kernels.group_norm_silu.kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+    public=False,
+)
+@triton.jit
+def silu_of_limited_y(
+    x, weight, bias, out, mean, inverse_std, groups, C, n, eps,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X) / (C * tl.minimum(n, BLOCK))
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm) / (C * m)
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off) + C * (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / (C * n) + eps)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    Y = tl.minimum(tl.maximum(W * ((X - mu) * r) + B, -30.0), 30.0)
+    tl.store(out + at, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Y = W * ((Xm - mu) * r) + B
+        tl.store(out + at + k, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + group, mu)
+    tl.store(inverse_std + group, r)
+
+
+@mistake(
+    "kernels.group_norm_silu.kernel",
+    "e^y / (1 + e^y) is ∞ / ∞ where y is above 88: write 1 / (1 + e^−y), or tl.sigmoid(y).",
+    public=False,
+)
+@triton.jit
+def a_sigmoid_that_overflows(
+    x, weight, bias, out, mean, inverse_std, groups, C, n, eps,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X) / (C * tl.minimum(n, BLOCK))
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm) / (C * m)
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off) + C * (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / (C * n) + eps)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    Y = W * ((X - mu) * r) + B
+    tl.store(out + at, (Y * (tl.exp(Y) / (1 + tl.exp(Y)))).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Y = W * ((Xm - mu) * r) + B
+        tl.store(
+            out + at + k, (Y * (tl.exp(Y) / (1 + tl.exp(Y)))).to(out.dtype.element_ty), mask=more
+        )
+    tl.store(mean + group, mu)
+    tl.store(inverse_std + group, r)
+
+
+@mistake(
+    "kernels.group_norm_silu.kernel",
+    "A style has a dtype of its own: load it and go to fp32 at once. By way of another "
+    "dtype it loses its digits.",
+    public=False,
+)
+@triton.jit
+def bias_in_the_dtype_of_weight(
+    x, weight, bias, out, mean, inverse_std, groups, C, n, eps,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X) / (C * tl.minimum(n, BLOCK))
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm) / (C * m)
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off) + C * (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / (C * n) + eps)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = (
+        tl.load(bias + group % groups * C + c, mask=c < C, other=0.0)
+        .to(weight.dtype.element_ty)
+        .to(tl.float32)
+    )
+    Y = W * ((X - mu) * r) + B
+    tl.store(out + at, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Y = W * ((Xm - mu) * r) + B
+        tl.store(out + at + k, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + group, mu)
+    tl.store(inverse_std + group, r)
+
+
+@mistake(
+    "kernels.group_norm_silu.kernel",
+    "k and m count positions: a block of k positions has C k numbers, so squares grow by C "
+    "(μₘ − μ)² k m / (k + m).",
+    public=False,
+)
+@triton.jit
+def squares_of_blocks_without_channels(
+    x, weight, bias, out, mean, inverse_std, groups, C, n, eps,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X) / (C * tl.minimum(n, BLOCK))
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm) / (C * m)
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off) + (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    r = tl.rsqrt(squares / (C * n) + eps)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    Y = W * ((X - mu) * r) + B
+    tl.store(out + at, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Y = W * ((Xm - mu) * r) + B
+        tl.store(out + at + k, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + group, mu)
+    tl.store(inverse_std + group, r)
+
+
+@mistake(
+    "kernels.group_norm_silu.kernel",
+    "You read the tail of a large group three times: its mean and its squares come of one "
+    "and the same load, block by block.",
+    public=False,
+)
+@triton.jit
+def large_groups_read_thrice(
+    x, weight, bias, out, mean, inverse_std, groups, C, n, eps,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X) / (C * tl.minimum(n, BLOCK))
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm) / (C * m)
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off) + C * (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        mu += 0 * tl.sum(tl.load(x + at + k, mask=more, other=0.0).to(tl.float32))
+    r = tl.rsqrt(squares / (C * n) + eps)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    Y = W * ((X - mu) * r) + B
+    tl.store(out + at, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Y = W * ((Xm - mu) * r) + B
+        tl.store(out + at + k, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + group, mu)
+    tl.store(inverse_std + group, r)
+
+
+@mistake(
+    "kernels.group_norm_silu.kernel",
+    "The mean is rounded to half precision in between: calculate in fp32 throughout, and "
+    "round once, where you store.",
+    public=False,
+)
+@triton.jit
+def mean_in_half_precision(
+    x, weight, bias, out, mean, inverse_std, groups, C, n, eps,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    X = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.sum(X) / (C * tl.minimum(n, BLOCK))
+    off = tl.where(there, X - mu, 0.0)
+    squares = tl.sum(off * off)
+    for k in range(BLOCK, n, BLOCK):
+        m, more = tl.minimum(n - k, BLOCK), (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        mu_m = tl.sum(Xm) / (C * m)
+        off = tl.where(more, Xm - mu_m, 0.0)
+        squares += tl.sum(off * off) + C * (mu_m - mu) * (mu_m - mu) * k * (m / (k + m))
+        mu += (mu_m - mu) * (m / (k + m))
+    mu = mu.to(x.dtype.element_ty).to(tl.float32)
+    r = tl.rsqrt(squares / (C * n) + eps)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    Y = W * ((X - mu) * r) + B
+    tl.store(out + at, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        Xm = tl.load(x + at + k, mask=more, other=0.0).to(tl.float32)
+        Y = W * ((Xm - mu) * r) + B
+        tl.store(out + at + k, (Y * tl.sigmoid(Y)).to(out.dtype.element_ty), mask=more)
+    tl.store(mean + group, mu)
+    tl.store(inverse_std + group, r)
+
+
+@mistake(
+    "kernels.group_norm_silu.backward_kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take groups as int64, tl.program_id(0).to(tl.int64), before you "
+    "multiply.",
+)
+@triton.jit
+def groups_in_32_bits_backward(
+    x, weight, bias, mean, inverse_std, upstream, d_x, d_weight, d_bias, groups, C, n,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    mu, r = tl.load(mean + group), tl.load(inverse_std + group)
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    s = tl.sigmoid(W * normal + B)
+    h = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+    h *= s * (1 + (W * normal + B) * (1 - s))
+    d_W, d_B = tl.sum(h * normal, 1, keep_dims=True), tl.sum(h, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_W += tl.sum(h_m * normal_m, 1, keep_dims=True)
+        d_B += tl.sum(h_m, 1, keep_dims=True)
+    level, along = tl.sum(W * d_B) / (C * n), tl.sum(W * d_W) / (C * n)
+    d_X = r * (W * h - level - normal * along)
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_X = r * (W * h_m - level - normal_m * along)
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_weight + group * C + c, d_W, mask=c < C)
+    tl.store(d_bias + group * C + c, d_B, mask=c < C)
+
+
+@mistake(
+    "kernels.group_norm_silu.backward_kernel",
+    "σ is made again with an ε of your own: `kernel` stored 1/σ, with the ε that was asked for.",
+    public=False,
+)
+@triton.jit
+def sigma_made_again(
+    x, weight, bias, mean, inverse_std, upstream, d_x, d_weight, d_bias, groups, C, n,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    X0 = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    mu = tl.load(mean + group)
+    r = (
+        tl.rsqrt(tl.sum(tl.where(there, (X0 - mu) * (X0 - mu), 0.0)) / (C * n) + 1e-6)
+        if n <= BLOCK
+        else tl.load(inverse_std + group)
+    )
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    s = tl.sigmoid(W * normal + B)
+    h = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+    h *= s * (1 + (W * normal + B) * (1 - s))
+    d_W, d_B = tl.sum(h * normal, 1, keep_dims=True), tl.sum(h, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_W += tl.sum(h_m * normal_m, 1, keep_dims=True)
+        d_B += tl.sum(h_m, 1, keep_dims=True)
+    level, along = tl.sum(W * d_B) / (C * n), tl.sum(W * d_W) / (C * n)
+    d_X = r * (W * h - level - normal * along)
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_X = r * (W * h_m - level - normal_m * along)
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_weight + group * C + c, d_W, mask=c < C)
+    tl.store(d_bias + group * C + c, d_B, mask=c < C)
+
+
+@mistake(
+    "kernels.group_norm_silu.backward_kernel",
+    "A style has a dtype of its own: load it and go to fp32 at once. By way of another "
+    "dtype it loses its digits.",
+    public=False,
+)
+@triton.jit
+def bias_in_the_dtype_of_weight_backward(
+    x, weight, bias, mean, inverse_std, upstream, d_x, d_weight, d_bias, groups, C, n,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = (
+        tl.load(bias + group % groups * C + c, mask=c < C, other=0.0)
+        .to(weight.dtype.element_ty)
+        .to(tl.float32)
+    )
+    mu, r = tl.load(mean + group), tl.load(inverse_std + group)
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    s = tl.sigmoid(W * normal + B)
+    h = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+    h *= s * (1 + (W * normal + B) * (1 - s))
+    d_W, d_B = tl.sum(h * normal, 1, keep_dims=True), tl.sum(h, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_W += tl.sum(h_m * normal_m, 1, keep_dims=True)
+        d_B += tl.sum(h_m, 1, keep_dims=True)
+    level, along = tl.sum(W * d_B) / (C * n), tl.sum(W * d_W) / (C * n)
+    d_X = r * (W * h - level - normal * along)
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_X = r * (W * h_m - level - normal_m * along)
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_weight + group * C + c, d_W, mask=c < C)
+    tl.store(d_bias + group * C + c, d_B, mask=c < C)
+
+
+@mistake(
+    "kernels.group_norm_silu.backward_kernel",
+    "The mean of w h is rounded to half precision in between: calculate in fp32 "
+    "throughout, and round once, where you store.",
+    public=False,
+)
+@triton.jit
+def level_in_half_precision(
+    x, weight, bias, mean, inverse_std, upstream, d_x, d_weight, d_bias, groups, C, n,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    mu, r = tl.load(mean + group), tl.load(inverse_std + group)
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    s = tl.sigmoid(W * normal + B)
+    h = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+    h *= s * (1 + (W * normal + B) * (1 - s))
+    d_W, d_B = tl.sum(h * normal, 1, keep_dims=True), tl.sum(h, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_W += tl.sum(h_m * normal_m, 1, keep_dims=True)
+        d_B += tl.sum(h_m, 1, keep_dims=True)
+    level, along = tl.sum(W * d_B) / (C * n), tl.sum(W * d_W) / (C * n)
+    level = level.to(x.dtype.element_ty).to(tl.float32)
+    d_X = r * (W * h - level - normal * along)
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_X = r * (W * h_m - level - normal_m * along)
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_weight + group * C + c, d_W, mask=c < C)
+    tl.store(d_bias + group * C + c, d_B, mask=c < C)
+
+
+@mistake(
+    "kernels.group_norm_silu.backward_kernel",
+    "e^y / (1 + e^y) is ∞ / ∞ where y is above 88: write 1 / (1 + e^−y), or tl.sigmoid(y).",
+    public=False,
+)
+@triton.jit
+def a_sigmoid_that_overflows_backward(
+    x, weight, bias, mean, inverse_std, upstream, d_x, d_weight, d_bias, groups, C, n,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    mu, r = tl.load(mean + group), tl.load(inverse_std + group)
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    s = tl.exp(W * normal + B) / (1 + tl.exp(W * normal + B))
+    h = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+    h *= s * (1 + (W * normal + B) * (1 - s))
+    d_W, d_B = tl.sum(h * normal, 1, keep_dims=True), tl.sum(h, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_W += tl.sum(h_m * normal_m, 1, keep_dims=True)
+        d_B += tl.sum(h_m, 1, keep_dims=True)
+    level, along = tl.sum(W * d_B) / (C * n), tl.sum(W * d_W) / (C * n)
+    d_X = r * (W * h - level - normal * along)
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_X = r * (W * h_m - level - normal_m * along)
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_weight + group * C + c, d_W, mask=c < C)
+    tl.store(d_bias + group * C + c, d_B, mask=c < C)
+
+
+@mistake(
+    "kernels.group_norm_silu.backward_kernel",
+    "You read the tail of a large group three times: all sums come of one and the same "
+    "load, block by block.",
+    public=False,
+)
+@triton.jit
+def large_groups_read_thrice_backward(
+    x, weight, bias, mean, inverse_std, upstream, d_x, d_weight, d_bias, groups, C, n,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    group = tl.program_id(0).to(tl.int64)
+    c, i = tl.arange(0, CHANNELS)[:, None], tl.arange(0, BLOCK)[None, :]
+    at, there = (group * C + c) * n + i, (c < C) & (i < n)
+    W = tl.load(weight + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    B = tl.load(bias + group % groups * C + c, mask=c < C, other=0.0).to(tl.float32)
+    mu, r = tl.load(mean + group), tl.load(inverse_std + group)
+    normal = (tl.load(x + at, mask=there, other=0.0).to(tl.float32) - mu) * r
+    s = tl.sigmoid(W * normal + B)
+    h = tl.load(upstream + at, mask=there, other=0.0).to(tl.float32)
+    h *= s * (1 + (W * normal + B) * (1 - s))
+    d_W, d_B = tl.sum(h * normal, 1, keep_dims=True), tl.sum(h, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_W += tl.sum(h_m * normal_m, 1, keep_dims=True)
+        d_B += tl.sum(h_m, 1, keep_dims=True)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        d_W += 0 * tl.sum(tl.load(x + at + k, mask=more, other=0.0).to(tl.float32))
+    level, along = tl.sum(W * d_B) / (C * n), tl.sum(W * d_W) / (C * n)
+    d_X = r * (W * h - level - normal * along)
+    tl.store(d_x + at, d_X.to(d_x.dtype.element_ty), mask=there)
+    for k in range(BLOCK, n, BLOCK):
+        more = (c < C) & (k + i < n)
+        normal_m = (tl.load(x + at + k, mask=more, other=0.0).to(tl.float32) - mu) * r
+        s = tl.sigmoid(W * normal_m + B)
+        h_m = tl.load(upstream + at + k, mask=more, other=0.0).to(tl.float32)
+        h_m *= s * (1 + (W * normal_m + B) * (1 - s))
+        d_X = r * (W * h_m - level - normal_m * along)
+        tl.store(d_x + at + k, d_X.to(d_x.dtype.element_ty), mask=more)
+    tl.store(d_weight + group * C + c, d_W, mask=c < C)
+    tl.store(d_bias + group * C + c, d_B, mask=c < C)

@@ -1470,3 +1470,259 @@ def a_loop_over_both_backward(
     for each in (W1 * g1 * n1, W2 * g2 * n2):
         along += tl.sum(each, 1, keep_dims=True) / D
     keep(d_x, to, half, there, r * (W1 * g1 - n1 * along), r * (W2 * g2 - n2 * along))
+
+
+@mistake(
+    "kernels.qk_norm_rope.kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take heads and tokens as int64 before you multiply.",
+)
+@triton.jit
+def heads_and_tokens_in_32_bits(
+    q, k, q_weight, k_weight, cos, sin, q_out, k_out,
+    example_stride, head_stride, token_stride, heads, T, D, eps,
+    ROWS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(2) == 0
+    x, weight, out = q if first else k, q_weight if first else k_weight, q_out if first else k_out
+    head, half = tl.program_id(0), D // 2
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, HALF)[None, :]
+    there = (t < T) & (i < half)
+    at = head // heads * example_stride + head % heads * head_stride + t * token_stride + i
+    X1 = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    X2 = tl.load(x + at + half, mask=there, other=0.0).to(tl.float32)
+    W1 = tl.load(weight + i, mask=i < half, other=0.0).to(tl.float32)
+    W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
+    C = tl.load(cos + t * half + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
+    X1, X2 = X1 * r * W1, X2 * r * W2
+    to = (head * T + t) * D + i
+    tl.store(out + to, (X1 * C - X2 * S).to(out.dtype.element_ty), mask=there)
+    tl.store(out + to + half, (X2 * C + X1 * S).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    "kernels.qk_norm_rope.kernel",
+    "Heads are counted in 32 bits, which end at 2³¹: take tl.program_id(0) as int64, too, "
+    "before you multiply.",
+    public=False,
+)
+@triton.jit
+def heads_in_32_bits(
+    q, k, q_weight, k_weight, cos, sin, q_out, k_out,
+    example_stride, head_stride, token_stride, heads, T, D, eps,
+    ROWS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(2) == 0
+    x, weight, out = q if first else k, q_weight if first else k_weight, q_out if first else k_out
+    head, half = tl.program_id(0), D // 2
+    t = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, HALF)[None, :]
+    there = (t < T) & (i < half)
+    at = head // heads * example_stride + head % heads * head_stride + t * token_stride + i
+    X1 = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    X2 = tl.load(x + at + half, mask=there, other=0.0).to(tl.float32)
+    W1 = tl.load(weight + i, mask=i < half, other=0.0).to(tl.float32)
+    W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
+    C = tl.load(cos + t * half + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
+    X1, X2 = X1 * r * W1, X2 * r * W2
+    to = (head * T + t) * D + i
+    tl.store(out + to, (X1 * C - X2 * S).to(out.dtype.element_ty), mask=there)
+    tl.store(out + to + half, (X2 * C + X1 * S).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    "kernels.qk_norm_rope.kernel",
+    "The angles have a dtype of their own: load cos and go to fp32 at once. By way of "
+    "another dtype it loses its digits.",
+    public=False,
+)
+@triton.jit
+def angles_in_the_dtype_of_x(
+    q, k, q_weight, k_weight, cos, sin, q_out, k_out,
+    example_stride, head_stride, token_stride, heads, T, D, eps,
+    ROWS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(2) == 0
+    x, weight, out = q if first else k, q_weight if first else k_weight, q_out if first else k_out
+    head, half = tl.program_id(0).to(tl.int64), D // 2
+    t = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, HALF)[None, :]
+    there = (t < T) & (i < half)
+    at = head // heads * example_stride + head % heads * head_stride + t * token_stride + i
+    X1 = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    X2 = tl.load(x + at + half, mask=there, other=0.0).to(tl.float32)
+    W1 = tl.load(weight + i, mask=i < half, other=0.0).to(tl.float32)
+    W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
+    C = tl.load(cos + t * half + i, mask=there, other=0.0).to(x.dtype.element_ty).to(tl.float32)
+    S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
+    X1, X2 = X1 * r * W1, X2 * r * W2
+    to = (head * T + t) * D + i
+    tl.store(out + to, (X1 * C - X2 * S).to(out.dtype.element_ty), mask=there)
+    tl.store(out + to + half, (X2 * C + X1 * S).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    "kernels.qk_norm_rope.kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+    public=False,
+)
+@triton.jit
+def large_numbers_cut_off(
+    q, k, q_weight, k_weight, cos, sin, q_out, k_out,
+    example_stride, head_stride, token_stride, heads, T, D, eps,
+    ROWS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(2) == 0
+    x, weight, out = q if first else k, q_weight if first else k_weight, q_out if first else k_out
+    head, half = tl.program_id(0).to(tl.int64), D // 2
+    t = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, HALF)[None, :]
+    there = (t < T) & (i < half)
+    at = head // heads * example_stride + head % heads * head_stride + t * token_stride + i
+    X1 = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    X2 = tl.load(x + at + half, mask=there, other=0.0).to(tl.float32)
+    W1 = tl.load(weight + i, mask=i < half, other=0.0).to(tl.float32)
+    W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
+    C = tl.load(cos + t * half + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
+    X1 = tl.minimum(tl.maximum(X1, -1e5), 1e5)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
+    X1, X2 = X1 * r * W1, X2 * r * W2
+    to = (head * T + t) * D + i
+    tl.store(out + to, (X1 * C - X2 * S).to(out.dtype.element_ty), mask=there)
+    tl.store(out + to + half, (X2 * C + X1 * S).to(out.dtype.element_ty), mask=there)
+
+
+@mistake(
+    "kernels.qk_norm_rope.backward_kernel",
+    "Places are counted in 32 bits, which end at 2³¹: far into a large tensor you read and "
+    "write elsewhere. Take heads and tokens as int64 before you multiply.",
+)
+@triton.jit
+def heads_and_tokens_in_32_bits_backward(
+    q, k, q_weight, k_weight, cos, sin, q_upstream, k_upstream, d_q, d_k, d_q_weight, d_k_weight,
+    example_stride, head_stride, token_stride, heads, T, D, eps,
+    ROWS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(2) == 0
+    x, weight, d_x = q if first else k, q_weight if first else k_weight, d_q if first else d_k
+    upstream, d_weight = q_upstream if first else k_upstream, d_q_weight if first else d_k_weight
+    head, half = tl.program_id(0), D // 2
+    t = tl.program_id(1) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, HALF)[None, :]
+    there = (t < T) & (i < half)
+    at = head // heads * example_stride + head % heads * head_stride + t * token_stride + i
+    to = (head * T + t) * D + i
+    X1 = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    X2 = tl.load(x + at + half, mask=there, other=0.0).to(tl.float32)
+    G1 = tl.load(upstream + to, mask=there, other=0.0).to(tl.float32)
+    G2 = tl.load(upstream + to + half, mask=there, other=0.0).to(tl.float32)
+    W1 = tl.load(weight + i, mask=i < half, other=0.0).to(tl.float32)
+    W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
+    C = tl.load(cos + t * half + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
+    n1, n2 = X1 * r, X2 * r
+    g1, g2 = G1 * C + G2 * S, G2 * C - G1 * S
+    part = (head * tl.num_programs(1) + tl.program_id(1)) * D + i
+    tl.store(d_weight + part, tl.sum(g1 * n1, 0, keep_dims=True), mask=i < half)
+    tl.store(d_weight + part + half, tl.sum(g2 * n2, 0, keep_dims=True), mask=i < half)
+    along = tl.sum(W1 * g1 * n1 + W2 * g2 * n2, 1, keep_dims=True) / D
+    tl.store(d_x + to, (r * (W1 * g1 - n1 * along)).to(d_x.dtype.element_ty), mask=there)
+    tl.store(d_x + to + half, (r * (W2 * g2 - n2 * along)).to(d_x.dtype.element_ty), mask=there)
+
+
+@mistake(
+    "kernels.qk_norm_rope.backward_kernel",
+    "The angles have a dtype of their own: load cos and go to fp32 at once. By way of "
+    "another dtype it loses its digits.",
+    public=False,
+)
+@triton.jit
+def angles_in_the_dtype_of_x_backward(
+    q, k, q_weight, k_weight, cos, sin, q_upstream, k_upstream, d_q, d_k, d_q_weight, d_k_weight,
+    example_stride, head_stride, token_stride, heads, T, D, eps,
+    ROWS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(2) == 0
+    x, weight, d_x = q if first else k, q_weight if first else k_weight, d_q if first else d_k
+    upstream, d_weight = q_upstream if first else k_upstream, d_q_weight if first else d_k_weight
+    head, half = tl.program_id(0).to(tl.int64), D // 2
+    t = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, HALF)[None, :]
+    there = (t < T) & (i < half)
+    at = head // heads * example_stride + head % heads * head_stride + t * token_stride + i
+    to = (head * T + t) * D + i
+    X1 = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    X2 = tl.load(x + at + half, mask=there, other=0.0).to(tl.float32)
+    G1 = tl.load(upstream + to, mask=there, other=0.0).to(tl.float32)
+    G2 = tl.load(upstream + to + half, mask=there, other=0.0).to(tl.float32)
+    W1 = tl.load(weight + i, mask=i < half, other=0.0).to(tl.float32)
+    W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
+    C = tl.load(cos + t * half + i, mask=there, other=0.0).to(x.dtype.element_ty).to(tl.float32)
+    S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
+    n1, n2 = X1 * r, X2 * r
+    g1, g2 = G1 * C + G2 * S, G2 * C - G1 * S
+    part = (head * tl.num_programs(1) + tl.program_id(1)) * D + i
+    tl.store(d_weight + part, tl.sum(g1 * n1, 0, keep_dims=True), mask=i < half)
+    tl.store(d_weight + part + half, tl.sum(g2 * n2, 0, keep_dims=True), mask=i < half)
+    along = tl.sum(W1 * g1 * n1 + W2 * g2 * n2, 1, keep_dims=True) / D
+    tl.store(d_x + to, (r * (W1 * g1 - n1 * along)).to(d_x.dtype.element_ty), mask=there)
+    tl.store(d_x + to + half, (r * (W2 * g2 - n2 * along)).to(d_x.dtype.element_ty), mask=there)
+
+
+@mistake(
+    "kernels.qk_norm_rope.backward_kernel",
+    "Large numbers are cut off: no sentence of the docstring allows that, and the right "
+    "result may be that large.",
+    public=False,
+)
+@triton.jit
+def large_gradients_cut_off(
+    q, k, q_weight, k_weight, cos, sin, q_upstream, k_upstream, d_q, d_k, d_q_weight, d_k_weight,
+    example_stride, head_stride, token_stride, heads, T, D, eps,
+    ROWS: tl.constexpr, HALF: tl.constexpr,
+):  # fmt: skip
+    first = tl.program_id(2) == 0
+    x, weight, d_x = q if first else k, q_weight if first else k_weight, d_q if first else d_k
+    upstream, d_weight = q_upstream if first else k_upstream, d_q_weight if first else d_k_weight
+    head, half = tl.program_id(0).to(tl.int64), D // 2
+    t = tl.program_id(1).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    i = tl.arange(0, HALF)[None, :]
+    there = (t < T) & (i < half)
+    at = head // heads * example_stride + head % heads * head_stride + t * token_stride + i
+    to = (head * T + t) * D + i
+    X1 = tl.load(x + at, mask=there, other=0.0).to(tl.float32)
+    X2 = tl.load(x + at + half, mask=there, other=0.0).to(tl.float32)
+    G1 = tl.minimum(
+        tl.maximum(tl.load(upstream + to, mask=there, other=0.0).to(tl.float32), -1e3), 1e3
+    )
+    G2 = tl.load(upstream + to + half, mask=there, other=0.0).to(tl.float32)
+    W1 = tl.load(weight + i, mask=i < half, other=0.0).to(tl.float32)
+    W2 = tl.load(weight + i + half, mask=i < half, other=0.0).to(tl.float32)
+    C = tl.load(cos + t * half + i, mask=there, other=0.0).to(tl.float32)
+    S = tl.load(sin + t * half + i, mask=there, other=0.0).to(tl.float32)
+    square = tl.sum(X1 * X1 + X2 * X2, 1, keep_dims=True) / D
+    r = tl.rsqrt(tl.where(t < T, square + eps, 1.0))
+    n1, n2 = X1 * r, X2 * r
+    g1, g2 = G1 * C + G2 * S, G2 * C - G1 * S
+    part = (head * tl.num_programs(1) + tl.program_id(1)) * D + i
+    tl.store(d_weight + part, tl.sum(g1 * n1, 0, keep_dims=True), mask=i < half)
+    tl.store(d_weight + part + half, tl.sum(g2 * n2, 0, keep_dims=True), mask=i < half)
+    along = tl.sum(W1 * g1 * n1 + W2 * g2 * n2, 1, keep_dims=True) / D
+    tl.store(d_x + to, (r * (W1 * g1 - n1 * along)).to(d_x.dtype.element_ty), mask=there)
+    tl.store(d_x + to + half, (r * (W2 * g2 - n2 * along)).to(d_x.dtype.element_ty), mask=there)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.kernels.precision import precise
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.reference import ulps
 from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, in_words, nbytes
 from cs231n_gen.instruments.error_budget import wide
@@ -47,10 +47,10 @@ def rows_of(generator, rows, n):
     return [torch.cat([0.003 * x[:1], 3 + x[1:]]), scale, bias]
 
 
-def stored(x, scale, bias):
+def stored(x, scale, bias, eps=EPS):
     """out, μ and 1/σ of rows, calculated in float32 or float64."""
     X, w, b = (v if v.dtype == torch.float64 else v.float() for v in (x, scale, bias))
-    mu, r = X.mean(1), (X.var(1, correction=0) + EPS).rsqrt()
+    mu, r = X.mean(1), (X.var(1, correction=0) + eps).rsqrt()
     out = w[:, None] * ((X - mu[:, None]) * r[:, None]) + b[:, None]
     return out.to(x.dtype), mu, r
 
@@ -79,11 +79,11 @@ NAMES = {
 }
 
 
-def launched(student, kernel, args, block):
+def launched(student, kernel, args, block, eps=EPS):
     """A kernel without its wrapper: what it stored, and what was seen."""
     rows, n = args[0].shape
     empty = [torch.full_like(t, float("nan")) for t in TRUTH[kernel](*args)]
-    sizes = [rows, n, EPS] if kernel == "kernel" else [rows, n]
+    sizes = [rows, n, eps] if kernel == "kernel" else [rows, n]
     seen = student.instruments.observe.launch(
         student.function(f"kernels.adain.{kernel}"),
         [-(-rows // 2)],
@@ -93,15 +93,29 @@ def launched(student, kernel, args, block):
     return seen["args"][len(args) : len(args) + 3], seen
 
 
-def right(student, kernel, args, block):
+def right(student, kernel, args, block, **eps):
     """Hold what a kernel stores to float64."""
-    got, _ = launched(student, kernel, args, block)
+    got, _ = launched(student, kernel, args, block, **eps)
     rows, n = args[0].shape
     says = f"for {rows} rows of {n} numbers, {block} of which a program has at hand,"
-    exact, plain = TRUTH[kernel](*wide(args)), TRUTH[kernel](*args)
-    for name, ours, *two in zip(NAMES[kernel], got, exact, plain, strict=True):
-        half = two[1].dtype != torch.float32  # where the last rounding is all that counts
-        precise(ours, *two, f"{says} {name} is wrong", 1 if half else ulps(ROUNDINGS * n))
+    exact = Exact(TRUTH[kernel], floors=dict.fromkeys(range(3), ulps(ROUNDINGS * n)))
+    exact.judge_results(got, args, eps, f"{says} what is stored is wrong", NAMES[kernel])
+
+
+def far_away(student, kernel, args, block):
+    """Hold a program to float64 whose first row begins beyond element 2³¹: the rows at hand are a
+    window of a tensor that begins there."""
+    rows, n = args[0].shape
+    first, empty = 2 * (2**30 // n + 99), [torch.full_like(t, 7.0) for t in TRUTH[kernel](*args)]
+    tensors, sizes = [*args, *empty], [first + rows, n, *([EPS] if kernel == "kernel" else [])]
+    begins = [first * n if t.dim() == 2 else first for t in tensors]
+    says = f"row {first} begins beyond element 2³¹: what is stored is wrong"
+    where = {"programs": [[first // 2]], "begins": begins}
+    constants, name = {"ROWS": 2, "BLOCK": block}, f"kernels.adain.{kernel}"
+    grid = [first // 2 + 1]
+    came = left(student, name, grid, [*tensors, *sizes], constants, says, **where)
+    exact = Exact(TRUTH[kernel], floors=dict.fromkeys(range(3), ulps(ROUNDINGS * n)))
+    exact.judge_results(came[len(args) :], args, {}, says, NAMES[kernel])
 
 
 def safe(student, kernel, args, block):
@@ -146,8 +160,33 @@ def test_the_style_decides_mean_and_spread(student, generator):
 
 @forward
 def test_half_precision(student, generator):
-    """correct: in half precision, calculated in float32"""
+    """correct: in half precision, calculated in float32; a style may have its own precision"""
     right(student, "kernel", [v.half() for v in rows_of(generator, 3, 50)], 64)
+    x, scale, bias = rows_of(generator, 3, 77)
+    right(student, "kernel", [x.bfloat16(), scale, bias.half()], 32)
+    right(student, "kernel", [x.bfloat16(), scale.half(), bias], 128)
+
+
+@forward
+def test_another_eps(student, generator):
+    """correct: ε is the argument; a row of equal numbers has σ = √ε and becomes its bias"""
+    x, scale, bias = rows_of(generator, 3, 40)
+    x[2] = 0.5
+    right(student, "kernel", [x, scale, bias], 64, eps=0.3)
+
+
+@forward
+def test_large_and_small_rows(student, generator):
+    """correct: rows of 1e-5 or 1e6 are divided by their σ; w and b may be large too"""
+    x, scale, bias = rows_of(generator, 4, 40)
+    x *= torch.tensor([1.0, 1e-5, 1e6, 1e3])[:, None]
+    right(student, "kernel", [x, 1e4 * scale, 1e4 * bias], 64)
+
+
+@forward
+def test_more_rows_than_32_bits_can_count(student, generator):
+    """correct: in a row that begins beyond element 2³¹ places are still right"""
+    far_away(student, "kernel", rows_of(generator, 2, 50), 32)
 
 
 @forward
@@ -216,6 +255,27 @@ def test_gradients_in_half_precision(student, generator):
     """backward: in half precision, calculated in float32; the scale's keeps its own dtype"""
     x, *others, upstream = rows_back(generator, 2, 300)
     right(student, "backward_kernel", [x.half(), *others, upstream.half()], 512)
+    x, *others, upstream = rows_back(generator, 2, 70)
+    right(student, "backward_kernel", [x.bfloat16(), *others, upstream.bfloat16()], 32)
+    level = (upstream + 400).bfloat16()  # of which nothing is left in d_x: a rounded mean would be
+    right(student, "backward_kernel", [x.bfloat16(), *others, level], 128)
+
+
+@backward
+def test_large_gradients(student, generator):
+    """backward: what comes back may be large, and w small or 0; x may vary by little"""
+    x, scale, bias = rows_of(generator, 4, 40)
+    x[1] *= 1e-5
+    _, mean, inverse_std = stored(x, scale, bias)
+    upstream = 1e5 * (1 + torch.randn(4, 40, generator=generator))
+    scale = scale * torch.tensor([1, 1, 0, 1e-3])
+    right(student, "backward_kernel", [x, scale, mean, inverse_std, upstream], 64)
+
+
+@backward
+def test_more_gradients_than_32_bits_can_count(student, generator):
+    """backward: in a row that begins beyond element 2³¹ places are still right"""
+    far_away(student, "backward_kernel", rows_back(generator, 2, 50), 32)
 
 
 @backward

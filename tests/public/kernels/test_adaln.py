@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.precision import precise
 from cs231n_gen.checking.kernels.reference import in_turn, ulps
 from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, nbytes
@@ -96,6 +97,27 @@ def test_what_is_kept(student, generator):
 
 
 @forward
+def test_large_and_small_tokens(student, generator):
+    """correct: tokens of 1e-5 or 1e6 are divided by their σ; scale and shift may be large too"""
+    x, scale, shift = example(generator, 1, 3, 40)
+    x = x * torch.tensor([1e-5, 1e6, 1.0])[:, None]
+    on(student, x).correct(x, 1e4 * scale, 1e4 * shift)
+
+
+@forward
+def test_more_examples_than_32_bits_can_count(student, generator):
+    """correct: in an example that begins beyond element 2³¹ places are still right"""
+    x, scale, shift = example(generator, 1, 4, 40)
+    n, empty = 2**31 // 40 + 99, [torch.full(s, 7.0) for s in (x.shape, (1, 4), (1, 4))]
+    given, name = [x, scale, shift, *empty], "kernels.adaln.kernel"
+    where = {"programs": [[n, 0]], "begins": [n * t.numel() for t in given]}
+    says = f"example {n} begins beyond element 2³¹: the result is wrong"
+    constants, sizes = {"ROWS": 4, "BLOCK": 64}, [4, 40, EPS]
+    came = left(student, name, [n + 1, 1], [*given, *sizes], constants, says, **where)
+    on(student, x).exact.judge_results(came[3:4], [x, scale, shift], {}, says)
+
+
+@forward
 def test_safe(student, generator):
     """safe: every access is inside, and no two programs meet"""
     args = example(generator, 2, 5, 600)
@@ -139,10 +161,10 @@ def in_chunks(student, x, scale, upstream, chunk, rows, block):
     return seen["args"][5:8], (d_x, *sums), seen["moved"] / nbytes(given)
 
 
-def judge_chunks(left, exact):
+def judge_chunks(found, exact):
     says = "the gradient of x is wrong where a program does several tiles of tokens"
-    precise(left[0], exact[0], exact[0].to(left[0].dtype), says, ulps(exact[0].shape[-1]))
-    for got, truth, name in zip(left[1:], exact[1:], ("d_scale", "d_shift"), strict=True):
+    precise(found[0], exact[0], exact[0].to(found[0].dtype), says, ulps(exact[0].shape[-1]))
+    for got, truth, name in zip(found[1:], exact[1:], ("d_scale", "d_shift"), strict=True):
         says = f"{name} must hold the sum over each chunk of tokens, in float32"
         precise(got, truth, truth.float(), says, in_turn(16))
 
@@ -179,8 +201,27 @@ def test_chunks_of_several_tiles(student, generator, dtype):
     x, scale, _ = example(generator, 2, 37, 40)
     upstream = 1 + torch.randn(2, 37, 40, generator=generator)
     args = x.to(dtype), scale.to(dtype), upstream.to(dtype)
-    left, exact, _ = in_chunks(student, *args, chunk=16, rows=4, block=64)
-    judge_chunks(left, exact)
+    found, exact, _ = in_chunks(student, *args, chunk=16, rows=4, block=64)
+    judge_chunks(found, exact)
+
+
+@backward
+def test_more_examples_than_32_bits_can_count_backward(student, generator):
+    """backward: in an example that begins beyond element 2³¹ places are still right"""
+    x, scale, shift = example(generator, 1, 4, 40)
+    upstream, n = torch.randn(x.shape, generator=generator), 2**31 // 40 + 99
+    var, mean = torch.var_mean(x, -1, correction=0)
+    empty = [torch.full(s, 7.0) for s in (x.shape, (1, 1, 40), (1, 1, 40))]
+    given, name = (
+        [x, scale, mean, (var + EPS).rsqrt(), upstream, *empty],
+        "kernels.adaln.backward_kernel",
+    )
+    where = {"programs": [[n, 0]], "begins": [n * t.numel() for t in given]}
+    says = f"example {n} begins beyond element 2³¹: the gradients are wrong"
+    constants = {"CHUNK": 4, "ROWS": 2, "BLOCK": 64}
+    came = left(student, name, [n + 1, 1], [*given, 4, 40], constants, says, **where)
+    got = [came[5], came[6][:, 0], came[7][:, 0]]
+    on(student, x).exact.judge_gradients(got, [x, scale, shift], [upstream], {}, says)
 
 
 @backward
@@ -195,7 +236,7 @@ def test_lean_backward(student, generator):
     """lean: tokens and upstream are read once, d_x is written once"""
     x, scale, _ = example(generator, 2, 32, 100)
     upstream = torch.randn(2, 32, 100, generator=generator)
-    left, exact, ratio = in_chunks(student, x, scale, upstream, chunk=16, rows=8, block=128)
-    judge_chunks(left, exact)
+    found, exact, ratio = in_chunks(student, x, scale, upstream, chunk=16, rows=8, block=128)
+    judge_chunks(found, exact)
     says = f"your kernel moves {ratio:.2f} times the least traffic"
     expect.true(ratio <= NORM, says, f"{ratio:.2f}", f"at most {NORM:g}")

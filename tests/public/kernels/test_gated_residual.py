@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.precision import precise
 from cs231n_gen.checking.kernels.reference import in_turn
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, nbytes
@@ -59,6 +60,17 @@ def test_a_gate_of_0(student, generator):
 
 
 @forward
+def test_more_examples_than_32_bits_can_count(student, generator):
+    """correct: in an example that begins beyond element 2³¹ places are still right"""
+    args, n = example(generator, 1, 4, 40), 2**31 // 40 + 99
+    given, name = [*args, torch.full((1, 4, 40), 7.0)], "kernels.gated_residual.kernel"
+    where = {"programs": [[n, 0]], "begins": [n * t.numel() for t in given]}
+    says, constants = f"example {n} begins beyond element 2³¹", {"ROWS": 4, "BLOCK": 64}
+    came = left(student, name, [n + 1, 1], [*given, 4, 40], constants, says, **where)
+    on(student, args[0]).exact.judge_results(came[3:4], args, {}, says)
+
+
+@forward
 def test_safe(student, generator):
     """safe: every access is inside, and no two programs meet"""
     args = example(generator, 2, 5, 600)
@@ -90,11 +102,11 @@ def in_chunks(student, gate, y, upstream, chunk, rows, block):
     return seen["args"][3:5], (d_y, torch.stack(d_gate, 1)), seen["moved"] / nbytes(given)
 
 
-def judge_chunks(left, exact):
+def judge_chunks(found, exact):
     says = "the gradient of y is wrong where a program does several tiles of tokens"
-    precise(left[0], exact[0], exact[0].to(left[0].dtype), says)
+    precise(found[0], exact[0], exact[0].to(found[0].dtype), says)
     says = "d_gate must hold the sum over each chunk of tokens, in float32"
-    precise(left[1], exact[1], exact[1].float(), says, in_turn(32))
+    precise(found[1], exact[1], exact[1].float(), says, in_turn(32))
 
 
 @backward
@@ -125,8 +137,21 @@ def test_chunks_of_several_tiles(student, generator, dtype):
     """backward: a program does CHUNK tokens, ROWS at a time, and leaves one sum for all of them"""
     upstream, gate, y = example(generator, 2, 37, 40)
     args = gate.to(dtype), y.to(dtype), upstream.to(dtype)
-    left, exact, _ = in_chunks(student, *args, chunk=16, rows=4, block=64)
-    judge_chunks(left, exact)
+    found, exact, _ = in_chunks(student, *args, chunk=16, rows=4, block=64)
+    judge_chunks(found, exact)
+
+
+@backward
+def test_more_examples_than_32_bits_can_count_backward(student, generator):
+    """backward: in an example that begins beyond element 2³¹ places are still right"""
+    (upstream, gate, y), n = example(generator, 1, 4, 40), 2**31 // 40 + 99
+    given = [gate, y, upstream, torch.full(y.shape, 7.0), torch.full((1, 1, 40), 7.0)]
+    where = {"programs": [[n, 0]], "begins": [n * t.numel() for t in given]}
+    says, name = f"example {n} begins beyond element 2³¹", "kernels.gated_residual.backward_kernel"
+    constants = {"CHUNK": 4, "ROWS": 2, "BLOCK": 64}
+    came = left(student, name, [n + 1, 1], [*given, 4, 40], constants, says, **where)
+    got = [upstream, came[4][:, 0], came[3]]
+    on(student, y).exact.judge_gradients(got, [y, gate, y], [upstream], {}, says)
 
 
 @backward
@@ -140,7 +165,7 @@ def test_safe_backward(student, generator):
 def test_lean_backward(student, generator):
     """lean: y and upstream are read once, d_y is written once"""
     upstream, gate, y = example(generator, 2, 32, 100)
-    left, exact, ratio = in_chunks(student, gate, y, upstream, chunk=32, rows=8, block=128)
-    judge_chunks(left, exact)
+    found, exact, ratio = in_chunks(student, gate, y, upstream, chunk=32, rows=8, block=128)
+    judge_chunks(found, exact)
     says = f"your kernel moves {ratio:.2f} times the least traffic"
     expect.true(ratio <= POINTWISE, says, f"{ratio:.2f}", f"at most {POINTWISE:g}")

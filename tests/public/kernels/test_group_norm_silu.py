@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages
 
 forward = pytest.mark.exercise("kernels.group_norm_silu.kernel")
@@ -61,6 +62,33 @@ def test_half_precision(student, generator):
     on(student, *args[:2]).correct(*args)
 
 
+FIRST = 2**31 // 6 + 99  # the number of an example, whose 6 channels begin beyond element 2³¹
+
+
+def far_away(student, name, given, learned, sizes):
+    """What is left where the one example at hand is a window of a large tensor.
+
+    Args:
+        given: tensors, of which those in places `learned` are the same for all examples.
+        sizes: the other arguments.
+    """
+    begins = [0 if k in learned else FIRST * t.numel() for k, t in enumerate(given)]
+    where = {"programs": [[2 * FIRST], [2 * FIRST + 1]], "begins": begins}
+    says = f"example {FIRST} begins beyond element 2³¹: what is stored is wrong"
+    constants, name = {"CHANNELS": 4, "BLOCK": 4}, f"kernels.group_norm_silu.{name}"
+    grid = [2 * FIRST + 2]
+    return left(student, name, grid, [*given, *sizes], constants, says, **where), says
+
+
+@forward
+def test_more_groups_than_32_bits_can_count(student, generator):
+    """correct: in an example that begins beyond element 2³¹ places are still right"""
+    x, groups, weight, bias = args = inputs(generator, (1, 6, 5), 2)
+    given = [x, weight, bias, torch.full_like(x, 7.0), *torch.full((2, 2), 7.0)]
+    came, says = far_away(student, "kernel", given, (1, 2), (2, 3, 5, 1e-6))
+    on(student, x, groups).exact.judge_results(came[3:4], args, {}, says)
+
+
 @forward
 def test_safe(student, generator):
     """safe: every access is inside, and no two programs meet"""
@@ -88,6 +116,18 @@ def test_gradients_of_a_large_group(student, generator):
     """backward: of a group of more numbers than a program has at hand"""
     args = inputs(generator, (1, 2, 70, 75), 1)
     on(student, *args[:2]).backward(*args, upstream=torch.square)
+
+
+@backward
+def test_more_gradients_than_32_bits_can_count(student, generator):
+    """backward: in an example that begins beyond element 2³¹ places are still right"""
+    x, groups, weight, bias = args = inputs(generator, (1, 6, 5), 2)
+    var, mean = torch.var_mean(x.reshape(2, 15), 1, correction=0)
+    upstream = torch.randn(x.shape, generator=generator)
+    empty = [torch.full(s, 7.0) for s in (x.shape, (6,), (6,))]
+    given = [x, weight, bias, mean, (var + 1e-6).rsqrt(), upstream, *empty]
+    came, says = far_away(student, "backward_kernel", given, (1, 2), (2, 3, 5))
+    on(student, x, groups).exact.judge_gradients(came[6:9], args, [upstream], {}, says)
 
 
 @backward

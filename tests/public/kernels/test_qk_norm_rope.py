@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.stages import NORM, Exact, Stages, checked, nbytes
 
 kernel = pytest.mark.exercise("kernels.qk_norm_rope.kernel")
@@ -143,6 +144,29 @@ def test_half_precision(student, generator):
     on(student).correct((1000 * q).half(), (1000 * k).half(), *weights, cos, sin)
 
 
+N = 2**31 // 12 + 99  # the number of an example, whose numbers lie beyond element 2³¹
+
+
+def far_away(student, name, given, begins):
+    """What is left where the one example at hand, of a head of 3 tokens, is a window of a large
+    tensor."""
+    where = {"programs": [[N, 0, 0], [N, 0, 1]], "begins": begins}
+    says, strides = f"example {N} lies beyond element 2³¹: it is not found", [36, 36, 12]
+    given, name = [*given, *strides, 1, 3, 12, 1e-6], f"kernels.qk_norm_rope.{name}"
+    constants = {"ROWS": 4, "HALF": 8}
+    return left(student, name, [N + 1, 1, 2], given, constants, says, **where), says
+
+
+@kernel
+def test_more_examples_than_32_bits_can_count(student, generator):
+    """correct: an example that lies beyond element 2³¹ is still found"""
+    args = example(generator, 1, 1, 3, 12)
+    given = [*args, *(torch.full((1, 1, 3, 12), 7.0) for _ in "qk")]
+    at = 36 * N
+    came, says = far_away(student, "kernel", given, [at, at, 0, 0, 0, 0, at, at])
+    EXACT.judge_results(came[6:8], args, {}, says)
+
+
 @kernel
 def test_safe(student, generator):
     """safe: every access is inside, and no two programs meet"""
@@ -221,6 +245,18 @@ def test_half_precision_backward(student, generator):
     q, k, *weights, cos, sin = example(generator, 1, 1, 5, 64)
     args = (1000 * q).half(), (1000 * k).half(), *weights, cos, sin
     gradients_of(student, args).backward(*args, upstream=noise(generator))
+
+
+@backward_kernel
+def test_more_examples_than_32_bits_can_count_backward(student, generator):
+    """backward: an example that lies beyond element 2³¹ is still found"""
+    args = example(generator, 1, 1, 3, 12)
+    seeds = [torch.randn(1, 1, 3, 12, generator=generator) for _ in "qk"]
+    empty = [torch.full(s, 7.0) for s in [(1, 1, 3, 12)] * 2 + [(12,)] * 2]
+    at = 36 * N
+    begins = [at, at, 0, 0, 0, 0, *[at] * 4, 12 * N, 12 * N]
+    came, says = far_away(student, "backward_kernel", [*args, *seeds, *empty], begins)
+    gradients_of(student, args).exact.judge_gradients(came[8:12], args, seeds, {}, says)
 
 
 @backward_kernel
