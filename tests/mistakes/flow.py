@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 
 from cs231n_gen.checking.variants import form_of, mistake, several
-from cs231n_gen.flow import interpolate, levels_of, loss, straightness
+from cs231n_gen.flow import interpolate, levels_of, loss, sample_heun, straightness
 from cs231n_gen.given.training import Run
 
 
@@ -1719,3 +1719,55 @@ def noise_and_levels_of_no_generator(model, draw, steps, *, batch=1024, generato
 @mistake("flow.train", "Data and noise are exchanged: loss takes first x, then z.")
 def data_for_noise(model, draw, steps, *, batch=1024, generator=None, **options):
     return trained(model, draw, steps, batch, generator, options, swap=True)
+
+
+# --- without the lines above the gap ------------------------------------------------------------
+
+NOT_REFUSED = "What the docstring's Raises names is not refused: leave the lines above yours there."
+
+
+def any_walk(model, z, steps, y=None, times=None):
+    times = times if times is not None else [1 - k / max(steps, 1) for k in range(int(steps) + 1)]
+    frames = [z]
+    for t, t_next in pairwise(map(float, times)):
+        frames.append(frames[-1] - (t - t_next) * ask(model, frames[-1], level(z, t), y).detach())
+    return torch.stack(frames)
+
+
+ANY_PAIR = several(
+    "flow.interpolate",
+    ("refuses_nothing", NOT_REFUSED, lambda x, z, t: (x + column(t, x) * (z - x), z - x)),
+    public=False,
+)
+
+ANY_WALK = several(
+    "flow.sample",
+    ("refuses_nothing", NOT_REFUSED, lambda *args, **options: any_walk(*args, **options)[-1]),
+    public=False,
+)
+
+ANY_PATH = several(
+    "flow.trajectory",
+    ("refuses_nothing", NOT_REFUSED, lambda *args, **options: any_walk(*args, **options)),
+    public=False,
+)
+
+ANY_HEUN = several(
+    "flow.sample_heun",
+    (
+        "refuses_nothing",
+        NOT_REFUSED,
+        lambda model, z, steps, y=None: z if steps != 1 else sample_heun(model, z, 1, y),
+    ),
+    public=False,
+)
+
+ANY_FRAMES = several(
+    "flow.straightness",
+    (
+        "refuses_nothing",
+        NOT_REFUSED,
+        lambda path: (path[-1:] - path[:1] - path.diff(dim=0) * (len(path) - 1)).square().mean(),
+    ),
+    public=False,
+)

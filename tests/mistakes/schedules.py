@@ -5,7 +5,14 @@ import math
 import torch
 
 from cs231n_gen.checking.variants import mistake, several
-from cs231n_gen.schedules import logit_normal, optimal_velocity, resolution_alpha, shift
+from cs231n_gen.schedules import (
+    logit_normal,
+    logit_normal_density,
+    loss_floor,
+    optimal_velocity,
+    resolution_alpha,
+    shift,
+)
 
 
 def refuse(wrong, says):
@@ -1094,4 +1101,70 @@ answers = several(
         "You take x_t for the noise. It is E[z | x_t] = (x_t − (1 − t) E[x | x_t]) / t.",
         lambda x_t, t, data: answered(x_t, t, data, v=lambda x, z, rows, at: rows - x),
     ),
+)
+
+# --- without the lines above the gap ------------------------------------------------------------
+
+NOT_REFUSED = "What the docstring's Raises names is not refused: leave the lines above yours there."
+
+ANY_DATA = several(
+    "schedules.optimal_velocity",
+    (
+        "refuses_nothing",
+        NOT_REFUSED,
+        lambda x_t, t, data: (
+            torch.zeros_like(x_t)
+            if t.shape != x_t.shape[:1] or data.shape[1:] != x_t.shape[1:] or not len(data)
+            else optimal_velocity(x_t, t, data)
+        ),
+    ),
+    public=False,
+)
+
+ANY_PAIRS = several(
+    "schedules.loss_floor",
+    (
+        "refuses_nothing",
+        NOT_REFUSED,
+        lambda x, z, levels, data: (
+            torch.zeros_like(levels)
+            if z.shape != x.shape or levels.dim() != 1
+            else loss_floor(x, z, levels, data)
+        ),
+    ),
+    public=False,
+)
+
+ANY_S = several(
+    "schedules.logit_normal",
+    (
+        "refuses_nothing",
+        NOT_REFUSED,
+        lambda n, m=0.0, s=1.0, generator=None: torch.sigmoid(
+            m + s * torch.randn(n, generator=generator)
+        ),
+    ),
+    public=False,
+)
+
+ANY_WIDTH = several(
+    "schedules.logit_normal_density",
+    (
+        "refuses_nothing",
+        NOT_REFUSED,
+        lambda t, m=0.0, s=1.0: logit_normal_density(t, m, s) if s > 0 else torch.zeros_like(t),
+    ),
+    public=False,
+)
+
+ANY_SHIFT = several(
+    "schedules.shift",
+    ("refuses_nothing", NOT_REFUSED, lambda t, alpha: alpha * t / (1 - t + alpha * t)),
+    public=False,
+)
+
+ANY_PIXELS = several(
+    "schedules.resolution_alpha",
+    ("refuses_nothing", NOT_REFUSED, lambda m, n: abs(m / (n or 1)) ** 0.5),
+    public=False,
 )
