@@ -79,7 +79,7 @@ def elbo(
         x: data: points or images, with at least one axis after the batch.
         reconstruction: the decoder's mean μ_x(z) at a z drawn from q(z|x), shaped like x.
         mean, log_var: of q(z|x), as in `gaussian_kl`.
-        sigma: σ, the decoder's standard deviation, a number of any size.
+        sigma: σ, the decoder's standard deviation, of any size whose square is a positive float.
     Returns:
         The bound in nats, one number for each example, with every constant, so that it can be
         compared with log p(x). Gradients flow into reconstruction, mean and log_var.

@@ -24,6 +24,11 @@ def by_xlogy(y, a, b):
     return torch.special.xlogy(a, y) + torch.special.xlog1py(b, -y)
 
 
+@accepted("chapter02.maximiser")
+def what_the_samples_leave(a, b):
+    return 1 - b / (a + b)
+
+
 @accepted("chapter02.pointwise")
 def by_powers(y, a, b):
     return torch.log(y).mul(a).add(torch.log(1.0 - y).mul(b))

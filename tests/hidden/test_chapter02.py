@@ -48,6 +48,13 @@ def given(generator):
     yield edges(generator)
 
 
+def given_with_0(generator):
+    """Those, and places without data, without samples, and without both."""
+    yield from given(generator)
+    y, a, b = places(generator, 12)
+    yield y, a * torch.tensor([0, 1, 0] * 4), b * torch.tensor([1, 0, 0] * 4)
+
+
 def digits(y):
     """How close a result must come: float32 leaves fewer digits, where 1 − y cancels most."""
     off = 1e-9 if y.dtype == torch.float64 else 1e-4
@@ -113,7 +120,7 @@ def test_roles_can_be_swapped(student, generator):
 @pointwise
 def test_places_of_every_form(student, generator):
     """one place or many, one a and b for all of them, y next to 0 and 1"""
-    for y, a, b in given(generator):
+    for y, a, b in given_with_0(generator):
         precision = digits(y)
         got = numbers(student.chapter02.pointwise(y, a, b), y, "what a place adds")
         says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"
@@ -149,13 +156,13 @@ def test_uphill_before_and_downhill_after(student, generator):
 @slope
 def test_slopes_at_places_of_every_form(student, generator):
     """one place or many, one a and b for all of them, y next to 0 and 1"""
-    for y, a, b in given(generator):
+    for y, a, b in given_with_0(generator):
         precision = digits(y)
         got = numbers(student.chapter02.slope(y, a, b), y, "the slope")
         says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"
         y, a, b = (k.double() for k in (y, a, b))
         up, down = a / y, b / (1 - y)
-        off = (got - (up - down)).abs() / (up + down)  # both may be of one size
+        off = (got - (up - down)).abs() / (up + down + 1e-9)  # both may be of one size
         expect.close(off, torch.zeros_like(y), says, atol=precision["rtol"], rtol=0)
 
 
@@ -191,12 +198,13 @@ def test_only_their_ratio_counts(student, generator):
 @maximiser
 def test_densities_of_any_size(student, generator):
     """one place or many, densities from one in 10⁹ to 10⁶"""
-    for _, a, b in given(generator):
-        precision = digits(a)
+    few = torch.rand(2, 4, generator=generator) + 0.1
+    for _, a, b in (*given(generator), (None, *(1e-30 * few)), (None, *(1e30 * few))):
         a, b = torch.broadcast_tensors(a, b)
         got = numbers(student.chapter02.maximiser(a, b), a, "the best y")
         says = f"a of shape {tuple(a.shape)}: the slope is not 0 there"
-        expect.close(a.double() / got, b.double() + a.double(), says, **precision)
+        want, off = a.double() / (a.double() + b.double()), digits(a)["rtol"]
+        expect.close(got, want, says, atol=off, rtol=0)  # 1 − b/(a + b) is right, too
 
 
 # --- chapter02.curvature ------------------------------------------------------------------------
@@ -225,7 +233,7 @@ def test_bent_downwards_everywhere(student, generator):
 @curvature
 def test_curvature_at_places_of_every_form(student, generator):
     """one place or many, one a and b for all of them, y next to 0 and 1"""
-    for y, a, b in given(generator):
+    for y, a, b in given_with_0(generator):
         precision = digits(y)
         got = numbers(student.chapter02.curvature(y, a, b), y, "the curvature")
         says = f"y of shape {tuple(y.shape)}, a of shape {tuple(a.shape)}"

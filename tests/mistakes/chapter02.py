@@ -63,6 +63,16 @@ def y_clamped(y, a, b):
     return a * y.log() + b * (1 - y).log()
 
 
+@mistake(POINTWISE, "Nothing is added where there are no data.", public=False)
+def nothing_without_data(y, a, b):
+    return torch.where(a == 0, 0.0 * y, a * y.log() + b * (1 - y).log())
+
+
+@mistake(POINTWISE, "The logarithm of powers that are too small for a float.", public=False)
+def logarithm_of_powers(y, a, b):
+    return torch.log(y**a * (1 - y) ** b)
+
+
 # --- chapter02.slope ----------------------------------------------------------------------------
 
 
@@ -144,6 +154,11 @@ def half_as_much(a, b):
 )
 def epsilon_below(a, b):
     return a / (a + b + 1e-8)
+
+
+@mistake(MAXIMISER, "Squares of densities, which float32 may not hold.", public=False)
+def by_squares(a, b):
+    return a * a / (a * a + a * b)
 
 
 @mistake(MAXIMISER, "y is kept away from 0 and 1.", public=False)

@@ -113,11 +113,11 @@ def test_conditions_of_any_dtype_and_shape(student, generator):
     n, label = 16, torch.arange(16) + 1
     for y, null in (
         (label, 0),
-        (label + 2**40, torch.tensor(7)),  # more than a float32 can hold
+        (label + 2**40, torch.tensor(2**41 + 1)),  # more than a float32 can hold
         (label.int(), 31),
         (label.double() / 7, 3),
         (normal(generator, n, 5), normal(generator, 5)),
-        (normal(generator, n, n).double(), normal(generator, n).double()),
+        (normal(generator, n, n).double() / 3, 12 + normal(generator, n).double() / 3),
         (normal(generator, n, 2, 2, 3), normal(generator, 2, 2, 3)),
         (torch.ones(n, 3, dtype=torch.bool), torch.zeros(3, dtype=torch.bool)),
     ):
@@ -244,7 +244,9 @@ def test_what_does_not_fit_is_refused(student, generator):
     says = "ValueError for {}: leave the lines above yours as they are"
     two = says.format("velocities of shape (4, 3) and (1, 3)")
     expect.raises("ValueError", lambda: call(v, v[:1], 1.0), two)
-    for shape in ((3,), (1,), (4, 1)):
+    two = says.format("velocities of shape (4, 3) and (3, 4)")
+    expect.raises("ValueError", lambda: call(v, v.T, 1.0), two)
+    for shape in ((3,), (1,), (4, 1), (4, 3)):
         w, wrong = torch.ones(shape), says.format(f"w of shape {shape} for 4 examples")
         expect.raises("ValueError", lambda w=w: call(v, v, w), wrong)
 
@@ -318,7 +320,11 @@ def asked(generator, n):
         (normal(generator, n), label + 1, 0),
         (normal(generator, n, 2), 0 * label, torch.tensor(3)),
         (normal(generator, n, n).double(), label.int(), -1),
-        (normal(generator, n, 3, 2), normal(generator, n, n), normal(generator, n)),
+        (
+            normal(generator, n, 3, 2).double(),
+            normal(generator, n, n).double() / 3,
+            12 + normal(generator, n).double() / 3,
+        ),
         (normal(generator, n, 1, 2, 2), normal(generator, n, 3, 2), normal(generator, 3, 2)),
     ]
 
@@ -519,11 +525,12 @@ def test_along_a_network(student, generator):
     net = student.new("checking.fakes.LinearField", dim=2, classes=6)
     c = torch.arange(12.0).reshape(6, 2)
     net.load({"W": torch.eye(2), "u": torch.ones(2), "c": c})
-    net.call("put_to_use")
     z, y = normal(generator, 3, 2), labels(generator, 3)
-    x = student.guidance.sample(net, z, 1, y, NULL, 2.0)
     want = z - (3 * (z + 1 + c[y]) - 2 * (z + 1 + c[NULL]))
-    expect.close(x, want, "one step along 3 v_y − 2 v_∅ of the network", what="x")
+    for mode in ("put_to_use", "train"):
+        net.call(mode)
+        x = student.guidance.sample(net, z, 1, y, NULL, 2.0)
+        expect.close(x, want, "one step along 3 v_y − 2 v_∅ of the network", what="x")
 
 
 @sample
@@ -634,11 +641,11 @@ def test_examples_and_weights_of_every_form(student, generator):
         n, dim = shape[0], math.prod(shape[1:])
         means = normal(generator, 3, dim).double()
         classifier = student.new("checking.fakes.NoisyClassifier", means=means.tolist(), std=0.5)
-        x, v = 10 * normal(generator, n, dim).double(), normal(generator, *shape).double()
+        x, v = 10 * normal(generator, n, dim).double(), 20 * normal(generator, *shape).double() / 3
         classifier.call("put_to_use")
         t, y = 0.1 + 0.8 * torch.rand(n, generator=generator).double(), torch.arange(n)
-        t[0] = 0.999
-        for w in (2, torch.tensor(0.5), torch.linspace(-1, 20, n).double()):
+        t[0] = 0.9995
+        for w in (2, torch.tensor(0.5), torch.linspace(-1, 20, n).double() / 3):
             args = (v, classifier, x.reshape(shape), t, y, w)
             found = student.guidance.classifier_velocity(*args)
             add = ((1 + w) * t / (1 - t))[:, None] * slope(x, t, y, means)
@@ -672,8 +679,10 @@ def test_no_graph_leads_back(student, generator):
 
 @classifier_velocity
 def test_pure_noise_is_refused(student, generator):
-    """a level of 1 is refused, also as one of several"""
+    """a level of 1, below 0 or NaN is refused, also as one of several"""
     x, _, y = points(generator, 3)
-    args = (normal(generator, 3, 2), judge(student), x, torch.tensor([0.5, 1.0, 0.2]), y, 1.0)
-    says = "ValueError for t = 1: leave the lines above yours as they are"
-    expect.raises("ValueError", lambda: student.guidance.classifier_velocity(*args), says)
+    call, v, classifier = student.guidance.classifier_velocity, x, judge(student)
+    for wrong in (1.0, -0.1, math.nan):
+        args = (v, classifier, x, torch.tensor([0.5, wrong, 0.2]), y, 1.0)
+        says = f"ValueError for t = {wrong}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda args=args: call(*args), says)
