@@ -1,6 +1,6 @@
 """Mistakes and accepted variants: other ways to write an exercise, wrong and right."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from inspect import signature
@@ -113,6 +113,18 @@ def accepted(exercise: str) -> Callable:
     return mark
 
 
+def after_given_lines(variables: Mapping[str, object], given: Mapping[str, Callable]) -> None:
+    """Put what the course gives before the answer, such as its checks, before every variant.
+
+    Args:
+        variables: of the module, `vars()` of a place below its variants.
+        given: by exercise, a function of the same arguments.
+    """
+    for found in [*variables.values()]:
+        if isinstance(own := getattr(found, "_variants", None), list):
+            own[:] = [_after(given[v.exercise], v) if v.exercise in given else v for v in own]
+
+
 def load(folder: Path) -> list[Variant]:
     """All variants of a folder (`tests/mistakes`, `tests/accepted`), in the order they are
     written.
@@ -149,6 +161,18 @@ def _marked(implementation, variant: Variant) -> Variant:
     variant = replace(variant, name=name)
     implementation._variants = [*getattr(implementation, "_variants", []), variant]
     return variant
+
+
+def _after(given: Callable, variant: Variant) -> Variant:
+    answer = variant.implementation
+
+    @wraps(answer)
+    def whole(*args, **kwargs):
+        given(*args, **kwargs)
+        return answer(*args, **kwargs)
+
+    vars(whole).pop("_variants", None)
+    return replace(variant, implementation=whole)
 
 
 def _some_of(names: Sequence[str]) -> list[tuple[str, ...]]:

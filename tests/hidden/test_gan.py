@@ -63,6 +63,20 @@ def two_normals(generator, n=4000):
 # --- gan.value ----------------------------------------------------------------------------------
 
 
+def refuses_empty(call):
+    """A tensor without numbers is refused."""
+    for shape in ((0,), (2, 0), (0, 3, 1)):
+        says = f"no logits, shaped {shape}, must be refused"
+        expect.raises("ValueError", lambda shape=shape: call(torch.zeros(shape)), says)
+
+
+def mixed(generator, n):
+    """Logits that are 0, moderate and far, in any order, as (n, 3)."""
+    far = torch.tensor([0.0, 0.0, 950.0, -950.0, 2e4, -3e4], dtype=torch.float64)
+    l = torch.cat([far, logits(generator, 3 * n - len(far))])
+    return l[torch.randperm(3 * n, generator=generator)].reshape(n, 3)
+
+
 @value(weight=3)
 def test_the_best_discriminator_reaches_its_value(student, generator):
     """against the best discriminator V is −log 4 + 2 JSD"""
@@ -120,6 +134,30 @@ def test_sure_players(student, generator, dtype):
         slopes = student.gradient("gan.value", real, fake, wrt=[real, fake])
         for slope, want in zip(slopes, (1 / 6, -1 / 6), strict=True):
             expect.close(slope, torch.full((6,), want), says, atol=1e-6, rtol=1e-6)
+
+
+@value
+def test_every_logit_counts_in_the_value(student, generator):
+    """logits of 0 and far ones among others, in large batches: values and slopes"""
+    real, fake = mixed(generator, 80), mixed(generator, 60)
+    want = F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
+    got = expect.tensor(student.gan.value(real, fake), (), "the value")
+    expect.close(got, want, "each logit counts in its mean", atol=1e-10, rtol=1e-10)
+    want = [torch.sigmoid(-real) / 240, -torch.sigmoid(fake) / 180]
+    got = student.gradient("gan.value", real, fake, wrt=[real, fake])
+    for g, w, l in zip(got, want, (real, fake), strict=True):
+        smooth = l != 0  # where logits are 0 formulas with |ℓ| have a kink
+        g = expect.tensor(g, w.shape, "the slope")[smooth]
+        expect.close(g, w[smooth], "not the slope at a far logit", atol=1e-12, rtol=1e-10)
+
+
+@value
+def test_empty_batches_of_the_value(student, generator):
+    """without logits of data, or of samples, it refuses"""
+    some = logits(generator, 4).float()
+    refuses_empty(lambda none: student.gan.value(none, some))
+    refuses_empty(lambda none: student.gan.value(some, none))
+    refuses_empty(lambda none: student.gan.value(none, none))
 
 
 # --- gan.discriminator_loss ---------------------------------------------------------------------
@@ -188,6 +226,30 @@ def test_sure_and_wrong(student, generator, dtype):
         for slope, want in zip(slopes, (-1 / 4, 1 / 4), strict=True):
             says = "the slopes must stay −1/n and 1/n"
             expect.close(slope, torch.full((4,), want), says, atol=1e-6, rtol=1e-6)
+
+
+@discriminator_loss
+def test_every_logit_counts_in_the_loss(student, generator):
+    """logits of 0 and far ones among others, in large batches: values and slopes"""
+    real, fake = mixed(generator, 80), mixed(generator, 60)
+    want = F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
+    got = expect.tensor(student.gan.discriminator_loss(real, fake), (), "the loss")
+    expect.close(got, -want, "each logit counts in its mean", atol=1e-10, rtol=1e-10)
+    want = [-torch.sigmoid(-real) / 240, torch.sigmoid(fake) / 180]
+    got = student.gradient("gan.discriminator_loss", real, fake, wrt=[real, fake])
+    for g, w, l in zip(got, want, (real, fake), strict=True):
+        smooth = l != 0  # where logits are 0 formulas with |ℓ| have a kink
+        g = expect.tensor(g, w.shape, "the slope")[smooth]
+        expect.close(g, w[smooth], "not the slope at a far logit", atol=1e-12, rtol=1e-10)
+
+
+@discriminator_loss
+def test_empty_batches_of_the_loss(student, generator):
+    """without logits of data, or of samples, it refuses"""
+    some = logits(generator, 4).float()
+    refuses_empty(lambda none: student.gan.discriminator_loss(none, some))
+    refuses_empty(lambda none: student.gan.discriminator_loss(some, none))
+    refuses_empty(lambda none: student.gan.discriminator_loss(none, none))
 
 
 # --- gan.generator_loss -------------------------------------------------------------------------
@@ -259,6 +321,28 @@ def test_far_samples(student, generator, saturating, dtype):
             )
             want = torch.full((4,), -1 / 4 if counts else 0.0)
             expect.close(slope, want, "the slope is −1/n or 0 far away", atol=1e-6, rtol=1e-6)
+
+
+@generator_loss
+@EACH
+def test_every_sample_counts(student, generator, saturating):
+    """logits of 0 and far ones among others, in large batches: values and slopes"""
+    fake, sign = mixed(generator, 60), -1 if saturating else 1
+    want = -sign * F.logsigmoid(sign * fake).mean()
+    got = expect.tensor(student.gan.generator_loss(fake, saturating), (), "the loss")
+    expect.close(got, want, "each logit counts in the mean", atol=1e-10, rtol=1e-10)
+    (got,) = student.gradient("gan.generator_loss", fake, saturating, wrt=[fake])
+    want = -torch.sigmoid(-sign * fake) / 180
+    smooth = fake != 0  # where logits are 0 formulas with |ℓ| have a kink
+    got = expect.tensor(got, want.shape, "the slope")[smooth]
+    expect.close(got, want[smooth], "not the slope at a far logit", atol=1e-12, rtol=1e-10)
+
+
+@generator_loss
+@EACH
+def test_batches_without_samples(student, generator, saturating):
+    """without logits it refuses"""
+    refuses_empty(lambda none: student.gan.generator_loss(none, saturating))
 
 
 # --- gan.generator_logit_gradient ---------------------------------------------------------------
@@ -577,6 +661,22 @@ def test_where_one_or_none_is(student, generator):
         expect.close(D, torch.tensor([1, 0, 0.5]), "1, 0 and ½", atol=1e-15, rtol=0)
 
 
+@optimal_discriminator
+def test_densities_to_refuse(student, generator):
+    """a negative density or two of other shapes are refused, one that is 0 somewhere is not"""
+    p, q = torch.rand(2, 3, 4, generator=generator, dtype=torch.float64)
+    p[0, 0] = q[1, 1] = q[0, 0] = 0.0
+    bad = p.clone()
+    bad[draws.whole(generator, 0, 2), 3] = -1e-9
+    for pair in ((bad, q), (q, bad), (p, q[:1]), (p, q[0]), (p, q.reshape(-1)), (p, q[None])):
+        shapes = " and ".join(str(tuple(d.shape)) for d in pair)
+        says = f"densities {shapes}, one of them negative or not shaped alike, must be refused"
+        expect.raises(
+            "ValueError", lambda pair=pair: student.gan.optimal_discriminator(*pair), says
+        )
+    expect.tensor(student.gan.optimal_discriminator(p, q), (3, 4))
+
+
 @jensen(weight=3)
 @pytest.mark.parametrize("dim", [1, 2])
 def test_divergences_of_mixtures(student, generator, dim):
@@ -674,6 +774,20 @@ def test_from_0_to_log_2(student, generator):
     expect.close(far, math.log(2), "log 2 where they never meet", atol=1e-9, rtol=1e-9)
     expect.close(near, 0.0, "0 for equal densities", atol=1e-9, rtol=1e-9)
     expect.close(way, back, "JSD(p ‖ q) is not JSD(q ‖ p)", atol=1e-9, rtol=1e-9)
+
+
+@jensen
+def test_divergences_to_refuse(student, generator):
+    """a negative density or two of other shapes are refused, one that is 0 somewhere is not"""
+    p, q = torch.rand(2, 3, 4, generator=generator, dtype=torch.float64)
+    p[0, 0] = q[1, 1] = q[0, 0] = 0.0
+    bad = p.clone()
+    bad[draws.whole(generator, 0, 2), 3] = -1e-9
+    for pair in ((bad, q), (q, bad), (p, q[:1]), (p, q[0]), (p, q.reshape(-1)), (p, q[None])):
+        shapes = " and ".join(str(tuple(d.shape)) for d in pair)
+        says = f"densities {shapes}, one of them negative or not shaped alike, must be refused"
+        expect.raises("ValueError", lambda pair=pair: student.gan.jensen_shannon(*pair, 0.1), says)
+    expect.tensor(student.gan.jensen_shannon(p, q, 0.1), ())
 
 
 @value_at_optimum(weight=2)

@@ -1056,3 +1056,14 @@ def test_gaussian_latents_stay_typical(student, generator):
     z_t = expect.tensor(student.gan_nets.slerp(z_0, z_1, t), (steps, d), "z_t")
     want = torch.full((steps,), math.sqrt(d))
     expect.close(z_t.norm(dim=1), want, "√d is expected all the way", rtol=0.08, atol=1e-5)
+
+
+@slerp
+def test_walks_between_equal_latents(student, generator):
+    """equal latents: z_t has the shape that t gives it, and is there all the way"""
+    z = normal(generator, 3, 4)
+    t = torch.rand(5, generator=generator, dtype=torch.float64)
+    for latent, steps in ((z[0], t), (z, t[:, None]), (z, t[:3])):
+        got = student.gan_nets.slerp(latent, latent.clone(), steps)
+        want = latent.expand(*torch.broadcast_shapes(steps[..., None].shape, latent.shape))
+        expect.close(got, want, "not shaped as by lerp", atol=1e-9, rtol=1e-9, what="z_t")

@@ -5,7 +5,8 @@ import math
 import torch
 from torch.nn import functional as F
 
-from cs231n_gen.checking.variants import form_of, mistake, several
+from cs231n_gen import gan
+from cs231n_gen.checking.variants import after_given_lines, form_of, mistake, several
 
 # --- gan.value ----------------------------------------------------------------------------------
 
@@ -1240,3 +1241,80 @@ def value_with_a_graph(players, x, z, saturating=False):
     G_optimizer.step()
     D.requires_grad_(True)
     return -L
+
+
+# The lines above an answer are given: all of these keep them.
+after_given_lines(
+    vars(),
+    {
+        "gan.value": lambda real, fake: gan._check(real_logits=real, fake_logits=fake),
+        "gan.discriminator_loss": lambda real, fake: gan._check(real_logits=real, fake_logits=fake),
+        "gan.generator_loss": lambda fake, saturating=False: gan._check(fake_logits=fake),
+        "gan.optimal_discriminator": lambda p, q: gan._check_densities(p, q),
+        "gan.jensen_shannon": lambda p, q, dx: gan._check_densities(p, q),
+    },
+)
+
+
+# --- What is refused, and every logit ---------------------------------------------------------
+
+
+def unchecked(real_logits, fake_logits):
+    return F.logsigmoid(real_logits).mean() + F.logsigmoid(-fake_logits).mean()
+
+
+def without_the_far(l):
+    near = l[l.abs() < 900]
+    return F.logsigmoid(near if near.numel() else l).mean()
+
+
+EMPTY = "Empty batches are not refused: leave the lines above yours as they are."
+LEFT_OUT = "Far logits are left out of the mean: each one counts."
+
+
+@mistake("gan.value", EMPTY, public=False)
+def value_of_nothing(real_logits, fake_logits):
+    return unchecked(real_logits, fake_logits)
+
+
+@mistake("gan.value", LEFT_OUT, public=False)
+def value_of_the_near(real_logits, fake_logits):
+    gan._check(real_logits=real_logits, fake_logits=fake_logits)
+    return without_the_far(real_logits) + without_the_far(-fake_logits)
+
+
+@mistake("gan.discriminator_loss", EMPTY, public=False)
+def loss_of_nothing(real_logits, fake_logits):
+    return -unchecked(real_logits, fake_logits)
+
+
+@mistake("gan.discriminator_loss", LEFT_OUT, public=False)
+def loss_of_the_near(real_logits, fake_logits):
+    return -value_of_the_near(real_logits, fake_logits)
+
+
+@mistake("gan.generator_loss", EMPTY, public=False)
+def loss_of_no_samples(fake_logits, saturating=False):
+    l = F.logsigmoid(-fake_logits) if saturating else -F.logsigmoid(fake_logits)
+    return l.mean()
+
+
+@mistake(
+    "gan.optimal_discriminator",
+    "Densities that are negative, or shaped differently, are let through.",
+    public=False,
+)
+def any_densities(p_data, p_g):
+    both = p_data + p_g
+    return torch.where(both > 0, p_data / both, 0.5)
+
+
+@mistake(
+    "gan.jensen_shannon",
+    "Densities that are negative, or shaped differently, are let through.",
+    public=False,
+)
+def divergence_of_anything(p, q, dx):
+    m = (p + q) / 2
+    xlogy = torch.special.xlogy
+    return torch.where(m > 0, xlogy(p, p / m) + xlogy(q, q / m), 0.0).sum() * dx / 2

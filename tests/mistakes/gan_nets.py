@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from cs231n_gen import gan_nets
-from cs231n_gen.checking.variants import mistake, several
+from cs231n_gen.checking.variants import after_given_lines, mistake, several
 
 # --- gan_nets.adain -----------------------------------------------------------------------------
 
@@ -1090,6 +1090,15 @@ arcs = several(
 )
 
 
+# The lines above an answer are given: all of these keep them.
+def fits(x, scale, bias, eps=1e-5):
+    if x.dim() != 4 or scale.shape != x.shape[:2] or bias.shape != x.shape[:2]:
+        raise ValueError("x must have four axes, scale and bias be (batch, channels)")
+
+
+after_given_lines(vars(), {"gan_nets.adain": fits})
+
+
 # --- What is refused, and what a pass leaves alone -----------------------------------------------
 
 
@@ -1216,3 +1225,12 @@ def styles_overwritten(*args, **kwargs):
 
     G.synthesis = overwrites
     return G
+
+
+@mistake(
+    "gan_nets.slerp",
+    "Equal latents come back as they are: z_t has an axis more where t has.",
+    public=False,
+)
+def equal_latents_as_they_are(z_0, z_1, t):
+    return z_0.clone() if torch.equal(z_0, z_1) else gan_nets.slerp(z_0, z_1, t)

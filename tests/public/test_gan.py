@@ -39,6 +39,27 @@ SHAPES = [((2, 1, 2, 2), (5, 1)), ((), (3,)), ((1,), ())]
 EXACT = {"atol": 1e-11, "rtol": 1e-11}
 
 
+def both_losses(real, fake):
+    """V, in logits of any size, and its slopes."""
+    V = torch.nn.functional.logsigmoid(real).mean() + torch.nn.functional.logsigmoid(-fake).mean()
+    return V, [torch.sigmoid(-real) / real.numel(), -torch.sigmoid(fake) / fake.numel()]
+
+
+def mixed_logits():
+    """Two batches of 150 and 120 logits: 0 among them, moderate and far ones."""
+    real, fake = waves(75, 2), waves(60, 2, scale=3.0)
+    real[0], fake[0] = 0.0, 0.0
+    real[70:], fake[50:] = 1e5 * real[70:], 1e5 * fake[50:]
+    return real, fake
+
+
+def refuses_empty(call, name):
+    """A tensor without numbers is refused."""
+    for shape in ((0,), (3, 0), (0, 2)):
+        says = f"ValueError for {name} {shape}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda shape=shape: call(torch.zeros(shape)), says)
+
+
 # --- gan.value ----------------------------------------------------------------------------------
 
 
@@ -91,6 +112,30 @@ def test_the_slopes_of_the_value(student):
         for g, w, kind in zip(got, want, ("data", "samples"), strict=True):
             says = f"V's slope with the logits of {kind}: (1 − D)/n for data, −D/m for samples"
             expect.close(g, w, says, what="the slope", **EXACT)
+
+
+@value
+def test_mixed_logits_of_the_value(student):
+    """0, moderate and far logits in one batch: each counts, and has its slope"""
+    real, fake = mixed_logits()
+    want, slopes = both_losses(real, fake)
+    got = expect.tensor(student.gan.value(real, fake), (), "the value")
+    expect.close(got, want, "each logit counts in the mean of its batch", **EXACT)
+    got = student.gradient("gan.value", real, fake, wrt=[real, fake])
+    for g, w in zip(got, slopes, strict=True):
+        expect.tensor(g, w.shape, "the slope")
+        w[0] = g[0]  # where logits are 0 formulas with |ℓ| have a kink
+        says = "the slope at each logit: also far away"
+        expect.close(g, w, says, **EXACT, what="the slope")
+
+
+@value
+def test_no_logits_for_the_value(student):
+    """without logits of data, or of samples, it raises a ValueError"""
+    call, some = student.gan.value, torch.ones(2)
+    refuses_empty(lambda none: call(none, some), "real_logits")
+    refuses_empty(lambda none: call(some, none), "fake_logits")
+    refuses_empty(lambda none: call(none, none), "both")
 
 
 # --- gan.discriminator_loss ---------------------------------------------------------------------
@@ -147,6 +192,30 @@ def test_the_slopes_of_the_loss(student):
             expect.close(g, w, says, what="the slope", **EXACT)
 
 
+@discriminator_loss
+def test_mixed_logits_of_the_loss(student):
+    """0, moderate and far logits in one batch: each counts, and has its slope"""
+    real, fake = mixed_logits()
+    want, slopes = both_losses(real, fake)
+    got = expect.tensor(student.gan.discriminator_loss(real, fake), (), "the loss")
+    expect.close(got, -want, "each logit counts in the mean of its batch", **EXACT)
+    got = student.gradient("gan.discriminator_loss", real, fake, wrt=[real, fake])
+    for g, w in zip(got, slopes, strict=True):
+        expect.tensor(g, w.shape, "the slope")
+        w[0] = -g[0]  # where logits are 0 formulas with |ℓ| have a kink
+        says = "the slope at each logit: also far away"
+        expect.close(g, -w, says, **EXACT, what="the slope")
+
+
+@discriminator_loss
+def test_no_logits_for_the_loss(student):
+    """without logits of data, or of samples, it raises a ValueError"""
+    call, some = student.gan.discriminator_loss, torch.ones(2)
+    refuses_empty(lambda none: call(none, some), "real_logits")
+    refuses_empty(lambda none: call(some, none), "fake_logits")
+    refuses_empty(lambda none: call(none, none), "both")
+
+
 # --- gan.generator_loss -------------------------------------------------------------------------
 
 
@@ -201,6 +270,28 @@ def test_the_slopes_of_the_loss_of_samples(student, saturating):
         (got,) = student.gradient("gan.generator_loss", fake, saturating=saturating, wrt=[fake])
         want = -torch.sigmoid(fake if saturating else -fake) / fake.numel()
         expect.close(got, want, "the loss has another slope", what="the slope", **EXACT)
+
+
+@generator_loss
+@EACH
+def test_mixed_samples(student, saturating):
+    """0, moderate and far logits in one batch: each counts, and has its slope"""
+    _, fake = mixed_logits()
+    sign = -1 if saturating else 1
+    want = -sign * torch.nn.functional.logsigmoid(sign * fake).mean()
+    got = expect.tensor(student.gan.generator_loss(fake, saturating), (), "the loss")
+    expect.close(got, want, "each logit counts in the mean", **EXACT)
+    (got,) = student.gradient("gan.generator_loss", fake, saturating, wrt=[fake])
+    want = -torch.sigmoid(-sign * fake) / fake.numel()
+    want[0] = expect.tensor(got, want.shape)[0]  # formulas with |ℓ| have a kink at 0
+    expect.close(got, want, "the slope at each logit: also far away", **EXACT)
+
+
+@generator_loss
+@EACH
+def test_no_samples(student, saturating):
+    """without logits it raises a ValueError"""
+    refuses_empty(lambda none: student.gan.generator_loss(none, saturating), "fake_logits")
 
 
 # --- gan.generator_logit_gradient ---------------------------------------------------------------
@@ -536,6 +627,19 @@ def test_densities_of_any_shape(student):
     expect.close(D, torch.tensor([0.25, 0.0, 0.5]), says, what="D*")
 
 
+@optimal_discriminator
+def test_densities_that_are_refused(student):
+    """negative densities, or two of other shapes, raise a ValueError; densities of 0 do not"""
+    call, p = student.gan.optimal_discriminator, densities(0.5, 0.5, 0.0)
+    bad = densities(0.5, -1e-7, 0.6)
+    for pair in ((bad, p), (p, bad), (p, p[:2]), (p[:, None], p), (p[None], p), (bad, 1 - bad)):
+        got = " and ".join(str(tuple(d.shape)) for d in pair)
+        says = f"ValueError for densities {got}, minima {pair[0].min():.0e} and "
+        says += f"{pair[1].min():.0e}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda pair=pair: call(*pair), says)
+    expect.tensor(call(5 * p, 7 * p), (3,))
+
+
 # --- gan.jensen_shannon -------------------------------------------------------------------------
 
 
@@ -594,6 +698,19 @@ def test_float32(student):
     p, q, want = on_a_grid(8)
     JSD = student.gan.jensen_shannon(p.float(), q.float(), 1.0)
     expect.close(JSD, want, "the divergence in float32", what="JSD")
+
+
+@jensen_shannon
+def test_divergences_that_are_refused(student):
+    """negative densities, or two of other shapes, raise a ValueError; densities of 0 do not"""
+    call, p = student.gan.jensen_shannon, densities(0.5, 0.5, 0.0)
+    bad = densities(0.5, -1e-7, 0.6)
+    for pair in ((bad, p), (p, bad), (p, p[:2]), (p[:, None], p), (p[None], p), (bad, 1 - bad)):
+        got = " and ".join(str(tuple(d.shape)) for d in pair)
+        says = f"ValueError for densities {got}, minima {pair[0].min():.0e} and "
+        says += f"{pair[1].min():.0e}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda pair=pair: call(*pair, 1.0), says)
+    expect.tensor(call(5 * p, 7 * p, 1.0), ())
 
 
 # --- gan.value_at_optimum -----------------------------------------------------------------------

@@ -731,3 +731,13 @@ def test_latents_of_one_direction(student):
     got = student.gan_nets.slerp(torch.tensor([[1.0], [3.0]]) * z_1, z_1, 0.25)
     want = torch.tensor([[1.0], [1.5]]) * z_1
     expect.close(got, want, "where sin Ω is 0 it is 0/0: use lerp", what="z_t")
+
+
+@slerp
+def test_equal_latents_on_a_walk(student):
+    """equal latents: z_t has the shape that t gives it, and is there all the way"""
+    t = torch.linspace(0, 1, 5, dtype=torch.float64)
+    for z, steps in ((waves(3), t), (waves(2, 3), t[:, None])):
+        got = student.gan_nets.slerp(z, z, steps)
+        want = z.expand(5, *z.shape)
+        expect.close(got, want, "z_t is shaped as by lerp", atol=1e-9, rtol=1e-9, what="z_t")
