@@ -122,7 +122,7 @@ def after_given_lines(variables: Mapping[str, object], given: Mapping[str, Calla
     """
     for found in [*variables.values()]:
         if isinstance(own := getattr(found, "_variants", None), list):
-            own[:] = [_after(given[v.exercise], v) if v.exercise in given else v for v in own]
+            own[:] = [_after_given(given[v.exercise], v) if v.exercise in given else v for v in own]
 
 
 def load(folder: Path) -> list[Variant]:
@@ -163,7 +163,7 @@ def _marked(implementation, variant: Variant) -> Variant:
     return variant
 
 
-def _after(given: Callable, variant: Variant) -> Variant:
+def _after_given(given: Callable, variant: Variant) -> Variant:
     answer = variant.implementation
 
     @wraps(answer)
