@@ -25,8 +25,10 @@ better.
 
 What rounds between to half precision is off by 2⁻¹² (float16) or 2⁻⁹ (bfloat16) of a term: more
 than this leaves room for, in every dtype. A product on matrix cores takes operands in half
-precision, and so its weights are rounded: a test that allows it says so (`rounds`), and number i
-gets two ulps of s_i.
+precision, and so its weights are rounded: a test that allows it says of each number how large the
+terms of such products are, r_i² = Σ_j (term j)², and number i gets two ulps of r_i. That is seven
+times the root mean square of what rounding the weights costs, and leaves nothing for scores that
+are rounded before they become weights.
 """
 
 from collections.abc import Callable, Sequence
@@ -47,7 +49,7 @@ def budgets(
     dtype: torch.dtype,
     floor: float = 1.0,
     stores: int = 1,
-    rounds: bool = False,
+    rounded: Tensor | None = None,
 ) -> Tensor:
     """The largest error that is allowed, of each number.
 
@@ -58,7 +60,7 @@ def budgets(
         dtype: of the result.
         floor: how many roundings more than usual, as of a sum whose numbers are added in turn.
         stores: how often the number is rounded to its dtype: it may be stored in between.
-        rounds: whether factors of products may be rounded to that dtype.
+        rounded: r, the size of the terms one factor of which may be rounded to that dtype.
     """
     unit = SINGLE * (size + exact.abs())
     known = unit > 0
@@ -66,8 +68,8 @@ def budgets(
     c = LEAST * floor + TORCHS * (float(torchs.max()) if torchs.numel() else 0.0)
     tiny = torch.finfo(torch.float32).tiny  # a GPU may flush numbers below to 0
     calculating = c * unit + tiny
-    if rounds:
-        calculating = calculating + 2 * torch.finfo(dtype).eps * size
+    if rounded is not None:
+        calculating = calculating + 2 * torch.finfo(dtype).eps * rounded
     earlier = (stores - 1) * torch.finfo(dtype).eps / 2 * exact.abs()  # at a value of any size
     calculating = calculating + earlier * (1 + torch.finfo(dtype).eps)
     return half_a_step(exact.abs() + calculating, dtype) + calculating

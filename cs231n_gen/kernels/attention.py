@@ -79,7 +79,7 @@ def attend(
 
 @triton.jit
 def kernel(
-    q, k, v, out, stats, q_example, q_head, q_token, k_example, k_head, k_token,
+    q, k, v, visible, out, stats, q_example, q_head, q_token, k_example, k_head, k_token,
     v_example, v_head, v_token, heads, T, S, scale, UNIT: tl.constexpr, CAUSAL: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -89,6 +89,8 @@ def kernel(
         q: pointer to (batch, heads, T, D) elements; those of a token are contiguous, and three
             strides, in units of UNIT elements, say how far it is to the next example, head, token.
         k, v: likewise, of S tokens.
+        visible: pointer to (batch, S) bytes, 0 where a key is hidden, or None. A query sees a key
+            of the first tile.
         out: pointer to (batch, heads, T, D) elements in contiguous memory.
         stats: pointer to (batch, heads, 2, T) fp32 numbers, m and 1/l, for the backward pass.
         scale: scale · log₂ e.
@@ -107,12 +109,15 @@ def kernel(
     O = tl.zeros([ROWS, BLOCK], tl.float32)
     end = tl.minimum(S, first + ROWS) if CAUSAL else S
     open_end = (tl.minimum(S, first + 1) if CAUSAL else S) // KEYS * KEYS  # all queries see these
+    if visible is not None:
+        visible += example * S
+        open_end = 0
     m, l, O = attend(
         Q, k, v, None, m, l, O, first, 0, open_end, S, k_token * UNIT, v_token * UNIT, scale,
         False, CAUSAL, ROWS, KEYS, D, BLOCK,
     )  # fmt: skip
     m, l, O = attend(
-        Q, k, v, None, m, l, O, first, open_end, end, S, k_token * UNIT, v_token * UNIT, scale,
+        Q, k, v, visible, m, l, O, first, open_end, end, S, k_token * UNIT, v_token * UNIT, scale,
         True, CAUSAL, ROWS, KEYS, D, BLOCK,
     )  # fmt: skip
     keep(out + head * T * D, O / l[:, None], first, T, ROWS, D, BLOCK)
@@ -174,7 +179,7 @@ class Attention(torch.autograd.Function):
         out = q.new_empty(q.shape)
         stats = q.new_empty((*q.shape[:2], 2, q.shape[2]), dtype=torch.float32)
         sizes, options = numbers("kernel", q, k, v, causal, scale)
-        kernel[programs(q, options["ROWS"])](q, k, v, out, stats, *sizes, **options)
+        kernel[programs(q, options["ROWS"])](q, k, v, None, out, stats, *sizes, **options)
         ctx.causal, ctx.scale = causal, scale
         ctx.save_for_backward(q, k, v, out, stats)
         return out

@@ -174,7 +174,7 @@ def queries_backward(
 
 @triton.jit
 def query_backward_kernel(
-    q, k, v, upstream, stats, delta, d_q, q_example, q_head, q_token,
+    q, k, v, visible, upstream, stats, delta, d_q, q_example, q_head, q_token,
     k_example, k_head, k_token, v_example, v_head, v_token, heads, T, S, scale,
     UNIT: tl.constexpr, CAUSAL: tl.constexpr,
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
@@ -182,7 +182,7 @@ def query_backward_kernel(
     """Program i handles the gradient of queries j·ROWS … of a head, from all keys they see.
 
     Args:
-        q, k, v, scale, strides and constants: as in `kernel`.
+        q, k, v, visible, scale, strides and constants: as in `kernel`.
         upstream, stats, delta: as in `backward_kernel`.
         d_q: pointer to (batch, heads, T, D) elements in contiguous memory.
     """
@@ -202,12 +202,15 @@ def query_backward_kernel(
     d_Q = tl.zeros([ROWS, BLOCK], tl.float32)
     end = tl.minimum(S, first + ROWS) if CAUSAL else S
     open_end = (tl.minimum(S, first + 1) if CAUSAL else S) // KEYS * KEYS
+    if visible is not None:
+        visible += example * S
+        open_end = 0
     d_Q = queries_backward(
         Q, G, m, r, A, d_Q, k, v, None, first, 0, open_end, S, k_token * UNIT, v_token * UNIT,
         scale, False, CAUSAL, ROWS, KEYS, D, BLOCK,
     )  # fmt: skip
     d_Q = queries_backward(
-        Q, G, m, r, A, d_Q, k, v, None, first, open_end, end, S, k_token * UNIT, v_token * UNIT,
+        Q, G, m, r, A, d_Q, k, v, visible, first, open_end, end, S, k_token * UNIT, v_token * UNIT,
         scale, True, CAUSAL, ROWS, KEYS, D, BLOCK,
     )  # fmt: skip
     keep(d_q + head * T * D, d_Q * (scale * 0.6931471805599453), first, T, ROWS, D, BLOCK)
@@ -258,7 +261,7 @@ def query_gradient(
         d_q, a new tensor like q.
     """
     q, k, v = in_rows(q), in_rows(k), in_rows(v)
-    given = q, k, v, *(x.contiguous() for x in (upstream, stats, delta))
+    given = q, k, v, None, *(x.contiguous() for x in (upstream, stats, delta))
     sizes, options = numbers("query_backward_kernel", q, k, v, causal, scale)
     d_q = q.new_empty(q.shape)
     query_backward_kernel[programs(q, options["ROWS"])](*given, d_q, *sizes, **options)

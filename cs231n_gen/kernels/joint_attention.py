@@ -25,7 +25,7 @@ def kernel(
     ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Program i handles queries j·ROWS … of a head, all j of the first head first; the queries are
-    those of the image or those of the text.
+    those of the image or those of the text. Where an example begins is counted in int64.
 
     They attend to all keys of the image and to the visible ones of the text, as if these stood in
     one tensor: `attend` goes on with the m, l and O that come of it. The image comes first, since a

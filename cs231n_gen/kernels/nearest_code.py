@@ -30,7 +30,8 @@ def kernel(
     Args:
         z: pointer to (N, D), codes: to (K, D), both without gaps, of one dtype.
         index: pointer to (N,) int32, where the numbers of the codes go.
-        N, K, D: how many rows, codes, and numbers of each, at least one of each.
+        N, K, D: how many rows, codes, and numbers of each, at least one of each; N · D may be
+            beyond 2³¹.
         ROWS, CODES: the sides of a tile of scores, powers of 2 from 16; the last block of rows, and
             the last tile of codes, may stick out.
         BLOCK: a power of 2 from 16 that is at least D.

@@ -12,6 +12,8 @@ from cs231n_gen.instruments.error_budget import budgets, in_float32, sizes, wide
 
 STEP = 1e-4  # of finite differences in float64: off by about 1e-8
 
+HALVES = (torch.float16, torch.bfloat16)
+
 
 class Exact:
     """What a wrapper should give, and how far it may be off.
@@ -23,8 +25,10 @@ class Exact:
             such a one may be off by more (`ulps`).
         floors: how many times the usual roundings one may have, where they are more than that.
         stores: how often one is rounded to its dtype, where it is more than once.
-        rounds: whether factors of products may be rounded to the dtype of the inputs, as matrix
-            cores want it.
+        rounds: where factors of the last products may be rounded to half precision, as matrix cores
+            want it: gives for the same arguments the root of Σ term² of each result.
+        formula: gives the results too, and takes each argument as it is: where one of them was
+            made from the others (what a forward pass left), each is rounded by its own.
     """
 
     def __init__(
@@ -34,10 +38,12 @@ class Exact:
         sums: Mapping[str | int, int] | None = None,
         floors: Mapping[str | int, float] | None = None,
         stores: Mapping[str | int, int] | None = None,
-        rounds: bool = False,
+        rounds: Callable | None = None,
+        formula: Callable | None = None,
     ):
         self.reference, self.wrt, self.sums = reference, [*wrt], dict(sums or {})
-        self.floors, self.stores, self.rounds = dict(floors or {}), dict(stores or {}), rounds
+        self.floors, self.stores = dict(floors or {}), dict(stores or {})
+        self.rounds, self.formula = rounds, formula or reference
 
     def floor(self, which: str | int) -> float:
         """How many times the usual roundings a result or a gradient may have."""
@@ -69,7 +75,15 @@ class Exact:
 
         plain, exact = results(args), results(wide(list(args)))
         expect.true(len(got) == len(plain), "wrong number of results", len(got), len(plain))
-        most = self._budgets(results, args, plain, exact, [*range(len(plain))])
+        exactly = wide(list(args))
+
+        def formula(given: Sequence) -> tuple:
+            return as_tuple(self.formula(*given, **options))
+
+        made = sizes(formula, exactly, formula(exactly))
+        half = self.rounds is not None and any(p.dtype in HALVES for p in plain)
+        rounded = as_tuple(self.rounds(*exactly, **options)) if half else None
+        most = self._budgets(results, args, plain, exact, [*range(len(plain))], made, rounded)
         for k, (ours, torchs, truth) in enumerate(zip(got, plain, exact, strict=True)):
             name = names[k] if names else f"result {k + 1}"
             which = f"{says} ({name})" if len(got) > 1 else says
@@ -92,7 +106,8 @@ class Exact:
             return self.gradients(given[: len(args)], given[len(args) :], options)
 
         names = self.names(args)
-        allowed = self._budgets(results, [*args, *seeds], plain, exact, names)
+        made = sizes(results, wide([*args, *seeds]), exact)
+        allowed = self._budgets(results, [*args, *seeds], plain, exact, names, made)
         for name, ours, torchs, truth, most in zip(names, got, plain, exact, allowed, strict=True):
             which = f"{says}: that of {name}"
             expect.true(isinstance(ours, Tensor), f"{which} does not arrive")
@@ -100,19 +115,24 @@ class Exact:
         self._check_slope(exact, args, seeds, options)
 
     def _budgets(
-        self, results: Callable, args: Sequence, plain: Sequence, exact: Sequence, names: Sequence
+        self,
+        results: Callable,
+        args: Sequence,
+        plain: Sequence,
+        exact: Sequence,
+        names: Sequence,
+        found: Sequence[Tensor],
+        rounded: Sequence[Tensor] | None = None,
     ) -> list[Tensor]:
         """How far each number of each result may be off."""
         single = results(in_float32(list(args)))
-        found = sizes(results, wide(list(args)), exact)
-        half = any(is_float(p) and p.dtype != torch.float32 for p in plain)
+        terms = rounded or [None] * len(found)
         return [
             budgets(
-                truth, one, size, torchs.dtype, self.floor(name), self.stores.get(name, 1),
-                self.rounds and half,
+                truth, one, size, torchs.dtype, self.floor(name), self.stores.get(name, 1), of
             )
-            for torchs, truth, one, size, name in zip(
-                plain, exact, single, found, names, strict=True
+            for torchs, truth, one, size, name, of in zip(
+                plain, exact, single, found, names, terms, strict=True
             )
         ]  # fmt: skip
 

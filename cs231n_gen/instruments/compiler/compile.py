@@ -66,7 +66,8 @@ class Compiled:
             where single numbers do not count.
         matrix: instructions that multiply matrices (HMMA, HGMMA and their like).
         wants_matrix: whether the kernel has a dot that such instructions can do.
-        rounds: products of fp32 tiles, as the kernel is written, that are rounded to TF32.
+        single: products of fp32 tiles, as the kernel is written.
+        rounds: those among them, as the kernel is written, that are rounded to TF32.
         instructions: all of them.
         error, line, code: what the compiler said, the line of the file it said it about, and what
             stands there; empty if it compiled.
@@ -85,6 +86,7 @@ class Compiled:
     block_stores: int = 0
     matrix: int = 0
     wants_matrix: bool = False
+    single: int = 0
     rounds: int = 0
     instructions: int = 0
     error: str = ""
@@ -115,6 +117,10 @@ class Compiled:
             found.append("a dot without matrix instructions")
         if self.rounds:
             found.append('a dot rounds fp32 to TF32: input_precision="ieee" keeps all 23 bits')
+        halves = any(kind in ("*fp16", "*bf16") for kind in self.launch.signature.values())
+        if halves and self.single and not self.rounds:
+            says = "has a dot of fp32 tiles, though its tensors are in half precision: matrix"
+            found.append(f"{says} instructions take them as they were loaded")
         return found
 
     def _narrow(self) -> str:

@@ -41,6 +41,7 @@ COUNTED = {
 NARROW = re.compile(
     r"\btt\.dot(?:_scaled)?\b.*(?:inputPrecision|tensor<\w*x(?:f16|bf16|i8|f8\w+)>)"
 )
+SINGLE = re.compile(r"\btt\.dot\b.*:.*tensor<\w*xf32>.*\*.*tensor<\w*xf32>")
 ROUNDED = re.compile(r"\btt\.dot\b.*inputPrecision = tf32 *:.*tensor<\w*xf32>.*\*.*tensor<\w*xf32>")
 
 
@@ -134,6 +135,7 @@ def resources(kernel) -> dict:
         "shared": kernel.metadata.shared,
         "block_loads": len(re.findall(r"\btt\.load\b.*: tensor<", kernel.asm["ttir"])),
         "block_stores": len(re.findall(r"\btt\.store\b.*: tensor<", kernel.asm["ttir"])),
+        "single": len(SINGLE.findall(kernel.asm["ttir"])),
         "rounds": len(ROUNDED.findall(kernel.asm["ttir"])),
         "wants_matrix": bool(NARROW.search(kernel.asm["ttir"])),
         **count,

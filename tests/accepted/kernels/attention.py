@@ -96,3 +96,91 @@ def a_key_a_row(
         O = tl.dot(tl.trans(P).to(V.dtype), V, O, input_precision="ieee")
         m = peak
     return m, l, O
+
+
+@accepted(EXERCISE)
+@triton.jit
+def three_products_of_TF32(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="tf32x3")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="tf32x3")
+        m = peak
+    return m, l, O
+
+
+@accepted(EXERCISE)
+@triton.jit
+def minus_infinity_added(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = score + tl.where(seen, 0.0, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O
+
+
+@accepted(EXERCISE)
+@triton.jit
+def its_own_loads(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        d = tl.arange(0, BLOCK)[:, None]
+        KT = tl.load(k + s.to(tl.int64) * k_token + d, mask=(s < S) & (d < D), other=0.0)
+        score = tl.dot(Q, KT, input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O

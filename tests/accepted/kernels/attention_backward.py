@@ -123,3 +123,111 @@ def a_mask_for_every_tile(
         d_Q = tl.dot((P * (d_P - delta)).to(K.dtype), K, d_Q, input_precision="ieee")
         start += KEYS
     return d_Q
+
+
+@accepted(KEYS_BACKWARD)
+@triton.jit
+def one_number_of_m_and_l(
+    K, V, d_K, d_V, q, upstream, stats, delta, first, begin, end, T, q_token, scale,
+    CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    s = first + tl.arange(0, KEYS)[:, None]
+    for start in range(begin, end, ROWS):
+        t = start + tl.arange(0, ROWS)[None, :]
+        Q = tile(q, start, q_token, T, ROWS, D, BLOCK)
+        G = tile(upstream, start, D, T, ROWS, D, BLOCK)
+        score = tl.dot(K, tl.trans(Q), input_precision="ieee")
+        if CAUSAL:
+            score = tl.where(s <= t, score, float("-inf"))
+        m = tl.load(stats + t, mask=t < T, other=float("inf"))
+        P = tl.exp2(scale * score - (m - tl.log2(tl.load(stats + T + t, mask=t < T, other=1.0))))
+        d_V = tl.dot(P.to(G.dtype), G, d_V, input_precision="ieee")
+        d_P = tl.dot(V, tl.trans(G), input_precision="ieee")
+        d_S = P * (d_P - tl.load(delta + t, mask=t < T, other=0.0))
+        d_K = tl.dot(d_S.to(Q.dtype), Q, d_K, input_precision="ieee")
+    return d_K, d_V
+
+
+@accepted(KEYS_BACKWARD)
+@triton.jit
+def weights_masked_afterwards(
+    K, V, d_K, d_V, q, upstream, stats, delta, first, begin, end, T, q_token, scale,
+    CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    s = first + tl.arange(0, KEYS)[:, None]
+    for start in range(begin, end, ROWS):
+        t = start + tl.arange(0, ROWS)[None, :]
+        Q = tile(q, start, q_token, T, ROWS, D, BLOCK)
+        G = tile(upstream, start, D, T, ROWS, D, BLOCK)
+        score = tl.dot(K, tl.trans(Q), input_precision="ieee")
+        if CAUSAL:
+            hidden = s > t
+        m = tl.load(stats + t, mask=t < T, other=float("inf"))
+        P = tl.exp2(scale * score - m) * tl.load(stats + T + t, mask=t < T, other=0.0)
+        if CAUSAL:
+            P = tl.where(hidden, 0.0, P)
+        d_V = tl.dot(P.to(G.dtype), G, d_V, input_precision="ieee")
+        d_P = tl.dot(V, tl.trans(G), input_precision="ieee")
+        d_S = P * (d_P - tl.load(delta + t, mask=t < T, other=0.0))
+        d_K = tl.dot(d_S.to(Q.dtype), Q, d_K, input_precision="ieee")
+    return d_K, d_V
+
+
+@accepted(QUERIES_BACKWARD)
+@triton.jit
+def d_S_masked_as_well(
+    Q, G, m, r, delta, d_Q, k, v, visible, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        P = tl.exp2(scale * score - m) * r
+        d_S = P * (tl.dot(G, tl.trans(V), input_precision="ieee") - delta)
+        if MASKED:
+            d_S = tl.where(seen, d_S, 0.0)
+        d_Q = tl.dot(d_S.to(K.dtype), K, d_Q, input_precision="ieee")
+    return d_Q
+
+
+@accepted(QUERIES_BACKWARD)
+@triton.jit
+def delta_in_the_accumulator(
+    Q, G, m, r, delta, d_Q, k, v, visible, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        P = tl.exp2(scale * score - m) * r
+        d_S = P * (
+            tl.dot(
+                G, tl.trans(V), tl.zeros([ROWS, KEYS], tl.float32) - delta, input_precision="ieee"
+            )
+        )
+        d_Q = tl.dot(d_S.to(K.dtype), K, d_Q, input_precision="ieee")
+    return d_Q

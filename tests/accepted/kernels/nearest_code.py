@@ -83,3 +83,57 @@ def the_least_of_each_lane_first(
     best = tl.min(least, 1)[:, None]
     first = tl.min(tl.where(least == best, nearest, K), 1)[:, None]  # of equals the first
     tl.store(index + row, first, mask=row < N)
+
+
+@accepted(EXERCISE)
+@triton.jit
+def half_of_the_distance(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, BLOCK)
+    Z = tl.load(
+        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
+    )
+    least = tl.full([ROWS], float("inf"), tl.float32)
+    nearest = tl.zeros([ROWS], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + tl.arange(0, CODES)
+        E = tl.load(
+            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
+        )
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
+        distance = 0.5 * square[None, :] - tl.dot(Z, tl.trans(E), input_precision="ieee")
+        distance = tl.where((k < K)[None, :], distance, float("inf"))
+        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=True)
+        nearest = tl.where(here < least, begin + at, nearest)
+        least = tl.minimum(here, least)
+    tl.store(index + row, nearest, mask=row < N)
+
+
+@accepted(EXERCISE)
+@triton.jit
+def rows_times_minus_2(
+    z, codes, index, N, K, D,
+    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
+    d = tl.arange(0, BLOCK)
+    Z = tl.load(
+        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
+    )
+    least = tl.full([ROWS], float("inf"), tl.float32)
+    nearest = tl.zeros([ROWS], tl.int32)
+    for begin in range(0, K, CODES):
+        k = begin + tl.arange(0, CODES)
+        E = tl.load(
+            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
+        )
+        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
+        distance = square[None, :] + tl.dot(Z * -2, tl.trans(E), input_precision="ieee")
+        distance = tl.where((k < K)[None, :], distance, float("inf"))
+        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=True)
+        nearest = tl.where(here < least, begin + at, nearest)
+        least = tl.minimum(here, least)
+    tl.store(index + row, nearest, mask=row < N)

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 
 NAME = "kernels.attention.attention"
@@ -16,17 +17,24 @@ ROWS = 64  # queries that a program does, in float32 and with D up to 64
 attend = pytest.mark.exercise("kernels.attention.attend")
 
 
-def reference(q, k, v, causal=False, scale=None):
-    score = scores(q, k, causal, scale)
-    return score.softmax(-1) @ v
+def reference(q, k, v, causal=False, scale=None, visible=None):
+    return scores(q, k, causal, scale, visible).softmax(-1) @ v
 
 
-def scores(q, k, causal=False, scale=None):
+def scores(q, k, causal=False, scale=None, visible=None):
     score = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if visible is not None:
+        score = score.masked_fill(visible == 0, float("-inf"))
     if not causal:
         return score
     past = torch.ones(score.shape[-2:], dtype=torch.bool).tril()
     return score.masked_fill(~past, float("-inf"))
+
+
+def terms(q, k, v, causal=False, scale=None, visible=None):
+    """√Σ (weight · value)²: weights, and nothing before them, are rounded to half precision."""
+    weight = scores(q, k, causal, scale, visible).softmax(-1)
+    return (weight.square() @ v.square()).sqrt()
 
 
 def on(student, args, dtype=torch.float32):
@@ -35,7 +43,7 @@ def on(student, args, dtype=torch.float32):
     In float32 alone: half precision rounds the result by far more than the sums are off.
     """
     adds = math.prod(args[1].shape[-2:]) if dtype == torch.float32 else 1
-    return Stages(student, NAME, Exact(reference, sums={0: adds}, rounds=True))
+    return Stages(student, NAME, Exact(reference, sums={0: adds}, rounds=terms))
 
 
 def correct(student, args, **options):
@@ -52,24 +60,37 @@ def result(student, *args, **options):
     return expect.unpack(checked(seen)["results"], ["the result"])[0]
 
 
-def launched(student, q, k, v, rows, keys, causal):
-    """The result, and log₂ Σ 2^score of each query, of a launch with tiles of this size.
+def launched(student, q, k, v, rows, keys, causal, says, visible=None):
+    """The result, and m and 1/l of each query, of a launch with tiles of this size.
 
     Args:
         q, k, v: (heads, tokens, D). Tokens of v are put further apart than those of k.
     """
     (heads, T, D), S, far = q.shape, k.shape[1], v.shape[2] + 3
     out, stats = torch.full_like(q, float("nan")), torch.full((heads, 2, T), float("nan"))
+    apart = F.pad(v, (0, 3), value=6e4)
     sizes = [0, T * D, D, 0, S * D, D, 0, S * far, far, heads, T, S, D**-0.5 * math.log2(math.e)]
-    seen = student.instruments.observe.launch(
-        student.function("kernels.attention.kernel"),
+    *_, out, stats = left(
+        student,
+        "kernels.attention.kernel",
         [heads * math.ceil(T / rows)],
-        [q, k, F.pad(v, (0, 3), value=float("nan")), out, stats, *sizes],
+        [q, k, apart, visible, out, stats, *sizes],
         {"UNIT": 1, "CAUSAL": causal, "ROWS": rows, "KEYS": keys, "D": D, "BLOCK": 16},
+        says,
     )
-    out, stats = seen["args"][3:5]
-    expect.tensor(stats, (heads, 2, T), "m and 1/l")
-    return out, stats[:, 0].double() - stats[:, 1].double().log2()
+    return out, *stats.double().unbind(1)
+
+
+def right(student, args, rows, keys, says, causal=False, visible=None, exact=None):
+    """Hold such a launch to the truth: the result, if `exact` is given, m and 1/l."""
+    out, m, r = launched(student, *args, rows, keys, causal, says, visible)
+    if exact is not None:
+        exact.judge_results([out], args, {"causal": causal, "visible": visible}, says)
+    bits = scores(*(x.double() for x in args[:2]), causal, visible=visible) / math.log(2)
+    expect.close(m, bits.amax(-1), f"{says}: m is not the largest score that a query sees, in bits")
+    l = (bits - bits.amax(-1, keepdim=True)).exp2().sum(-1)
+    # Sums of at most 50 weights in fp32; half precision would be off by 2⁻¹² of them or more.
+    expect.close(1 / r, l, f"{says}: l is not Σ 2^(score − m) in fp32", atol=0, rtol=1e-5)
 
 
 # --- theory ---------------------------------------------------------------------------------------
@@ -114,7 +135,7 @@ def test_what_changes_nothing(student, generator):
 def test_large_scores(student, generator):
     """correct: of scores near ±10 000 the largest wins, wherever its key is"""
     S = draws.whole(generator, 65, 101)
-    for C, last in [(1e4, False), (1e4, True), (-1e4, False), (-1e4, True)]:
+    for C, last in [(1e4, False), (1e4, True), (-1e4, False), (-1e7, True)]:
         q, k, v = example(generator, 7, S)
         place = draws.whole(generator, 64, S) if last else draws.whole(generator, 0, 32)
         q[:], k[:] = 0.0, 0.0
@@ -123,6 +144,16 @@ def test_large_scores(student, generator):
         got = result(student, q, k, v)
         says = f"of scores near {C:g} that of key {place} is largest by 100: its value must come"
         expect.close(got, v[:, :, [place]].expand_as(q), says)
+
+
+@attend
+def test_small_weights(student, generator):
+    """correct: weights as small as e⁻¹⁵ count, where their values are large"""
+    q, k, v = example(generator, 5, 50)
+    q[..., 0], k[:, :, 1:, 0], k[:, :, 0, 0] = 16**0.5, -15, 0
+    v[:, :, 1:] *= 1e6
+    says = "weights near e⁻¹⁵, of values near 10⁶, are lost"
+    on(student, [q, k, v]).correct(q, k, v, says=says)
 
 
 @attend(weight=2)
@@ -166,6 +197,11 @@ def test_half_precision(student, generator):
     for dtype, T, S in [(torch.float16, 129, 7), (torch.bfloat16, 3, 1023)]:
         correct(student, example(generator, T, S, dtype=dtype))
         correct(student, example(generator, 20, 40, 32, dtype=dtype), causal=True)
+        q, k, v = example(generator, 20, 40, dtype=dtype)
+        q[..., 0], k[..., 0] = 4 * 64, 1  # adds 64 to every score, which half precision would round
+        correct(student, [q, k, v])
+        args = [x[0] for x in example(generator, 20, 20, dtype=dtype, heads=2)]
+        right(student, args, 32, 16, f"in {dtype}")
 
 
 @attend
@@ -178,15 +214,27 @@ def test_any_layout(student, generator):
 @attend(weight=2)
 def test_tiles_of_any_size(student, generator):
     """correct: for tiles of any size, wherever k and v lie; m and l are those of the scores"""
+    # The gradients need m and l.
     for rows, keys, causal in [(16, 32, False), (32, 16, True)]:
         T, S, D = (draws.whole(generator, *of) for of in ((17, 32), (33, 48), (5, 16)))
-        args = q, k, v = [x[0] for x in example(generator, T, S, D, heads=2)]
-        out, total = launched(student, q, k, v, rows, keys, causal)
+        args = [x[0] for x in example(generator, T, S, D, heads=2)]
         says = f"the result is wrong for tiles of {rows} queries and {keys} keys"
+        right(student, args, rows, keys, says, causal, exact=Exact(reference, sums={0: S * D}))
+
+
+@attend(weight=2)
+def test_visible(student, generator):
+    """correct: keys whose byte in `visible` is 0 are hidden, be it a whole tile of them"""
+    for causal in (False, True):
+        T, S, D = draws.whole(generator, 17, 32), draws.whole(generator, 50, 60), 7
+        q, k, v = [x[0] for x in example(generator, T, S, D, heads=2)]
+        visible = torch.tensor([0, 1, 2, 255], dtype=torch.uint8)
+        visible = visible[torch.randint(4, (1, S), generator=generator)]
+        visible[:, 0], visible[:, 16:32] = 128, 0
+        k[:, visible[0] == 0], v[:, visible[0] == 0] = 1e30, -1e30
+        says = "the result is wrong where keys are hidden"
         exact = Exact(reference, sums={0: S * D})
-        exact.judge_results([out], args, {"causal": causal}, says)
-        want = scores(q.double(), k.double(), causal).logsumexp(-1) / math.log(2)
-        expect.close(total, want, "m + log₂ l is not log₂ Σ 2^score: the gradients need it")
+        right(student, [q, k, v], 16, 16, says, causal, visible, exact)
 
 
 # --- as the instruments see it --------------------------------------------------------------------
@@ -197,7 +245,7 @@ def test_safe(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
     T, S = draws.whole(generator, 65, 91), draws.whole(generator, 33, 41)
     for causal in (False, True):
-        args = example(generator, T, S)
+        args = example(generator, T, S, 7 if causal else 16)
         on(student, args).safe(*args, causal=causal)
 
 
@@ -210,15 +258,17 @@ def test_honest(student, generator):
 
 @attend
 def test_lean(student, generator):
-    """lean: q and the result move once, k and v once for each tile of queries
+    """lean: q and the result move once, k and v once for each tile of queries that sees them
 
     So much, with m and 1/l of each query, is the least for this grid: a program has room for one
     tile of queries, and goes through all keys for it.
     """
     T, S, D = 130, draws.whole(generator, 40, 71), 16
-    args = example(generator, T, S, D)
-    numbers = 2 * T * D + 2 * T + math.ceil(T / ROWS) * 2 * S * D
-    on(student, args).lean(POINTWISE, *args, least=4 * numbers)
+    for causal in (False, True):
+        args = example(generator, T, T if causal else S, D)
+        seen = [min(T, first + ROWS) if causal else S for first in range(0, T, ROWS)]
+        numbers = 2 * T * D + 2 * T + 2 * sum(seen) * D
+        on(student, args).lean(POINTWISE, *args, least=4 * numbers, causal=causal)
 
 
 @attend

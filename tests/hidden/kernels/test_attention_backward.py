@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import draws, expect
-from cs231n_gen.checking.kernels.precision import precise
-from cs231n_gen.checking.kernels.reference import as_tuple
+from cs231n_gen.checking.kernels.by_hand import left as left_by
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 from cs231n_gen.instruments.error_budget import wide
 
@@ -26,16 +25,18 @@ queries = pytest.mark.exercise("kernels.attention_backward.queries_backward")
 # --- the truth ------------------------------------------------------------------------------------
 
 
-def scores(q, k, causal=False, scale=None):
+def scores(q, k, causal=False, scale=None, visible=None):
     score = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if visible is not None:
+        score = score.masked_fill(visible == 0, float("-inf"))
     if not causal:
         return score
     past = torch.ones(score.shape[-2:], dtype=torch.bool).tril()
     return score.masked_fill(~past, float("-inf"))
 
 
-def attention(q, k, v, causal=False, scale=None):
-    return scores(q, k, causal, scale).softmax(-1) @ v
+def attention(q, k, v, causal=False, scale=None, visible=None):
+    return scores(q, k, causal, scale, visible).softmax(-1) @ v
 
 
 def key_gradients(q, k, v, upstream, stats, delta, causal=False, scale=None):
@@ -43,34 +44,49 @@ def key_gradients(q, k, v, upstream, stats, delta, causal=False, scale=None):
     return torch.autograd.grad(attention(q, k, v, causal, scale), (k, v), upstream)
 
 
-def query_gradient(q, k, v, upstream, stats, delta, causal=False, scale=None):
+def query_gradient(q, k, v, upstream, stats, delta, *causal_and_scale, **options):
     q = q.detach().requires_grad_()
-    return torch.autograd.grad(attention(q, k, v, causal, scale), q, upstream)
+    return torch.autograd.grad(attention(q, k, v, *causal_and_scale, **options), q, upstream)
 
 
 class Truth(Exact):
-    """Gradients, which may be off by 2⁻²³ · scale · three lengths where they cancel.
+    """Gradients by autograd, each number off by no more than its own terms allow.
 
-    d_P − delta is a difference of two numbers of the size |v| |upstream|, each rounded by its own;
-    torch takes both from one. And weights are off by as much as scores are, scale · |q| |k|.
-
-    Args:
-        reference: gives the gradients.
-        lengths: for each by name the places, among q, k, v and upstream, of those three.
+    How far a number may be off is seen by formulas that take m, 1/l and delta as they are given:
+    d_P − delta is a difference of two numbers that are rounded each by its own, and where it
+    cancels autograd, which takes both from one, knows of no error.
     """
 
-    def __init__(self, reference, lengths):
-        super().__init__(reference)
-        self.lengths = lengths
+    def __init__(self, reference, formula, rounds):
+        super().__init__(reference, formula=formula, rounds=rounds)
 
-    def judge_results(self, got, args, options, says):
-        plain = as_tuple(self.reference(*args, **options))
-        exact = as_tuple(self.reference(*wide([*args]), **options))
-        expect.true(len(got) == len(plain), "wrong number of results", len(got), len(plain))
-        for ours, torchs, truth, name in zip(got, plain, exact, self.lengths, strict=True):
-            unit = torch.finfo(torchs.dtype).eps * float(truth.abs().max())
-            floor = rounding(args, self.lengths[name], **options)
-            precise(ours, truth, torchs, f"{says} ({name})", 1 + floor / unit)
+
+def parts(q, k, v, upstream, stats, delta, causal=False, scale=None, visible=None):
+    """P and d_S from what attention left, and the scale."""
+    m, r = (x[..., None] for x in stats.unbind(2))
+    P = (scores(q, k, causal, scale, visible) - m * math.log(2)).exp() * r
+    return P, P * (upstream @ v.mT - delta[..., None]), scale or q.shape[-1] ** -0.5
+
+
+def keys_by_formula(q, k, v, upstream, *rest, **options):
+    P, d_S, scale = parts(q, k, v, upstream, *rest, **options)
+    return scale * d_S.mT @ q, P.mT @ upstream
+
+
+def terms_of_keys(q, k, v, upstream, *rest, **options):
+    """√Σ term² of d_k and d_v: half precision rounds d_S and P, where they are multiplied."""
+    P, d_S, scale = parts(q, k, v, upstream, *rest, **options)
+    return scale * (d_S.mT.square() @ q.square()).sqrt(), (P.mT.square() @ upstream.square()).sqrt()
+
+
+def query_by_formula(q, k, *rest, **options):
+    _, d_S, scale = parts(q, k, *rest, **options)
+    return scale * d_S @ k
+
+
+def terms_of_query(q, k, *rest, **options):
+    _, d_S, scale = parts(q, k, *rest, **options)
+    return scale * (d_S.square() @ k.square()).sqrt()
 
 
 def rounding(args, places, scale=None, **_):
@@ -79,8 +95,8 @@ def rounding(args, places, scale=None, **_):
     return EPS * (scale or args[0].shape[-1] ** -0.5) * math.prod(lengths)
 
 
-KEYS = Truth(key_gradients, {"d_k": (0, 2, 3), "d_v": (0, 1, 3)})
-QUERIES = Truth(query_gradient, {"d_q": (1, 2, 3)})
+KEYS = Truth(key_gradients, keys_by_formula, terms_of_keys)
+QUERIES = Truth(query_gradient, query_by_formula, terms_of_query)
 
 
 # --- the inputs -----------------------------------------------------------------------------------
@@ -95,14 +111,32 @@ def example(
     return [*given, *left(*given, causal, scale)]
 
 
-def left(q, k, v, upstream, causal=False, scale=None):
+def left(q, k, v, upstream, causal=False, scale=None, visible=None):
     """What attention leaves for the backward pass, rounded once; l belongs to the rounded m."""
     q, k, v, upstream = wide([q, k, v, upstream])
-    bits = scores(q, k, causal, scale) * LOG2_E
+    bits = scores(q, k, causal, scale, visible) * LOG2_E
     m = bits.amax(-1).float()
     l = torch.exp2(bits - m[..., None]).sum(-1)
-    delta = (attention(q, k, v, causal, scale) * upstream).sum(-1)
+    delta = (attention(q, k, v, causal, scale, visible) * upstream).sum(-1)
     return torch.stack([m, 1 / l], 2).float(), delta.float()
+
+
+def hard_in_half(generator, dtype, T, S):
+    """Scores near 64, and d_P and delta much larger than their difference."""
+    q, k, v, upstream, *_ = example(generator, T, S, dtype=dtype)
+    q[..., 0], k[..., 0] = 64 * D**0.5, 1
+    v = v + 32
+    return [q, k, v, upstream, *left(q, k, v, upstream)]
+
+
+def small_weights(generator, T):
+    """Two keys, one of which has weights near e⁻¹⁵: float16 has three bits for those, and eleven
+    for d_S, since upstream is large. The other is 0."""
+    q, k, v, upstream, *_ = example(generator, T, 2, dtype=torch.float16)
+    q[..., 0], k[:, :, 0], k[:, :, 1, 0] = 5 * D**0.5, 0, -3
+    v[:, :, 1] = v[:, :, 0] + 1 + v[:, :, 1].abs()
+    upstream = 256 * (1 + upstream.abs())
+    return [q, k, v, upstream, *left(q, k, v, upstream)]
 
 
 def of_keys(student, *args, **options):
@@ -121,7 +155,7 @@ def of_queries(student, *args, first=None, **options):
     return expect.tensor(d_q, args[0][:, :, :first].shape, "d_q")
 
 
-def launched(student, kernel, args, made, rows, keys, causal):
+def launched(student, kernel, args, made, rows, keys, causal, says, visible=None):
     """What a launch of a kernel with tiles of this size makes, and its sizes.
 
     Args:
@@ -135,16 +169,19 @@ def launched(student, kernel, args, made, rows, keys, causal):
     for x, more in ((q, 3), (k, 0), (v, 5)):
         token = dim + more
         sizes += [0, x.shape[2] * token, token]
-    apart = [F.pad(q, (0, 3), value=float("nan")), k, F.pad(v, (0, 5), value=float("nan"))]
+    apart = [F.pad(q, (0, 3), value=1e30), k, F.pad(v, (0, 5), value=1e30)]
+    given = [*apart, *args[3:]] if len(made) == 2 else [*apart, visible, *args[3:]]
     out = [torch.full_like(args[i], float("nan")) for i in made]
     tokens, tile = (S, keys) if len(made) == 2 else (T, rows)
-    seen = student.instruments.observe.launch(
-        student.function(f"kernels.attention_backward.{kernel}"),
+    came = left_by(
+        student,
+        f"kernels.attention_backward.{kernel}",
         [heads * math.ceil(tokens / tile)],
-        [*apart, *args[3:], *out, *sizes, heads, T, S, dim**-0.5 * LOG2_E],
+        [*given, *out, *sizes, heads, T, S, dim**-0.5 * LOG2_E],
         {"UNIT": 1, "CAUSAL": causal, "ROWS": rows, "KEYS": keys, "D": dim, "BLOCK": 16},
+        says,
     )
-    return seen["args"][6 : 6 + len(made)]
+    return came[-len(made) :]
 
 
 # --- keys_backward: theory ------------------------------------------------------------------------
@@ -291,6 +328,15 @@ def test_half_precision_of_keys(student, generator):
         correct_keys(student, example(generator, T, S, dtype=dtype))
         args = example(generator, 40, 40, 32, dtype=dtype, causal=True)
         correct_keys(student, args, causal=True)
+        says = f"in {dtype} scores, d_P, or P before it is multiplied by upstream are not in fp32"
+        correct_keys(student, hard_in_half(generator, dtype, 20, 9), says=says)
+    args = small_weights(generator, draws.whole(generator, 5, 20))
+    d_k, _ = of_keys(student, *args)
+    # Of d_v half of the bits are lost, as they may be: P is rounded where it is multiplied.
+    wanted = Truth(
+        *(lambda *a, f=f: f(*a)[0] for f in (key_gradients, keys_by_formula, terms_of_keys))
+    )
+    wanted.judge_results([d_k], args, {}, "small weights are rounded before d_S comes of them")
 
 
 @keys
@@ -306,8 +352,8 @@ def test_tiles_of_any_size_of_keys(student, generator):
     for rows, tile, causal in [(16, 32, False), (32, 16, True)]:
         T, S, dim = (draws.whole(generator, *of) for of in ((33, 48), (17, 32), (5, 16)))
         args = example(generator, T, S, dim, heads=2, causal=causal)
-        got = launched(student, "backward_kernel", args, (1, 2), rows, tile, causal)
         says = f"a gradient is wrong for tiles of {rows} queries and {tile} keys"
+        got = launched(student, "backward_kernel", args, (1, 2), rows, tile, causal, says)
         KEYS.judge_results(got, args, {"causal": causal}, says)
 
 
@@ -315,7 +361,7 @@ def test_tiles_of_any_size_of_keys(student, generator):
 def test_safe_keys(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
     T, S = draws.whole(generator, 33, 61), draws.whole(generator, 33, 61)
-    Stages(student, OF_KEYS, KEYS).safe(*example(generator, T, S))
+    Stages(student, OF_KEYS, KEYS).safe(*example(generator, T, S, 7))
     args = example(generator, T, S, causal=True)
     Stages(student, OF_KEYS, KEYS).safe(*args, causal=True)
 
@@ -486,6 +532,10 @@ def test_half_precision_of_queries(student, generator):
         correct_queries(student, example(generator, T, S, dtype=dtype))
         args = example(generator, 40, 40, 32, dtype=dtype, causal=True)
         correct_queries(student, args, causal=True)
+        says = f"in {dtype} scores, d_P or P are not in fp32"
+        correct_queries(student, hard_in_half(generator, dtype, 9, 20), says=says)
+    says = "small weights are rounded before d_S comes of them"
+    correct_queries(student, small_weights(generator, draws.whole(generator, 5, 20)), says=says)
 
 
 @queries
@@ -501,16 +551,33 @@ def test_tiles_of_any_size_of_queries(student, generator):
     for rows, tile, causal in [(16, 32, False), (32, 16, True)]:
         T, S, dim = (draws.whole(generator, *of) for of in ((17, 32), (33, 48), (5, 16)))
         args = example(generator, T, S, dim, heads=2, causal=causal)
-        got = launched(student, "query_backward_kernel", args, (0,), rows, tile, causal)
         says = f"d_q is wrong for tiles of {rows} queries and {tile} keys"
+        got = launched(student, "query_backward_kernel", args, (0,), rows, tile, causal, says)
         QUERIES.judge_results(got, args, {"causal": causal}, says)
+
+
+@queries(weight=2)
+def test_visible(student, generator):
+    """backward: keys whose byte in `visible` is 0 add nothing, be it a whole tile of them"""
+    for causal in (False, True):
+        T, S = draws.whole(generator, 17, 32), draws.whole(generator, 50, 60)
+        q, k, v, upstream, *_ = example(generator, T, S, 7, heads=2)
+        visible = torch.tensor([0, 1, 2, 255], dtype=torch.uint8)
+        visible = visible[torch.randint(4, (1, S), generator=generator)]
+        visible[:, 0], visible[:, 16:32] = 128, 0
+        k[:, :, visible[0] == 0], v[:, :, visible[0] == 0] = 1e15, -1e15
+        options = {"causal": causal, "visible": visible}
+        args = [q, k, v, upstream, *left(q, k, v, upstream, **options)]
+        says, name = "d_q is wrong where keys are hidden", "query_backward_kernel"
+        got = launched(student, name, args, (0,), 16, 16, causal, says, visible)
+        QUERIES.judge_results(got, args, options, says)
 
 
 @queries(weight=2)
 def test_safe_queries(student, generator):
     """safe: nothing outside of the tensors is touched, and no two programs meet"""
     T, S = draws.whole(generator, 33, 61), draws.whole(generator, 33, 61)
-    Stages(student, OF_QUERIES, QUERIES).safe(*example(generator, T, S))
+    Stages(student, OF_QUERIES, QUERIES).safe(*example(generator, T, S, 7))
     args = example(generator, T, S, causal=True)
     Stages(student, OF_QUERIES, QUERIES).safe(*args, causal=True)
 

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.stages import DTYPES, Exact, Stages, checked
 
 NAME = "kernels.joint_attention.joint_attention"
@@ -37,6 +38,16 @@ def scores(q, image_k, text_k, text_mask=None, scale=None):
     return score.masked_fill(padding[:, None, None], float("-inf"))
 
 
+def terms(image_qkv, text_qkv, text_mask=None, scale=None):
+    """√Σ (weight · value)²: weights, and nothing before them, are rounded to half precision."""
+    found = []
+    for q in (image_qkv[0], text_qkv[0]):
+        weight = scores(q, image_qkv[1], text_qkv[1], text_mask, scale).softmax(-1)
+        v = torch.cat([image_qkv[2], text_qkv[2]], dim=2)
+        found.append((weight.square() @ v.square()).sqrt())
+    return tuple(found)
+
+
 def on(student, args):
     """A result adds up values by weights that come of sums of D products: keys · D numbers.
 
@@ -44,7 +55,7 @@ def on(student, args):
     """
     keys = args[0][1].shape[2] + args[1][1].shape[2]
     adds = keys * args[0][0].shape[-1] if args[0][0].dtype == torch.float32 else 1
-    return Stages(student, NAME, Exact(reference, (0, 1), sums={0: adds, 1: adds}, rounds=True))
+    return Stages(student, NAME, Exact(reference, (0, 1), sums={0: adds, 1: adds}, rounds=terms))
 
 
 def example(generator, images, texts, D=16, batch=1, heads=1, dtype=torch.float32):
@@ -197,8 +208,31 @@ def test_every_stride_is_its_own(student, generator):
     says = "the result is wrong where queries, image and text have strides of their own"
     Exact(attended, sums={0: (images + texts) * 12}).judge_results([out], args, {}, says)
     m, r = expect.tensor(stats, (2, 2, 2, T), "m and 1/l").double().unbind(2)
-    want = scores(*(x.double() for x in (q, image[0], text[0])), mask).logsumexp(-1) / math.log(2)
-    expect.close(m - r.log2(), want, "m + log₂ l is not log₂ Σ 2^score: the gradients need it")
+    bits = scores(*(x.double() for x in (q, image[0], text[0])), mask) / math.log(2)
+    expect.close(m, bits.amax(-1), "m is not the largest score that a query sees, in bits")
+    want = (bits - bits.amax(-1, keepdim=True)).exp2().sum(-1)
+    expect.close(1 / r, want, "1/l is not 1 / Σ 2^(score − m): the gradients need it")
+
+
+@joint
+def test_examples_beyond_32_bits(student, generator):
+    """correct: an example that begins beyond element 2³¹ of all tensors is read where it is"""
+    T = images = texts = 16
+    i, mask = 2**27 + draws.whole(generator, 9, 900), words(texts, 11)
+    (q, *image), (_, *text) = example(generator, T, texts)
+    stats, out = torch.full((1, 1, 2, T), -7.0), torch.full_like(q, -7.0)
+    given = [q, *image, *text, mask.to(torch.uint8), out, stats]
+    sizes = 3 * [T * 2, 0, 2] + [1, T, images, texts, 0.25 * math.log2(math.e)]
+    constants = {"UNIT": 8, "ROWS": 16, "KEYS": 16, "D": 16, "BLOCK": 16}
+    where = {"programs": [[i]], "begins": [i * x.numel() for x in given]}
+    says, name = (
+        "an example that begins beyond element 2³¹ is lost",
+        "kernels.joint_attention.kernel",
+    )
+    *_, out, _ = left(student, name, [i + 1], given + sizes, constants, says, **where)
+    args = ((q, *image), (q, *text), mask)
+    want = reference(*args)[0]
+    expect.close(out, want, says, atol=1e-5, rtol=1e-5)  # sums of 32 · 16 numbers in float32
 
 
 @joint

@@ -187,6 +187,46 @@ def test_codes_close_together(student, generator):
     on(student).correct(z, codes, says="codes that are nearly alike are mixed up")
 
 
+@nearest_code(weight=2)
+def test_scores_are_in_fp32(student, generator):
+    """correct: scores that fp32 holds exactly decide, not ones of rounded numbers"""
+    # Whole numbers of twelve bits, of which TF32 keeps eleven: all scores are exact below 2²⁴.
+    z = torch.randint(2049, 2800, (40, 1), generator=generator)
+    codes = torch.randint(2049, 2800, (90, 1), generator=generator)
+    says = (
+        "codes of twelve bits are mixed up: are float32 numbers rounded before they are multiplied?"
+    )
+    expect_first(student, z, codes, says)
+    # ‖z‖² is 2²⁶ and more, where fp32 counts in eights; the scores are small.
+    z = torch.cat([torch.randint(-9, 10, (40, 1), generator=generator), 8192 + z], dim=1)
+    codes = torch.randperm(21, generator=generator)[:, None] - 10
+    says = "‖z‖² is the same for every code: added to the scores it takes digits from them"
+    expect_first(student, z, torch.cat([codes, torch.zeros_like(codes)], dim=1), says)
+
+
+def expect_first(student, z, codes, says):
+    """Whole numbers whose scores are exact: the first of the nearest codes must come."""
+    wrapper = student.function("kernels.nearest_code.nearest_code")
+    seen = checked(student.instruments.observe.call(wrapper, [z.float(), codes.float()]))
+    (index,) = expect.unpack(seen["results"], ["the codes"])
+    distances = (z[:, None] - codes).square().sum(-1)
+    least = distances == distances.min(1, keepdim=True).values
+    first = torch.where(least, torch.arange(len(codes)), len(codes)).min(1).values
+    expect.close(index, first, says, atol=0, rtol=0)
+
+
+@nearest_code
+def test_rows_beyond_32_bits(student, generator):
+    """correct: rows that begin beyond element 2³¹ are read and written where they are"""
+    i, D = 2**31 // (16 * 200) + draws.whole(generator, 9, 900), 200
+    z, codes = normal(generator, 9, D), normal(generator, 20, D)
+    args = [z, codes, torch.full((9,), -7, dtype=torch.int32), 16 * i + 9, 20, D]
+    constants, says = {"ROWS": 16, "CODES": 16, "BLOCK": 256}, "rows beyond element 2³¹ are lost"
+    where = {"programs": [[i]], "begins": [16 * i * D, 0, 16 * i]}
+    came = left(student, "kernels.nearest_code.kernel", [i + 1], args, constants, says, **where)[2]
+    NEAREST.judge_results([came], [z, codes], {}, says)
+
+
 @nearest_code
 def test_many_codes(student, generator):
     """correct: for more codes than 16 bits can count"""

@@ -715,3 +715,269 @@ def stride_is_D(
         O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
         m = peak
     return m, l, O
+
+
+@mistake(
+    EXERCISE,
+    "Scores are rounded to half precision before they become weights. A score near 64 is then "
+    "off by percents of a weight: keep what tl.dot gives, which is fp32, and round the weights "
+    "alone, for the second product.",
+)
+@triton.jit
+def scores_rounded_to_half(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee").to(k.dtype.element_ty).to(tl.float32)
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O
+
+
+@mistake(
+    EXERCISE,
+    "`visible` is not looked at: keys whose byte is 0 there are hidden from all queries, and "
+    "their scores must become −∞ as those beyond S do.",
+)
+@triton.jit
+def hidden_keys_seen(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O
+
+
+@mistake(
+    EXERCISE,
+    "A key is seen where its byte in `visible` is not 0; you ask whether it is 1, and lose "
+    "those whose byte is another number.",
+)
+@triton.jit
+def visible_if_it_is_1(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) == 1)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O
+
+
+@mistake(
+    EXERCISE,
+    "Your loop goes on to key S where there is a mask. With causal=True the caller ends where "
+    "the last query sees nothing more, at `end`: keys beyond are read for nothing.",
+)
+@triton.jit
+def on_to_the_last_key(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    stop = S if MASKED else end
+    for start in range(begin, stop, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O
+
+
+@mistake(
+    EXERCISE,
+    "Small weights become 0. Many of them, or one of a large value, count: only keys that a "
+    "query does not see have the weight 0.",
+)
+@triton.jit
+def small_weights_thrown_away(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        P = tl.where(P < 1e-6, 0.0, P)
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O
+
+
+@mistake(
+    EXERCISE,
+    "Tiles are loaded with BLOCK numbers of each token, where there are D: those beyond belong "
+    "to the next token, or to nobody.",
+)
+@triton.jit
+def tiles_wider_than_a_head(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, BLOCK, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, BLOCK, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O
+
+
+@mistake(
+    EXERCISE,
+    "l adds up weights that were rounded for tl.dot. It is a sum in fp32, of weights in fp32: "
+    "round them for the product alone.",
+)
+@triton.jit
+def l_of_rounded_weights(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1))
+        P = tl.exp2(scale * score - peak[:, None])
+        P = P.to(v.dtype.element_ty).to(tl.float32)
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O
+
+
+@mistake(
+    EXERCISE,
+    "m is larger than the largest score. The weights come out right all the same, but m is what "
+    "the caller is promised, and far above the peak weights become 0.",
+)
+@triton.jit
+def m_above_the_peak(
+    Q, k, v, visible, m, l, O, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        peak = tl.maximum(m, scale * tl.max(score, 1) + 1.0)
+        P = tl.exp2(scale * score - peak[:, None])
+        fade = tl.exp2(m - peak)
+        l = l * fade + tl.sum(P, 1)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        O = tl.dot(P.to(V.dtype), V, O * fade[:, None], input_precision="ieee")
+        m = peak
+    return m, l, O

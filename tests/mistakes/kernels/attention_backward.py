@@ -1630,3 +1630,149 @@ def strides_of_D(
         d_S = P * (d_P - delta)
         d_Q = tl.dot(d_S.to(K.dtype), K, d_Q, input_precision="ieee")
     return d_Q
+
+
+@mistake(
+    KEYS_BACKWARD,
+    "Scores are rounded to half precision before they become weights: keep what tl.dot gives, "
+    "which is fp32.",
+)
+@triton.jit
+def scores_rounded_to_half(
+    K, V, d_K, d_V, q, upstream, stats, delta, first, begin, end, T, q_token, scale,
+    CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    s = first + tl.arange(0, KEYS)[:, None]
+    for start in range(begin, end, ROWS):
+        t = start + tl.arange(0, ROWS)[None, :]
+        Q = tile(q, start, q_token, T, ROWS, D, BLOCK)
+        G = tile(upstream, start, D, T, ROWS, D, BLOCK)
+        score = tl.dot(K, tl.trans(Q), input_precision="ieee").to(Q.dtype).to(tl.float32)
+        if CAUSAL:
+            score = tl.where(s <= t, score, float("-inf"))
+        m = tl.load(stats + t, mask=t < T, other=float("inf"))
+        P = tl.exp2(scale * score - m) * tl.load(stats + T + t, mask=t < T, other=0.0)
+        d_V = tl.dot(P.to(G.dtype), G, d_V, input_precision="ieee")
+        d_P = tl.dot(V, tl.trans(G), input_precision="ieee")
+        d_S = P * (d_P - tl.load(delta + t, mask=t < T, other=0.0))
+        d_K = tl.dot(d_S.to(Q.dtype), Q, d_K, input_precision="ieee")
+    return d_K, d_V
+
+
+@mistake(
+    KEYS_BACKWARD,
+    "d_S comes of weights that were rounded for the product with upstream. Small ones lose most "
+    "of their digits: round a copy for tl.dot, and make d_S of P in fp32.",
+)
+@triton.jit
+def d_S_of_rounded_weights(
+    K, V, d_K, d_V, q, upstream, stats, delta, first, begin, end, T, q_token, scale,
+    CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    s = first + tl.arange(0, KEYS)[:, None]
+    for start in range(begin, end, ROWS):
+        t = start + tl.arange(0, ROWS)[None, :]
+        Q = tile(q, start, q_token, T, ROWS, D, BLOCK)
+        G = tile(upstream, start, D, T, ROWS, D, BLOCK)
+        score = tl.dot(K, tl.trans(Q), input_precision="ieee")
+        if CAUSAL:
+            score = tl.where(s <= t, score, float("-inf"))
+        m = tl.load(stats + t, mask=t < T, other=float("inf"))
+        P = tl.exp2(scale * score - m) * tl.load(stats + T + t, mask=t < T, other=0.0)
+        P = P.to(G.dtype).to(tl.float32)
+        d_V = tl.dot(P.to(G.dtype), G, d_V, input_precision="ieee")
+        d_P = tl.dot(V, tl.trans(G), input_precision="ieee")
+        d_S = P * (d_P - tl.load(delta + t, mask=t < T, other=0.0))
+        d_K = tl.dot(d_S.to(Q.dtype), Q, d_K, input_precision="ieee")
+    return d_K, d_V
+
+
+@mistake(
+    QUERIES_BACKWARD,
+    "Scores are rounded to half precision before they become weights: keep what tl.dot gives, "
+    "which is fp32.",
+)
+@triton.jit
+def scores_of_queries_rounded_to_half(
+    Q, G, m, r, delta, d_Q, k, v, visible, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee").to(K.dtype).to(tl.float32)
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        P = tl.exp2(scale * score - m) * r
+        d_S = P * (tl.dot(G, tl.trans(V), input_precision="ieee") - delta)
+        d_Q = tl.dot(d_S.to(K.dtype), K, d_Q, input_precision="ieee")
+    return d_Q
+
+
+@mistake(
+    QUERIES_BACKWARD,
+    "Weights are rounded to half precision. Small ones lose most of their digits: d_S alone is "
+    "rounded, for tl.dot.",
+)
+@triton.jit
+def weights_rounded_to_half(
+    Q, G, m, r, delta, d_Q, k, v, visible, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            if visible is not None:
+                seen = seen & (tl.load(visible + s, mask=s < S, other=0) != 0)
+            score = tl.where(seen, score, float("-inf"))
+        P = tl.exp2(scale * score - m) * r
+        P = P.to(K.dtype).to(tl.float32)
+        d_S = P * (tl.dot(G, tl.trans(V), input_precision="ieee") - delta)
+        d_Q = tl.dot(d_S.to(K.dtype), K, d_Q, input_precision="ieee")
+    return d_Q
+
+
+@mistake(
+    QUERIES_BACKWARD,
+    "`visible` is not looked at: keys whose byte is 0 there are hidden from all queries, and "
+    "must add nothing to d_Q.",
+)
+@triton.jit
+def hidden_keys_add(
+    Q, G, m, r, delta, d_Q, k, v, visible, first, begin, end, S, k_token, v_token, scale,
+    MASKED: tl.constexpr, CAUSAL: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
+    D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    t = first + tl.arange(0, ROWS)[:, None]
+    for start in range(begin, end, KEYS):
+        s = start + tl.arange(0, KEYS)[None, :]
+        K = tile(k, start, k_token, S, KEYS, D, BLOCK)
+        V = tile(v, start, v_token, S, KEYS, D, BLOCK)
+        score = tl.dot(Q, tl.trans(K), input_precision="ieee")
+        if MASKED:
+            seen = s < S
+            if CAUSAL:
+                seen = seen & (s <= t)
+            score = tl.where(seen, score, float("-inf"))
+        P = tl.exp2(scale * score - m) * r
+        d_S = P * (tl.dot(G, tl.trans(V), input_precision="ieee") - delta)
+        d_Q = tl.dot(d_S.to(K.dtype), K, d_Q, input_precision="ieee")
+    return d_Q

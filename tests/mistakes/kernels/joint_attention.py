@@ -647,3 +647,127 @@ def queries_by_the_stride_of_the_image(
     t = first + tl.arange(0, ROWS)
     tl.store(stats + head * 2 * T + t, m, mask=t < T)
     tl.store(stats + head * 2 * T + T + t, 1 / l, mask=t < T)
+
+
+@mistake(
+    "kernels.joint_attention.kernel",
+    "Where an example begins is counted in 32 bits, and beyond element 2³¹ it is another place: "
+    "make the number of the head an int64 before it is multiplied.",
+)
+@triton.jit
+def examples_in_32_bits(
+    q, image_k, image_v, text_k, text_v, visible, out, stats, q_example, q_head, q_token,
+    image_example, image_head, image_token, text_example, text_head, text_token,
+    heads, T, images, texts, scale, UNIT: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(T, ROWS)
+    head, first = (tl.program_id(0) // blocks), tl.program_id(0) % blocks * ROWS
+    example, h = head // heads, head % heads
+    image = (example * image_example + h * image_head) * UNIT
+    text = (example * text_example + h * text_head) * UNIT
+    q += (example * q_example + h * q_head) * UNIT
+    Q = tile(q, first, q_token * UNIT, T, ROWS, D, BLOCK)
+    m, l = tl.full([ROWS], float("-inf"), tl.float32), tl.zeros([ROWS], tl.float32)
+    O = tl.zeros([ROWS, BLOCK], tl.float32)
+    m, l, O = attend(
+        Q, image_k + image, image_v + image, None, m, l, O, first, 0, images // KEYS * KEYS,
+        images, image_token * UNIT, image_token * UNIT, scale, False, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    m, l, O = attend(
+        Q, image_k + image, image_v + image, None, m, l, O, first, images // KEYS * KEYS, images,
+        images, image_token * UNIT, image_token * UNIT, scale, True, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    if visible is not None:
+        visible += example * texts
+    m, l, O = attend(
+        Q, text_k + text, text_v + text, visible, m, l, O, first, 0, texts,
+        texts, text_token * UNIT, text_token * UNIT, scale, True, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    keep(out + head * T * D, O / l[:, None], first, T, ROWS, D, BLOCK)
+    t = first + tl.arange(0, ROWS)
+    tl.store(stats + head * 2 * T + t, m, mask=t < T)
+    tl.store(stats + head * 2 * T + T + t, 1 / l, mask=t < T)
+
+
+@mistake(
+    "kernels.joint_attention.kernel",
+    "You scale scores by 1/√D. The caller may ask for another scale, which comes as `scale`, in "
+    "bits already.",
+)
+@triton.jit
+def its_own_scale(
+    q, image_k, image_v, text_k, text_v, visible, out, stats, q_example, q_head, q_token,
+    image_example, image_head, image_token, text_example, text_head, text_token,
+    heads, T, images, texts, scale, UNIT: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    scale = 1.4426950408889634 / D**0.5
+    blocks = tl.cdiv(T, ROWS)
+    head, first = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks * ROWS
+    example, h = head // heads, head % heads
+    image = (example * image_example + h * image_head) * UNIT
+    text = (example * text_example + h * text_head) * UNIT
+    q += (example * q_example + h * q_head) * UNIT
+    Q = tile(q, first, q_token * UNIT, T, ROWS, D, BLOCK)
+    m, l = tl.full([ROWS], float("-inf"), tl.float32), tl.zeros([ROWS], tl.float32)
+    O = tl.zeros([ROWS, BLOCK], tl.float32)
+    m, l, O = attend(
+        Q, image_k + image, image_v + image, None, m, l, O, first, 0, images // KEYS * KEYS,
+        images, image_token * UNIT, image_token * UNIT, scale, False, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    m, l, O = attend(
+        Q, image_k + image, image_v + image, None, m, l, O, first, images // KEYS * KEYS, images,
+        images, image_token * UNIT, image_token * UNIT, scale, True, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    if visible is not None:
+        visible += example * texts
+    m, l, O = attend(
+        Q, text_k + text, text_v + text, visible, m, l, O, first, 0, texts,
+        texts, text_token * UNIT, text_token * UNIT, scale, True, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    keep(out + head * T * D, O / l[:, None], first, T, ROWS, D, BLOCK)
+    t = first + tl.arange(0, ROWS)
+    tl.store(stats + head * 2 * T + t, m, mask=t < T)
+    tl.store(stats + head * 2 * T + T + t, 1 / l, mask=t < T)
+
+
+@mistake(
+    "kernels.joint_attention.kernel",
+    "Behind the m of all queries of a head stand their 1/l, not l: the backward kernels "
+    "multiply by it.",
+)
+@triton.jit
+def l_instead_of_its_inverse(
+    q, image_k, image_v, text_k, text_v, visible, out, stats, q_example, q_head, q_token,
+    image_example, image_head, image_token, text_example, text_head, text_token,
+    heads, T, images, texts, scale, UNIT: tl.constexpr,
+    ROWS: tl.constexpr, KEYS: tl.constexpr, D: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    blocks = tl.cdiv(T, ROWS)
+    head, first = (tl.program_id(0) // blocks).to(tl.int64), tl.program_id(0) % blocks * ROWS
+    example, h = head // heads, head % heads
+    image = (example * image_example + h * image_head) * UNIT
+    text = (example * text_example + h * text_head) * UNIT
+    q += (example * q_example + h * q_head) * UNIT
+    Q = tile(q, first, q_token * UNIT, T, ROWS, D, BLOCK)
+    m, l = tl.full([ROWS], float("-inf"), tl.float32), tl.zeros([ROWS], tl.float32)
+    O = tl.zeros([ROWS, BLOCK], tl.float32)
+    m, l, O = attend(
+        Q, image_k + image, image_v + image, None, m, l, O, first, 0, images // KEYS * KEYS,
+        images, image_token * UNIT, image_token * UNIT, scale, False, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    m, l, O = attend(
+        Q, image_k + image, image_v + image, None, m, l, O, first, images // KEYS * KEYS, images,
+        images, image_token * UNIT, image_token * UNIT, scale, True, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    if visible is not None:
+        visible += example * texts
+    m, l, O = attend(
+        Q, text_k + text, text_v + text, visible, m, l, O, first, 0, texts,
+        texts, text_token * UNIT, text_token * UNIT, scale, True, False, ROWS, KEYS, D, BLOCK,
+    )  # fmt: skip
+    keep(out + head * T * D, O / l[:, None], first, T, ROWS, D, BLOCK)
+    t = first + tl.arange(0, ROWS)
+    tl.store(stats + head * 2 * T + t, m, mask=t < T)
+    tl.store(stats + head * 2 * T + T + t, l, mask=t < T)

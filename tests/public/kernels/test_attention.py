@@ -1,9 +1,12 @@
 """Public checks of chapter 14: kernels.attention."""
 
+import math
+
 import pytest
 import torch
 
 from cs231n_gen.checking import expect
+from cs231n_gen.checking.kernels.by_hand import left
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 
 attend = pytest.mark.exercise("kernels.attention.attend")
@@ -11,20 +14,42 @@ NAME, D = "kernels.attention.attention", 16
 ROWS = 64  # queries that a program does, in float32
 
 
-def reference(q, k, v, causal=False):
+def scores(q, k, causal=False, visible=None):
     score = q @ k.mT / q.shape[-1] ** 0.5
+    if visible is not None:
+        score = score.masked_fill(visible == 0, float("-inf"))
     if causal:
         past = torch.ones(score.shape[-2:], dtype=torch.bool).tril()
         score = score.masked_fill(~past, float("-inf"))
-    return score.softmax(-1) @ v
+    return score
+
+
+def reference(q, k, v, causal=False, visible=None):
+    return scores(q, k, causal, visible).softmax(-1) @ v
+
+
+def terms(q, k, v, causal=False):
+    """√Σ (weight · value)²: weights, and nothing before them, are rounded to half precision."""
+    return (scores(q, k, causal).softmax(-1).square() @ v.square()).sqrt()
 
 
 def on(student, adds=1):
-    return Stages(student, NAME, Exact(reference, sums={0: adds}, rounds=True))
+    return Stages(student, NAME, Exact(reference, sums={0: adds}, rounds=terms))
 
 
 def example(generator, T, S, heads=1):
     return [torch.randn(1, heads, n, D, generator=generator) for n in (T, S, S)]
+
+
+def launched(student, q, k, v, keys, says, visible=None):
+    """The result, and m and 1/l of each query, of a launch with tiles of 16 queries."""
+    (T, dim), S = q.shape[2:], k.shape[2]
+    out, stats = torch.full_like(q, float("nan")), torch.full((1, 1, 2, T), float("nan"))
+    sizes = [*q.stride()[:3], *k.stride()[:3], *v.stride()[:3], 1, T, S]
+    args = [q, k, v, visible, out, stats, *sizes, dim**-0.5 * math.log2(math.e)]
+    tiles = {"UNIT": 1, "CAUSAL": False, "ROWS": 16, "KEYS": keys, "D": dim, "BLOCK": 16}
+    *_, out, stats = left(student, "kernels.attention.kernel", [-(-T // 16)], args, tiles, says)
+    return out, *stats.double().unbind(2)
 
 
 def result(student, *args, **options):
@@ -76,6 +101,16 @@ def test_scores_far_from_0(student, generator, C):
 
 
 @attend
+def test_small_weights(student, generator):
+    """correct: weights as small as e⁻¹⁵ count, where their values are large"""
+    q, k, v = example(generator, 5, 50)
+    q[..., 0], k[:, :, 1:, 0], k[:, :, 0, 0] = D**0.5, -15, 0
+    v[:, :, 1:] *= 1e6
+    says = "weights near e⁻¹⁵, of values near 10⁶, are lost"
+    on(student, adds=50 * D).correct(q, k, v, says=says)
+
+
+@attend
 def test_hidden_keys(student, generator):
     """correct: a key that is not seen changes nothing, however large its numbers are"""
     q, k, v = example(generator, 40, 40)
@@ -101,14 +136,52 @@ def test_half_precision(student, generator):
 
 
 @attend
-def test_safe(student, generator):
-    """safe: every access is inside, and no two programs meet"""
-    on(student, adds=70 * D).safe(*example(generator, 70, 50))
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_scores_are_in_fp32(student, generator, dtype):
+    """correct: in half precision scores, m and l are not rounded, be they far from 0 or not"""
+    q, k, v = (x.to(dtype) for x in example(generator, 20, 40))
+    _, m, r = launched(student, q, k, v, 16, "in half precision")
+    bits = scores(q.double(), k.double()) / math.log(2)
+    expect.close(m, bits.amax(-1), "m is not the largest score of a query, in bits and in fp32")
+    l = (bits - bits.amax(-1, keepdim=True)).exp2().sum(-1)
+    says = (
+        "l is not the sum of the weights 2^(score − m) in fp32, before they are rounded for tl.dot"
+    )
+    expect.close(1 / r, l, says, atol=0, rtol=1e-5)  # half precision is off by 2⁻¹² or more
+    q[..., 0], k[..., 0] = 64 * D**0.5, 1  # adds 64 to every score
+    says = "with 64 added to every score the result is another one: are scores rounded?"
+    on(student).correct(q, k, v, says=says)
 
 
 @attend
-def test_lean(student, generator):
-    """lean: q and the result move once, k and v once for each tile of 64 queries"""
-    q, k, v = example(generator, 130, 50)
-    numbers = 2 * 130 * D + 2 * 130 + -(-130 // ROWS) * 2 * 50 * D  # m and 1/l are written too
-    on(student, adds=50 * D).lean(POINTWISE, q, k, v, least=4 * numbers)
+@pytest.mark.parametrize("keys", [16, 32])
+def test_visible(student, generator, keys):
+    """correct: keys whose byte in `visible` is 0 are hidden, be it a whole tile of them"""
+    q, k, v = example(generator, 20, 75)
+    visible = torch.tensor([0, 1, 2, 255] * 19, dtype=torch.uint8)[None, 1:]
+    visible[:, 32:64] = 0
+    hidden = visible[0] == 0
+    k[:, :, hidden], v[:, :, hidden] = 1e30, -1e30
+    says = f"the result is wrong where keys are hidden, for tiles of {keys} keys"
+    out, m, r = launched(student, q, k, v, keys, says, visible)
+    on(student, adds=75 * D).exact.judge_results([out], [q, k, v], {"visible": visible}, says)
+    total = scores(q.double(), k.double(), visible=visible).logsumexp(-1) / math.log(2)
+    expect.close(m - r.log2(), total, f"{says}: m and l count keys that are hidden")
+
+
+@attend
+def test_safe(student, generator):
+    """safe: every access is inside, and no two programs meet"""
+    on(student, adds=70 * D).safe(*example(generator, 70, 50))
+    on(student, adds=40 * 7).safe(*(x[..., :7] for x in example(generator, 20, 40)))
+
+
+@attend
+@pytest.mark.parametrize("causal", [False, True])
+def test_lean(student, generator, causal):
+    """lean: q and the result move once, k and v once for each tile of 64 queries that sees them"""
+    q, k, v = example(generator, 70 if causal else 130, 70 if causal else 50)
+    T, S = q.shape[2], k.shape[2]
+    seen = sum(min(S, first + ROWS) if causal else S for first in range(0, T, ROWS))
+    numbers = 2 * T * D + 2 * T + 2 * seen * D  # m and 1/l are written too
+    on(student, adds=S * D).lean(POINTWISE, q, k, v, least=4 * numbers, causal=causal)

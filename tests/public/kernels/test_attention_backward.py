@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from cs231n_gen.checking import expect
-from cs231n_gen.checking.kernels.precision import precise
-from cs231n_gen.checking.kernels.reference import as_tuple
+from cs231n_gen.checking.kernels.by_hand import left as left_by
 from cs231n_gen.checking.kernels.stages import POINTWISE, Exact, Stages, checked
 from cs231n_gen.instruments.error_budget import wide
 
@@ -16,11 +15,12 @@ queries = pytest.mark.exercise("kernels.attention_backward.queries_backward")
 OF_KEYS = "kernels.attention_backward.key_gradients"
 OF_QUERIES = "kernels.attention_backward.query_gradient"
 D, TILE = 16, 32  # numbers of a head, and queries or keys that are one tile in float32
-EPS = torch.finfo(torch.float32).eps
 
 
-def scores(q, k, causal):
+def scores(q, k, causal=False, visible=None):
     score = q @ k.mT / q.shape[-1] ** 0.5
+    if visible is not None:
+        score = score.masked_fill(visible == 0, float("-inf"))
     if not causal:
         return score
     past = torch.ones(score.shape[-2:], dtype=torch.bool).tril()
@@ -32,43 +32,57 @@ def key_gradients(q, k, v, upstream, stats, delta, causal=False):
     return torch.autograd.grad(scores(q, k, causal).softmax(-1) @ v, (k, v), upstream)
 
 
-def query_gradient(q, k, v, upstream, stats, delta, causal=False):
+def query_gradient(q, k, v, upstream, stats, delta, causal=False, visible=None):
     q = q.detach().requires_grad_()
-    return torch.autograd.grad(scores(q, k, causal).softmax(-1) @ v, q, upstream)
+    return torch.autograd.grad(scores(q, k, causal, visible).softmax(-1) @ v, q, upstream)
 
 
 class Truth(Exact):
-    """Gradients, which may be off by 2⁻²³ · scale · three lengths where they cancel.
+    """Gradients by autograd, each number off by no more than its own terms allow.
 
-    d_P − delta is a difference of two numbers of the size |v| |upstream|, each rounded by its own;
-    torch takes both from one. And weights are off by as much as scores are, scale · |q| |k|.
-
-    Args:
-        reference: gives the gradients.
-        lengths: for each by name the places, among q, k, v and upstream, of those three.
+    How far a number may be off is seen by formulas that take m, 1/l and delta as they are given:
+    d_P − delta is a difference of two numbers that are rounded each by its own, and where it
+    cancels autograd, which takes both from one, knows of no error.
     """
 
-    def __init__(self, reference, lengths):
-        super().__init__(reference)
-        self.lengths = lengths
+    def __init__(self, reference, formula, rounds):
+        super().__init__(reference, formula=formula, rounds=rounds)
 
-    def judge_results(self, got, args, options, says):
-        plain = as_tuple(self.reference(*args, **options))
-        exact = as_tuple(self.reference(*wide([*args]), **options))
-        expect.true(len(got) == len(plain), "wrong number of results", len(got), len(plain))
-        lengths = [float(x.double().norm(dim=-1).max()) for x in args[:4]]
-        for ours, torchs, truth, name in zip(got, plain, exact, self.lengths, strict=True):
-            floor = EPS / D**0.5 * math.prod(lengths[i] for i in self.lengths[name])
-            unit = torch.finfo(torchs.dtype).eps * float(truth.abs().max())
-            precise(ours, truth, torchs, f"{says} ({name})", 1 + floor / unit)
+
+def parts(q, k, v, upstream, stats, delta, causal=False, visible=None):
+    """P and d_S from what attention left, and the scale."""
+    m, r = (x[..., None] for x in stats.unbind(2))
+    P = (scores(q, k, causal, visible) - m * math.log(2)).exp() * r
+    return P, P * (upstream @ v.mT - delta[..., None]), q.shape[-1] ** -0.5
+
+
+def keys_by_formula(q, k, v, upstream, *rest, **options):
+    P, d_S, scale = parts(q, k, v, upstream, *rest, **options)
+    return scale * d_S.mT @ q, P.mT @ upstream
+
+
+def terms_of_keys(q, k, v, upstream, *rest, **options):
+    """√Σ term² of d_k and d_v: half precision rounds d_S and P, where they are multiplied."""
+    P, d_S, scale = parts(q, k, v, upstream, *rest, **options)
+    return scale * (d_S.mT.square() @ q.square()).sqrt(), (P.mT.square() @ upstream.square()).sqrt()
+
+
+def query_by_formula(q, k, *rest, **options):
+    _, d_S, scale = parts(q, k, *rest, **options)
+    return scale * d_S @ k
+
+
+def terms_of_query(q, k, *rest, **options):
+    _, d_S, scale = parts(q, k, *rest, **options)
+    return scale * (d_S.square() @ k.square()).sqrt()
 
 
 def on_keys(student):
-    return Stages(student, OF_KEYS, Truth(key_gradients, {"d_k": (0, 2, 3), "d_v": (0, 1, 3)}))
+    return Stages(student, OF_KEYS, Truth(key_gradients, keys_by_formula, terms_of_keys))
 
 
 def on_queries(student):
-    return Stages(student, OF_QUERIES, Truth(query_gradient, {"d_q": (1, 2, 3)}))
+    return Stages(student, OF_QUERIES, Truth(query_gradient, query_by_formula, terms_of_query))
 
 
 def example(generator, T, S, dtype=torch.float32, heads=1, causal=False):
@@ -77,13 +91,31 @@ def example(generator, T, S, dtype=torch.float32, heads=1, causal=False):
     return [*given, *left(*given, causal)]
 
 
-def left(q, k, v, upstream, causal=False):
+def left(q, k, v, upstream, causal=False, visible=None):
     q, k, v, upstream = wide([q, k, v, upstream])
-    bits = scores(q, k, causal) * math.log2(math.e)
+    bits = scores(q, k, causal, visible) * math.log2(math.e)
     m = bits.amax(-1).float()
     l = torch.exp2(bits - m[..., None]).sum(-1)
-    out = scores(q, k, causal).softmax(-1) @ v
+    out = scores(q, k, causal, visible).softmax(-1) @ v
     return torch.stack([m, 1 / l], 2).float(), (out * upstream).sum(-1).float()
+
+
+def hard_in_half(generator, dtype, T, S):
+    """Scores near 64, and d_P and delta much larger than their difference."""
+    q, k, v, upstream, *_ = example(generator, T, S, dtype=dtype)
+    q[..., 0], k[..., 0] = 64 * D**0.5, 1
+    v = v + 32
+    return [q, k, v, upstream, *left(q, k, v, upstream)]
+
+
+def small_weights(generator, T):
+    """Two keys, one of which has weights near e⁻¹⁵: float16 has three bits for those, and eleven
+    for d_S, since upstream is large. The other is 0."""
+    q, k, v, upstream, *_ = example(generator, T, 2, dtype=torch.float16)
+    q[..., 0], k[:, :, 0], k[:, :, 1, 0] = 5 * D**0.5, 0, -3
+    v[:, :, 1] = v[:, :, 0] + 1 + v[:, :, 1].abs()
+    upstream = 256 * (1 + upstream.abs())
+    return [q, k, v, upstream, *left(q, k, v, upstream)]
 
 
 def results(student, name, names, *args, **options):
@@ -144,6 +176,26 @@ def test_queries_that_lie_apart(student, generator):
 def test_half_precision(student, generator):
     """backward: in half precision, with sums in float32"""
     on_keys(student).correct(*example(generator, 70, 20, torch.float16))
+
+
+@keys
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_scores_are_in_fp32(student, generator, dtype):
+    """backward: in half precision scores near 64, and large products d_P, are not rounded"""
+    says = f"in {dtype} scores, d_P, or P before it is multiplied by upstream are not in fp32"
+    on_keys(student).correct(*hard_in_half(generator, dtype, 20, 9), says=says)
+
+
+@keys
+def test_small_weights(student, generator):
+    """backward: d_S comes of weights in fp32, not of those rounded to half precision"""
+    args = small_weights(generator, 20)
+    d_k, _ = results(student, OF_KEYS, ["d_k", "d_v"], *args)
+    # Of d_v half of the bits are lost, as they may be: P is rounded where it is multiplied.
+    wanted = Truth(
+        *(lambda *a, f=f: f(*a)[0] for f in (key_gradients, keys_by_formula, terms_of_keys))
+    )
+    wanted.judge_results([d_k], args, {}, "small weights are rounded before d_S comes of them")
 
 
 @keys
@@ -226,6 +278,40 @@ def test_values_that_lie_apart(student, generator):
 def test_half_precision_of_queries(student, generator):
     """backward: in half precision, with sums in float32"""
     on_queries(student).correct(*example(generator, 20, 70, torch.float16))
+
+
+@queries
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=["float16", "bfloat16"])
+def test_scores_of_queries_are_in_fp32(student, generator, dtype):
+    """backward: in half precision scores near 64, and large products d_P, are not rounded"""
+    says = f"in {dtype} scores, d_P or P are not in fp32"
+    on_queries(student).correct(*hard_in_half(generator, dtype, 9, 20), says=says)
+
+
+@queries
+def test_small_weights_of_queries(student, generator):
+    """backward: d_S comes of weights in fp32, not of those rounded to half precision"""
+    says = "small weights are rounded before d_S comes of them"
+    on_queries(student).correct(*small_weights(generator, 20), says=says)
+
+
+@queries
+@pytest.mark.parametrize("tile", [16, 32])
+def test_visible(student, generator, tile):
+    """backward: keys whose byte in `visible` is 0 add nothing, be it a whole tile of them"""
+    q, k, v, upstream, *_ = example(generator, 20, 75)
+    visible = torch.tensor([0, 1, 2, 255] * 19, dtype=torch.uint8)[None, 1:]
+    visible[:, 32:64] = 0
+    k[:, :, visible[0] == 0], v[:, :, visible[0] == 0] = 1e15, -1e15
+    args = [q, k, v, upstream, *left(q, k, v, upstream, visible=visible)]
+    given = [*args[:3], visible, *args[3:], torch.full_like(q, float("nan"))]
+    sizes = [n for x in (q, k, v) for n in x.stride()[:3]]
+    given += [*sizes, 1, 20, 75, D**-0.5 * math.log2(math.e)]
+    tiles = {"UNIT": 1, "CAUSAL": False, "ROWS": 16, "KEYS": tile, "D": D, "BLOCK": D}
+    says = f"d_q is wrong where keys are hidden, for tiles of {tile} keys"
+    name = "kernels.attention_backward.query_backward_kernel"
+    *_, d_q = left_by(student, name, [2], given, tiles, says)
+    on_queries(student).exact.judge_results([d_q], args, {"visible": visible}, says)
 
 
 @queries
