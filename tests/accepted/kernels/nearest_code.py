@@ -66,7 +66,7 @@ def the_least_of_each_lane_first(
     z, codes, index, N, K, D,
     ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     d, lane = tl.arange(0, BLOCK), tl.arange(0, CODES)
     Z = tl.load(z + row * D + d[None, :], mask=(row < N) & (d < D)[None, :], other=0.0)
     least = tl.full([ROWS, CODES], float("inf"), tl.float32)

@@ -948,38 +948,6 @@ def rounded_to_ten_bits(
 
 @mistake(
     EXERCISE,
-    "You add ‖z‖². It is the same for every code and changes no comparison, but where it is "
-    "large the scores lose the digits in which they differ: leave it out.",
-)
-@triton.jit
-def with_the_length_of_z(
-    z, codes, index, N, K, D,
-    ROWS: tl.constexpr, CODES: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
-    d = tl.arange(0, BLOCK)
-    Z = tl.load(
-        z + row[:, None] * D + d[None, :], mask=(row < N)[:, None] & (d < D)[None, :], other=0.0
-    )
-    least = tl.full([ROWS], float("inf"), tl.float32)
-    nearest = tl.zeros([ROWS], tl.int32)
-    for begin in range(0, K, CODES):
-        k = begin + tl.arange(0, CODES)
-        E = tl.load(
-            codes + k[:, None] * D + d[None, :], mask=(k < K)[:, None] & (d < D)[None, :], other=0.0
-        )
-        square = tl.sum(E.to(tl.float32) * E.to(tl.float32), 1)
-        distance = square[None, :] - 2 * tl.dot(Z, tl.trans(E), input_precision="ieee")
-        distance += tl.sum(Z.to(tl.float32) * Z.to(tl.float32), 1)[:, None]
-        distance = tl.where((k < K)[None, :], distance, float("inf"))
-        here, at = tl.min(distance, 1, return_indices=True, return_indices_tie_break_left=True)
-        nearest = tl.where(here < least, begin + at, nearest)
-        least = tl.minimum(here, least)
-    tl.store(index + row, nearest, mask=row < N)
-
-
-@mistake(
-    EXERCISE,
     "Rows are counted in 32 bits, and a row that begins beyond element 2³¹ is looked for in "
     "another place: make the number of the program an int64 before it is multiplied.",
 )

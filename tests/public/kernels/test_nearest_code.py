@@ -133,11 +133,6 @@ def test_scores_are_in_fp32(student, generator):
         "codes of twelve bits are mixed up: are float32 numbers rounded before they are multiplied?"
     )
     expect_first(student, z, codes, says)
-    # ‖z‖² is 2²⁶ and more, where fp32 counts in eights; the scores are small.
-    z = torch.cat([torch.randint(-9, 10, (40, 1), generator=generator), 8192 + z], dim=1)
-    codes = torch.randperm(21, generator=generator)[:, None] - 10
-    says = "‖z‖² is the same for every code: added to the scores it takes digits from them"
-    expect_first(student, z, torch.cat([codes, torch.zeros_like(codes)], dim=1), says)
 
 
 def expect_first(student, z, codes, says):
