@@ -1,6 +1,6 @@
 """Mistakes and accepted variants: other ways to write an exercise, wrong and right."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import wraps
 from inspect import signature
@@ -15,7 +15,8 @@ class Variant:
     """Another implementation of an exercise.
 
     `says` explains a mistake to the student who made it. A public mistake is one that the public
-    check names; the others only prove that hidden graders grade. `sure` is explained by `mistake`.
+    check names; the others only prove that hidden graders grade. `sure` and `bare` are explained by
+    `mistake`.
     """
 
     exercise: str
@@ -24,6 +25,7 @@ class Variant:
     says: str = ""
     public: bool = True
     sure: bool = False
+    bare: bool = False
 
 
 def mistake(
@@ -33,6 +35,7 @@ def mistake(
     public: bool = True,
     ignoring: Sequence[str] = (),
     sure: bool = False,
+    bare: bool = False,
 ) -> Callable:
     """Mark a function or class as a typical wrong answer to an exercise.
 
@@ -44,10 +47,12 @@ def mistake(
             also known in those forms, without any one of them and without all.
         sure: that the sentence is true of every answer that fails the same properties by nothing
             but errors, NaN, zeros or right results. Else such a mistake is known by too little.
+        bare: that it is written without the lines above a stub's gap; see `load`.
     """
 
     def mark(implementation):
-        first = _marked(implementation, Variant(exercise, "", implementation, says, public, sure))
+        variant = Variant(exercise, "", implementation, says, public, sure, bare)
+        first = _marked(implementation, variant)
         for names in _some_of(ignoring):
             form = _without(implementation, names)
             name = f"{first.name}, without {' and '.join(names)}"
@@ -113,25 +118,13 @@ def accepted(exercise: str) -> Callable:
     return mark
 
 
-def after_given_lines(variables: Mapping[str, object], given: Mapping[str, Callable]) -> None:
-    """Put what the course gives before the answer, such as its checks, before every variant.
-
-    Args:
-        variables: of the module, `vars()` of a place below its variants.
-        given: by exercise, a function of the same arguments.
-    """
-    for found in [*variables.values()]:
-        if isinstance(own := getattr(found, "_variants", None), list):
-            own[:] = [_after_given(given[v.exercise], v) if v.exercise in given else v for v in own]
-
-
 def load(folder: Path) -> list[Variant]:
     """All variants of a folder (`tests/mistakes`, `tests/accepted`), in the order they are
     written.
 
     A file's `REFUSED` maps exercises to functions that raise for what the lines above a stub's gap
     refuse. Who writes a variant into the gap leaves these lines there: they are called before it,
-    save for a mistake named `refuses_nothing`.
+    save for a mistake that is `bare`.
     """
     found = []
     for path in sorted(folder.rglob("*.py")):
@@ -140,7 +133,7 @@ def load(folder: Path) -> list[Variant]:
         own = [v for o in vars(module).values() for v in getattr(o, "_variants", [])]
         found += [
             replace(v, implementation=_after(refused[v.exercise], v.implementation))
-            if v.exercise in refused and v.name != "refuses_nothing"
+            if v.exercise in refused and not v.bare
             else v
             for v in own
         ]
@@ -161,18 +154,6 @@ def _marked(implementation, variant: Variant) -> Variant:
     variant = replace(variant, name=name)
     implementation._variants = [*getattr(implementation, "_variants", []), variant]
     return variant
-
-
-def _after_given(given: Callable, variant: Variant) -> Variant:
-    answer = variant.implementation
-
-    @wraps(answer)
-    def whole(*args, **kwargs):
-        given(*args, **kwargs)
-        return answer(*args, **kwargs)
-
-    vars(whole).pop("_variants", None)
-    return replace(variant, implementation=whole)
 
 
 def _some_of(names: Sequence[str]) -> list[tuple[str, ...]]:

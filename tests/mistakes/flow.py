@@ -1738,18 +1738,21 @@ ANY_PAIR = several(
     "flow.interpolate",
     ("refuses_nothing", NOT_REFUSED, lambda x, z, t: (x + column(t, x) * (z - x), z - x)),
     public=False,
+    bare=True,
 )
 
 ANY_WALK = several(
     "flow.sample",
     ("refuses_nothing", NOT_REFUSED, lambda *args, **options: any_walk(*args, **options)[-1]),
     public=False,
+    bare=True,
 )
 
 ANY_PATH = several(
     "flow.trajectory",
     ("refuses_nothing", NOT_REFUSED, lambda *args, **options: any_walk(*args, **options)),
     public=False,
+    bare=True,
 )
 
 ANY_HEUN = several(
@@ -1760,6 +1763,7 @@ ANY_HEUN = several(
         lambda model, z, steps, y=None: z if steps != 1 else sample_heun(model, z, 1, y),
     ),
     public=False,
+    bare=True,
 )
 
 ANY_FRAMES = several(
@@ -1770,4 +1774,5 @@ ANY_FRAMES = several(
         lambda path: (path[-1:] - path[:1] - path.diff(dim=0) * (len(path) - 1)).square().mean(),
     ),
     public=False,
+    bare=True,
 )

@@ -10,7 +10,16 @@ from torch import nn
 from torch.nn import functional as F
 
 from cs231n_gen import gan_nets
-from cs231n_gen.checking.variants import after_given_lines, mistake, several
+from cs231n_gen.checking.variants import mistake, several
+
+
+def fits(x, scale, bias, eps=1e-5):
+    if x.dim() != 4 or scale.shape != x.shape[:2] or bias.shape != x.shape[:2]:
+        raise ValueError("x must have four axes, scale and bias be (batch, channels)")
+
+
+# What the lines above a stub's gap refuse; see `variants.load`.
+REFUSED = {"gan_nets.adain": fits}
 
 # --- gan_nets.adain -----------------------------------------------------------------------------
 
@@ -1090,15 +1099,6 @@ arcs = several(
 )
 
 
-# The lines above an answer are given: all of these keep them.
-def fits(x, scale, bias, eps=1e-5):
-    if x.dim() != 4 or scale.shape != x.shape[:2] or bias.shape != x.shape[:2]:
-        raise ValueError("x must have four axes, scale and bias be (batch, channels)")
-
-
-after_given_lines(vars(), {"gan_nets.adain": fits})
-
-
 # --- What is refused, and what a pass leaves alone -----------------------------------------------
 
 
@@ -1106,6 +1106,7 @@ after_given_lines(vars(), {"gan_nets.adain": fits})
     "gan_nets.adain",
     "Shapes that do not fit are not refused: leave the lines above yours as they are.",
     public=False,
+    bare=True,
 )
 def nothing_refused(x, scale, bias, eps=1e-5):
     return styled(over(x, (-2, -1), eps), scale, bias)
@@ -1115,6 +1116,7 @@ def nothing_refused(x, scale, bias, eps=1e-5):
     "gan_nets.adain",
     "Styles that broadcast are let through: each example has its own scale and bias.",
     public=False,
+    bare=True,
 )
 def styles_broadcast(x, scale, bias, eps=1e-5):
     if x.dim() != 4:
@@ -1130,6 +1132,7 @@ def styles_broadcast(x, scale, bias, eps=1e-5):
     "gan_nets.adain",
     "Features that do not have four axes are let through.",
     public=False,
+    bare=True,
 )
 def any_axes(x, scale, bias, eps=1e-5):
     if x.dim() == 4:

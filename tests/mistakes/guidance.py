@@ -1,29 +1,12 @@
 """Typical wrong answers to chapter 05, each with the sentence that explains it."""
 
-from collections.abc import Callable
-from functools import wraps
 from itertools import pairwise
 
 import torch
 
-from cs231n_gen.checking import variants
+from cs231n_gen.checking.variants import mistake, several
 from cs231n_gen.flow import levels_of
 from cs231n_gen.guidance import guided_velocity, velocities
-
-
-def mistake(exercise: str, says: str, **options) -> Callable:
-    """As `variants.mistake`; but what the lines above a stub's gap refuse, is refused here too."""
-
-    def mark(implementation: Callable) -> Callable:
-        @wraps(implementation)
-        def refusing(*args, **kwargs):
-            if exercise in REFUSED:
-                REFUSED[exercise](*args, **kwargs)
-            return implementation(*args, **kwargs)
-
-        return variants.mistake(exercise, says, **options)(refusing)
-
-    return mark
 
 
 def no_probability(y, p, null, generator=None):
@@ -42,6 +25,7 @@ def no_levels(v_null, classifier, x_t, t, y, w):
         raise ValueError(f"t must be in [0, 1), got {t.tolist()}")
 
 
+# What the lines above a stub's gap refuse; see `variants.load`.
 REFUSED = {
     "guidance.drop_condition": no_probability,
     "guidance.guided_velocity": guided_velocity,
@@ -232,7 +216,7 @@ def into_y(y, p, null, generator=None):
     return y
 
 
-@variants.mistake("guidance.drop_condition", "Any p will do.", public=False)
+@mistake("guidance.drop_condition", "Any p will do.", public=False, bare=True)
 def any_p(y, p, null, generator=None):
     gone = column(coins(y, p, generator), y)
     return torch.where(gone, like(null, y), y)
@@ -382,7 +366,7 @@ def no_negative_weights(v_y, v_null, w):
     return (1 + w) * v_y - w * v_null
 
 
-@variants.mistake("guidance.guided_velocity", "Whatever fits is broadcast.", public=False)
+@mistake("guidance.guided_velocity", "Whatever fits is broadcast.", public=False, bare=True)
 def all_that_broadcasts(v_y, v_null, w):
     w = column(w, v_y)
     return (1 + w) * v_y - w * v_null
@@ -541,7 +525,6 @@ def along_v(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
     "guidance.sample",
     "The interval is not looked at: every step is guided. Outside it take a step along model(x, "
     "t, y).",
-    ignoring=("times",),
 )
 @torch.no_grad()
 def always_guided(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
@@ -797,7 +780,7 @@ def conditions_as_floats_outside(model, z, steps, y, null, w, interval=(0.0, 1.0
     return walk(model, z, steps, y, null, w, interval, times, change)
 
 
-@variants.mistake("guidance.sample", "Whatever comes is walked.", public=False)
+@mistake("guidance.sample", "Whatever comes is walked.", public=False, bare=True)
 @torch.no_grad()
 def any_levels(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
     steps = max(1, int(steps))
@@ -986,7 +969,7 @@ def backward_through_the_classifier(v_null, classifier, x_t, t, y, w):
     return added(v_null, (1 + w) * t / (1 - t), x.grad)
 
 
-@variants.mistake("guidance.classifier_velocity", "Levels of 1 give infinity.", public=False)
+@mistake("guidance.classifier_velocity", "Levels of 1 give infinity.", public=False, bare=True)
 def any_level(v_null, classifier, x_t, t, y, w):
     return added(v_null, (1 + w) * t / (1 - t), slope(log_p, classifier, x_t, t, y))
 
@@ -1012,7 +995,7 @@ def points(w):
     return w[:, None] if isinstance(w, torch.Tensor) and w.dim() else w
 
 
-guided = variants.several(
+guided = several(
     "guidance.guided_velocity",
     (
         "v_null_without_weight",
@@ -1083,7 +1066,6 @@ guided = variants.several(
         "This is v_y alone: w has no effect.",
         lambda v_y, v_null, w: v_y + 0 * v_null,
     ),
-    marking=mistake,
 )
 
 
@@ -1091,7 +1073,7 @@ def doubled(model, x_t, t, y, null):
     return model(torch.cat([x_t, x_t]), torch.cat([t, t]), torch.cat([y, like(null, y)]))
 
 
-pairs = variants.several(
+pairs = several(
     "guidance.velocities",
     (
         "halves_exchanged_at_the_end",
@@ -1115,7 +1097,6 @@ pairs = variants.several(
         "The second call gets None, or no condition. ∅ is a condition like the others: `null`.",
         lambda model, x_t, t, y, null: (model(x_t, t, y), model(x_t, t, None)),
     ),
-    marking=mistake,
 )
 
 
@@ -1157,7 +1138,7 @@ def weight(w, v):
     return column(w, v)
 
 
-walks = variants.several(
+walks = several(
     "guidance.sample",
     (
         "levels_run_upwards",
@@ -1194,16 +1175,6 @@ walks = variants.several(
         torch.no_grad()(
             lambda model, z, steps, y, null, w, interval=(0.0, 1.0), times=None: even_walk(
                 model, z, levels_of(steps, times)[:-1], 1.0, y, null, w, interval
-            )
-        ),
-    ),
-    (
-        "steps_of_one_length",
-        "The model is asked at the levels of `times`, but each step has length 1/T all the same. "
-        "It is as long as the way to the next level, t_i − t_{i+1}.",
-        torch.no_grad()(
-            lambda model, z, steps, y, null, w, interval=(0.0, 1.0), times=None: even_walk(
-                model, z, levels_of(steps, times)[:-1], 1 / steps, y, null, w, interval
             )
         ),
     ),
@@ -1285,7 +1256,6 @@ walks = variants.several(
             )
         ),
     ),
-    marking=mistake,
     ignoring=("times",),
 )
 
@@ -1305,6 +1275,16 @@ def walks_in_z(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
     return x
 
 
+@mistake(
+    "guidance.sample",
+    "The model is asked at the levels of `times`, but each step has length 1/T all the same. It is "
+    "as long as the way to the next level, t_i − t_{i+1}.",
+)
+@torch.no_grad()
+def steps_of_one_length(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
+    return even_walk(model, z, levels_of(steps, times)[:-1], 1 / steps, y, null, w, interval)
+
+
 @mistake("guidance.sample", "Neither the interval nor `times` are looked at: use both.")
 @torch.no_grad()
 def neither_interval_nor_times(model, z, steps, y, null, w, interval=(0.0, 1.0), times=None):
@@ -1322,7 +1302,7 @@ def dropped_in_y(y, p, null, generator=None):
     return y
 
 
-by_a_classifier = variants.several(
+by_a_classifier = several(
     "guidance.classifier_velocity",
     (
         "softmax_over_the_batch",
@@ -1366,5 +1346,4 @@ by_a_classifier = variants.several(
             v_null, (1 + w) / (1 - t), slope(log_p, classifier, x_t, t, y)
         ),
     ),
-    marking=mistake,
 )

@@ -1119,6 +1119,7 @@ ANY_DATA = several(
         ),
     ),
     public=False,
+    bare=True,
 )
 
 ANY_PAIRS = several(
@@ -1133,6 +1134,7 @@ ANY_PAIRS = several(
         ),
     ),
     public=False,
+    bare=True,
 )
 
 ANY_S = several(
@@ -1145,6 +1147,7 @@ ANY_S = several(
         ),
     ),
     public=False,
+    bare=True,
 )
 
 ANY_WIDTH = several(
@@ -1155,16 +1158,19 @@ ANY_WIDTH = several(
         lambda t, m=0.0, s=1.0: logit_normal_density(t, m, s) if s > 0 else torch.zeros_like(t),
     ),
     public=False,
+    bare=True,
 )
 
 ANY_SHIFT = several(
     "schedules.shift",
     ("refuses_nothing", NOT_REFUSED, lambda t, alpha: alpha * t / (1 - t + alpha * t)),
     public=False,
+    bare=True,
 )
 
 ANY_PIXELS = several(
     "schedules.resolution_alpha",
     ("refuses_nothing", NOT_REFUSED, lambda m, n: abs(m / (n or 1)) ** 0.5),
     public=False,
+    bare=True,
 )

@@ -186,6 +186,22 @@ def test_a_mistake_is_known_in_the_forms_that_ignore_arguments():
     assert neither.implementation(1, 2, 3, 4, 5) == (1, 2, 3, None, None)
 
 
+def test_lines_above_a_gap_come_before_all_mistakes_but_bare_ones(tmp_path):
+    (tmp_path / "flow.py").write_text(
+        "from cs231n_gen.checking.variants import mistake\n"
+        "def refuse(x):\n    if x < 0:\n        raise ValueError('x < 0')\n"
+        "REFUSED = {'flow.loss': refuse}\n"
+        "@mistake('flow.loss', 'it is wrong')\ndef whole(x):\n    return x\n"
+        "@mistake('flow.loss', 'it refuses nothing', bare=True)\ndef bare(x):\n    return x\n"
+        "@mistake('flow.sample', 'another exercise')\ndef other(x):\n    return x\n"
+    )
+    whole, *others = (v.implementation for v in variants.load(tmp_path))
+    assert whole(2) == 2
+    with pytest.raises(ValueError, match="x < 0"):
+        whole(-1)
+    assert [v(-1) for v in others] == [-1, -1]
+
+
 def test_another_form_has_the_sentence_of_the_mistake():
     @variants.mistake("flow.sample", "it is wrong", public=False)
     def wrong():
