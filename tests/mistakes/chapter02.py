@@ -5,7 +5,7 @@ import math
 
 import torch
 
-from cs231n_gen.checking.variants import mistake, several
+from cs231n_gen.checking.variants import form_of, mistake, several
 
 POINTWISE, SLOPE = "chapter02.pointwise", "chapter02.slope"
 MAXIMISER, CURVATURE = "chapter02.maximiser", "chapter02.curvature"
@@ -45,14 +45,15 @@ def no_logarithm(y, a, b):
 
 @mistake(
     POINTWISE,
-    "An ε in the logarithms changes what is added. y lies between 0 and 1, so both logarithms are "
-    "finite without it.",
+    "Only some digits are right: an ε stands in the logarithms, or numbers are rounded to 32 bits in "
+    "between. y lies between 0 and 1, so both logarithms are finite without an ε.",
+    sure=True,
 )
 def epsilon_in_the_logarithms(y, a, b):
     return a * (y + 1e-8).log() + b * (1 - y + 1e-8).log()
 
 
-@mistake(POINTWISE, "Computed in 32 bits.", public=False)
+@form_of(epsilon_in_the_logarithms)
 def in_single_precision(y, a, b):
     return (a.float() * y.float().log() + b.float() * (1 - y.float()).log()).to(y.dtype)
 
@@ -149,8 +150,9 @@ def half_as_much(a, b):
 
 @mistake(
     MAXIMISER,
-    "An ε in the denominator pulls y down where both densities are small. For a, b > 0 none is "
-    "needed.",
+    "Your y is wrong where both densities are small: an ε beside them, or a rounding of them, counts "
+    "there. For a, b > 0 the quotient needs no help.",
+    sure=True,
 )
 def epsilon_below(a, b):
     return a / (a + b + 1e-8)

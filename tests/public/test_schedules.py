@@ -178,7 +178,10 @@ def test_what_does_not_fit_is_refused(student, generator):
 @optimal_velocity
 def test_levels_next_to_0(student, generator):
     """z is found down to t = 0.00001, everything is finite below, and at t = 0 it is −x_t"""
-    data, z = precise(generator, 5, 3), precise(generator, 5, 3)
+    data, z = (
+        far_apart(generator, 5, 3).double() + precise(generator, 5, 3),
+        precise(generator, 5, 3),
+    )
     t = torch.tensor([1e-5, 1e-4, 1e-3, 1e-2, 3e-2], dtype=torch.float64)
     v = student.schedules.optimal_velocity(noisy(data, z, t), t, data)
     says = "one datum is nearer than all others: the answer is z − x of this one"
