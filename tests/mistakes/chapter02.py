@@ -45,8 +45,8 @@ def no_logarithm(y, a, b):
 
 @mistake(
     POINTWISE,
-    "Only some digits are right: an ε stands in the logarithms, or numbers are rounded to 32 bits in "
-    "between. y lies between 0 and 1, so both logarithms are finite without an ε.",
+    "Only some digits are right: an ε stands in the logarithms, or numbers are rounded to 32 bits "
+    "in between. y lies between 0 and 1, so both logarithms are finite without an ε.",
     sure=True,
 )
 def epsilon_in_the_logarithms(y, a, b):
@@ -150,7 +150,7 @@ def half_as_much(a, b):
 
 @mistake(
     MAXIMISER,
-    "Your y is wrong where both densities are small: an ε beside them, or a rounding of them, counts "
+    "Your y is wrong where both densities are small: an ε beside them, or a rounding, counts "
     "there. For a, b > 0 the quotient needs no help.",
     sure=True,
 )

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 
 from cs231n_gen.checking.variants import form_of, mistake, several
-from cs231n_gen.flow import interpolate, levels_of, loss, sample_heun, straightness
+from cs231n_gen.flow import interpolate, levels_of, loss, sample, sample_heun, straightness, train
 from cs231n_gen.given.training import Run
 
 
@@ -1776,3 +1776,23 @@ ANY_FRAMES = several(
     public=False,
     bare=True,
 )
+
+
+@mistake("flow.train", "A copy of the generator is drawn from.", public=False)
+def on_a_copy_of_the_generator(model, draw, steps, *, batch=1024, generator=None, **options):
+    own = None if generator is None else generator.clone_state()
+    return train(model, draw, steps, batch=batch, generator=own, **options)
+
+
+@mistake("flow.sample", "The network is left in training mode.", public=False)
+def left_in_training_mode(model, z, steps, y=None, times=None):
+    if isinstance(model, torch.nn.Module):
+        model.train()
+    return sample(model, z, steps, y, times)
+
+
+@mistake("flow.loss", "Gradients of the network are cleared.", public=False)
+def gradients_cleared(model, x, z, t, y=None):
+    if isinstance(model, torch.nn.Module):
+        model.zero_grad()
+    return loss(model, x, z, t, y)

@@ -944,3 +944,111 @@ def test_training_without_a_generator(student):
     y = fields[0].get("conditions")[0]
     expect.true(y is not None, "draw gave y, but the model did not get it")
     expect.close(y, torch.zeros(20), "each example must keep its own condition", what="y")
+
+
+# --- networks with a state ---------------------------------------------------------------------
+
+
+def in_use(student, generator):
+    """A network in evaluation mode whose weights hold gradients, and its velocity."""
+    net = student.new("checking.fakes.LinearField", dim=2)
+    W, u, c = (torch.randn(k, generator=generator) for k in ((2, 2), (2,), (1, 2)))
+    net.load({"W": W, "u": u, "c": c})
+    net.call("put_to_use")
+    return net, lambda x, t: x @ W.T + t * u + c
+
+
+@loss
+def test_a_network_in_use(student, generator):
+    """a network in evaluation mode, whose weights hold gradients, is asked and left as it is"""
+    x, z = (torch.randn(5, 2, generator=generator) for _ in range(2))
+    t = torch.rand(5, generator=generator)
+    net, velocity = in_use(student, generator)
+    want = (velocity(x + t[:, None] * (z - x), t[:, None]) - (z - x)).square().mean()
+    expect.close(student.flow.loss(net, x, z, t), want, "not the loss of this network")
+
+
+@loss
+def test_gradients_with_conditions(student, generator):
+    """the gradient of the conditional loss reaches the weights, those of the conditions too"""
+    x, z = (torch.randn(5, 2, generator=generator) for _ in range(2))
+    t = torch.rand(5, generator=generator)
+    y = torch.tensor([0, 2, 1, 2, 0])
+    net = student.new("checking.fakes.LinearField", dim=2, classes=3)
+    c = torch.randn(3, 2, generator=generator)
+    net.load({"W": torch.zeros(2, 2), "u": torch.zeros(2), "c": c})
+    (gradient,) = student.gradient("flow.loss", net, x, z, t, y, wrt=[net])
+    error = (c[y] - (z - x)) / 5
+    arrived = gradient["c"] is not None
+    expect.true(arrived, "with conditions no gradient reaches the model's weights")
+    want = torch.zeros(3, 2).index_add(0, y, error)
+    expect.close(gradient["c"], want, "with conditions the gradient of the weights is wrong")
+
+
+@sample
+def test_sample_along_a_network_in_use(student, generator):
+    """a network in evaluation mode with gradients in its weights is left as it is"""
+    net, velocity = in_use(student, generator)
+    z = torch.randn(3, 2, generator=generator)
+    x = z
+    for k in (4, 3, 2, 1):
+        v = velocity(x, k / 4)
+        x = x - v / 4
+    got = student.flow.sample(net, z, 4)
+    expect.close(got, x, "not the walk along this network")
+
+
+@trajectory
+def test_trajectory_along_a_network_in_use(student, generator):
+    """a network in evaluation mode with gradients in its weights is left as it is"""
+    net, velocity = in_use(student, generator)
+    z = torch.randn(3, 2, generator=generator)
+    frames = [z]
+    x = z
+    for k in (4, 3, 2, 1):
+        v = velocity(x, k / 4)
+        x = x - v / 4
+        frames.append(x)
+    got = student.flow.trajectory(net, z, 4)
+    expect.close(got, torch.stack(frames), "not the walk along this network")
+
+
+@sample_heun
+def test_sample_heun_along_a_network_in_use(student, generator):
+    """a network in evaluation mode with gradients in its weights is left as it is"""
+    net, velocity = in_use(student, generator)
+    z = torch.randn(3, 2, generator=generator)
+    x = z
+    for k in (4, 3, 2, 1):
+        v = velocity(x, k / 4)
+        v = (v + velocity(x - v / 4, (k - 1) / 4)) / 2
+        x = x - v / 4
+    got = student.flow.sample_heun(net, z, 4)
+    expect.close(got, x, "not the walk along this network")
+
+
+@sample_heun
+def test_two_steps_have_their_middle_at_a_half(student, generator):
+    """with T = 2 the model is asked at 1, ½, ½ and 0"""
+    model = fakes.linear(1.0)
+    student.flow.sample_heun(model, torch.ones(2, 2, dtype=torch.float64), 2)
+    want = torch.tensor([1.0, 0.5, 0.5, 0.0])
+    expect.close(model.levels(), want, "the levels are not 1, ½, ½, 0", atol=1e-7, rtol=0)
+
+
+@train
+def test_the_generator_itself_is_drawn_from(student, generator):
+    """the generator is left where data, noise and levels of all steps leave it"""
+    twin = generator.clone_state()
+
+    def draw(n, g):
+        return torch.randn(n, 2, generator=g), None
+
+    field = student.new("checking.fakes.LinearField", dim=2)
+    student.flow.train(field, draw, 3, batch=8, generator=generator, progress=False)
+    for _ in range(3):
+        for shape in ((8, 2), (8, 2), (8,)):
+            (torch.rand if len(shape) == 1 else torch.randn)(shape, generator=twin)
+    says = "another generator, or a copy, was drawn from: a second run would repeat the first"
+    next_, want = (torch.rand(3, generator=g) for g in (generator, twin))
+    expect.close(next_, want, says)
