@@ -79,7 +79,7 @@ def report(outcomes: list[Outcome], public: bool, table: bool) -> int:
         print(f"alive  {outcome.mutant}")
     for exercise in dict.fromkeys(o.mutant.exercise for o in outcomes):
         own = [o for o in outcomes if o.mutant.exercise == exercise]
-        for says in stale(own, exercise, True):
+        for says in stale(own, exercise):
             print(f"said to be right, but {says}")
     unseen = [o for o in outcomes if public and o.killed and o.seen == ""]
     for outcome in unseen:

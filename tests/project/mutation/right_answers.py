@@ -1,5 +1,5 @@
-"""Mutants that are known to live: in `right/flow.toml` those of `flow` that are right answers, each
-with a sentence that says why, and those that are wrong, whose graders are still to be mended."""
+"""Mutants that are right answers: in `right/flow.toml` those of `flow`, each with a sentence that
+says why."""
 
 import tomllib
 from functools import cache
@@ -13,12 +13,6 @@ def right_answers(folder: Path = FOLDER) -> dict[str, str]:
     return {name: entry["why"] for name, entry in _entries("right", folder)}
 
 
-def open_holes(folder: Path = FOLDER) -> set[str]:
-    """Mutants that are wrong and known to be alive: no more may join them. The table counts them
-    as alive; where one is killed, its line can go."""
-    return {name for name, _ in _entries("open", folder)}
-
-
 @cache
 def _entries(kind: str, folder: Path) -> list[tuple[str, dict]]:
     files = [tomllib.loads(f.read_text(encoding="utf-8")) for f in sorted(folder.glob("*.toml"))]
@@ -26,15 +20,14 @@ def _entries(kind: str, folder: Path) -> list[tuple[str, dict]]:
     return [(f"{e['exercise']}: {name}", e) for e in entries for name in e["mutants"]]
 
 
-def stale(outcomes: list, exercise: str, whole: bool) -> list[str]:
+def stale(outcomes: list, exercise: str) -> list[str]:
     """Entries of an exercise that say what is not so: their mutant is killed, or there is none.
 
     Args:
-        outcomes: what became of its mutants.
+        outcomes: what became of all its mutants.
         exercise: its id.
-        whole: whether these are all of its mutants.
     """
     killed = {str(o.mutant): o.killed for o in outcomes}
     own = [name for name in right_answers() if name.startswith(f"{exercise}: ")]
     wrong = [f"{name}: killed by {killed[name]}" for name in own if killed.get(name)]
-    return wrong + [f"{name}: no such mutant" for name in own if whole and name not in killed]
+    return wrong + [f"{name}: no such mutant" for name in own if name not in killed]

@@ -229,11 +229,10 @@ def test_an_entry_that_is_not_so_is_found(monkeypatch):
     known = {"x.y: a → b": "why", "x.y: c → d": "why", "x.z: e → f": "why"}
     monkeypatch.setattr(right_answers, "right_answers", lambda: known)
     dead = trial.Outcome(Mutant("x.y", "a → b", ""), "test_a")
-    assert right_answers.stale([dead], "x.y", whole=True) == [
+    assert right_answers.stale([dead], "x.y") == [
         "x.y: a → b: killed by test_a",
         "x.y: c → d: no such mutant",
     ]
-    assert right_answers.stale([dead], "x.y", whole=False) == ["x.y: a → b: killed by test_a"]
 
 
 def test_every_entry_says_why():
