@@ -168,6 +168,8 @@ class Suite:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             if student.failure or (first and not all(r.passed for r in self._results)):
                 break
+        if tests is None:
+            self._results = _earned(self._results)
         self._results += shared_results(self._results, self._seen) if not student.failure else []
         return [r for r in self._results if tests is None or r.test in tests]
 
@@ -288,6 +290,28 @@ def shared_results(
             elif right:
                 found.append(Result(exercise, test, NAMES[test], 0.0, "passed"))
     return found
+
+
+def _earned(results: Sequence[Result]) -> list[Result]:
+    """The results, of which refusals count only where something else holds.
+
+    What a gap's stub refuses above the gap is refused by an answer that is not written, too.
+    """
+    right = {r.exercise for r in results if r.passed and not _only_errors(r)}
+    written = {r.exercise for r in results if r.status in ("failed", "error")}
+    found = []
+    for r in results:
+        if r.passed and r.exercise not in right and _only_errors(r):
+            status = "failed" if r.exercise in written else "missing"
+            r = replace(r, status=status, says="this counts once another property holds")
+        found.append(r)
+    return found
+
+
+def _only_errors(result: Result) -> bool:
+    """Whether all that came back were errors."""
+    back = result.returned
+    return bool(back) and all(isinstance(b, StudentError) for b in back)
 
 
 def _wanted(item, exercises: Sequence[str] | None, folder: Path | None) -> bool:

@@ -132,7 +132,7 @@ def load(folder: Path) -> list[Variant]:
         refused = getattr(module, "REFUSED", {})
         own = [v for o in vars(module).values() for v in getattr(o, "_variants", [])]
         found += [
-            replace(v, implementation=_after(refused[v.exercise], v.implementation))
+            replace(v, implementation=after_refusals(refused[v.exercise], v.implementation))
             if v.exercise in refused and not v.bare
             else v
             for v in own
@@ -140,7 +140,15 @@ def load(folder: Path) -> list[Variant]:
     return found
 
 
-def _after(refuse: Callable, implementation: Callable) -> Callable:
+def refusals(folder: Path) -> dict[str, Callable]:
+    """What the lines above the stubs' gaps refuse, by exercise, as the files of a folder say it."""
+    modules = [load_module(p, f"{folder.name}.{p.stem}") for p in sorted(folder.rglob("*.py"))]
+    return {e: f for m in modules for e, f in getattr(m, "REFUSED", {}).items()}
+
+
+def after_refusals(refuse: Callable, implementation: Callable) -> Callable:
+    """An implementation with the lines above the stub's gap before it."""
+
     @wraps(implementation)
     def refusing(*args, **kwargs):
         refuse(*args, **kwargs)

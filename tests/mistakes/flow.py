@@ -1300,7 +1300,7 @@ interpolated = several(
 
 @mistake(
     "flow.interpolate",
-    "Only one tensor comes back. Return both, x_t and v: `return x_t, v`.",
+    "Only one tensor comes back. Return both: x_t first, then v.",
 )
 def x_t_alone(x, z, t):
     return (1 - column(t, x)) * x + column(t, x) * z

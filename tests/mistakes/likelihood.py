@@ -371,7 +371,7 @@ def square_multiplied_out(x, reconstruction, mean, log_var, sigma=1.0):
     return log_p.sum(1) - kl(mean, log_var)
 
 
-@mistake("likelihood.elbo", "log_var is clamped.", public=False)
+@mistake("likelihood.elbo", "log σ² is kept within bounds.", public=False)
 def elbo_with_log_var_clamped(x, reconstruction, mean, log_var, sigma=1.0):
     log_p = log_normal(x, reconstruction, sigma).sum(1)
     return log_p - kl(mean, log_var.clamp(-20, 20))

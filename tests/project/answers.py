@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 import cs231n_gen
+from cs231n_gen.checking import variants
 from cs231n_gen.checking.runner import run
 from cs231n_gen.checking.student import Student
-from cs231n_gen.common.paths import HIDDEN, MACHINERY
+from cs231n_gen.common.paths import HIDDEN, MACHINERY, MISTAKES
 
 SKIPPED = {*MACHINERY, "jupyter"}  # rooms that are absent whatever the exercise is
 SEED = 2025
@@ -266,12 +267,19 @@ def _fits(call: Noted, returned: object, change: Callable) -> bool:
 
 
 def _full(exercise: str, answer: object) -> bool:
-    """Whether an answer gets full points."""
+    """Whether an answer, below the lines that the stub's gap comes after, gets full points."""
+    if refuse := _refusals().get(exercise):
+        answer = variants.after_refusals(refuse, answer)
     student = Student().replacing(exercise, answer)
     with contextlib.suppress(TimeoutError), _limited(LONGEST):
         results = run(HIDDEN, [exercise], student, SEED, first=True)
         return bool(results) and results[-1].passed
     return False
+
+
+@cache
+def _refusals() -> dict[str, Callable]:
+    return variants.refusals(MISTAKES)
 
 
 def kernels_like(exercise: str) -> list[Found]:
