@@ -116,7 +116,8 @@ def kills_itself(x, z, t):
         time.sleep(1)
 
 
-@attack(ends="ended|took more|sent something", silent=True)
+# Whoever hangs up and lives on is killed by the grader, or ends Python first by failing to answer.
+@attack(ends="ended|was stopped|took more|sent something", silent=True)
 def closes_everything(x, z, t):
     """Closes every descriptor, the channel too."""
     import os
@@ -124,7 +125,7 @@ def closes_everything(x, z, t):
     os.closerange(0, 4096)
 
 
-@attack(ends="ended", silent=True)
+@attack(ends="ended|was stopped", silent=True)
 def hangs_up(x, z, t):
     """Shuts the channel down for both sides, then goes on."""
     import os

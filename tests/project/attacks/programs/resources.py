@@ -191,6 +191,8 @@ def a_result_of_ten_gigabytes(x, z, t):
     import torch
 
     tell("returning")
+    if x.requires_grad:  # gradients are of a sum, taken here: it would only take long
+        return x, z
     return torch.ones(1).expand(5 << 30), torch.as_strided(torch.ones(1), (1 << 40,), (0,))
 
 
