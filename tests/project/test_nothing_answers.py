@@ -60,7 +60,6 @@ def test_no_kernel_is_another_one(exercise):
 
 
 BY_A_CALL = {
-    "schedules.optimal_velocity": "truth.finite.FiniteData(·).velocity(a2, a0, a1)",
     "gan.discriminator_loss": "kernels.gan_losses.reference(a0, a1)",
     "flow.interpolate": "kernels.noising.noising(a0, a1, a2)",
 }

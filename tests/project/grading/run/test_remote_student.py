@@ -445,8 +445,10 @@ def test_what_answers_an_exercise_is_absent_while_it_is_graded():
     assert found.pop("gan.generator_loss").passed, "beside it stands a right answer"
     for exercise, result in found.items():
         assert result.results, exercise
-        assert all(r.status == "error" for r in result.results), exercise
-        assert all("is absent while an exercise is" in r.says for r in result.results), exercise
+        assert not any(r.passed for r in result.results), exercise
+        errors = [r.says for r in result.results if r.status == "error"]
+        assert len(errors) > len(result.results) / 2, exercise
+        assert all("is absent while an exercise is" in says for says in errors), exercise
 
 
 ONE_LINE_WRONG = {  # of a chapter's module: the exercise that loses points, and none after it
