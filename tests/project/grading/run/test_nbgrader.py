@@ -53,7 +53,8 @@ HALF_RIGHT = flow_with(
         "return (answer.detach() - v).square().mean()",
     ],
     sample=["return field_of_my_own(model, z, steps)"],
-    trajectory=["return torch.stack([z, z - model(z, None, None, None)])"],  # fails inside the tests' model
+    # It fails inside the model of every test.
+    trajectory=["return torch.stack([z, z - model(z, None, None, None)])"],
     straightness=[
         "T = len(path) - 1",
         "S = ((path[-1] - path[0]) - T * (path[1:] - path[:-1])).square()",
