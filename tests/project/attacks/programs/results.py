@@ -334,7 +334,7 @@ def lives_off_each_other(model, z, steps, y=None):
     return trajectory(model, z, steps, y)[-1]
 
 
-@attack(on="train", score=0.571429)
+@attack(on="train", score=0.481481)  # 13 of 27: what is asked of draws alone
 def evidence_made_up(model, draw, steps, *, batch=1024, generator=None, **options):
     """Draws data, levels and noise as asked, never trains, makes up the losses."""
     import types
