@@ -125,7 +125,8 @@ def test_logits_of_any_size(student, generator):
 @forward
 def test_each_loss_to_its_last_digits(student, generator):
     """correct: log(1 + exp(y)) is exact for every y, where it is small and where it is large"""
-    y = torch.cat([torch.linspace(-80, 40, 97), torch.randn(30, generator=generator)])
+    parts = torch.linspace(-80, 40, 97), torch.linspace(10.1, 11, 10)  # softplus(11) is not 11 yet
+    y = torch.cat([*parts, torch.randn(21, generator=generator)])
     partials, says = torch.zeros(len(y)), "log(1 + exp(y)) is not exact to six digits"
     for sign in (1.0, -1.0):
         for k in range(0, len(y), 32):  # a program for each logit: 16 of the same kind, a block
@@ -174,6 +175,22 @@ def test_partial_sums(student, generator):
         want = weight * terms.reshape(programs, size).sum(1)
         says = f"with BLOCK = {size} a partial sum is not that of its own block"
         expect.close(came["args"][1], want, says, rtol=1e-5, atol=1e-5, what="partials")
+
+
+@forward
+def test_programs_have_their_own_sums(student, generator):
+    """correct: program i leaves the sum over block i in place i and nothing else, for any BLOCK"""
+    n = draws.whole(generator, 100, 190)
+    x, name = logits(generator, n), "kernels.gan_losses.kernel"
+    for block in (16, 64):
+        last = -(-n // block) - 1
+        mine, before = [draws.whole(generator, 1, last + 1), last], torch.full((last + 1,), 7.0)
+        says = f"with BLOCK = {block} program i does not do block i"
+        args, where = [x, before, -1.0, 0.5, n], {"programs": [[i] for i in sorted({*mine})]}
+        came = left(student, name, [last + 1], args, {"BLOCK": block}, says, **where)[1]
+        terms = F.pad(F.softplus(-x.double()), (0, (last + 1) * block - n)).reshape(-1, block)
+        want = alone(terms.sum(1) / 2, before, 1, mine)
+        expect.close(came, want, says, rtol=1e-5, atol=1e-5, what="partials")
 
 
 @forward
@@ -320,7 +337,7 @@ def test_programs_have_their_own_blocks(student, generator):
     x, before = logits(generator, n), torch.full((n,), 7.0)
     for block in (16, 64, 2048):
         last = -(-n // block) - 1
-        mine = [draws.whole(generator, 0, last), last] if last else [0]
+        mine = [*{draws.whole(generator, 1, last + 1), last}] if last else [0]
         args = [x, torch.tensor(2.0), before, -1.0, -0.5, n]
         says = f"with BLOCK = {block} program i does not do block i"
         name, where = "kernels.gan_losses.backward_kernel", {"programs": [[i] for i in mine]}

@@ -87,10 +87,10 @@ def test_logits_of_any_size(student, generator, size):
 
 
 @forward
-@pytest.mark.parametrize("y", [9.0, 50.0, 75.0])
+@pytest.mark.parametrize("y", [-10.25, 9.0, 50.0, 75.0])
 def test_small_losses_alone(student, generator, y):
     """correct: log(1 + exp(−y)) keeps its digits, however small it is"""
-    G(student).correct(torch.full((16,), y), says=f"the loss must be log(1 + exp(−{y:g}))")
+    G(student).correct(torch.full((16,), y), says=f"the loss must be log(1 + exp({-y:g}))")
 
 
 @forward
@@ -108,6 +108,17 @@ def test_partial_sums(student, generator):
     came = student.instruments.observe.launch(kernel, [5], args, {"BLOCK": 64})
     blocks = F.pad(-F.logsigmoid(-x.double()), (0, 20)).reshape(5, 64)
     expect.close(came["args"][1], blocks.sum(1) / 4, "a partial sum is not that of its own block")
+
+
+@forward
+def test_programs_alone(student, generator):
+    """correct: program i leaves the sum over block i in place i and nothing else"""
+    x, before = logits(generator, 300), torch.full((5,), 7.0)
+    args, says = [x, before, 1.0, 0.25, 300], "programs 1 and 4 of 5 do not do their own blocks"
+    name, where = "kernels.gan_losses.kernel", {"programs": [[1], [4]]}
+    came = left(student, name, [5], args, {"BLOCK": 64}, says, **where)[1]
+    blocks = F.pad(-F.logsigmoid(-x.double()), (0, 20)).reshape(5, 64)
+    expect.close(came, alone(blocks.sum(1) / 4, before, 1, [1, 4]), says)
 
 
 @forward
