@@ -180,7 +180,7 @@ def test_safe(student, generator):
 @pytest.mark.parametrize("causal", [False, True])
 def test_lean(student, generator, causal):
     """lean: q and the result move once, k and v once for each tile of 64 queries that sees them"""
-    q, k, v = example(generator, 70 if causal else 130, 70 if causal else 50)
+    q, k, v = example(generator, 100 if causal else 130, 100 if causal else 50)
     T, S = q.shape[2], k.shape[2]
     seen = sum(min(S, first + ROWS) if causal else S for first in range(0, T, ROWS))
     numbers = 2 * T * D + 2 * T + 2 * seen * D  # m and 1/l are written too
