@@ -186,9 +186,10 @@ def test_keys_do_all_that_a_pointer_does(alone):
     assert tab.locator("[aria-live]").text_content().startswith("u = 0.25, v = 0.69: ‖z‖ = 4.9")
     tab.keyboard.press("Space")
     tab.get_by_role("button", name="Pause").wait_for()
+    walks_on = "!document.querySelector('.gen-says').innerText.startsWith('u = 0.25, v = 0.69:')"
+    tab.wait_for_function(walks_on)  # the first frame may come after the next key
     tab.keyboard.press("Space")
     tab.get_by_role("button", name="Play").wait_for()
-    assert where(tab)[:2] != [0.25, 0.69], "it walks on the triangle"
 
 
 def test_who_wants_less_motion_walks_in_steps(alone):
