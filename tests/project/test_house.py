@@ -34,7 +34,10 @@ def tracked():
 
 # --- arrows -------------------------------------------------------------------------------------
 
-LECTURE = "likelihood ← gan ← gan_nets ← flow ← guidance ← schedules"  # the subjects, in its order
+LECTURE = (  # the subjects, in its order
+    "likelihood ← gan ← gan_nets ← flow ← guidance ← schedules ← diffusion ← diffusion_samplers "
+    "← diffusion_likelihood"
+)
 CHAINS = (  # a room may import what stands to its left
     f"common ← triton_compat, truth, viz ← kernels ← given ← {LECTURE} ← experiments",
     "kernels ← instruments ← checking ← grading ← site ← cli",

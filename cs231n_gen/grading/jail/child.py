@@ -15,6 +15,7 @@ from torch import Tensor
 from cs231n_gen.checking import answer_cells
 from cs231n_gen.checking.errors import StudentError
 from cs231n_gen.checking.student import Object, Student
+from cs231n_gen.given import processes
 from cs231n_gen.grading.jail import lockdown, module_loader
 from cs231n_gen.grading.jail.callbacks import Callback, plain_call
 from cs231n_gen.grading.jail.limits import Limits
@@ -175,6 +176,9 @@ class Host:
             return Callback(self, content)
         if tag == "g":
             return self.generators.of(content)
+        if tag == "p":
+            kind, *parts = content
+            return processes.KINDS[kind](*map(read, parts))
         raise frames.BadFrame(f"unknown tag {tag!r}")
 
     def ask(self, op: str, number: int, **more):

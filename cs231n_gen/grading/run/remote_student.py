@@ -6,6 +6,7 @@ the child calls back. Every reply is checked, and taken to be nothing but the st
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from typing import NoReturn
 
@@ -16,6 +17,7 @@ from cs231n_gen.checking import compiled_launches, shared_properties
 from cs231n_gen.checking.effects import MOST_NOTES
 from cs231n_gen.checking.errors import PropertyFailed, StudentError
 from cs231n_gen.checking.student import Student
+from cs231n_gen.given import processes
 from cs231n_gen.grading.jail import sandbox
 from cs231n_gen.grading.jail.limits import Limits
 from cs231n_gen.grading.jail.protocol import frames, values
@@ -219,6 +221,9 @@ class RemoteStudent(Student):
             return {"o": value.number}
         if isinstance(value, torch.Generator):
             return self._generators.tagged(value)
+        if (kind := processes.KINDS.get(type(value).__name__)) is type(value):
+            parts = [self._outgoing(getattr(value, f.name), writer) for f in fields(kind)]
+            return {"p": [kind.__name__, *parts]}
         if callable(value):
             known = (n for n, f in enumerate(self._functions) if f is value)
             number = next(known, len(self._functions))
