@@ -141,7 +141,9 @@ def test_links_lead_somewhere(page):
 def test_the_ten_lines_run_as_they_stand(tmp_path):
     (code,) = re.findall(r"```python\n(.*?)```", text_of(PAGES[0]), re.S)
     assert len([line for line in code.splitlines() if line]) == 10
-    (tmp_path / "ring.py").write_text(code, encoding="utf-8")
+    # Seeded, since one run in a hundred or so ends outside of the range below.
+    seeded = f"import torch\ntorch.manual_seed(0)\n{code}"
+    (tmp_path / "ring.py").write_text(seeded, encoding="utf-8")
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "ring.py"], cwd=tmp_path, env=env, capture_output=True, text=True
