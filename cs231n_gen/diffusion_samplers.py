@@ -15,6 +15,7 @@ from torch import Tensor
 from cs231n_gen.diffusion import (
     Process,
     Target,
+    check_alike,
     check_levels,
     column,
     ode_velocity,
@@ -157,7 +158,7 @@ def sample(
     Raises:
         ValueError: if times do not fall within [0, 1].
     """
-    levels = [_level(t, z) for t in falling(times)]
+    _, levels = _levels(times, z)
     x = column(process.b(levels[0]), z) * z
     for t, s in pairwise(levels):
         x = step(_ask(model, x, t, y), x, t, s, process, target, **options)
@@ -180,15 +181,21 @@ def sample_heun(
 
     Args, Returns and Raises are those of `sample`.
     """
-    levels = [_level(t, z) for t in falling(times)]
-    x = column(process.b(levels[0]), z) * z
-    for t, s in pairwise(levels):
-        h = column(t - s, z)
-        v = ode_velocity(_ask(model, x, t, y), x, t, process, target)
-        x_s = x - h * v
-        if bool((process.b(s) > 0).all()):
-            v_s = ode_velocity(_ask(model, x_s, s, y), x_s, s, process, target)
-            x_s = x - h * (v + v_s) / 2
+    # a velocity is linear in the prediction and x_t, so coefficients of all levels come first
+    numbers, levels = _levels(times, z)
+    b = process.b(numbers).tolist()
+    asked = numbers[:-1] if b[-1] == 0 else numbers
+    of_y, of_x = _coefficients(ode_velocity(*_units(asked, z), process, target))
+
+    def velocity(i, x):
+        return torch.add(of_x[i] * x, _ask(model, x, levels[i], y), alpha=of_y[i])
+
+    x = b[0] * z
+    for i, h in enumerate((numbers[:-1] - numbers[1:]).tolist()):
+        v = velocity(i, x)
+        x_s = torch.add(x, v, alpha=-h)
+        if i + 1 < len(of_y):
+            x_s = torch.add(x, v + velocity(i + 1, x_s), alpha=-h / 2)
         x = x_s
     return x
 
@@ -214,18 +221,20 @@ def sample_multistep(
 
     Args, Returns and Raises are those of `sample`.
     """
-    levels = [_level(t, z) for t in falling(times)]
-    x = column(process.b(levels[0]), z) * z
+    numbers, levels = _levels(times, z)
+    a, b = process.a(numbers).tolist(), process.b(numbers).tolist()
+    x_hat, _ = to_x_and_noise(*_units(numbers[:-1], z), process, target)
+    of_y, of_x = _coefficients(x_hat)
+    x = b[0] * z
     before, h_before = None, math.inf
-    for t, s in pairwise(levels):
-        a_t, b_t, a_s, b_s = (float(v[0]) for v in _both(process, t, s))
-        x_hat, _ = to_x_and_noise(_ask(model, x, t, y), x, t, process, target)
-        shrink = a_t * b_s / (a_s * b_t)  # e^(−h)
+    for i, t in enumerate(levels[:-1]):
+        x_hat = torch.add(of_x[i] * x, _ask(model, x, t, y), alpha=of_y[i])
+        shrink = a[i] * b[i + 1] / (a[i + 1] * b[i])  # e^(−h)
         h = -math.log(shrink) if shrink > 0 else math.inf
         D = x_hat
         if before is not None and math.isfinite(h):
-            D = x_hat + h / (2 * h_before) * (x_hat - before)
-        x = b_s / b_t * x + a_s * (1 - shrink) * D
+            D = torch.add(x_hat, x_hat - before, alpha=h / (2 * h_before))
+        x = torch.add(b[i + 1] / b[i] * x, D, alpha=a[i + 1] * (1 - shrink))
         before, h_before = x_hat, h
     return x
 
@@ -257,9 +266,32 @@ def _both(process: Process, t: Tensor, s: Tensor) -> tuple[Tensor, Tensor, Tenso
     return process.a(t), process.b(t), process.a(s), process.b(s)
 
 
-def _level(t: float, x: Tensor) -> Tensor:
-    return torch.full((len(x),), t, dtype=x.dtype, device=x.device)
+def _levels(times: Levels, z: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The levels of a walk as they are in the precision of z: T + 1 numbers in float64, and for
+    each what a model is told.
+
+    Raises:
+        ValueError: as `falling`, also if two levels are one in the precision of z.
+    """
+    rounded = torch.tensor(falling(times), dtype=z.dtype)
+    falling(rounded.tolist())
+    told = rounded.to(z.device)[:, None].repeat(1, len(z))
+    return rounded.double(), told.unbind()
+
+
+def _units(t: Tensor, z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What to ask a function that is linear in a prediction and x_t, for its coefficients at many
+    levels at once: prediction 1 and x_t 0, then 0 and 1. Of as many axes as z."""
+    one, zero = column(torch.ones_like(t), z), column(torch.zeros_like(t), z)
+    return torch.cat([one, zero]), torch.cat([zero, one]), t.repeat(2)
+
+
+def _coefficients(value: Tensor) -> list[list[float]]:
+    """What the function of `_units` returns, as numbers: those of the prediction, those of x_t."""
+    return value.reshape(2, -1).tolist()
 
 
 def _ask(model: Model, x: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
-    return model(x, t) if y is None else model(x, t, y)
+    prediction = model(x, t) if y is None else model(x, t, y)
+    check_alike(x, prediction, "prediction", "x_t")
+    return prediction
