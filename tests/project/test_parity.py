@@ -4,29 +4,20 @@ Only the conventions differ. torchcfm and flow_matching put noise at t = 0 and d
 t_theirs = 1 − t, v_theirs = −v. diffusers' scheduler calls our t σ and tells its nets 1000 σ.
 """
 
-import importlib
-import os
-
 import numpy as np
 import pytest
 import torch
 
 from cs231n_gen import flow, guidance
+from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.common.paths import ROOT
+
+library = load_module(ROOT / "tests" / "support" / "libraries.py", "libraries").library
 
 # All compute a handful of float32 operations on numbers of size 1, in another order.
 ROUNDING = {"rtol": 0, "atol": 16 * torch.finfo(torch.float32).eps}
 # 50 steps, each rounded anew, through a net whose slope in x is of size 1.
 ROUNDING_OF_A_WALK = {"rtol": 0, "atol": 1e-4}
-
-
-def library(name):
-    """The library, or a skip where the `test` extra is missing; the project's own runs have it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        if os.environ.get("CI"):
-            pytest.fail(f"{name} is missing: install the package with its `test` extra")
-        pytest.skip(f"{name} is not installed: it comes with the `test` extra")
 
 
 @pytest.fixture

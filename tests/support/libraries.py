@@ -1,0 +1,48 @@
+"""Other packages, for tests that compare with them."""
+
+import importlib
+import importlib.util
+import os
+import sys
+import types
+
+import pytest
+
+K_DIFFUSION = "k-diffusion==0.1.1.post1"
+
+
+def library(name):
+    """The library, or a skip where the `test` extra is missing; the project's own runs have it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is missing: install the package with its `test` extra")
+        pytest.skip(f"{name} is not installed: it comes with the `test` extra")
+
+
+def k_diffusion(name):
+    """The module `name` of k-diffusion, or a skip where that is not installed.
+
+    It is in no extra: whole, it brings wandb, kornia, CLIP and more. Its samplers need none of
+    them, so they are loaded without the rest of the package and with an empty torchvision.
+    """
+    spec = importlib.util.find_spec("k_diffusion")
+    if spec is None:
+        pytest.skip(f"k-diffusion is not installed: pip install --no-deps {K_DIFFUSION}")
+    package = types.ModuleType("k_diffusion")
+    package.__path__ = list(spec.submodule_search_locations)
+    transforms = types.ModuleType("torchvision.transforms")
+    transforms.functional = None
+    stand_ins = {"k_diffusion": package, "torchvision.transforms": transforms}
+    stand_ins["torchvision"] = types.ModuleType("torchvision")
+    before = {n: sys.modules.get(n) for n in stand_ins}
+    sys.modules.update(stand_ins)
+    try:
+        return importlib.import_module(f"k_diffusion.{name}")
+    finally:
+        for n, module in before.items():
+            if module is None:
+                del sys.modules[n]
+            else:
+                sys.modules[n] = module
