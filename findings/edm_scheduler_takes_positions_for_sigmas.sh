@@ -13,7 +13,7 @@
 # Seen with diffusers 0.42.1, torch 2.13.0, Python 3.11:
 #   EulerDiscreteScheduler, sigmas = [5, 1, 0.1]:            [5, 1, 0.1]
 #   EDMEulerScheduler, sigmas = [1, 0.5, 0.1]:               [0.002, 2.52, 45.3, 0]
-#   EDMEulerScheduler, sigmas = [5, 1, 0.1]:                 [-2.5e+05, 0.002, 45.3, 0], timesteps [nan, -1.55, 0.953]
+#   EDMEulerScheduler, sigmas = [5, 1, 0.1]:                 [-1.4e+05, 0.002, 45.3, 0], timesteps [nan, -1.55, 0.953]
 #   EDMEulerScheduler("exponential"), sigmas = [5, 1, 0.1]:  [80, 0.4, 0.002, 0]
 # Fails if the levels that were asked for are walked through, or refused.
 set -euo pipefail
