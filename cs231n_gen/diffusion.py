@@ -67,7 +67,7 @@ def noise(
         process: a and b.
         target: c and d.
     Returns:
-        `(x_t, y)`, both shaped like x and in its precision. Gradients pass through both.
+        `(x_t, y)`, both shaped like x and in its precision. Gradients flow into x and z.
     Raises:
         ValueError: if x and z differ in shape, or t is not one level for each example.
     """
@@ -94,7 +94,8 @@ def to_x_and_noise(
          y  = c x + d z                    ẑ = (a y − c x_t) / Δ
 
     Where Δ = 0 the two equations are one: a prediction of x adds nothing to x_t = x at b = 0, and a
-    prediction of the noise nothing to x_t = z at a = 0. A velocity never has this trouble.
+    prediction of the noise nothing to x_t = z at a = 0. A velocity has no such level: b / a rises,
+    and so Δ = a b′ − b a′ > 0.
 
     Args:
         prediction: y, what the model returned at x_t.
@@ -103,7 +104,8 @@ def to_x_and_noise(
         process: a and b.
         target: c and d.
     Returns:
-        `(x̂, ẑ)`, both shaped like x_t and in its precision. Gradients pass through both.
+        `(x̂, ẑ)`, both shaped like x_t and in its precision. Gradients flow into prediction and
+        x_t.
     Raises:
         ValueError: if prediction and x_t differ in shape, t is not one level for each example, or
             Δ is 0 for one of them: `check_solvable(Δ, t)`, given, says so.
@@ -137,8 +139,8 @@ def loss_weight(
         process: a and b.
         target: c and d.
     Returns:
-        Weights, shaped like t and in its precision. Where b = 0 it is the limit: c² if d = 0 (so
-        x-prediction weighs all levels alike, by 1), else ∞.
+        Weights, shaped like t and in its precision. Where b = 0 it is c² if d = 0 (so x-prediction
+        weighs all levels alike, by 1), else ∞.
     """
     ### BEGIN SOLUTION
     a, b, c, d = process.a(t), process.b(t), target.c(t), target.d(t)
@@ -163,12 +165,13 @@ def score(
 
     Args are those of `to_x_and_noise`.
     Returns:
-        The score, shaped like x_t and in its precision. Gradients pass through.
+        The score, shaped like x_t and in its precision. Gradients flow into prediction and x_t.
     Raises:
         ValueError: as `to_x_and_noise`, and if b = 0 for an example: the score of data without
             noise is not known.
     """
     check_levels(x_t, t)
+    check_alike(x_t, prediction, "prediction", "x_t")
     if bool((process.b(t) == 0).any()):
         raise ValueError(f"b(t) must not be 0 for a score, got t = {t.tolist()}")
     ### BEGIN SOLUTION
@@ -193,10 +196,13 @@ def ode_velocity(
 
     Args are those of `to_x_and_noise`.
     Returns:
-        The velocity along rising t, shaped like x_t and in its precision. Gradients pass through.
+        The velocity along rising t, shaped like x_t and in its precision. Gradients flow into
+        prediction and x_t.
     Raises:
         ValueError: as `to_x_and_noise`.
     """
+    check_levels(x_t, t)
+    check_alike(x_t, prediction, "prediction", "x_t")
     ### BEGIN SOLUTION
     x, z = to_x_and_noise(prediction, x_t, t, process, target)
     return column(process.da(t), x_t) * x + column(process.db(t), x_t) * z
@@ -223,11 +229,17 @@ def reparametrised(
         process, target: what it was trained for.
         new_process, new_target: what it is to be used for.
     Returns:
-        The new model, called as `(x_t, t)` or `(x_t, t, y)` like any other. Gradients pass through
-        x_t and into the network.
+        The new model, called as `(x_t, t)` or `(x_t, t, y)` like any other. What it returns is
+        shaped like x_t and in its precision. Gradients flow into x_t and the network.
+    Raises:
+        ValueError: when the new model is called, as `to_x_and_noise` where the prediction of the
+            trained one says nothing at u, and if t is not one level for each example.
     """
 
-    def new_model(x_t, t, y=None):
+    def new_model(
+        x_t: Float[Tensor, "batch *shape"], t: Float[Tensor, "batch"], y: Tensor | None = None
+    ) -> Float[Tensor, "batch *shape"]:
+        check_levels(x_t, t)
         ### BEGIN SOLUTION
         a_new, b_new = new_process.a(t), new_process.b(t)
         u = level_of(process, a_new, b_new)
