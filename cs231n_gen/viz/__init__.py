@@ -6,6 +6,7 @@ from cs231n_gen.viz.figures.flow_field import FlowField
 from cs231n_gen.viz.figures.gan_stepper import GanStepper
 from cs231n_gen.viz.figures.guidance_vectors import GuidanceVectors
 from cs231n_gen.viz.figures.latent_walk import LatentWalk
+from cs231n_gen.viz.figures.process_lab import ProcessLab
 from cs231n_gen.viz.figures.schedule_lab import ScheduleLab
 from cs231n_gen.viz.figures.trajectories import Trajectories
 from cs231n_gen.viz.plots import (
@@ -38,6 +39,7 @@ __all__ = [
     "GuidanceVectors",
     "LatentWalk",
     "MovingFigure",
+    "ProcessLab",
     "ScheduleLab",
     "Trajectories",
     "arrows",

@@ -1,23 +1,20 @@
 """BestDiscriminator: samples' density is moved over the data's; the best D, JSD and V follow."""
 
 import math
-from collections.abc import Sequence
 from typing import ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
-from jaxtyping import Float
 from matplotlib.figure import Figure
 from traitlets import Dict, List, Unicode
 from traitlets import Float as Number
 
 from cs231n_gen.common.palette import DATA, EXACT, GREY, NOISE
-from cs231n_gen.viz.widget import MovingFigure, short
+from cs231n_gen.viz.line_mixtures import LineMixture, density, parameters
+from cs231n_gen.viz.widget import MovingFigure
 
 ALT = "On a line: densities of data and samples, the best discriminator, and V for one place x"
 SETTING = ("means", "stds", "share", "x")
-STDS = (0.1, 3.0)  # what the sliders reach
-Mixture = tuple[Sequence[float], Sequence[float], Sequence[float]]
 
 
 class BestDiscriminator(MovingFigure):
@@ -53,8 +50,8 @@ class BestDiscriminator(MovingFigure):
 
     def __init__(
         self,
-        data: Mixture,
-        generator: Mixture,
+        data: LineMixture,
+        generator: LineMixture,
         x: float = 0.0,
         *,
         extent: float = 5.0,
@@ -65,7 +62,8 @@ class BestDiscriminator(MovingFigure):
             raise ValueError(f"extent must be a positive number, got {extent}")
         if not abs(x) <= extent:
             raise ValueError(f"x must be from {-extent} to {extent}, the window, got {x}")
-        data, generator = _mixture(data, "data", extent), _mixture(generator, "generator", extent)
+        data = parameters(data, "data", extent)
+        generator = parameters(generator, "generator", extent)
         weights, means, stds = generator
         if len(weights) > 2:
             raise ValueError(f"generator must have one or two components, got {len(weights)}")
@@ -76,11 +74,11 @@ class BestDiscriminator(MovingFigure):
         figure, (above, below) = plt.subplots(2, figsize=(5, 4), sharex=True, height_ratios=(2, 3))
         x = np.linspace(-self.extent, self.extent, 400)
         weights = [self.share, 1 - self.share][: len(self.means)]
-        p = _density(x, self.data)
-        q = _density(x, [weights, self.means, self.stds])
-        for density, color, label in ((p, DATA, r"$p_{data}$"), (q, NOISE, "$p_G$")):
-            below.fill_between(x, density, color=color, alpha=0.25)
-            below.plot(x, density, color=color, label=label)
+        p = density(x, self.data)
+        q = density(x, [weights, self.means, self.stds])
+        for values, color, label in ((p, DATA, r"$p_{data}$"), (q, NOISE, "$p_G$")):
+            below.fill_between(x, values, color=color, alpha=0.25)
+            below.plot(x, values, color=color, label=label)
         above.plot(x, p / np.maximum(p + q, 1e-300), color=EXACT, label="$D^*$")
         above.axhline(0.5, color=GREY, lw=1, ls="--")
         above.set(ylim=(-0.04, 1.04), ylabel="$D^*(x)$", yticks=[0, 0.5, 1])
@@ -89,25 +87,3 @@ class BestDiscriminator(MovingFigure):
             ax.axvline(self.x, color="black", lw=1, ls=":")
         below.legend()
         return figure
-
-
-def _mixture(mixture: Mixture, who: str, extent: float) -> list[list[float]]:
-    parts = [np.asarray(part, dtype=float) for part in mixture]
-    shapes = [part.shape for part in parts]
-    if len(parts) != 3 or parts[0].ndim != 1 or not len(parts[0]) or len({*shapes}) > 1:
-        raise ValueError(f"{who} must be weights, means and stds, (K,) each, got {shapes}")
-    weights, means, stds = parts
-    if not ((weights >= 0).all() and abs(weights.sum() - 1) < 1e-6):
-        raise ValueError(f"weights of {who} must be shares that sum to 1, got {weights.tolist()}")
-    if not (abs(means) <= extent).all():
-        raise ValueError(f"means of {who} must be within ±{extent}, got {means.tolist()}")
-    if not ((stds >= STDS[0]) & (stds <= STDS[1])).all():
-        low, high = STDS
-        raise ValueError(f"stds of {who} must be from {low} to {high}, got {stds.tolist()}")
-    return [short(part) for part in parts]
-
-
-def _density(x: Float[np.ndarray, "n"], mixture: Mixture) -> Float[np.ndarray, "n"]:
-    weights, means, stds = map(np.asarray, mixture)
-    bells = np.exp(-(((x[:, None] - means) / stds) ** 2) / 2)  # (n, K)
-    return bells @ (weights / stds) / math.sqrt(2 * math.pi)

@@ -14,6 +14,7 @@ from cs231n_gen.viz import (
     GanStepper,
     GuidanceVectors,
     LatentWalk,
+    ProcessLab,
     ScheduleLab,
     Trajectories,
 )
@@ -109,6 +110,20 @@ def guidance():
     return GuidanceVectors(animals, t=0.7, z=(1.9, 0.5), names=names, name="guidance")
 
 
+@cache
+def processes():
+    """The cosine process with some noise drawn on the way, over three bumps."""
+    mixture = ([0.5, 0.3, 0.2], [-1.5, 0.4, 1.8], [0.3, 0.2, 0.25])
+    return ProcessLab(mixture, curve="cosine", t=0.6, eta=0.5, steps=16, name="processes")
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
-OTHERS = {"game": game, "best": best, "walk": walk, "lab": lab, "guidance": guidance}
+OTHERS = {
+    "game": game,
+    "best": best,
+    "walk": walk,
+    "lab": lab,
+    "guidance": guidance,
+    "processes": processes,
+}
 EVERY = {**FIGURES, **OTHERS}

@@ -5,7 +5,7 @@ import { jensenShannon, probability } from "./tiny_gan.mjs";
 
 const CELLS = 800; // of the grid on which JSD is summed
 const REACH = 6; // standard deviations that the grid covers
-export const STDS = [0.1, 3]; // as in best_discriminator.py
+export const STDS = [0.1, 3]; // as in line_mixtures.py
 
 /** log p(x) of a mixture of Gaussians on the line. */
 export function logDensity({ weights, means, stds }, x) {

@@ -1,6 +1,7 @@
 // Which levels t a schedule draws, what of a picture survives them, and where a sampler steps. No
 // picture here. A schedule is { schedule, m, s, alpha }: its name, its parameters and its shift.
 
+import { bell, normalCdf, normalQuantile } from "./normal.mjs";
 import { follow, mixtureField, step } from "./velocity_field.mjs";
 
 export const SCHEDULES = ["uniform", "logit-normal", "mode-weighted"];
@@ -13,32 +14,6 @@ const EXACT_STEPS = 200; // of Runge and Kutta's rule
 export const clamp = (v, low, high) => Math.min(high, Math.max(low, v));
 export const sigmoid = (x) => 1 / (1 + Math.exp(-x));
 export const logit = (t) => Math.log(t / (1 - t));
-
-/** exp(−x² / 2) / √(2π) */
-const bell = (x) => Math.exp(-0.5 * x * x) / Math.sqrt(2 * Math.PI);
-
-/** Φ(x) = ½ + φ(x) (x + x³ / 3 + x⁵ / (3 · 5) + …) */
-export function normalCdf(x) {
-  if (Math.abs(x) > 8.5) return x < 0 ? 0 : 1;
-  let [term, sum] = [x, x];
-  for (let k = 3; Math.abs(term) > 1e-17 * Math.abs(sum); k += 2) {
-    term *= (x * x) / k;
-    sum += term;
-  }
-  return 0.5 + bell(x) * sum;
-}
-
-/** The x with Φ(x) = q, 0 < q < 1, by Newton's rule: below ½ it comes down to x and never past it. */
-export function normalQuantile(q) {
-  if (q > 0.5) return -normalQuantile(1 - q);
-  let x = 0;
-  for (let k = 0; k < 60; k++) {
-    const by = (normalCdf(x) - q) / bell(x);
-    x -= by;
-    if (Math.abs(by) < 1e-15) break;
-  }
-  return x;
-}
 
 /** t' = α t / (1 + (α − 1) t) (slide 83), exact at both ends; by 1 / α it goes back. */
 export const shift = (t, alpha) => (alpha * t) / (1 - t + alpha * t);

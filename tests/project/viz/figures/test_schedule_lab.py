@@ -77,7 +77,7 @@ def test_the_normal_distribution(node):
     x = np.concatenate([np.linspace(-9, 9, 181), [-40, 40]])
     q = np.array([1e-7, 1e-4, 0.01, 0.3, 0.5, 0.7, 0.99, 1 - 1e-4])
     ask = "return [given.x.map(js.normalCdf), given.q.map(js.normalQuantile)]"
-    cdf, quantile = node("math/schedules", ask, x=x.tolist(), q=q.tolist())
+    cdf, quantile = node("math/normal", ask, x=x.tolist(), q=q.tolist())
     np.testing.assert_allclose(cdf, stats.norm.cdf(x), atol=1e-14)
     np.testing.assert_allclose(quantile, stats.norm.ppf(q), atol=1e-9)
 
