@@ -280,7 +280,8 @@ def _short(value: object):
 
     if isinstance(value, Tensor):
         flat = value.detach().double().flatten()
-        places = torch.linspace(0, max(0, len(flat) - 1), min(KEPT, len(flat))).long()
+        last = max(0, len(flat) - 1)  # which float32 rounds up, of millions
+        places = torch.linspace(0, last, min(KEPT, len(flat))).long().clamp(max=last)
         short = {"shape": list(value.shape), "values": [_rounded(v) for v in flat[places].tolist()]}
         if len(flat) > KEPT:  # of all of them
             k = torch.arange(len(flat), dtype=torch.float64)
