@@ -42,7 +42,8 @@ def ddim_step(
         σ = η (b_s / b_t) √(b_t² − (a_t / a_s)² b_s²)
 
     η = 0 is DDIM: nothing is drawn. η = 1 is DDPM's ancestral step: x_s is drawn from
-    q(x_s | x_t, x = x̂). Either way a step to b_s = 0 ends at x̂ scaled by a_s, without noise.
+    q(x_s | x_t, x = x̂). Either way a step to b_s = 0 ends at x̂ scaled by a_s, without noise. Where
+    rounding leaves less than 0 under a root, 0 is meant.
 
     Args:
         prediction: y, what the model returned at x_t.
@@ -52,9 +53,9 @@ def ddim_step(
         process: a and b.
         target: c and d.
         eta: η, from 0 to 1.
-        generator: for ε.
+        generator: for ε, which is drawn for each number of x_t; without one, torch's own.
     Returns:
-        x_s, shaped like x_t and in its precision. Gradients pass through.
+        x_s, shaped like x_t and in its precision. Gradients flow into the prediction and x_t.
     Raises:
         ValueError: as `diffusion.to_x_and_noise`; if a level s is not below its t, or eta is not
             from 0 to 1.
@@ -103,9 +104,9 @@ def reverse_sde_step(
         process: a and b, with derivatives that are finite at t.
         target: c and d.
         churn: χ, at least 0.
-        generator: for ε.
+        generator: for ε, which is drawn for each number of x_t; without one, torch's own.
     Returns:
-        x_s, shaped like x_t and in its precision. Gradients pass through.
+        x_s, shaped like x_t and in its precision. Gradients flow into the prediction and x_t.
     Raises:
         ValueError: as `diffusion.to_x_and_noise`; if a level s is not below its t, or churn is
             below 0.
