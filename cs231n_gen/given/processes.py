@@ -193,6 +193,20 @@ def even_in_t(steps: int, first: float = 1.0, last: float = 0.0) -> list[float]:
     return [(first * (steps - i) + last * i) / steps for i in range(steps + 1)]
 
 
+def denser_near_data(steps: int, power: float = 1.5) -> list[float]:
+    """T + 1 levels from 1 down to 0, closer to each other near the data: t_i = (1 − i / T)^power.
+
+    A sampler of second order takes its last step, to b = 0, as one of first order. With power 1.5
+    that step is T^(−1.5) long and its error falls as T^(−3), like those of the other steps; with
+    levels evenly spaced it falls as T^(−2).
+
+    Args:
+        steps: T, at least 1.
+        power: at least 1, which is `even_in_t`.
+    """
+    return [(1 - i / steps) ** power for i in range(steps + 1)]
+
+
 def even_in_log_snr(process: Process, steps: int, log_snr: tuple[float, float]) -> list[float]:
     """T + 1 levels whose log-SNR, 2 log(a / b), is evenly spaced.
 

@@ -6,9 +6,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from cs231n_gen import diffusion_samplers
+from cs231n_gen import diffusion_samplers, truth
 from cs231n_gen.diffusion import column, ode_velocity, to_x_and_noise
 from cs231n_gen.given import processes
+from cs231n_gen.given.toys import ring
 
 LINEAR = processes.variance_preserving()
 WALKS = {
@@ -108,3 +109,26 @@ def test_a_prediction_of_another_shape_is_refused(loop):
     process, target, times = WALKS["rectified flow"]
     with pytest.raises(ValueError, match="prediction must be shaped like x_t"):
         loop(lambda x, t: x[:, :1], torch.randn(2, 2), times, process, target)
+
+
+def test_levels_denser_near_data_fall_from_1_to_0_as_a_power():
+    assert processes.denser_near_data(4, 1.0) == processes.even_in_t(4)
+    assert processes.denser_near_data(4) == [1.0, 0.75**1.5, 0.5**1.5, 0.25**1.5, 0.0]
+
+
+def test_levels_denser_near_data_serve_heun_better_than_even_ones():
+    mixture = ring().mixture
+    process, target, _ = WALKS["rectified flow"]
+    z = torch.randn(200, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    end = truth.follow(lambda x, t: mixture.velocity(x, t), z, [1, 0])[-1]
+
+    def error(times):
+        walk = diffusion_samplers.sample_heun(mixture.velocity, z, times, process, target)
+        return (walk - end).norm(dim=1).mean().item()
+
+    denser, even = (
+        [error(levels(steps)) for steps in (5, 10, 20)]
+        for levels in (processes.denser_near_data, processes.even_in_t)
+    )
+    # 0.024, 0.005, 0.0018 and 0.082, 0.024, 0.006 in a trial
+    assert all(d < 0.6 * e for d, e in zip(denser, even, strict=True)), (denser, even)
