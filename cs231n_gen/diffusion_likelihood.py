@@ -36,7 +36,8 @@ def elbo_terms(
     where x_{t_i} = a x + b z_i and D is the number of dimensions of an example.
 
     Args:
-        model: called once for each of t_0, …, t_{T−1}, as `model(x_t, t)`, on the whole batch.
+        model: called once for each of t_0, …, t_{T−1} on the whole batch, as `model(x_t, t)` with
+            that level for each example.
         x: data.
         z: noise z_0, …, z_T: T + 1 draws, each shaped like x.
         times: the T + 1 levels, falling within [0, 1]. The last one must leave some noise.
@@ -46,7 +47,7 @@ def elbo_terms(
         `steps` with a row for each i. Gradients flow into the model.
     Raises:
         ValueError: if times do not fall within [0, 1], z is not T + 1 draws shaped like x, or
-            b(t_T) = 0.
+            b(t_T) = 0; and as `diffusion.to_x_and_noise`.
     """
     times = falling(times)
     if z.shape != (len(times), *x.shape):
@@ -87,12 +88,13 @@ def log_likelihood(
 
     x_t and the integral are carried from the last level up to the first, a step of `runge_kutta`
     (given) for each gap. The divergence is exact, by one gradient for each dimension, or
-    Hutchinson's estimate eᵀ (∂v/∂x) e with every e_i = ±1 at random, one e for the whole way: then
-    there are n = `probes` independent estimates, of which the mean is returned (Grathwohl et al.
-    2019).
+    Hutchinson's estimate eᵀ (∂v/∂x) e with every e_i = ±1 at random, one e for the whole way of an
+    example: then there are n = `probes` independent estimates for each example, of which the mean
+    is returned (Grathwohl et al. 2019).
 
     Args:
-        model: `model(x_t, t)`; its answer for an example must depend on no other one.
+        model: `model(x_t, t)`, t a level for each example; its answer for an example must depend
+            on no other one.
         x: data, at the last level: of the noised density, if that is above 0.
         times: levels, falling within [0, 1], at which the velocity is finite.
         process, target: what the model was trained for.
@@ -100,10 +102,11 @@ def log_likelihood(
         generator: for e.
     Returns:
         `(log_p, error)` in nats for each example, in the precision of x and without a graph. The
-        error is the standard error of the mean over probes, 0 if the divergence is exact; that of
-        the steps is not in it.
+        error is the standard error of the mean over probes, √(Σ (estimate − mean)² / (n (n − 1))),
+        and 0 if the divergence is exact; that of the steps is not in it.
     Raises:
-        ValueError: if times do not fall within [0, 1], or probes is neither 0 nor at least 2.
+        ValueError: if times do not fall within [0, 1], or probes is neither 0 nor at least 2; and
+            as `diffusion.to_x_and_noise`.
     """
     times = falling(times)
     if probes != 0 and not probes >= 2:

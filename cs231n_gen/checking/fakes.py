@@ -158,6 +158,31 @@ class NoisyClassifier(InUse, nn.Module):
         return 3 - self.scale * squares / (2 * variance[:, None])
 
 
+class TwoBumps(InUse, nn.Module):
+    """What the perfect net answers for data from ½ N(m, s² I) + ½ N(−m, s² I), of any shape, made
+    by `student.new`. Noise makes of it ½ N(a m, v I) + ½ N(−a m, v I), v = a² s² + b².
+
+    Args:
+        m: shaped like an example.
+        s: a standard deviation, above 0.
+        process, target: what the net was trained for: functions a, b and c, d.
+    """
+
+    def __init__(self, m: Tensor, s: float, process: object, target: object):
+        super().__init__()
+        self.m, self.scale = nn.Buffer(m.double()), nn.Parameter(torch.ones(()))
+        self.s, self.process, self.target = s, process, target
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        level = t.reshape(-1, *[1] * (x_t.dim() - 1))
+        a, b = self.process.a(level), self.process.b(level)
+        m, v = self.m.to(x_t.dtype), (a * self.s) ** 2 + b**2
+        along = (m * x_t).flatten(1).sum(1) if x_t.dim() > 1 else m * x_t
+        which = m * torch.tanh(a * along.reshape(level.shape) / v)  # ±m where it is clear
+        x, z = (a * self.s**2 * x_t + b**2 * which) / v, b * (x_t - a * which) / v
+        return self.scale * (self.target.c(level) * x + self.target.d(level) * z)
+
+
 class WithoutGradients:
     """A function called as a sampler calls it, under `torch.no_grad()`, made by `student.new` of
     `student.function(…)`."""
