@@ -265,11 +265,6 @@ of_the_bound = several(
         bound(prior=lambda snr, x: snr[0] / 2 * squared(x).sqrt()),
     ),
     (
-        "no_prior",
-        "Your prior term is 0. What is left of the data at t_0 costs ½ SNR(t_0) ‖x‖².",
-        bound(prior=lambda snr, x: 0 * squared(x)),
-    ),
-    (
         "reconstruction_without_dimensions",
         "Your reconstruction counts ½ log(2π / SNR) once. It comes once for each of the D "
         "dimensions.",
@@ -352,6 +347,16 @@ of_the_bound = several(
 
 
 right = Parts()
+
+
+@mistake(
+    BOUND,
+    "Your prior term is 0. What is left of the data at t_0 costs ½ SNR(t_0) ‖x‖².",
+    sure=True,
+)
+def no_prior(model, x, z, times, process, target):
+    prior, steps, rest = right(model, x, z, times, process, target)
+    return 0 * prior, steps, rest
 
 
 @mistake(
@@ -768,8 +773,8 @@ of_the_walk = several(
     ),
     (
         "probes_all_one",
-        "Your probes are all 1. The signs have to be drawn, or eᵀ (∂v/∂x) e is the sum of all "
-        "entries.",
+        "All e_i of an example have one sign, so that e_i e_j = 1 always, and eᵀ (∂v/∂x) e is the "
+        "sum of all entries. Draw each e_i by itself.",
         walk(probes=all_ones),
     ),
     (
@@ -779,8 +784,8 @@ of_the_walk = several(
     ),
     (
         "one_sign_an_example",
-        "Your e has one sign for all dimensions of an example, so that e_i e_j = 1 always. Draw "
-        "each e_i by itself.",
+        "All e_i of an example have one sign, so that e_i e_j = 1 always, and eᵀ (∂v/∂x) e is the "
+        "sum of all entries. Draw each e_i by itself.",
         walk(probes=one_number_an_example),
     ),
     (
@@ -809,11 +814,6 @@ of_the_walk = several(
         "Your standard deviation divides by n. It is that of few estimates about their own mean: "
         "divide by n − 1.",
         walk(error=lambda integral, probes: integral.std(0, correction=0) / probes**0.5),
-    ),
-    (
-        "no_error",
-        "Your error is 0 for probes too. There it is the standard error of their mean.",
-        walk(error=lambda integral, probes: 0 * integral[0]),
     ),
 )
 
@@ -867,6 +867,16 @@ def always_exact(model, x, times, process, target, probes=0, generator=None):
 def one_probe(model, x, times, process, target, probes=0, generator=None):
     log_p, error = Walk()(model, x, times, process, target, probes and 1, generator)
     return log_p, torch.zeros_like(log_p) if probes else error
+
+
+@mistake(
+    EXACT,
+    "Your error is 0 for probes too. There it is the standard error of their mean.",
+    sure=True,
+)
+def no_error(model, x, times, process, target, probes=0, generator=None):
+    log_p, error = Walk()(model, x, times, process, target, probes, generator)
+    return log_p, 0 * error
 
 
 @mistake(
@@ -946,6 +956,10 @@ def log_p_in_float32(model, x, times, process, target, probes=0, generator=None)
     return log_p.float(), error.float()
 
 
-@mistake(EXACT, "Your levels are a number for the model. It wants a tensor: one for each example.")
+@mistake(
+    EXACT,
+    "Your levels are a number for the model. It wants a tensor: one for each example.",
+    sure=True,
+)
 def a_number_for_the_level(model, x, times, process, target, probes=0, generator=None):
     return Walk()(lambda x_t, t: model(x_t, t[0]), x, times, process, target, probes, generator)

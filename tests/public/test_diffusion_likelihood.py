@@ -364,27 +364,27 @@ def test_the_density_of_two_gaussians(student, generator):
     """for the perfect net of two Gaussians it is log p(x)"""
     net, truth = bumps(student, generator, RF, V, (2,))
     x = truth.sample(4, generator)
-    log_p = exact(student, net, x, processes.even_in_t(12), RF, V)
-    says = "log p(x) up to the error of 12 steps"
-    expect.close(log_p, truth.log_density(x), says, atol=1e-4, rtol=1e-4, what="log_p")
+    log_p = exact(student, net, x, processes.even_in_t(8), RF, V)
+    says = "log p(x) up to the error of 8 steps"
+    expect.close(log_p, truth.log_density(x), says, atol=3e-4, rtol=3e-4, what="log_p")
 
 
 @log_likelihood
 def test_numbers_points_and_images(student, generator):
     """numbers, points and images, many or one, exactly and by probes"""
-    times = processes.even_in_t(4)
-    for shape in ((3,), (1, 1), (4, 3), (2, 1, 2, 2)):
+    times = processes.even_in_t(3)
+    for shape in ((3,), (1, 1), (4, 2), (2, 1, 2, 2)):
         net, truth = bumps(student, generator, RF, V, shape[1:])
         x = truth.sample(shape[0], generator).reshape(shape)
         log_p = exact(student, net, x, times, RF, V)
-        says = f"log p(x) for x of shape {shape}, up to the error of 4 steps"
+        says = f"log p(x) for x of shape {shape}, up to the error of 3 steps"
         want = truth.log_density(x.reshape(shape[0], -1))
-        expect.close(log_p, want, says, atol=5e-3, rtol=5e-3, what="log_p")
-        estimate, error = both(student, net, x, times, RF, V, 10, generator)
+        expect.close(log_p, want, says, atol=0.02, rtol=0.0, what="log_p")
+        estimate, error = both(student, net, x, times, RF, V, 6, generator)
         error = expect.tensor(error, shape[:1], "error")
         estimate = expect.tensor(estimate, shape[:1], "log_p")
         off = (estimate - log_p).abs().mean()
-        says = f"10 probes for x of shape {shape}, beside the exact divergence"
+        says = f"6 probes for x of shape {shape}, beside the exact divergence"
         bar = 4 * error.mean() + 1e-6
         expect.true(bool(off < bar), says, f"off by {float(off):.3g}", f"at most {float(bar):.3g}")
 
@@ -416,7 +416,7 @@ def test_probes_of_plus_and_minus_one(student, generator):
 @log_likelihood
 def test_the_standard_error_over_probes(student, generator):
     """the error is the standard error of the mean of n estimates"""
-    for probes in (2, 6):
+    for probes in (6, 2):
         off, error = estimated(student, generator, 12, probes)
         want = ((1 - off**2).clamp(min=0) / (probes - 1)).sqrt()
         says = f"√(Σ (estimate − mean)² / (n (n − 1))) for n = {probes}"
