@@ -1010,7 +1010,7 @@ def test_conditions_are_handed_on(student, generator):
     """a condition of any form goes to the model, and none is made where none is given"""
     n, process, new = 3, processes.cosine(), processes.rectified_flow()
     target, t = angular(process), uniform(generator, n)
-    for y in (torch.arange(n), normal(generator, n, 2), normal(generator, n, 3, 2)):
+    for y in (90 * torch.arange(n), normal(generator, n, 2), 50 * normal(generator, n, 3, 2)):
         x_t, model = normal(generator, n, 2, 2), anything()
         args = (process, target, new, velocity(new))
         found = renewed(student, model, *args)(x_t, t, y)
@@ -1047,32 +1047,35 @@ def test_new_models_of_every_shape(student, generator):
 
 @reparametrised
 def test_gradients_of_the_new_model(student, generator):
-    """gradients flow into x_t and into the weights of the network"""
-    net = student.new("checking.fakes.AnyShape")
-    net.call("double")
-    alpha, beta, gamma = (number(generator, 0.3, 0.9) for _ in range(3))
-    net.load({k: torch.tensor(v) for k, v in (("a", alpha), ("b", beta), ("c", gamma))})
+    """gradients flow into x_t and into the weights of the network, with a condition and without"""
     process, new = processes.cosine(), processes.rectified_flow()
     args = (process, angular(process), new, velocity(new))
-    x_t, t = normal(generator, 3, 2), uniform(generator, 3)
-    x_weights = normal(generator, 3, 2)
-    model = renewed(student, net, *args)
-    made = student.gradient("checking.fakes.weighted", model, x_weights, x_t, t, wrt=[x_t, net])
-    leaves = [torch.tensor(v, dtype=torch.float64) for v in (alpha, beta, gamma)]
-    leaves = [v.float().double().requires_grad_() for v in leaves]
-    x = x_t.clone().requires_grad_()
+    x_t, t, w = normal(generator, 3, 2), uniform(generator, 3), normal(generator, 3, 2)
     u = level_at("cosine", t / (1 - t))
+    shapes = {"W": (2, 2), "u": (2,), "c": (4, 2)}
+    start = {k: normal(generator, *v).float() for k, v in shapes.items()}
+    for y in (None, torch.tensor([3, 1, 1])):
+        net = student.new("checking.fakes.LinearField", dim=2, classes=4)
+        net.load(start)
+        net.call("double")
+        given = (x_t, t) if y is None else (x_t, t, y)
+        model = renewed(student, net, *args)
+        made = student.gradient("checking.fakes.weighted", model, w, *given, wrt=[x_t, net])
+        leaf = {k: v.double().requires_grad_() for k, v in start.items()}
+        x = x_t.clone().requires_grad_()
 
-    def linear(x_u, u, _):
-        return leaves[0] * x_u + leaves[1] * column(u, x_u) + leaves[2]
+        def linear(x_u, u, y, leaf=leaf):
+            moved = leaf["c"][torch.zeros(3).long() if y is None else y]
+            return x_u @ leaf["W"].T + column(u, x_u) * leaf["u"] + moved
 
-    total = (x_weights * by_hand(linear, u, x, t, *args)).sum()
-    in_x, *in_net = torch.autograd.grad(total, (x, *leaves))
-    expect.true(made[0] is not None, "no gradient arrives at x_t")
-    expect.close(made[0], in_x, "the gradient in x_t", atol=1e-6, rtol=1e-6)
-    for name, want in zip("abc", in_net, strict=True):
-        expect.true(made[1][name] is not None, "no gradient arrives in the network")
-        expect.close(made[1][name], want, "the gradient in the network", atol=1e-6, rtol=1e-6)
+        (w * by_hand(linear, u, x, t, *args, y)).sum().backward()
+        says = "" if y is None else ", with a condition"
+        expect.true(made[0] is not None, f"no gradient arrives at x_t{says}")
+        expect.close(made[0], x.grad, f"the gradient in x_t{says}", atol=1e-9, rtol=1e-9)
+        for name, v in leaf.items():
+            expect.true(made[1][name] is not None, f"no gradient arrives in the network{says}")
+            told = f"the gradient in the network{says}"
+            expect.close(made[1][name], v.grad, told, atol=1e-9, rtol=1e-9)
 
 
 @reparametrised
