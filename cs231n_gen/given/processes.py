@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 Schedule = Callable[[Float[Tensor, "*levels"]], Float[Tensor, "*levels"]]
-HALVINGS = 64  # of [0, 1], after which two levels in float64 are neighbours
+BITS = 64  # of a level: two neighbours in float64 are further apart
+FEW = 512  # levels for which calls take longer than numbers
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ def edm(sigma_max: float = 80.0) -> Process:
 def level_of(
     process: Process, a: Float[Tensor, "*levels"], b: Float[Tensor, "*levels"]
 ) -> Float[Tensor, "*levels"]:
-    """The level t of a process at which b(t) / a(t) = b / a, by bisection.
+    """The level t of a process at which b(t) / a(t) = b / a, by search in ever smaller parts.
 
     Args:
         process: its b / a rises with t.
@@ -177,15 +178,18 @@ def level_of(
     Returns:
         t in [0, 1] and in the precision of a; where the process never gets there, its nearer end.
     """
-    low = torch.zeros_like(a, dtype=torch.float64)
-    high = torch.ones_like(low)
-    a, b, dtype = a.double(), b.double(), a.dtype
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        noisier = process.b(middle) * a > process.a(middle) * b
-        low, high = torch.where(noisier, low, middle), torch.where(noisier, middle, high)
-    at_data = process.b(torch.zeros_like(low)) * a >= process.a(torch.zeros_like(low)) * b
-    return high.masked_fill(at_data, 0.0).to(dtype)
+    a, b, dtype = a.double()[..., None], b.double()[..., None], a.dtype
+    parts, rounds = (16, BITS // 4) if a.numel() <= FEW else (2, BITS)
+    between = torch.arange(1.0, parts, dtype=torch.float64, device=a.device)
+    low, width = torch.zeros_like(a), 1.0
+    for _ in range(rounds):
+        width /= parts
+        t = low + width * between  # (*levels, parts − 1)
+        noisier = process.b(t) * a > process.a(t) * b
+        low = low + width * (~noisier).sum(-1, keepdim=True)
+    start = torch.zeros_like(low)
+    at_data = process.b(start) * a >= process.a(start) * b
+    return low.masked_fill(at_data, 0.0)[..., 0].to(dtype)
 
 
 def even_in_t(steps: int, first: float = 1.0, last: float = 0.0) -> list[float]:

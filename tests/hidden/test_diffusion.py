@@ -104,6 +104,12 @@ def cases(generator):
             yield f"{name}, {asked}", process, target
 
 
+def some(generator, choice, n):
+    """n of them, in random order."""
+    choice = list(choice)
+    return [choice[i] for i in torch.randperm(len(choice), generator=generator)[:n].tolist()]
+
+
 def parts(process, target, t):
     return process.a(t), process.b(t), target.c(t), target.d(t)
 
@@ -861,11 +867,9 @@ def test_every_process_for_every_other(student, generator):
     for old, process in each.items():
         if old == "a process without ends":  # the others have more noise and less
             continue
-        for new, new_process in each.items():
-            targets = [*every_target(generator, process).values()]
-            target = targets[draws.whole(generator, 0, 5)]
-            asked = [*every_target(generator, new_process).values()]
-            new_target = asked[draws.whole(generator, 0, 5)]
+        for new, new_process in some(generator, each.items(), 4):  # the others another time
+            (target,) = some(generator, every_target(generator, process).values(), 1)
+            (new_target,) = some(generator, every_target(generator, new_process).values(), 1)
             t = uniform(generator, 4, *NOISY)
             x_t = drawn(truth, generator, t, new_process)
             model = renewed(
@@ -882,7 +886,7 @@ def test_where_and_at_which_level_it_asks(student, generator):
     each = every_process(generator)
     for old in KNOWN:
         process, target = each[old], every_target(generator, each[old])["v"]
-        for new_process in each.values():
+        for new_process in some(generator, each.values(), 4):
             t = uniform(generator, 3, *NOISY)
             x_t, model = normal(generator, 3, 2), anything()
             renewed(student, model, process, target, new_process, wavy(generator))(x_t, t)
@@ -915,7 +919,7 @@ def test_a_model_that_is_not_the_best_one(student, generator):
     each = every_process(generator)
     for old in KNOWN:
         process, new_process = each[old], curved(generator)
-        for target in every_target(generator, process).values():
+        for target in some(generator, every_target(generator, process).values(), 3):
             t, new_target = uniform(generator, 4, *NOISY), wavy(generator)
             u, x_t = level_at(old, new_process.b(t) / new_process.a(t)), normal(generator, 4, 2)
             args = (process, target, new_process, new_target)
@@ -934,6 +938,10 @@ def test_the_same_process_and_target_change_nothing(student, generator):
         want = model(x_t, t)
         same = renewed(student, model, process, target, process, target)
         expect.close(same(x_t, t), want, f"{name} as itself", what="y", atol=1e-8, rtol=1e-8)
+    for name in some(generator, KNOWN, 2):
+        process, target, t = each[name], wavy(generator), uniform(generator, 4, *NOISY)
+        x_t = drawn(truth, generator, t, process)
+        want = anything()(x_t, t)
         other, other_target = curved(generator), wavy(generator)
         there = renewed(student, anything(), process, target, other, other_target)
         back = renewed(student, there, other, other_target, process, target)
@@ -944,7 +952,7 @@ def test_the_same_process_and_target_change_nothing(student, generator):
 def test_the_same_noise_gives_the_same_samples(student, generator):
     """a walk from the same noise over the same b / a ends at the same data in every process"""
     truth, each = mixture(generator), every_process(generator)
-    ratios = torch.tensor([9.0, 4.0, 1.5, 0.7, 0.3, 0.1, 0.03], dtype=torch.float64)
+    ratios = torch.tensor([9.0, 3.0, 1.0, 0.3, 0.03], dtype=torch.float64)
     start, flow = 9 * normal(generator, 4, 2), processes.rectified_flow()
     model = exact(truth, flow, velocity(flow))
     ends = []
@@ -970,9 +978,10 @@ def test_pure_noise_is_asked_for_exactly(student, generator):
     """at a = 0 it asks at a = 0 too, and a velocity there is x_1 − E[x]"""
     truth = mixture(generator)
     mean = truth.weights @ truth.means
-    for process in (processes.rectified_flow(), processes.cosine(), curved(generator)):
+    each = processes.rectified_flow(), processes.cosine(), curved(generator)
+    for process in each:
         for target in (X, velocity(process), angular(process), wavy(generator)):
-            for new in (processes.rectified_flow(), processes.cosine(), curved(generator)):
+            for new in some(generator, each, 1):
                 t, z = torch.tensor([1.0, 0.5, 1.0], dtype=torch.float64), normal(generator, 3, 2)
                 x_t, model = new.b(t)[:, None] * z, exact(truth, process, target)
                 found = renewed(student, model, process, target, new, velocity(new))(x_t, t)
@@ -1041,6 +1050,8 @@ def test_new_models_of_every_shape(student, generator):
         model = renewed(student, anything(), *args)
         says = f"x_t of shape {shape}"
         expect.close(model(x_t, t), want, says, what="y", atol=1e-9, rtol=1e-9)
+        if len(shape) == 3:
+            continue
         single = model(x_t.float(), t.float())
         expect.close(single, want, f"{shape} in float32", what="y", **SINGLE)
 
