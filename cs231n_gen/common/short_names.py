@@ -3,4 +3,6 @@
 
 GIVEN = ("data", "judge", "metrics", "mlp", "processes", "toys", "training", "unet")
 SHORT = {name: f"given.{name}" for name in GIVEN}
-SHORT |= {"doctor": "cli.doctor", "schedule_trial": "experiments.schedule_trial"}
+TRIALS = ("four_roads", "garment_trial", "sampler_trial", "schedule_trial", "target_trial")
+SHORT |= {name: f"experiments.{name}" for name in TRIALS}
+SHORT |= {"doctor": "cli.doctor"}

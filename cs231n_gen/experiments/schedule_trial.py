@@ -5,6 +5,7 @@ and the same noise to sample from: they differ only in the distribution of t. Th
 seeds are trained at once, with stacked weights.
 """
 
+import copy
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +52,15 @@ class Ensemble(nn.Module):
         self.names = list(weights)
         self.stacks = nn.ParameterList(weights.values())
         self.pattern = [nets[0]]  # in a list, so that its own weights do not count
+
+    def part(self, first: int, last: int) -> "Ensemble":
+        """A copy of the nets from `first` to before `last`."""
+        nets = []
+        for k in range(first, last):
+            nets.append(copy.deepcopy(self.pattern[0]))
+            weights = {n: w[k] for n, w in zip(self.names, self.stacks, strict=True)}
+            nets[-1].load_state_dict(weights | {n: v[k] for n, v in self.fixed.items()})
+        return Ensemble(nets)
 
     def forward(
         self, x_t: Float[Tensor, "nets batch dim"], t: Float[Tensor, "nets batch"]
@@ -210,6 +220,21 @@ def energy_distance(
         apart = _mean_length(means[:, None] - means, variances[:, None] + variances)
         within = 2 * p.sort(dim=-1).values @ larger / (n * (n - 1))
         total += 2 * to_data.mean(-1) - within - mixture.weights @ apart @ mixture.weights
+    return math.pi / 2 * total / ANGLES
+
+
+def mean_distance(mixture: GaussianMixture) -> Float[Tensor, ""]:
+    """E‖X − X′‖ of two independent points of a mixture in the plane.
+
+    n times the mean energy distance of n real samples to their own density, if the distances of
+    points to themselves count among the pairs.
+    """
+    total = 0.0
+    for angle in math.pi * torch.arange(ANGLES) / ANGLES:
+        u = torch.stack([angle.cos(), angle.sin()]).double()
+        means, variances = mixture.means @ u, torch.einsum("kij,i,j->k", mixture.covs, u, u)
+        apart = _mean_length(means[:, None] - means, variances[:, None] + variances)
+        total += mixture.weights @ apart @ mixture.weights
     return math.pi / 2 * total / ANGLES
 
 

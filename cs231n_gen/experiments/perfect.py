@@ -1,0 +1,23 @@
+"""The perfect network of a mixture for any process and target: what training aims at. Given."""
+
+from torch import Tensor
+
+from cs231n_gen.diffusion import column
+from cs231n_gen.flow import Model
+from cs231n_gen.given.processes import Process, Target
+from cs231n_gen.truth import GaussianMixture
+
+
+def perfect_net(mixture: GaussianMixture, process: Process, target: Target) -> Model:
+    """A model that answers E[c x + d z | x_t], called as `model(x_t, t)`.
+
+    It computes in float64 and answers in the precision of x_t. An example may be one point or a
+    set of them. Gradients pass through.
+    """
+
+    def net(x_t: Tensor, t: Tensor) -> Tensor:
+        of_t = (process.a, process.b, target.c, target.d)
+        a, b, c, d = (column(f(t), x_t)[..., 0].expand(x_t.shape[:-1]) for f in of_t)
+        return mixture.expectation(x_t, a, b, c, d).to(x_t.dtype)
+
+    return net
