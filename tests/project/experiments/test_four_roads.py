@@ -30,7 +30,8 @@ def g():
 def other(g):
     """Another mixture on a line."""
     std = 0.2 + 0.3 * torch.rand(4, generator=g).double()
-    return GaussianMixture.isotropic(2 * torch.randn(4, 1, generator=g), std, torch.rand(4) + 0.2)
+    weights = 0.2 + torch.rand(4, generator=g)
+    return GaussianMixture.isotropic(2 * torch.randn(4, 1, generator=g), std, weights)
 
 
 def entropy(mixture):
@@ -72,7 +73,7 @@ def test_the_elbo_is_the_sum_of_what_truth_knows_level_by_level(other):
     low, high, T = -5.0, 7.0, 12
     levels = even_in_log_snr(RF, T, (low, high))
     for mixture in (four_roads.MIXTURE, other):
-        found = float(four_roads.by_elbo(mixture, levels).value)
+        found = float(four_roads.by_elbo(mixture, levels, nodes=80).value)
         assert found == pytest.approx(bound(mixture, torch.linspace(low, high, T + 1)), abs=1e-6)
 
 
@@ -91,19 +92,17 @@ def test_the_elbos_gap_is_at_most_that_of_the_issue_and_falls_as_1_over_t():
 
 
 def test_on_levels_even_in_t_the_elbo_never_arrives():
-    """Its gap is γ + π²/12 and something that falls as 1/T, as long as b(t) ∝ t near the data."""
+    """Its gap is γ + π²/12 and at most something of log(T) / T, if b(t) ∝ t near the data."""
     known, k = entropy(four_roads.MIXTURE), torch.arange(1, 2_000_000).double()
     series = (1 / k + 1 / (2 * k**2) - torch.log1p(1 / k)).sum()
     assert float(series) == pytest.approx(four_roads.NEVER, abs=1e-6)
     for process in (RF, cosine()):
         off = []
-        for T in (1000, 2000, 4000):
+        for T in (200, 800):
             t = torch.tensor(even_in_t(T, 1.0, 1 / (T + 1))).double()
             snr = (process.a(t) / process.b(t)).square().clamp(min=1e-12)
             off.append(bound(four_roads.MIXTURE, snr.log()) - known - four_roads.NEVER)
-        assert 0 < off[0] < 0.02
-        assert off[0] / off[1] == pytest.approx(2, rel=0.1)
-        assert off[1] / off[2] == pytest.approx(2, rel=0.1)
+        assert abs(off[1]) < min(0.015, abs(off[0]) / 2)
 
 
 def test_the_interval_of_the_sdes_samples_holds():

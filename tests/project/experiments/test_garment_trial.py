@@ -52,8 +52,8 @@ def test_garments_have_the_distribution_of_the_data(trial):
     for name, x in trial.garments.items():
         off = x - MEANS[y]
         assert float(off.mean()) == pytest.approx(0, abs=0.03), name
-        # 61 steps of first order: Euler's come out too narrow, the reverse SDE's too wide
-        near = 0.15 if "SDE" in name else 0.08
+        # 61 steps of first order: DDIM's and DDPM's come out too narrow, the SDE's too wide
+        near = 0.15 if "SDE" in name or "ancestral" in name else 0.08
         assert float(off.std()) == pytest.approx(VARIANCE**0.5, rel=near), name
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cs231n_gen.target_trial import PROCESS, TARGETS
+from cs231n_gen.target_trial import TARGETS
 from torch import nn
 
 from cs231n_gen import data, target_trial
@@ -53,9 +53,9 @@ def test_what_is_not_learned_is_measured_from_the_perfect_net():
     ring, g = data.ring(), torch.Generator().manual_seed(0)
     variance = ring.sample(200_000, g).double().square().mean()
     for target, power in ((X, variance), (NOISE, 1.0), (V, 1 + variance)):
-        found = target_trial._excess(Ensemble([Zero(), Zero()]), ring, target, 20_000)
+        found = target_trial._excess(Ensemble([Zero(), Zero()]), ring, target, 5000)
         want = power - target_trial.floor(ring, target)
-        torch.testing.assert_close(found, want.expand(2, -1), atol=0.03, rtol=0.03)
+        torch.testing.assert_close(found, want.expand(2, -1), atol=0.06, rtol=0.06)
 
 
 def test_the_floors_are_those_of_truth(trial):
@@ -82,7 +82,6 @@ def test_each_target_is_bad_where_it_says_little():
     trial = target_trial.run(data.ring(), range(2), progress=False)
     x, eps, v = trial.error_of(V).mean(1)
     data_end, noise_end = trial.levels < 0.1, trial.levels > 0.9
-    assert PROCESS is not None and trial.seeds == 2
     assert x[data_end].mean() > 10 * v[data_end].mean()
     assert eps[noise_end].mean() > 30 * v[noise_end].mean()
     assert x[noise_end].mean() < v[noise_end].mean()
