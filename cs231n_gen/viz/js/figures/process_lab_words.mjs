@@ -34,7 +34,7 @@ function lesson({ curve, t }, sigma) {
 }
 
 /** How the samples were made and how good they are, and what dividing by a does. */
-export function sayPaths(says, { now, distance, draws, ends, last, shown, ts, walk, exact, process }) {
+export function sayPaths(says, { now, distance, draws, ends, last, shown, ts, walk, exact, process, view }) {
   const place = process(now.t);
   Object.assign(says.dataset, {
     distance,
@@ -43,7 +43,7 @@ export function sayPaths(says, { now, distance, draws, ends, last, shown, ts, wa
     levels: ts,
     ends: shown.map((n) => walk.at(-1)[n] / last[0]),
     exact: exact.all(place),
-    divided: now.divided,
+    part: view.part,
   });
   const eta = now.eta.toFixed(2);
   const how =

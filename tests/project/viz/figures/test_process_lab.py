@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.diffusion import ode_velocity
 from cs231n_gen.diffusion_samplers import ddim_step
 from cs231n_gen.given import processes
-from cs231n_gen.viz import ProcessLab, line_processes
+from cs231n_gen.viz import ProcessLab, line_processes, standalone_page
 
 lab = load_module(Path(__file__).parents[1] / "examples.py", "examples").processes
 hands = load_module(Path(__file__).parents[1] / "hands.py", "hands")
@@ -333,3 +334,323 @@ def test_the_still_picture_shows_the_same_paths(curve, divided, spacing):
 def test_a_page_weighs_less_than_60_kb():
     figure = ProcessLab(MIXTURE, curve="own", eta=1.0, steps=50, spacing="t")
     assert len(figure.html().encode()) < 60_000
+
+
+# --- in a browser -------------------------------------------------------------------------------
+
+WORDS = ("curve", "spacing")  # of the setting
+PIXELS = """
+    const { width, height } = canvas;
+    const pixels = canvas.getContext("2d").getImageData(0, 0, width, height).data;
+"""
+KEEP = f"canvas => {{ {PIXELS} window.kept = pixels; }}"
+MOVED = f"""canvas => {{ {PIXELS}
+    return pixels.filter((v, i) => Math.abs(v - window.kept[i]) > 40).length / pixels.length;
+}}"""
+INK = f"""(canvas, ink) => {{ {PIXELS}
+    let count = 0;
+    for (let i = 0; i < pixels.length; i += 4) count += ink.every((v, k) => pixels[i + k] === v);
+    return count;
+}}"""
+LIGHT, DARK = [31, 35, 40, 255], [240, 246, 252, 255]  # the ink of both themes
+SAME = 2e-3  # of all pixels may move: lines are drawn a hundredth of a pixel elsewhere
+
+
+def setting(tab):
+    """The setting that the button puts into the address."""
+    tab.get_by_role("button", name=re.compile("Link|Copied")).click()
+    words = dict(word.split("=") for word in tab.evaluate("location.hash").split("&")[1:])
+    numbers = {k: [float(v) for v in w.split(",")] for k, w in words.items() if k not in WORDS}
+    return words | {k: v[0] if len(v) == 1 else v for k, v in numbers.items()}
+
+
+def numbers(tab, key):
+    text = tab.locator(f"[data-{key}]").get_attribute(f"data-{key}")
+    return np.array([float(v) for v in text.split(",")])
+
+
+def places(tab):
+    """Where a, b and t are on the screen: `ab(a, b)` in the plane, `level(u)` in the picture."""
+    tab.locator("canvas").first.scroll_into_view_if_needed()
+    plane, picture = (tab.locator("canvas").nth(k).bounding_box() for k in (0, 1))
+    unit = (plane["width"] - 28) / 1.5
+    left, floor = plane["x"] + 22, plane["y"] + plane["height"] - 34
+
+    def ab(a, b):
+        return left + (a + 0.1) * unit, floor - (b + 0.06) * unit
+
+    def level(u):
+        return picture["x"] + 34 + u * (picture["width"] - 118), picture["y"] + 150
+
+    return ab, level
+
+
+def drag(tab, start, end):
+    tab.mouse.move(*start)
+    tab.mouse.down()
+    tab.mouse.move(*np.add(start, end) / 2)
+    tab.mouse.move(*end)
+    tab.mouse.up()
+
+
+def still(tab, part):
+    """Wait until the picture is divided by a, or back."""
+    tab.wait_for_function("(part) => +document.querySelector('[data-part]').dataset.part === part",
+                          arg=part)  # fmt: skip
+
+
+def pressed(tab):
+    return [b.inner_text() for b in tab.get_by_role("button", pressed=True).all()]
+
+
+def test_a_dragged_curve_is_in_the_middle_under_the_pointer(alone):
+    tab = alone(lab(), hash="#figure=processes&curve=rectified_flow&eta=0")
+    ab, _ = places(tab)
+    drag(tab, ab(0.5, 0.5), ab(1.2, 0.7))
+    now = setting(tab)
+    assert now["curve"] == "own"
+    np.testing.assert_allclose(now["middle"], [1.2, 0.7], atol=0.01)
+    assert pressed(tab) == ["your own"]
+    a, b = own(now["middle"])(0.6)
+    np.testing.assert_allclose([numbers(tab, "a")[0], numbers(tab, "b")[0]], [a, b], atol=1e-3)
+    said = tab.locator("[aria-live]").text_content()
+    assert said.startswith(f"At t = 0.60: xt = {a:.2f} x + {b:.2f} z."), said
+    drag(tab, ab(1.2, 0.7), ab(0.1, 1.7))
+    np.testing.assert_allclose(setting(tab)["middle"], [0.25, 1.5], err_msg="kept in bounds")
+
+
+def test_the_line_at_t_is_dragged(alone):
+    tab = alone(lab(), hash="#figure=processes&curve=cosine")
+    _, level = places(tab)
+    drag(tab, level(0.4), level(0.75))
+    assert abs(setting(tab)["t"] - 0.25) < 0.003
+    a, b = place("cosine", setting(tab)["t"])
+    np.testing.assert_allclose(below((a, b), numbers(tab, "exact")), (np.arange(9) + 0.5) / 9,
+                               atol=2e-3)  # fmt: skip
+    tab.get_by_role("button", name="Divide by a").click()
+    still(tab, 1)
+    drag(tab, level(0.5), level(0.2))  # even in the logarithm of b / a, from 5 to 0.02
+    a, b = place("cosine", setting(tab)["t"])
+    assert abs(math.log(b / a) - (math.log(5) + 0.2 * math.log(0.02 / 5))) < 0.02
+
+
+def test_divided_by_a_the_picture_is_one(alone):
+    """Whatever the curve: the same pixels and the same numbers; and b / a stays where it is."""
+    tab = alone(lab(), hash="#figure=processes&curve=cosine&divided=1&eta=0.5&t=0.4")
+    still(tab, 1)
+    picture = tab.locator("canvas").nth(1)
+    picture.evaluate(KEEP)
+    ends, apart, sigma = (numbers(tab, key) for key in ("ends", "distance", "sigma"))
+    for name in ("rectified flow", "DDPM’s linear β", "variance exploding", "your own"):
+        tab.get_by_role("button", name=name).click()
+        np.testing.assert_allclose(numbers(tab, "ends"), ends, atol=1e-9)
+        np.testing.assert_allclose(numbers(tab, "distance"), apart, atol=1e-9)
+        np.testing.assert_allclose(numbers(tab, "sigma"), sigma, rtol=1e-6)
+        assert picture.evaluate(MOVED) < SAME, name
+    ab, _ = places(tab)
+    drag(tab, ab(1.15, 0.55), ab(0.4, 0.9))
+    np.testing.assert_allclose(numbers(tab, "ends"), ends, atol=1e-9)
+    np.testing.assert_allclose(numbers(tab, "sigma"), sigma, rtol=1e-3)
+    assert picture.evaluate(MOVED) < SAME
+    assert "One picture for every curve" in tab.locator("[data-part]").inner_text()
+    tab.get_by_role("combobox", name="steps even in").select_option("t")
+    assert np.abs(numbers(tab, "ends") - ends).max() > 0.01, "these stop at other b / a"
+    assert "steps even in t stop at other b / a" in tab.locator("[data-part]").inner_text()
+
+
+def test_a_button_divides_and_takes_it_back(alone):
+    tab = alone(lab(), hash="#figure=processes&curve=rectified_flow")
+    picture = tab.locator("canvas").nth(1)
+    picture.evaluate(KEEP)
+    tab.get_by_role("button", name="Divide by a").click()
+    assert pressed(tab) == ["rectified flow", "Divide by a"]
+    still(tab, 1)
+    assert picture.evaluate(MOVED) > 10 * SAME
+    tab.get_by_role("button", name="Divide by a").click()
+    still(tab, 0)
+    assert picture.evaluate(MOVED) < SAME
+
+
+def test_keys_do_all_that_a_pointer_does(alone):
+    tab = alone(lab())
+    plane = tab.locator("canvas[tabindex]")
+    plane.focus()
+    for key in ("1", "ArrowRight", "ArrowUp", "Shift+ArrowRight", "ArrowDown", "+", "+", "-"):
+        tab.keyboard.press(key)
+    now = setting(tab)
+    assert now["curve"] == "own"
+    np.testing.assert_allclose([*now["middle"], now["eta"]], [0.8, 0.5, 0.6], atol=1e-9)
+    for key, curve in zip("12345", line_processes.CURVES, strict=True):
+        plane.press(key)
+        assert setting(tab)["curve"] == curve
+    for key, t in (("Home", 1), ("End", 0)):
+        plane.press(key)
+        assert setting(tab)["t"] == t
+    levels = numbers(tab, "levels")
+    plane.press(",")
+    np.testing.assert_allclose(setting(tab)["t"], levels[-1], atol=1e-4)
+    plane.press(",")
+    np.testing.assert_allclose(setting(tab)["t"], levels[-2], atol=1e-4)
+    plane.press(".")
+    np.testing.assert_allclose(setting(tab)["t"], levels[-1], atol=1e-4)
+    plane.press("d")
+    still(tab, 1)
+    plane.press("Space")
+    tab.get_by_role("button", name="Pause").wait_for()
+    plane.press("Space")
+    tab.get_by_role("button", name="Play").wait_for()
+    plane.press("0")
+    start = "curve=cosine&middle=1.15,0.55&t=0.6&divided=0&eta=0.5&steps=16&spacing=log"
+    setting(tab)
+    assert tab.evaluate("location.hash") == f"#figure=processes&{start}"
+
+
+def test_samples_are_those_of_the_steps(alone, node):
+    """What arrives, and how far it is off, for DDIM as Python walks it."""
+    figure = lab()
+    tab = alone(figure, hash="#figure=processes&curve=variance_preserving&eta=0&steps=7&spacing=t")
+    process = line_processes.process_of("variance_preserving", (1, 1))
+    stops = [process(t) for t in line_processes.levels_of(process, 7, "t")]
+    shares = (np.arange(500) + 0.5) / 500
+    start = line_processes.quantiles(line_processes.marginal(MIXTURE, stops[0]), shares)
+    made = line_processes.walk_along(MIXTURE, stops, start, 0.0, np.zeros((7, 500)))[-1]
+    shown = np.floor((np.arange(9) + 0.5) / 9 * 500).astype(int)
+    np.testing.assert_allclose(numbers(tab, "ends"), made[shown], atol=1e-6)
+    right = line_processes.quantiles(MIXTURE, shares)
+    off = stats.wasserstein_distance(made, right)
+    np.testing.assert_allclose(numbers(tab, "distance"), off, atol=1e-6)
+    said = tab.locator("[data-part]")
+    assert (
+        f"η = 0, DDIM: no noise is drawn on the way. After 7 steps, 500 samples are {off:.3f}"
+        in (said.inner_text())
+    )
+    hands.slide(tab.get_by_role("slider", name="steps"), 50)
+    assert numbers(tab, "distance")[0] < 0.4 * off
+    hands.slide(tab.get_by_role("slider", name="η"), 1)
+    assert "the ancestral step" in said.inner_text()
+    assert "500 independent draws" in said.inner_text()
+    assert numbers(tab, "distance")[0] < 4 * numbers(tab, "draws")[0]
+
+
+def test_again_and_links(alone):
+    tab = alone(
+        lab(), hash="#figure=processes&curve=edm&middle=9,0&t=2&eta=7&steps=99.6&spacing=rho"
+    )
+    now = setting(tab)
+    assert (now["curve"], now["spacing"]) == ("rectified_flow", "log")
+    np.testing.assert_allclose([*now["middle"], now["t"], now["eta"], now["steps"]],
+                               [1.5, 0.25, 1, 1, 50])  # fmt: skip
+    tab.get_by_role("button", name="Again").click()
+    assert setting(tab) == {
+        "curve": "cosine",
+        "middle": [1.15, 0.55],
+        "t": 0.6,
+        "divided": 0,
+        "eta": 0.5,
+        "steps": 16,
+        "spacing": "log",
+    }
+
+
+@pytest.mark.parametrize("divided", [0, 1])
+def test_play_goes_from_noise_to_data_and_stops(alone, divided):
+    tab = alone(lab(), hash=f"#figure=processes&curve=rectified_flow&t=0&divided={divided}")
+    still(tab, divided)
+    tab.get_by_role("button", name="Play").click()
+    tab.get_by_role("button", name="Pause").wait_for()
+    tab.get_by_role("button", name="Play").wait_for(timeout=30_000)
+    np.testing.assert_allclose(setting(tab)["t"], 0.02 / 1.02 if divided else 0, atol=1e-3)
+
+
+def test_who_wants_less_motion_gets_steps(alone):
+    tab = alone(lab(), reduced_motion="reduce")
+    tab.evaluate("() => { requestAnimationFrame = () => { throw new Error('a frame'); }; }")
+    tab.get_by_role("button", name="Step").click()
+    assert setting(tab)["t"] == 0.5
+    tab.get_by_role("button", name="Divide by a").click()
+    assert numbers(tab, "part") == 1, "at once"
+
+
+ENDS = [
+    "curve=rectified_flow&t=1",
+    "curve=cosine&t=0&spacing=t",
+    "curve=own&middle=0.25,1.5&t=1&spacing=t&eta=1&steps=1",
+]
+
+
+@pytest.mark.parametrize("setting", ENDS)
+def test_ends_are_numbers(alone, setting):
+    """Also where a or b is 0, divided by a or not."""
+    for divided in (0, 1):
+        tab = alone(lab(), hash=f"#figure=processes&{setting}&divided={divided}")
+        still(tab, divided)
+        for key in ("ends", "exact", "distance", "levels"):
+            assert np.isfinite(numbers(tab, key)).all()
+        text = tab.locator(".gen-figure").inner_text()
+        assert not re.search("NaN|Infinity|undefined", text)
+
+
+def test_it_is_drawn_in_the_ink_of_its_theme(alone):
+    tab = alone(lab(), color_scheme="light")
+
+    def inks():
+        return [
+            [c.evaluate(INK, ink) for ink in (LIGHT, DARK)] for c in tab.locator("canvas").all()
+        ]
+
+    assert all(light > 30 and dark == 0 for light, dark in inks())
+    tab.emulate_media(color_scheme="dark")
+    tab.locator(".gen-figure[data-theme=dark]").wait_for()
+    assert all(light == 0 and dark > 30 for light, dark in inks())
+
+
+def test_a_finger_away_from_the_ring_and_the_line_scrolls(alone):
+    tab = alone(lab(), has_touch=True, viewport={"width": 380, "height": 800})
+    picture = tab.locator("canvas").nth(1)
+    ab, _ = places(tab)
+    tab.touchscreen.tap(*ab(0.2, 0.2))
+    assert setting(tab)["curve"] == "cosine"
+    ab, _ = places(tab)
+    tab.touchscreen.tap(*ab(0.75, 0.75))
+    np.testing.assert_allclose(setting(tab)["middle"], [0.75, 0.75], atol=0.01)
+    for u, t in ((0.9, 0.6), (0.5, 0.5)):
+        picture.scroll_into_view_if_needed()
+        box = picture.bounding_box()
+        tab.touchscreen.tap(box["x"] + 34 + u * (box["width"] - 118), box["y"] + 150)
+        assert abs(setting(tab)["t"] - t) < 0.005
+
+
+def test_python_changes_it_and_a_host_may_lack_the_rest(chromium):
+    """It throws on off, send and save_changes; after the figure is gone nothing moves."""
+    state = hands.state_of(lab())
+    tab = chromium.new_page()
+    wrong = []
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.set_content("<div id=el style='width:700px'></div>")
+    tab.evaluate(
+        """async ([code, state]) => {
+            const no = () => { throw new Error("not here"); };
+            window.heard = {};
+            const model = { get: (name) => state[name], set: no, off: no, save_changes: no,
+                on: (event, listener) => (heard[event] = listener) };
+            const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+            const { default: figure } = await import(url);
+            const frame = requestAnimationFrame;
+            window.asked = 0;
+            window.requestAnimationFrame = (f) => { window.asked++; return frame(f); };
+            window.gone = figure.render({ model, el: document.getElementById("el") });
+            window.state = state;
+        }""",
+        [standalone_page.module("figures/process_lab"), state],
+    )
+    tab.evaluate("state.steps = 9; heard['change:steps']()")
+    assert tab.get_by_text("T = 9").is_visible()
+    tab.evaluate("state.divided = true; heard['change:divided']()")
+    still(tab, 1)
+    tab.get_by_role("button", name="Play").click()
+    tab.wait_for_function("asked > 20")
+    asked = tab.evaluate("gone(), asked")
+    tab.wait_for_timeout(200)
+    assert tab.evaluate("asked") == asked
+    assert not wrong
+    tab.close()
