@@ -24,9 +24,10 @@ from playwright.sync_api import sync_playwright
 
 from cs231n_gen import data
 from cs231n_gen.given.mlp import VelocityMLP
-from cs231n_gen.viz import FlowField, Trajectories
+from cs231n_gen.viz import FlowField, ProcessLab, Trajectories
 
 RING = data.ring().mixture
+BUMPS = ([0.5, 0.3, 0.2], [-1.5, 0.4, 1.8], [0.3, 0.2, 0.25])  # a mixture on the line
 RIVAL = "400 arrows of the ring, matplotlib under a slider"
 ADDRESS = r"(http://\S+?)/lab\?token=(\w+)"  # what JupyterLab prints
 ARGS = [
@@ -127,6 +128,10 @@ def figures() -> dict:
         "20 000 particles, computed before": Trajectories(film),
         "20 000 particles, ring, live": FlowField({"exact": RING}, particles=20_000, steps=50),
         "1000 particles, net of width 64, live": FlowField({"net": net}, particles=1000, steps=50),
+        "ProcessLab, 500 samples": ProcessLab(BUMPS, curve="own", eta=0.5),
+        "ProcessLab, 500 samples in 50 steps, divided": ProcessLab(
+            BUMPS, curve="own", eta=1.0, steps=50, divided=True
+        ),
     }
 
 
@@ -150,7 +155,7 @@ def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[s
         f"{name}: first picture, ms": statistics.median(first),
     }
     inside = tab.frame_locator("iframe")
-    if isinstance(figure, FlowField):
+    if isinstance(figure, FlowField | ProcessLab):
         frame.evaluate(WATCH)
         box = inside.locator("canvas[tabindex]").first.bounding_box()
         tab.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.45 * box["height"])

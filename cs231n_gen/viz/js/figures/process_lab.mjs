@@ -1,6 +1,7 @@
 // ProcessLab: how noise replaces data, as a curve in the plane of a and b; the densities on the way, exact
 // and sampled paths through them, and all of it divided by a. Everything is computed here.
 
+import { normalQuantile } from "../math/normal.mjs";
 import {
   apart,
   CURVES,
@@ -41,6 +42,7 @@ const MORPH = 0.9; // seconds until it is divided by a
 
 const within = (low, high, v) => Math.min(high, Math.max(low, v));
 const shares = Array.from({ length: CROWD }, (_, i) => (i + 0.5) / CROWD);
+const ZS = shares.map((q) => normalQuantile(q));
 const shown = Array.from({ length: SHOWN }, (_, i) => Math.floor(((i + 0.5) / SHOWN) * CROWD));
 
 class ProcessLabFigure extends Figure {
@@ -305,7 +307,7 @@ class ProcessLabFigure extends Figure {
       const p = marginal(this.mixture, noise ? [0, 1] : [1, b / a]);
       this.known.set(
         name,
-        shares.map((q) => quantileOf(p, q)),
+        shares.map((q, i) => quantileOf(p, q, ZS[i])),
       );
     }
     return this.known.get(name).map((x) => (noise ? b : a) * x);

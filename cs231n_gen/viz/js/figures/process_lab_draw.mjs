@@ -106,14 +106,21 @@ function drawRay(chart, px, place) {
 
 /** b / a where the ray meets a = 1, or above, where it leaves the window. */
 function sayRatio(chart, px, place, unit) {
-  const { ink } = chart.stage.theme;
   const sigma = noiseToSignal(place);
   const y = px([1, Math.min(9, sigma)])[1];
   const words = `b / a = ${ratioOf(sigma)}`;
   const out = y < chart.edges.top + 12;
   const x = out ? chart.x(1) - 0.06 * unit : chart.x(1) + 12;
-  if (out) chart.text(`${words} ↑`, x, chart.edges.top + 9, "right", ink, BOLD);
-  else chart.text(words, x, y + (y > px([0, 0.05])[1] ? -4 : 4), "left", ink, BOLD);
+  if (out) outlined(chart, `${words} ↑`, x, chart.edges.top + 9, "right");
+  else outlined(chart, words, x, y + (y > px([0, 0.05])[1] ? -4 : 4), "left");
+}
+
+/** Words that stay legible over lines. */
+function outlined(chart, words, x, y, align) {
+  const { ink, paper } = chart.stage.theme;
+  Object.assign(chart.pen, { font: BOLD, textAlign: align, strokeStyle: paper, lineWidth: 5 });
+  chart.pen.strokeText(words, x, y);
+  chart.text(words, x, y, align, ink, BOLD);
 }
 
 function drawNames(chart, px, { curve, middle }) {

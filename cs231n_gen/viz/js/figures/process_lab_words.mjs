@@ -48,10 +48,10 @@ export function sayPaths(says, { now, distance, draws, ends, last, shown, ts, wa
   const eta = now.eta.toFixed(2);
   const how =
     now.eta === 0
-      ? "η = 0, DDIM: no noise is drawn on the way. "
+      ? "η = 0, DDIM: no new noise. "
       : now.eta === 1
-        ? "η = 1, the ancestral step: noise is taken away and drawn anew at every step. "
-        : `η = ${eta}: some noise is taken away and drawn anew at every step. `;
+        ? "η = 1, the ancestral step: with short steps, the reversed SDE. "
+        : `η = ${eta}: each step draws some new noise. `;
   const fair = now.eta === 0 ? "" : `; ${ends.length} independent draws: ${digits(draws)}`;
   says.replaceChildren(
     make(
@@ -69,7 +69,7 @@ export function sayPaths(says, { now, distance, draws, ends, last, shown, ts, wa
 function sayDivided({ curve, divided, spacing }) {
   if (!divided) {
     const already = curve === "variance_exploding" ? "Here a = 1, so dividing by a changes nothing." : "";
-    return [already || "Thin lines are exact paths of the ODE. Divide by a to see what all processes have in common."];
+    return [already || "Thin lines are exact paths of the ODE. Divide by a to see what all processes share."];
   }
   const both = [make("b", {}, "One picture for every curve"), ": ", ...xT(), " / a = x + (b / a) z. "];
   const same = "Choose or drag another curve: neither densities nor paths move.";

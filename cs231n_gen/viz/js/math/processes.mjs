@@ -81,9 +81,11 @@ export function densityOf({ weights, means, stds }) {
 const shareBelow = ({ weights, means, stds }, x) =>
   weights.reduce((sum, w, k) => sum + w * normalCdf((x - means[k]) / stds[k]), 0);
 
-/** The x below which a share q of a mixture lies, by Newton's rule between bounds that close in. */
-export function quantileOf(mixture, q) {
-  const n = normalQuantile(q);
+/**
+ * The x below which a share q of a mixture lies, by Newton's rule between bounds that close in; `n` is the
+ * normal quantile of q.
+ */
+export function quantileOf(mixture, q, n = normalQuantile(q)) {
   const ends = mixture.means.map((mean, k) => mean + n * mixture.stds[k]);
   let [low, high] = [Math.min(...ends), Math.max(...ends)]; // each component says where; the mixture is between
   const p = densityOf(mixture);
@@ -129,14 +131,14 @@ export function dataBehind({ weights, means, stds }, [a, b]) {
 export class ExactPaths {
   constructor(mixture, quantiles) {
     this.mixture = mixture;
-    this.quantiles = quantiles;
+    this.quantiles = quantiles.map((q) => [q, normalQuantile(q)]);
     this.table = Array.from({ length: ANGLES + 1 }, (_, i) => this.at(QUARTER * (i / ANGLES)));
   }
 
   /** Where all of them are at an angle, at radius 1. */
   at(angle) {
     const here = marginal(this.mixture, [Math.cos(angle), Math.sin(angle)]);
-    return this.quantiles.map((q) => quantileOf(here, q));
+    return this.quantiles.map(([q, n]) => quantileOf(here, q, n));
   }
 
   /** x_t of every path at [a, b]. */

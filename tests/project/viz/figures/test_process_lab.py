@@ -520,9 +520,8 @@ def test_samples_are_those_of_the_steps(alone, node):
     off = stats.wasserstein_distance(made, right)
     np.testing.assert_allclose(numbers(tab, "distance"), off, atol=1e-6)
     said = tab.locator("[data-part]")
-    assert (
-        f"η = 0, DDIM: no noise is drawn on the way. After 7 steps, 500 samples are {off:.3f}"
-        in (said.inner_text())
+    assert f"η = 0, DDIM: no new noise. After 7 steps, 500 samples are {off:.3f}" in (
+        said.inner_text()
     )
     hands.slide(tab.get_by_role("slider", name="steps"), 50)
     assert numbers(tab, "distance")[0] < 0.4 * off
