@@ -43,7 +43,8 @@ class ProcessLab(MovingFigure):
     """x_t = a(t) x + b(t) z as a curve in the plane of a and b (slides 109–118).
 
     Beside it, for data on a line, the densities p_t of every level; exact paths of the probability
-    flow ODE, black; and what DDIM (η = 0) up to the ancestral step (η = 1) make of the same noise:
+    flow ODE as thin lines; and what DDIM (η = 0) up to the ancestral step (η = 1) make of the same
+    noise:
 
         x_s = a_s x̂ + √(b_s² − σ²) ẑ + σ ε,    σ = η (b_s / b_t) √(b_t² − (a_t / a_s)² b_s²)
 
@@ -101,7 +102,7 @@ class ProcessLab(MovingFigure):
         **options,
     ):
         told = parameters(mixture, "mixture", EXTENT)
-        _fits(curve, middle, t, eta, steps, spacing)
+        _fits(curve, middle, t, eta, steps, spacing, seed)
         start = {
             "curve": curve,
             "middle": [*map(float, middle)],
@@ -182,7 +183,7 @@ class ProcessLab(MovingFigure):
         return np.concatenate([np.broadcast_to(color, (len(x), 3)), alpha], axis=1)
 
 
-def _fits(curve, middle, t, eta, steps, spacing) -> None:
+def _fits(curve, middle, t, eta, steps, spacing, seed) -> None:
     for name, value, known in (("curve", curve, CURVES), ("spacing", spacing, SPACINGS)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
@@ -194,3 +195,5 @@ def _fits(curve, middle, t, eta, steps, spacing) -> None:
             raise ValueError(f"{name} must be from 0 to 1, got {value}")
     if steps not in range(STEPS[0], STEPS[1] + 1):
         raise ValueError(f"steps must be a whole number from 1 to 50, got {steps}")
+    if not (isinstance(seed, int) and seed >= 0):
+        raise ValueError(f"seed must be a whole number of at least 0, got {seed}")

@@ -14,7 +14,7 @@ const FEW = 30; // steps that are still told apart by dots
 const ON_CURVES = {
   rectified_flow: [0.36, 0.56, "rectified flow", "right"],
   cosine: [0.6, 0.86, "cosine, DDPM", "left"],
-  variance_exploding: [1.04, 1.5, "VE, to b = 5", "left"],
+  variance_exploding: [1.04, 1.5, `VE, to b = ${SIGMAS[1]}`, "left"],
 };
 
 // --- the plane of a and b -------------------------------------------------------------------------
@@ -278,13 +278,13 @@ function drawLevel(chart, y, { exact, now, process, view }) {
 }
 
 /** The samples of the last level as bars, over the density that they should have. */
-function drawArrivals(chart, y, { ends, mixture, last }) {
+function drawArrivals(chart, y, { ends, mixture, last, view }) {
   const { pen, width } = chart;
   const left = chart.x(1) + 12;
   const p = marginal(mixture, [1, noiseToSignal(last)]); // of x_t / a
   const density = densityOf(p);
-  const low = Math.min(...p.means.map((mean, k) => mean - 3.5 * p.stds[k]));
-  const high = Math.max(...p.means.map((mean, k) => mean + 3.5 * p.stds[k]));
+  const low = Math.max(view.down(-1), Math.min(...p.means.map((mean, k) => mean - 3.5 * p.stds[k])));
+  const high = Math.min(view.down(1), Math.max(...p.means.map((mean, k) => mean + 3.5 * p.stds[k])));
   const bin = (high - low) / BINS;
   const counts = new Float64Array(BINS);
   for (const x of ends) counts[Math.floor((x - low) / bin)] += 1 / (ends.length * bin);

@@ -280,6 +280,7 @@ def test_noise_and_distances(node):
         ({"eta": math.nan}, "eta must be from 0 to 1"),
         ({"steps": 0}, "steps must be a whole number from 1 to 50, got 0"),
         ({"steps": 2.5}, "steps must be a whole number"),
+        ({"seed": -1}, "seed must be a whole number of at least 0, got -1"),
     ],
 )
 def test_a_lab_that_cannot_be_set_up_is_refused(arguments, says):
