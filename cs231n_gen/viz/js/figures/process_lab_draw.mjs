@@ -112,7 +112,13 @@ function sayRatio(chart, px, place, unit) {
   const out = y < chart.edges.top + 12;
   const x = out ? chart.x(1) - 0.06 * unit : chart.x(1) + 12;
   if (out) outlined(chart, `${words} ↑`, x, chart.edges.top + 9, "right");
-  else outlined(chart, words, x, y + (y > px([0, 0.05])[1] ? -4 : 4), "left");
+  else outlined(chart, words, startOf(chart, words, x), y + (y > px([0, 0.05])[1] ? -4 : 4), "left");
+}
+
+/** Where bold words begin: at x, or so far to the left that their end is still in the picture. */
+function startOf(chart, words, x) {
+  chart.pen.font = BOLD;
+  return Math.min(x, chart.width - 4 - chart.pen.measureText(words).width);
 }
 
 /** Words that stay legible over lines. */
