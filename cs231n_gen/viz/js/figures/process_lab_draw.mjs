@@ -7,7 +7,7 @@ import { signed } from "../ui/format.mjs";
 import { COLORS } from "../ui/palette.mjs";
 import { colorAt } from "./process_lab_view.mjs";
 
-const WINDOW = [-0.1, 1.4]; // of a
+const WINDOW = [-0.1, 1.5]; // of a
 const POINTS = 96; // of a curve
 const BINS = 44; // of the samples
 const FEW = 30; // steps that are still told apart by dots
@@ -108,7 +108,7 @@ function drawRay(chart, px, place) {
 function sayRatio(chart, px, place, unit) {
   const sigma = noiseToSignal(place);
   const y = px([1, Math.min(9, sigma)])[1];
-  const words = `b / a = ${ratioOf(sigma)}`;
+  const words = `b/a = ${ratioOf(sigma)}`;
   const out = y < chart.edges.top + 12;
   const x = out ? chart.x(1) - 0.06 * unit : chart.x(1) + 12;
   if (out) outlined(chart, `${words} ↑`, x, chart.edges.top + 9, "right");
@@ -125,6 +125,7 @@ function startOf(chart, words, x) {
 function outlined(chart, words, x, y, align) {
   const { ink, paper } = chart.stage.theme;
   Object.assign(chart.pen, { font: BOLD, textAlign: align, strokeStyle: paper, lineWidth: 5 });
+  if (align === "left") x = Math.min(x, chart.width - 3 - chart.pen.measureText(words).width);
   chart.pen.strokeText(words, x, y);
   chart.text(words, x, y, align, ink, BOLD);
 }
@@ -144,6 +145,7 @@ function drawNames(chart, px, { curve, middle }) {
 /** b / a in a few digits. */
 export function ratioOf(sigma) {
   if (!Number.isFinite(sigma)) return "∞";
+  if (sigma > 0 && sigma < 0.1) return sigma.toPrecision(2);
   return sigma >= 100 ? sigma.toFixed(0) : sigma >= 10 ? sigma.toFixed(1) : sigma.toFixed(2);
 }
 

@@ -374,7 +374,7 @@ def places(tab):
     """Where a, b and t are on the screen: `ab(a, b)` in the plane, `level(u)` in the picture."""
     tab.locator("canvas").first.scroll_into_view_if_needed()
     plane, picture = (tab.locator("canvas").nth(k).bounding_box() for k in (0, 1))
-    unit = (plane["width"] - 28) / 1.5
+    unit = (plane["width"] - 28) / 1.6
     left, floor = plane["x"] + 22, plane["y"] + plane["height"] - 34
 
     def ab(a, b):
