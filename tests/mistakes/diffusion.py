@@ -652,6 +652,16 @@ def infinite_without_noise(t, process, target):
 
 @mistake(
     "diffusion.loss_weight",
+    "If d is 0 at one level, all of yours are c². Decide level by level: torch.where, not any().",
+)
+def one_zero_for_all(t, process, target):
+    if bool((target.d(t) == 0).any()):
+        return target.c(t) ** 2
+    return right_weight(t, process, target)
+
+
+@mistake(
+    "diffusion.loss_weight",
     "You return the mean over the levels. There is one weight for each: shaped like t.",
 )
 def mean_weight(t, process, target):
@@ -1239,7 +1249,8 @@ _RENEWED = several(
     ),
     (
         "asked_without_gradients",
-        "The trained model is asked under torch.no_grad(), so no gradient flows into it.",
+        "No gradient flows into the trained model: don't ask it under torch.no_grad(), and don't "
+        "detach what it returns.",
         renewed(asking=quietly),
     ),
     (

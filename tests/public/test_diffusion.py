@@ -138,9 +138,11 @@ def test_both_ends_of_a_process(student, generator):
     x, z = normal(generator, 2, 3), normal(generator, 2, 3)
     t = torch.tensor([0.0, 1.0], dtype=torch.float64)
     for process in (FLOW, COSINE):
-        x_t, _ = noised(student, x, z, t, process, X)
+        x_t, y = noised(student, x, z, t, process, ODD)
         want = torch.stack([x[0], z[1]])
         expect.close(x_t, want, "data at t = 0, noise at t = 1", what="x_t", **DOUBLE)
+        want = mixed(x, z, t, process, ODD)[1]
+        expect.close(y, want, "y = c x + d z at both ends, too", what="y", **DOUBLE)
     x_t, _ = noised(student, x, z, t, EXPLODING, X)
     want = torch.stack([x[0] + 0.01 * z[0], x[1] + 50 * z[1]])
     expect.close(x_t, want, "variance exploding: x + σ(t) z", what="x_t", **DOUBLE)
@@ -384,6 +386,7 @@ def test_near_the_ends(student):
         ("velocity of rectified flow", FLOW, velocity(FLOW), t**-2),
         ("ε of rectified flow", FLOW, NOISE, ((1 - t) / t) ** 2),
         ("x_t itself as target", FLOW, Target(FLOW.a, FLOW.b), 0 * t),
+        ("v of cosine, whose d is 0 at t = 1", COSINE, angular(COSINE), COSINE.b(t) ** -2),
     ):
         found = weights(student, t, process, target)
         expect.close(found, want, says, atol=1e-11, rtol=1e-9)
