@@ -946,6 +946,10 @@ def test_the_same_process_and_target_change_nothing(student, generator):
         there = renewed(student, anything(), process, target, other, other_target)
         back = renewed(student, there, other, other_target, process, target)
         expect.close(back(x_t, t), want, f"{name}, there and back", what="y", atol=1e-8, rtol=1e-8)
+        u = level_at(name, other.b(t) / other.a(t))
+        want = by_hand(anything(), u, x_t, t, process, target, other, other_target)
+        says = f"{name}, on the way there"
+        expect.close(there(x_t, t), want, says, what="y", atol=1e-7, rtol=1e-7)
 
 
 @reparametrised(weight=2)
