@@ -117,8 +117,7 @@ def reverse_sde_step(
     ### BEGIN SOLUTION
     x, z = to_x_and_noise(prediction, x_t, t, process, target)
     a, b, da, db = process.a(t), process.b(t), process.da(t), process.db(t)
-    finite = a != 0
-    spread = torch.where(finite, db - da * b / torch.where(finite, a, 1.0), 0.0)  # g² / 2b
+    spread = torch.where(a == 0, 0.0, db - da * b / a)  # g² / 2b
     da, db, extra, h = (column(v, x_t) for v in (da, db, churn * spread, t - s))
     x_s = x_t - h * (da * x + (db + extra) * z)
     if churn == 0:

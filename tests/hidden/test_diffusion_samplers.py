@@ -98,10 +98,10 @@ def pairs(generator):
 class Case:
     """A step from t to s of which x̂ and ẑ are known: they are x and z."""
 
-    def __init__(self, generator, process, target, shape=(6, 3), t=None, s=None):
+    def __init__(self, generator, process, target, shape=(6, 3), t=None, s=None, size=1.0):
         n = shape[0]
         self.process, self.target = process, target
-        self.x, self.z = 1 + normal(generator, *shape), normal(generator, *shape)
+        self.x, self.z = 1 + size * normal(generator, *shape), size * normal(generator, *shape)
         self.t = uniform(generator, n, 0.25, 0.95) if t is None else t
         self.s = self.t * uniform(generator, n, 0.2, 0.9) if s is None else s
         a, b, a_s, b_s, c, d, da, db = (
@@ -155,6 +155,7 @@ def same_noise(step, generator, cases, deviations, says, hows):
         generator.set_state(state)
         nothing = torch.zeros_like(case.x_t)
         found.append(case.call(step, nothing, nothing, generator=generator, **how))
+        expect.true(bool((found[-1] != 0).all()), f"{says}: some numbers get no noise", str(how))
     for noise, deviation in zip(found[1:], deviations[1:], strict=True):
         size = float((found[0] * deviation).abs().max())
         off = {"atol": 1e-9 * size, "rtol": 1e-9}
@@ -459,14 +460,15 @@ def test_examples_of_every_form(student, generator):
     step = student.diffusion_samplers.ddim_step
     for k, shape in enumerate(SHAPES):
         process, target = pairs(generator)[k % 8]
-        case = Case(generator, process, target, shape)
+        case = Case(generator, process, target, shape, size=100.0)
         says = f"x_t of shape {shape}: each example has its own t and s"
         want = case.a_s * case.x + case.b_s * case.z
-        expect.close(case.call(step), want, says, what="x_s", **DOUBLE)
+        off = {"atol": 1e-10, "rtol": 1e-10}
+        expect.close(case.call(step), want, says, what="x_s", **off)
         found, noise = case.parts(step, generator, eta=0.8)
         sigma = 0.8 * case.posterior()[1].sqrt()
         want = case.a_s * case.x + (case.b_s**2 - sigma**2).sqrt() * case.z
-        expect.close(found, want, says, what="x_s less its noise", **DOUBLE)
+        expect.close(found, want, says, what="x_s less its noise", **off)
         expect.true(bool((noise != 0).all()), f"x_t of shape {shape}: some numbers get no noise")
         other = Case(generator, process, target, shape)
         _, variance = other.posterior()
@@ -477,7 +479,9 @@ def test_examples_of_every_form(student, generator):
 @ddim_step
 def test_in_single_precision(student, generator):
     """float32 stays float32, and is as precise as it can be"""
-    in_single_precision(student.diffusion_samplers.ddim_step, generator, {"eta": 0.5}, ddim_mean)
+    step = student.diffusion_samplers.ddim_step
+    for eta in (0.0, 0.5):
+        in_single_precision(step, generator, {"eta": eta}, ddim_mean)
 
 
 def ddim_mean(case, eta):
@@ -525,7 +529,7 @@ def gradients(student, name, case, of_x, of_z, how):
 @ddim_step
 def test_roots_of_rounding_errors(student, generator):
     """where rounding leaves less than 0 under a root, it is 0"""
-    step, n = student.diffusion_samplers.ddim_step, 300
+    step, n = student.diffusion_samplers.ddim_step, 3000
     for dtype, off in ((torch.float64, 1e-6), (torch.float32, 5e-3)):
         own = own_process(generator)
         t = torch.ones(n, dtype=torch.float64)
@@ -540,7 +544,7 @@ def test_roots_of_rounding_errors(student, generator):
             t = uniform(generator, n, 0.1, 0.9).to(dtype)
             s = torch.nextafter(t, torch.zeros_like(t))
             case = single(Case(generator, process, X, (n, 1), t.double(), s.double()), dtype)
-            found = case.call(step, nothing + 0, nothing, eta=1.0, generator=generator)
+            found = case.call(step, nothing, nothing, eta=1.0, generator=generator)
             says = f"σ is nearly 0 for levels next to each other: in {dtype} it must not be NaN"
             expect.close(found, 0 * found, says, atol=off, rtol=0, what="the noise")
 
@@ -832,8 +836,11 @@ def test_examples_of_every_form_by_the_sde(student, generator):
     step = student.diffusion_samplers.reverse_sde_step
     for k, shape in enumerate(SHAPES):
         process, target = pairs(generator)[k % 8]
-        case, other = (Case(generator, process, target, shape) for _ in range(2))
+        case, other = (Case(generator, process, target, shape, size=100.0) for _ in range(2))
         says = f"x_t of shape {shape}: each example has its own t and s"
+        want = sde_mean(case, 0.0)
+        off = {"atol": 1e-10 * max(1.0, float(want.abs().max())), "rtol": 1e-10}
+        expect.close(case.call(step, churn=0), want, says, what="x_s", **off)
         found, noise = case.parts(step, generator, churn=0.8)
         want = sde_mean(case, 0.8)
         off = {"atol": 1e-10 * max(1.0, float(want.abs().max())), "rtol": 1e-10}
@@ -847,9 +854,9 @@ def test_examples_of_every_form_by_the_sde(student, generator):
 @reverse_sde_step
 def test_the_sde_in_single_precision(student, generator):
     """float32 stays float32, and is as precise as it can be"""
-    in_single_precision(
-        student.diffusion_samplers.reverse_sde_step, generator, {"churn": 0.5}, sde_mean
-    )
+    step = student.diffusion_samplers.reverse_sde_step
+    for churn in (0.0, 0.5):
+        in_single_precision(step, generator, {"churn": churn}, sde_mean)
 
 
 @reverse_sde_step

@@ -758,8 +758,8 @@ sde_noises = several(
 
 @mistake(
     SDE,
-    "Where a = 0, a′ / a is infinite, and infinity times 0 is NaN. Choose by torch.where, and "
-    "divide by something else than 0 there.",
+    "Where a = 0, a′ / a is infinite, and the step with it. Choose by torch.where what such an "
+    "example gets: multiplied by 0 it would be NaN.",
     sure=True,
 )
 def divided_by_0(prediction, x_t, t, s, process, target, churn=1.0, generator=None):

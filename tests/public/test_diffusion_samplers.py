@@ -52,10 +52,10 @@ def column(value, x):
 class Case:
     """A step from t to s of which x̂ and ẑ are known: they are x and z."""
 
-    def __init__(self, generator, process, target, shape=(4, 2), t=None, s=None):
+    def __init__(self, generator, process, target, shape=(4, 2), t=None, s=None, size=1.0):
         n = shape[0]
         self.process, self.target = process, target
-        self.x, self.z = 1 + normal(generator, *shape), normal(generator, *shape)
+        self.x, self.z = 1 + size * normal(generator, *shape), size * normal(generator, *shape)
         self.t = spread(generator, n, 0.3, 0.9) if t is None else t
         self.s = self.t * spread(generator, n, 0.3, 0.9) if s is None else s
 
@@ -125,6 +125,7 @@ def same_noise(step, generator, cases, deviations, says, hows):
         generator.set_state(state)
         nothing = torch.zeros_like(case.x_t)
         found.append(case.call(step, nothing, nothing, generator=generator, **how))
+        expect.true(bool((found[-1] != 0).all()), f"{says}: some numbers get no noise", str(how))
     for noise, deviation in zip(found[1:], deviations[1:], strict=True):
         off = {"atol": 1e-9, "rtol": 1e-9}
         expect.close(noise * deviations[0], found[0] * deviation, says, what="ε", **off)
@@ -281,7 +282,7 @@ def test_examples_of_every_form(student, generator):
     """numbers, points and images, each at its own t and s, in float32 and float64"""
     step = student.diffusion_samplers.ddim_step
     for k, shape in enumerate(SHAPES):
-        case = Case(generator, *PAIRS[k], shape)
+        case = Case(generator, *PAIRS[k], shape, size=20.0)
         want = case.a_s * case.x + case.b_s * case.z
         says = f"x_t of shape {shape}: every digit of float64"
         expect.close(case.call(step), want, says, what="x_s", **DOUBLE)
@@ -290,8 +291,9 @@ def test_examples_of_every_form(student, generator):
         found, noise = case.parts(step, generator, eta=0.8)
         expect.close(found, want, says, what="x_s less its noise", **DOUBLE)
         expect.true(bool((noise != 0).all()), f"x_t of shape {shape}: noise for each number")
-        found = case.single().call(step, eta=0.8, generator=generator)
-        expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
+        for eta in (0.0, 0.8):
+            found = case.single().call(step, eta=eta, generator=generator)
+            expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
 
 
 @ddim_step
@@ -306,17 +308,19 @@ def test_gradients_flow_into_both(student, generator):
 @ddim_step
 def test_roots_of_rounding_errors(student, generator):
     """where rounding leaves less than 0 under a root, it is 0"""
-    step, n = student.diffusion_samplers.ddim_step, 200
+    step, n = student.diffusion_samplers.ddim_step, 2000
     says = (
         "NaN where rounding left something like −1e-17 under a root: .clamp(min=0) before .sqrt()"
     )
     case = Case(generator, OWN, X, (n, 1), torch.ones(n, dtype=torch.float64))
     found = case.call(step, eta=1.0, generator=generator)
     expect.true(bool(torch.isfinite(found).all()), says)
-    t = spread(generator, n, 0.1, 0.9)
-    case = Case(generator, COSINE, X, (n, 1), t, torch.nextafter(t, 0 * t))
-    found, _ = case.parts(step, generator, eta=1.0)
-    expect.close(found, case.x_t, says, what="x_s", atol=1e-6, rtol=1e-6)
+    for process in (COSINE, OWN):
+        t = spread(generator, n, 0.1, 0.9)
+        case = Case(generator, process, X, (n, 1), t, torch.nextafter(t, 0 * t))
+        found = case.call(step, eta=1.0, generator=generator)
+        expect.true(bool(torch.isfinite(found).all()), says)
+        expect.close(found, case.x_t, says, what="x_s", atol=1e-6, rtol=1e-6)
 
 
 @ddim_step
@@ -457,13 +461,16 @@ def test_examples_of_every_form_by_the_sde(student, generator):
     """numbers, points and images, each at its own t and s, in float32 and float64"""
     step = student.diffusion_samplers.reverse_sde_step
     for k, shape in enumerate(SHAPES):
-        case = Case(generator, *PAIRS[k], shape)
-        found, noise = case.parts(step, generator, churn=0.8)
+        case = Case(generator, *PAIRS[k], shape, size=20.0)
         says = f"x_t of shape {shape}: every digit of float64"
+        found = case.call(step, churn=0.0)
+        expect.close(found, sde_mean(case, 0.0), says, what="x_s", **DOUBLE)
+        found, noise = case.parts(step, generator, churn=0.8)
         expect.close(found, sde_mean(case, 0.8), says, what="x_s less its noise", **DOUBLE)
         expect.true(bool((noise != 0).all()), f"x_t of shape {shape}: noise for each number")
-        found = case.single().call(step, generator=generator)
-        expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
+        for churn in (0.0, 1.0):
+            found = case.single().call(step, churn=churn, generator=generator)
+            expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
 
 
 @reverse_sde_step
