@@ -217,7 +217,8 @@ def sample_multistep(
         D = x̂_t + h / (2 h_before) (x̂_t − x̂_before)
         x_s = (b_s / b_t) x_t + a_s (1 − e^(−h)) D
 
-    The first step, and one to b = 0, take D = x̂_t, which is DDIM.
+    The first step, and one to b = 0, take D = x̂_t, which is DDIM. It is made for levels that are
+    even in λ; on levels even in t its error falls a little more slowly than 1 / T².
 
     Args, Returns and Raises are those of `sample`.
     """

@@ -105,6 +105,47 @@ def noise_in_float64(prediction, x_t, t, s, process, target, eta=0.0, generator=
     return (a_s * x + b_s * z).to(x_t.dtype)
 
 
+@accepted(DDIM)
+def by_angles(prediction, x_t, t, s, process, target, eta=0.0, generator=None):
+    """x̂ and ẑ by an angle, and noise by Box and Muller, along another order of the axes."""
+    refuse_step(x_t, t, s)
+    refuse(not 0 <= eta <= 1, "no such η")
+    x, z = to_x_and_noise(prediction, x_t, t, process, target)
+    a_t, b_t, a_s, b_s = (
+        shaped(v, x_t) for v in (process.a(t), process.b(t), process.a(s), process.b(s))
+    )
+    angle, length = torch.atan2(b_s, a_s), torch.hypot(a_s, b_s)
+    if not eta:
+        return length * (angle.cos() * x + angle.sin() * z)
+    u = torch.rand(2, *x_t.shape[::-1], generator=generator, dtype=torch.float64)
+    noise = (-2 * torch.log1p(-u[0])).sqrt() * (2 * torch.pi * u[1]).cos()
+    noise = noise.permute(*range(noise.dim() - 1, -1, -1)).to(x_t.dtype)
+    new = eta**2 * b_s**2 * (1 - (a_t * b_s / (a_s * b_t)) ** 2).clamp(min=0)
+    return a_s * x + (b_s**2 - new).clamp(min=0).sqrt() * z + new.sqrt() * noise
+
+
+@accepted(SDE)
+def drawn_where_it_is_needed(prediction, x_t, t, s, process, target, churn=1.0, generator=None):
+    """Noise is drawn only for the examples that get some."""
+    refuse_step(x_t, t, s)
+    refuse(not churn >= 0, "no such χ")
+    x, z = to_x_and_noise(prediction, x_t, t, process, target)
+    a, b, da, db = process.a(t), process.b(t), process.da(t), process.db(t)
+    inside = (a > 0) & (churn > 0)
+    k = churn * (db - da * b / a.where(inside, torch.ones_like(a))) * inside
+    h = t - s
+    x_s = (
+        x_t
+        - torch.einsum("b,b...->b...", h * da, x)
+        - torch.einsum("b,b...->b...", h * (db + k), z)
+    )
+    if inside.any():
+        noise = torch.randn(int(inside.sum()), *x_t.shape[1:], generator=generator, dtype=x_t.dtype)
+        size = (2 * b * k * h)[inside].sqrt()
+        x_s = x_s.index_add(0, inside.nonzero()[:, 0], torch.einsum("b,b...->b...", size, noise))
+    return x_s
+
+
 @accepted(SDE)
 def by_the_score(prediction, x_t, t, s, process, target, churn=1.0, generator=None):
     """The first formula, with a step of the ODE where a = 0."""

@@ -449,6 +449,16 @@ def fresh_noise(step, generator, how, deviation):
         generator.set_state(state)
         _, again = case.parts(step, generator, **how)
         expect.close(again, one, "the same state of the generator gives other noise", **DOUBLE)
+    few = Case(generator, processes.cosine(), X, (2, 2))
+    nothing = torch.zeros_like(few.x_t)
+    calls = [few.call(step, nothing, nothing, generator=generator, **how) for _ in range(40)]
+    e = torch.stack([noise / deviation(few) for noise in calls]).reshape(40, 4)
+    spread = 4 * float(e.mean(1).square().mean())  # χ² of 40 degrees over 40: 1 ± 0.22
+    says = "the mean of n numbers of ε varies as 1 / n: draw each for itself, and leave them so"
+    expect.true(0.3 < spread < 2.5, says, f"{spread:.2f} / n", "about 1 / n")
+    varies = float(e.var(1).std())  # √(2 / 3) = 0.8
+    says = "the variance of 4 numbers of ε varies: they must not be brought to 1 afterwards"
+    expect.true(varies > 0.25, says, f"{varies:.2f}", "about 0.8")
 
 
 SHAPES = ((5,), (1,), (4, 3), (1, 2), (3, 3), (2, 3, 4), (3, 3, 3), (2, 3, 4, 4), (1, 1, 2, 2))
@@ -694,7 +704,9 @@ def test_the_noise_of_every_level_and_churn(student, generator):
     step, n = student.diffusion_samplers.reverse_sde_step, 7
     for process, target in pairs(generator):
         cases = [Case(generator, process, target, (n, 2)) for _ in range(4)]
-        churns = (1, 0.03, number(generator, 0.2, 0.8), 20.0)
+        end = torch.zeros(n, dtype=torch.float64)  # there is noise on the way to b_s = 0, too
+        cases.append(Case(generator, process, target, (n, 2), s=end))
+        churns = (1, 0.03, number(generator, 0.2, 0.8), 20.0, 1.0)
         deviations = [sde_deviation(c, k) for c, k in zip(cases, churns, strict=True)]
         says = "√(χ g² h) at every level and for every χ"
         hows = [{"churn": k} for k in churns]

@@ -121,6 +121,11 @@ def opposite_in_pairs(like, generator):
     return torch.cat([half, -half])[: len(like)]
 
 
+def brought_to_deviation_1(like, generator):
+    noise = normal(like, generator)
+    return noise / noise.std() if noise.numel() > 1 else noise
+
+
 def without_tails(like, generator):
     return normal(like, generator).clamp(-2, 2)
 
@@ -491,6 +496,12 @@ ddim_noises = several(
     ("noise_of_a_copy", "Two calls draw the same.", ddim(right, of_a_copied_generator)),
     ("noise_in_opposite_pairs", "Noise comes in pairs ±ε.", ddim(right, opposite_in_pairs)),
     ("noise_without_tails", "ε is cut off at 2.", ddim(right, without_tails)),
+    ("noise_of_deviation_1", "ε is normalised.", ddim(right, brought_to_deviation_1)),
+    (
+        "one_end_ends_all_noise",
+        "One example at b_s = 0 takes the noise of all.",
+        ddim(lambda k, eta: right(k, eta * bool((k.b_s > 0).all()))),
+    ),
     (
         "noise_at_the_end",
         "Some noise is left where b_s = 0.",
@@ -873,6 +884,23 @@ hidden_sde_noises = several(
     ("sde_noise_of_a_copy", "Two calls draw the same.", sde(right_sde, of_a_copied_generator)),
     ("sde_noise_in_pairs", "Noise comes in pairs ±ε.", sde(right_sde, opposite_in_pairs)),
     ("sde_noise_without_tails", "ε is cut off at 2.", sde(right_sde, without_tails)),
+    ("sde_noise_of_deviation_1", "ε is normalised.", sde(right_sde, brought_to_deviation_1)),
+    (
+        "no_sde_noise_at_the_end",
+        "No noise on the way to s = 0.",
+        sde(lambda k, churn: (k.sde(churn), k.deviation(churn) * (k.s > 0))),
+    ),
+    (
+        "exponential_integrator",
+        "f x_t is integrated exactly: not Euler–Maruyama.",
+        sde(
+            lambda k, churn: (
+                k.sde(churn)
+                + torch.where(k.a == 0, 0.0, torch.expm1(-k.f * k.h) + k.f * k.h) * k.x_t,
+                k.deviation(churn),
+            )
+        ),
+    ),
     ("small_a_is_0", "Where a is small it counts as 0.", sde(near_noise_is_noise)),
     (
         "churn_up_to_1",

@@ -209,7 +209,7 @@ def test_eta_1_is_the_posterior(student, generator):
 @ddim_step
 def test_eta_in_between(student, generator):
     """σ is η times as large as for η = 1, and √(b_s² − σ²) multiplies ẑ"""
-    step, etas = student.diffusion_samplers.ddim_step, (1.0, 0.1, 0.5, 0.95)
+    step, etas = student.diffusion_samplers.ddim_step, (1.0, 0.02, 0.5, 0.95)
     for process, target in PAIRS:
         cases = [Case(generator, process, target) for _ in etas]
         sigmas = []
@@ -233,6 +233,9 @@ def test_no_noise_at_the_last_step(student, generator):
             found = case.call(step, eta=eta, generator=generator)[[0, 3]]
             says = f"σ is 0 where b_s is, also beside other levels, here for η = {eta}"
             expect.close(found, (case.a_s * case.x)[[0, 3]], says, what="x_s", **DOUBLE)
+        _, noise = case.parts(step, generator, eta=1.0)
+        says = "examples that do not go to b_s = 0 have their noise, beside one that does"
+        expect.true(bool((noise[1:3] != 0).all()), says)
 
 
 @ddim_step
@@ -275,6 +278,16 @@ def own_noise(step, generator, how, deviation):
         generator.set_state(state)
         again = case.parts(step, generator, **how)[1]
         expect.close(again, one, "the same state of the generator must repeat it", **DOUBLE)
+    few = Case(generator, COSINE, X, (2, 2))
+    nothing = torch.zeros_like(few.x_t)
+    calls = [few.call(step, nothing, nothing, generator=generator, **how) for _ in range(40)]
+    e = torch.stack([noise / deviation(few) for noise in calls]).reshape(40, 4)
+    spread = 4 * float(e.mean(1).square().mean())  # χ² of 40 degrees over 40: 1 ± 0.22
+    says = "the mean of n numbers of ε varies as 1 / n: draw each for itself, and leave them so"
+    expect.true(0.3 < spread < 2.5, says, f"{spread:.2f} / n", "about 1 / n")
+    varies = float(e.var(1).std())  # √(2 / 3) = 0.8
+    says = "the variance of 4 numbers of ε varies: they must not be brought to 1 afterwards"
+    expect.true(varies > 0.25, says, f"{varies:.2f}", "about 0.8")
 
 
 @ddim_step
@@ -411,7 +424,8 @@ def test_how_much_noise(student, generator):
         case = many(generator, process, target, 0.7, 0.6, (2000, 5))
         _, noise = case.parts(step, generator, churn=0.5)
         standard(noise / sde_deviation(case, 0.5), "√(χ g² h) ε, here for χ = 0.5")
-        cases = [Case(generator, process, target) for _ in churns]
+        ends = (None, None, torch.zeros(4, dtype=torch.float64))  # noise also on the way to s = 0
+        cases = [Case(generator, process, target, s=s) for s in ends]
         deviations = [sde_deviation(c, k) for c, k in zip(cases, churns, strict=True)]
         says = "√(χ g² h) times ε, with g² and h of each example"
         same_noise(step, generator, cases, deviations, says, [{"churn": k} for k in churns])

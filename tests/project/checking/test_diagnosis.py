@@ -261,3 +261,10 @@ def test_what_is_kept_is_read(own_cache, tmp_path, monkeypatch):
     monkeypatch.setattr(diagnosis, "_observe", None)
     diagnosis.write(tmp_path / "two.json", ["flow.loss"], workers=1)
     assert (tmp_path / "one.json").read_text() == (tmp_path / "two.json").read_text() != "[]"
+
+
+def test_a_result_of_very_many_numbers_is_told_in_short():
+    """float32 does not count that far: 2²⁴ + 3, the last place, would become 2²⁴ + 4."""
+    many = torch.ones(1, dtype=torch.float64).expand(2**24 + 4)
+    (short,) = diagnosis.summary([many])
+    assert short["values"] == [1.0] * diagnosis.KEPT
