@@ -451,14 +451,14 @@ def fresh_noise(step, generator, how, deviation):
         expect.close(again, one, "the same state of the generator gives other noise", **DOUBLE)
     few = Case(generator, processes.cosine(), X, (2, 2))
     nothing = torch.zeros_like(few.x_t)
-    calls = [few.call(step, nothing, nothing, generator=generator, **how) for _ in range(40)]
-    e = torch.stack([noise / deviation(few) for noise in calls]).reshape(40, 4)
-    spread = 4 * float(e.mean(1).square().mean())  # χ² of 40 degrees over 40: 1 ± 0.22
+    calls = [few.call(step, nothing, nothing, generator=generator, **how) for _ in range(16)]
+    e = torch.stack([noise / deviation(few) for noise in calls]).reshape(16, 4)
+    spread = 4 * float(e.mean(1).square().mean())  # χ² of 16 degrees over 16: 1 ± 0.35
     says = "the mean of n numbers of ε varies as 1 / n: draw each for itself, and leave them so"
-    expect.true(0.3 < spread < 2.5, says, f"{spread:.2f} / n", "about 1 / n")
+    expect.true(0.1 < spread < 4.0, says, f"{spread:.2f} / n", "about 1 / n")
     varies = float(e.var(1).std())  # √(2 / 3) = 0.8
     says = "the variance of 4 numbers of ε varies: they must not be brought to 1 afterwards"
-    expect.true(varies > 0.25, says, f"{varies:.2f}", "about 0.8")
+    expect.true(varies > 0.15, says, f"{varies:.2f}", "about 0.8")
 
 
 SHAPES = ((5,), (1,), (4, 3), (1, 2), (3, 3), (2, 3, 4), (3, 3, 3), (2, 3, 4, 4), (1, 1, 2, 2))

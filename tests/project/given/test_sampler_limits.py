@@ -1,7 +1,7 @@
 """The given loops of `diffusion_samplers` held to theory: a mixture's flow, limits, identities.
 
-Step by step they are held to the formulas in `given/test_sampler_loops.py`, and to other packages
-in `test_parity_diffusion.py`.
+Step by step they are held to the formulas in `test_sampler_loops.py`, and to other packages
+in `../test_parity_diffusion.py`.
 """
 
 import math
