@@ -94,6 +94,13 @@ def a_pickle(x, z, t):
 
 
 @attack(ends="sent a malformed reply", silent=True)
+def a_process_of_its_own(x, z, t):
+    """Sends a diffusion process, made of functions that the test may have, as a test does."""
+    parts = [{"f": n} for n in (0, -1, 10**9, 0)]
+    _send(_answer({"u": [{"p": ["Process", *parts]}, {"p": ["Target", *parts[:2]]}]}))
+
+
+@attack(ends="sent a malformed reply", silent=True)
 def a_number_too_long(x, z, t):
     """Sends a number of a million digits, which takes long to read."""
     _send(b'{"op":"result","value":' + b"9" * 1_000_000 + b"}")

@@ -1,7 +1,10 @@
 """Two backs, one behaviour: a test sees the same of a student in the jail and in process."""
 
 import marshal
+import socket
 import sys
+import time
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -11,8 +14,11 @@ from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.checking.runner import run, with_tests
 from cs231n_gen.checking.student import Student
 from cs231n_gen.common.paths import HIDDEN, ROOT
+from cs231n_gen.given import processes
 from cs231n_gen.grading.jail import sandbox
+from cs231n_gen.grading.jail.child import Host
 from cs231n_gen.grading.jail.limits import MIB, Limits
+from cs231n_gen.grading.jail.protocol import frames, values
 from cs231n_gen.grading.run.examiner import Examiner
 from cs231n_gen.grading.run.remote_student import RemoteStudent
 from cs231n_gen.grading.run.replies import ChildFailed
@@ -83,6 +89,17 @@ def curvature(model, x):
     x = x.clone().requires_grad_()
     (g,) = torch.autograd.grad(model(x).sum(), x, create_graph=True)
     return torch.autograd.grad(g.sum(), x)[0]
+def mixes(process, target, x, t):
+    a, b = process.a(t), process.b(t)
+    return a * x + b, process.da(t), process.db(t), target.c(t), target.d(t)
+def names(*values): return [type(v).__name__ for v in values]
+def speed(process, t):
+    t = t.clone().requires_grad_()
+    return torch.autograd.grad(process.b(t).sum(), t)[0]
+def made(process): return type(process)(process.db, process.a, process.a, process.a)
+def tells(model, value):
+    try: return model(value)
+    except Exception as error: return f"{type(error).__name__}: {error}"
 def endless(model): 
     while True: model(1)
 """
@@ -291,6 +308,130 @@ def test_a_model_may_ask_the_student_again(student):
         return student.flow.same(x) + 1
 
     assert student.flow.asks(model, torch.zeros(1), n=2).tolist() == [2]
+
+
+# --- processes ----------------------------------------------------------------------------------
+
+
+def test_a_process_passes_with_its_functions(student):
+    process, x, t = processes.cosine(), torch.tensor([2.0, 3.0]), torch.tensor([0.25, 0.75])
+    x_t, *found = student.flow.mixes(process, processes.velocity(process), x, t)
+    assert torch.equal(x_t, process.a(t) * x + process.b(t))
+    da, db = process.da(t), process.db(t)
+    assert all(torch.equal(f, w) for f, w in zip(found, (da, db, da, db), strict=True))
+    assert student.flow.names(process, processes.X) == ["Process", "Target"]
+    assert student.flow.names([process], {"k": processes.NOISE}) == ["list", "dict"]
+    slope = student.flow.speed(process, t)
+    torch.testing.assert_close(slope, process.db(t))
+
+
+def test_the_functions_of_a_process_are_called_here(student):
+    asked = []
+
+    def b(t):
+        asked.append(t.tolist())
+        return t
+
+    process = processes.Process(torch.ones_like, b, torch.zeros_like, torch.ones_like)
+    student.flow.mixes(process, processes.X, torch.ones(1), torch.tensor([0.5]))
+    assert asked == [[0.5]]
+
+
+def test_a_process_stays_behind_when_it_comes_back(student):
+    process = processes.rectified_flow()
+    assert student.flow.same(process).kind == "Process"
+    assert student.flow.made(process).kind == "Process"
+    (inside,) = student.flow.same([processes.X])
+    assert inside.kind == "Target"
+
+
+def test_a_process_is_known_by_its_functions_only_in_one_property(distant):
+    distant.begin(1)
+    kept = distant.flow.same(processes.rectified_flow())
+    distant.begin(2)
+    with pytest.raises(StudentError, match="belongs to an earlier test"):
+        distant.flow.mixes(kept, kept, torch.ones(1), torch.ones(1))
+
+
+@dataclass(frozen=True)
+class Likewise:
+    """A dataclass of functions that is no process."""
+
+    a: object
+    b: object
+
+
+class Derived(processes.Target):
+    """A target to `isinstance`, and none to the wall."""
+
+
+def named_alike():
+    """Another class by the name of `Target`."""
+    return dataclass(frozen=True)(type("Target", (), {"__annotations__": {"c": object}}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Likewise(torch.sin, torch.cos),
+        Derived(torch.sin, torch.cos),
+        named_alike()(torch.sin),
+        processes.Target(torch.sin, 0.5),
+        processes.Target(torch.sin, torch.zeros(1)),
+        processes.Target(torch.sin, "os.system"),
+        processes.Target(torch.sin, [torch.cos]),
+        processes.Target(torch.sin, Likewise(torch.sin, torch.cos)),
+    ],
+    ids=["dataclass", "subclass", "name", "number", "tensor", "text", "list", "nested"],
+)
+def test_no_other_dataclass_passes_and_no_other_parts(distant, value):
+    distant.begin(1)
+    with pytest.raises(frames.CannotSend, match="which cannot be sent"):
+        distant.flow.names(value)
+    assert distant.flow.same(1) == 1
+
+
+def test_a_child_cannot_send_a_process(distant):
+    """Not as an argument, not as a part of one, and not by a frame written by hand."""
+    seen = []
+    process = processes.rectified_flow()
+    distant.begin(1)
+    for value in (process, [process], {"k": (process,)}):
+        said = distant.flow.tells(seen.append, value)
+        assert said == "TypeError: the model cannot take this argument: got Process, expected " + (
+            "plain values and tensors"
+        )
+    assert not seen
+    read = values.Reader(frames.Frame({}, []), distant._incoming)
+    functions = [{"f": 0}] * 4
+    for content in (["Process", *functions], ["Target", *functions[:2]], [], None, "Process"):
+        for value in ({"p": content}, [{"p": content}], {"d": [["k", {"p": content}]]}):
+            with pytest.raises(frames.BadFrame, match="unknown tag 'p'"):
+                read(value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["Popen", {"f": 0}],
+        ["Target", {"f": 0}],
+        ["Target", {"f": 0}, {"f": 1}, {"f": 2}],
+        ["Process", {"f": 0}, {"f": 1}],
+        [{"d": []}],
+        [],
+        None,
+        7,
+    ],
+    ids=str,
+)
+def test_a_child_takes_no_malformed_process(content):
+    one, other = socket.socketpair()
+    with one, other:
+        host = Host(frames.Channel(one), 100)
+        header = {"op": "call", "name": "flow.names", "args": [{"p": content}], "kwargs": {"d": []}}
+        host.answer(frames.Frame(header, []))
+        reply = frames.Channel(other).receive(time.monotonic() + 5).header
+        assert reply["op"] == "error"
 
 
 def test_asking_without_end_ends(jail):
