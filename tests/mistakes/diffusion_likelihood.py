@@ -627,6 +627,10 @@ def first_unit(x, probes, generator):
     return e if probes else e[:1]
 
 
+def of_a_copy(x, probes, generator):
+    return Walk().probes(x, probes, generator and generator.clone_state())
+
+
 def of_the_own_generator(x, probes, generator):
     return Walk().probes(x, probes, None)
 
@@ -794,6 +798,12 @@ of_the_walk = several(
         walk(probes=of_the_own_generator),
     ),
     (
+        "generator_copied",
+        "Your e comes from a copy of the generator, so the next call gets the same ones: draw from "
+        "it.",
+        walk(probes=of_a_copy),
+    ),
+    (
         "standard_deviation_for_the_error",
         "Your error is the standard deviation of one estimate. That of the mean of n is 1/√n of "
         "it.",
@@ -948,6 +958,12 @@ def log_p_in_bits(model, x, times, process, target, probes=0, generator=None):
 def mean_over_examples(model, x, times, process, target, probes=0, generator=None):
     log_p, error = Walk()(model, x, times, process, target, probes, generator)
     return log_p.mean().expand(len(x)).clone(), error.mean().expand(len(x)).clone()
+
+
+@mistake(EXACT, "Your log p is never above 0. A density may be above 1: nothing is to be clamped.")
+def never_above_0(model, x, times, process, target, probes=0, generator=None):
+    log_p, error = Walk()(model, x, times, process, target, probes, generator)
+    return log_p.clamp(max=0), error
 
 
 @mistake(EXACT, "Your results are in float32 whatever x is: keep to the precision of x.")

@@ -93,7 +93,7 @@ def missed(x, z, times, process, guess=guess):
 def cases(student, generator, shapes=((3,), (3, 2), (1, 2, 2, 1), (2, 1))):
     """For every member of the family: its name with a shape, and data, z and the three terms."""
     for (name, process, target), shape in zip(FAMILY, shapes, strict=True):
-        x, z = normal(generator, *shape), normal(generator, len(LEVELS), *shape)
+        x, z = 12 * normal(generator, *shape), normal(generator, len(LEVELS), *shape)
         model = answering(process, target)
         found = terms(student, model, x, z, LEVELS, process, target)
         yield f"{name}, x of shape {shape}", process, x, z, found
@@ -201,6 +201,7 @@ def test_gradients_flow_into_the_model(student, generator):
     net.call("double")
     weights = {n: 0.5 * normal(generator, *p.shape) for n, p in twin.named_parameters()}
     net.load(weights)
+    net.call("put_to_use")
     twin.load_state_dict(weights)
     x, z = normal(generator, 3, 2), normal(generator, 4, 3, 2)
     args = (net, x, z, LEVELS, RF, V)
@@ -240,10 +241,10 @@ def test_terms_in_the_precision_of_x(student, generator, dtype):
 
 @elbo_terms
 def test_from_noise_alone_to_nearly_none(student, generator):
-    """it holds from t = 1, where a = 0, down to 10⁻⁷, and for a single step"""
-    x = normal(generator, 3, 2)
+    """it holds from t = 1, where a = 0, down to 10⁻⁷, for a single step and numbers far from 0"""
+    x = 40 * normal(generator, 3, 2)
     for times in ([1.0, 0.5, 1e-7], [1.0, 1e-7]):
-        z = normal(generator, len(times), 3, 2)
+        z = 20 * normal(generator, len(times), 3, 2)
         for process, target in ((RF, V), (RF, X)):
             model = answering(process, target)
             prior, steps, rest = terms(student, model, x, z, times, process, target)
@@ -335,6 +336,20 @@ def test_steps_of_a_linear_field(student, generator):
         expect.close(log_p, want, says, atol=1e-9, rtol=1e-9, what="log_p")
 
 
+@log_likelihood
+def test_a_strong_field_and_a_high_density(student, generator):
+    """it holds for a strong field, for points far away, and where the density is above 1"""
+    for strength, far, times in ((40.0, 100.0, [0.52, 0.51, 0.5]), (1.0, 1e-3, [0.02, 0.01])):
+        for D, probes in ((2, 0), (1, 3)):  # for one dimension ±1 is exact
+            V_x = strength * W[:D, :D]
+            net, x = linear(student, V_x), far * normal(generator, 3, D)
+            log_p, _ = both(student, net, x, times, RF, V, probes, generator)
+            end = log_normal(by_steps(x, V_x, times), times[0])
+            want = end + V_x.trace() * (times[0] - times[-1])
+            says = f"log p for a field of strength {strength}, x of size {far}, {probes} probes"
+            expect.close(log_p, want, says, atol=1e-9, rtol=1e-9, what="log_p")
+
+
 def bumps(student, generator, process, target, shape, m=0.9, s=0.6):
     """The perfect net for two Gaussians of any shape, made on the student's side, and the truth."""
     D = math.prod(shape)
@@ -389,13 +404,15 @@ def test_numbers_points_and_images(student, generator):
         expect.true(bool(off < bar), says, f"off by {float(off):.3g}", f"at most {float(bar):.3g}")
 
 
-def estimated(student, generator, n, probes):
+def estimated(student, generator, n, probes, strength=1.0):
     """By how much estimates of tr W are off, in units of W_12 + W_21, and the error likewise."""
-    net, x, times = linear(student, W), normal(generator, n, 2), [0.9, 0.4, 0.1]
+    net, times = linear(student, strength * W), [0.9, 0.4, 0.1]
+    x = normal(generator, n, 2) if strength == 1 else torch.zeros(n, 2, dtype=torch.float64)
     found = both(student, net, x, times, RF, V, probes, generator)
     log_p, error = (expect.tensor(v, (n,), k) for v, k in zip(found, BOTH, strict=True))
-    rest = (log_p - log_normal(by_steps(x, W, times), 0.9)) / 0.8 - W.trace()
-    w = W[0, 1] + W[1, 0]
+    V_x = strength * W
+    rest = (log_p - log_normal(by_steps(x, V_x, times), 0.9)) / 0.8 - V_x.trace()
+    w = V_x[0, 1] + V_x[1, 0]
     return rest.double() / w, error.double() / (0.8 * w.abs())
 
 
@@ -416,11 +433,12 @@ def test_probes_of_plus_and_minus_one(student, generator):
 @log_likelihood
 def test_the_standard_error_over_probes(student, generator):
     """the error is the standard error of the mean of n estimates"""
-    for probes in (6, 2):
-        off, error = estimated(student, generator, 12, probes)
-        want = ((1 - off**2).clamp(min=0) / (probes - 1)).sqrt()
+    for probes, strength in ((6, 1.0), (2, 200.0)):
+        off, error = estimated(student, generator, 12, probes, strength)
+        k = ((off + 1) / 2 * probes).round()  # how many went up
+        want = 2 * (k * (probes - k) / probes / (probes - 1) / probes).sqrt()
         says = f"√(Σ (estimate − mean)² / (n (n − 1))) for n = {probes}"
-        expect.close(error, want, says, atol=1e-6, rtol=1e-6, what="error, over t_0 − t_T")
+        expect.close(error, want, says, atol=1e-9, rtol=1e-9, what="error, by that of one probe")
 
 
 @log_likelihood
@@ -434,6 +452,8 @@ def test_the_generator_gives_the_probes(student, generator):
     )
     expect.close(two, one, "the same generator must give the same e", what="log_p")
     expect.true(not torch.allclose(one, three), "another generator gives other e")
+    one, two = (expect.tensor(both(student, *args, generator)[0], (9,), "log_p") for _ in range(2))
+    expect.true(not torch.allclose(one, two), "a generator goes on: its next e are others")
     one, two = (expect.tensor(both(student, *args)[0], (9,), "log_p") for _ in range(2))
     expect.true(not torch.allclose(one, two), "without a generator, e is drawn anew each time")
 

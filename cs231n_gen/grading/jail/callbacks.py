@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch._C import _functorch
+from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+from torch.autograd import forward_ad
 
 
 class Asking(Protocol):
@@ -26,6 +29,13 @@ class Callback:
 
     def __call__(self, *args, **kwargs):
         """Ask the grader."""
+        if _functorch.peek_interpreter_stack() is None:
+            return self._ask(args, kwargs)
+        args, kwargs = tuple(map(beneath, args)), {k: beneath(v) for k, v in kwargs.items()}
+        with temporarily_clear_interpreter_stack():
+            return self._ask(args, kwargs)
+
+    def _ask(self, args: tuple, kwargs: dict):
         plain = not kwargs
         for given in (*args, *kwargs.values()):
             if not isinstance(given, Tensor):
@@ -36,6 +46,27 @@ class Callback:
         if plain:
             return self._host.ask_plainly(self._number, args)
         return self._host.ask("callback", self._number, args=[*args], kwargs=kwargs)
+
+
+def beneath(value: object) -> object:
+    """A value as it is beneath `torch.func`, which wraps every tensor that is made inside.
+
+    Raises:
+        TypeError: if a derivative by it is asked for, or it stands for a batch: the grader knows
+            nothing of either.
+    """
+    while isinstance(value, Tensor) and _functorch.is_functorch_wrapped_tensor(value):
+        if _functorch.is_batchedtensor(value) or _differentiated(value):
+            raise TypeError(
+                "torch.func can neither differentiate nor batch a function of the test's own: "
+                "torch.autograd.grad differentiates it"
+            )
+        value = _functorch.get_unwrapped(value)
+    return value
+
+
+def _differentiated(value: Tensor) -> bool:
+    return value.requires_grad or forward_ad.unpack_dual(value, level=0).tangent is not None
 
 
 class _Tracked(torch.autograd.Function):

@@ -96,6 +96,17 @@ def names(*values): return [type(v).__name__ for v in values]
 def speed(process, t):
     t = t.clone().requires_grad_()
     return torch.autograd.grad(process.b(t).sum(), t)[0]
+def under(name, model, x):
+    inside = {
+        "vjp": lambda: torch.func.vjp(lambda x: x * model(torch.full((2,), 0.5)), x)[1](x)[0],
+        "jvp": lambda: torch.func.jvp(lambda x: x * model(t=x.new_full((2,), 0.5)), (x,), (x,))[1],
+        "grad of grad": lambda: x * torch.func.jacrev(torch.func.grad(
+            lambda x: (x**2 * model(torch.full((2,), 0.5))).sum() / 2))(x).diagonal(),
+        "by x": lambda: torch.func.vjp(model, x)[1](x)[0],
+        "forward by x": lambda: torch.func.jvp(model, (x,), (x,))[1],
+        "batch": lambda: torch.func.vmap(model)(x),
+    }
+    return inside[name]()
 def made(process): return type(process)(process.db, process.a, process.a, process.a)
 def tells(model, value):
     try: return model(value)
@@ -335,6 +346,20 @@ def test_the_functions_of_a_process_are_called_here(student):
     process = processes.Process(torch.ones_like, b, torch.zeros_like, torch.ones_like)
     student.flow.mixes(process, processes.X, torch.ones(1), torch.tensor([0.5]))
     assert asked == [[0.5]]
+
+
+@pytest.mark.parametrize("name", ["vjp", "jvp", "grad of grad"])
+def test_functions_are_called_from_within_torch_func(student, name):
+    """A process is asked about a level, while torch.func differentiates by x."""
+    found = student.flow.under(name, lambda t: t + 1, torch.tensor([2.0, 3.0]))
+    assert found.tolist() == [3, 4.5]
+
+
+@pytest.mark.parametrize("name", ["by x", "forward by x", "batch"])
+def test_torch_func_cannot_differentiate_or_batch_what_is_lent(distant, name):
+    distant.begin(1)
+    with pytest.raises(StudentError, match=r"torch\.autograd\.grad differentiates it"):
+        distant.flow.under(name, torch.sin, torch.tensor([2.0, 3.0]))
 
 
 def test_a_process_stays_behind_when_it_comes_back(student):
