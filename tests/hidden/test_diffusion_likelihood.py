@@ -328,12 +328,13 @@ def test_gradients_of_every_step_arrive(student, generator):
     net.call("double")
     weights = {n: 0.5 * normal(generator, *p.shape) for n, p in twin.named_parameters()}
     net.load(weights)
-    net.call("put_to_use")
     twin.load_state_dict(weights)
     process, target = own_process(generator), own_target(generator)
     times = falling(generator, 3, 0.9, 0.15)
     x, z = normal(generator, 4, 2), normal(generator, 4, 4, 2)
     args = (net, x, z, times, process, target)
+    (before,) = student.gradient("diffusion_likelihood.elbo_terms", *args, wrt=[net])
+    net.call("put_to_use")  # evaluated in the middle of a training
     (found,) = student.gradient("diffusion_likelihood.elbo_terms", *args, wrt=[net])
 
     def by_twin(x_t, t):
@@ -345,8 +346,10 @@ def test_gradients_of_every_step_arrive(student, generator):
     want = torch.autograd.grad(total.sum(), list(twin.parameters()))
     for (name, gradient), right in zip(found.items(), want, strict=True):
         says = f"the gradient of the sum of all terms by {name}"
-        expect.true(gradient is not None, says, "none arrives")
-        expect.close(gradient, right, says, atol=1e-8, rtol=1e-8, what="the gradient")
+        arrives = gradient is not None and before[name] is not None
+        expect.true(arrives, says, "none arrives")
+        for value in (before[name], gradient):
+            expect.close(value, right, says, atol=1e-8, rtol=1e-8, what="the gradient")
 
 
 @elbo_terms(weight=2)
@@ -557,12 +560,12 @@ def test_gaussian_data_in_closed_form(student, generator):
         net, _ = bumps(student, generator, process, target, (D,), s, centred=True)
         first, last = number(generator, 0.5, 0.9), number(generator, 0.15, 0.3)
         x = normal(generator, 4, D)
-        log_p = exact(student, net, x, processes.even_in_t(12, first, last), process, target)
+        log_p = exact(student, net, x, processes.even_in_t(8, first, last), process, target)
         v0, v = ((at(process.a, t) * s) ** 2 + at(process.b, t) ** 2 for t in (first, last))
         # every x_t keeps its quantile
         want = log_normal(x * math.sqrt(v0 / v), at(process.b, first)) + D / 2 * math.log(v0 / v)
         says = "log N(x_{t_0}; 0, b(t_0)² I) + D log(growth)"
-        expect.close(log_p, want, says, atol=1e-4, rtol=1e-4, what="log_p")
+        expect.close(log_p, want, says, atol=5e-4, rtol=5e-4, what="log_p")
 
 
 @log_likelihood(weight=3)
@@ -609,9 +612,9 @@ def test_examples_of_any_shape(student, generator):
     for shape in ((5,), (1,), (1, 1), (3, 2), (2, 1, 2, 2), (1, 2, 1), (2, 2, 2)):
         net, truth = bumps(student, generator, process, target, shape[1:])
         x = truth.sample(shape[0], generator).reshape(shape)
-        log_p = exact(student, net, x, processes.even_in_t(6), process, target)
+        log_p = exact(student, net, x, processes.even_in_t(5), process, target)
         want = truth.log_density(x.reshape(shape[0], -1))
-        says = f"log p(x) for x of shape {shape}, up to the error of 6 steps"
+        says = f"log p(x) for x of shape {shape}, up to the error of 5 steps"
         expect.close(log_p, want, says, atol=2e-3, rtol=0, what="log_p")
 
 

@@ -960,7 +960,11 @@ def mean_over_examples(model, x, times, process, target, probes=0, generator=Non
     return log_p.mean().expand(len(x)).clone(), error.mean().expand(len(x)).clone()
 
 
-@mistake(EXACT, "Your log p is never above 0. A density may be above 1: nothing is to be clamped.")
+@mistake(
+    EXACT,
+    "Your log p is never above 0. A density may be above 1: nothing is to be clamped.",
+    sure=True,
+)
 def never_above_0(model, x, times, process, target, probes=0, generator=None):
     log_p, error = Walk()(model, x, times, process, target, probes, generator)
     return log_p.clamp(max=0), error
