@@ -251,6 +251,16 @@ def test_levels_of_any_shape_and_mixed():
     assert level_of(process, torch.tensor(0.25), torch.tensor(0.75)).shape == ()
 
 
+@rising
+def test_few_and_many_levels_are_found_alike(process):
+    """Few are looked for in sixteen parts at a time, many by halving."""
+    t = levels(2000, 0.01, 0.99)
+    many = level_of(process, process.a(t), process.b(t))
+    few = level_of(process, process.a(t[::50]), process.b(t[::50]))
+    torch.testing.assert_close(few, many[::50], rtol=0, atol=1e-12)
+    torch.testing.assert_close(many, t, rtol=0, atol=1e-9)
+
+
 def test_nothing_changes_what_is_given():
     a, b = torch.tensor([0.5, 0.0]), torch.tensor([0.5, 1.0])
     level_of(processes.cosine(), a, b)
@@ -267,6 +277,15 @@ def test_even_in_t():
     times = processes.even_in_t(7, 0.99, 0.01)
     assert (times[0], times[-1], len(times)) == (0.99, 0.01, 8)
     assert [a - b for a, b in pairwise(times)] == pytest.approx([0.14] * 7)
+
+
+def test_denser_near_the_data():
+    assert processes.denser_near_data(4, 1.0) == pytest.approx([1, 0.75, 0.5, 0.25, 0])
+    times = processes.denser_near_data(9)
+    assert (times[0], times[-1], len(times)) == (1, 0, 10)
+    assert times[-2] == pytest.approx(9**-1.5)
+    gaps = [a - b for a, b in pairwise(times)]
+    assert all(one > two > 0 for one, two in pairwise(gaps))
 
 
 RANGES = {name: (-3.0, 4.0) for name in RISING} | {
