@@ -16,8 +16,11 @@ def perfect_net(mixture: GaussianMixture, process: Process, target: Target) -> M
     """
 
     def net(x_t: Tensor, t: Tensor) -> Tensor:
-        of_t = (process.a, process.b, target.c, target.d)
-        a, b, c, d = (column(f(t), x_t)[..., 0].expand(x_t.shape[:-1]) for f in of_t)
+        values = [f(t) for f in (process.a, process.b, target.c, target.d)]
+        if len(t) and bool((t == t[0]).all()):  # in a sampler: a quarter less work
+            a, b, c, d = (v[0] for v in values)
+        else:
+            a, b, c, d = (column(v, x_t)[..., 0].expand(x_t.shape[:-1]) for v in values)
         return mixture.expectation(x_t, a, b, c, d).to(x_t.dtype)
 
     return net

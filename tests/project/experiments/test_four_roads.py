@@ -159,7 +159,7 @@ def test_the_perfect_net_answers_for_points_and_for_sets_of_points(other, g):
         found = net(x, t)
         assert found.dtype == torch.float32
         alone = torch.stack([net(x[k], t[k].expand(5)) for k in range(3)])
-        torch.testing.assert_close(found, alone)
+        torch.testing.assert_close(found, alone)  # alone, all points share a level
         s = t.double()
         want = [
             other.expectation(
