@@ -157,10 +157,11 @@ def test_all_samplers_are_within_1_3_of_the_floor_at_200_steps(place):
 @pytest.mark.full
 def test_churn_mends_what_went_wrong_early_and_not_what_goes_wrong_late():
     """A net for ε is bad near the noise, one for x near the data."""
-    targets = target_trial.run(RING, range(2), progress=False)
-    found = sampler_trial.churn(RING, targets, churns=(0.0, 1.0), progress=False)
-    assert (found.distances["ε"][1] < found.distances["ε"][0]).all()
-    assert (found.distances["x"][1] > found.distances["x"][0]).all()
+    targets = target_trial.run(RING, range(3), progress=False)
+    found = sampler_trial.churn(RING, targets, churns=(0.0, 1.0, 3.0), progress=False)
+    mean = {name: d.mean(1) for name, d in found.distances.items()}
+    assert mean["ε"][1] < 0.85 * mean["ε"][0]
+    assert mean["x"][2] > 1.3 * mean["x"][0]
     assert found.table().count("\n") == 4
 
 
