@@ -156,7 +156,8 @@ def sample(
     Returns:
         The samples, shaped like z and in its precision.
     Raises:
-        ValueError: if times do not fall within [0, 1].
+        ValueError: if times do not fall within [0, 1] in the precision of z, or the model returns
+            another shape.
     """
     _, levels = _levels(times, z)
     x = column(process.b(levels[0]), z) * z
