@@ -340,28 +340,6 @@ _SOLUTIONS = several(
         of_parts(lambda y, x_t, a, b, c, d, D: ((d * x_t - b * y) / D, (c * x_t - a * y) / D)),
     ),
     (
-        "noise_through_x",
-        "You find ẑ as (x_t − a x̂) / b, which is 0 / 0 where b = 0, although the equations can be "
-        "solved there: ẑ = (a y − c x_t) / Δ.",
-        of_parts(
-            lambda y, x_t, a, b, c, d, D: (
-                (d * x_t - b * y) / D,
-                (x_t - a * (d * x_t - b * y) / D) / b,
-            )
-        ),
-    ),
-    (
-        "x_through_noise",
-        "You find x̂ as (x_t − b ẑ) / a, which is 0 / 0 where a = 0, although the equations can be "
-        "solved there: x̂ = (d x_t − b y) / Δ.",
-        of_parts(
-            lambda y, x_t, a, b, c, d, D: (
-                (x_t - b * (a * y - c * x_t) / D) / a,
-                (a * y - c * x_t) / D,
-            )
-        ),
-    ),
-    (
         "always_a_velocity_of_flow",
         "You take every prediction for rectified flow's velocity: x̂ = x_t − t v, ẑ = x_t + (1 − "
         "t) v. a, b, c and d come from process and target.",
@@ -390,6 +368,34 @@ _SOLUTIONS = several(
 )
 
 
+_NAN = several(
+    "diffusion.to_x_and_noise",
+    (
+        "noise_through_x",
+        "Your ẑ is NaN where b = 0, as (x_t − a x̂) / b is, although the equations can be solved "
+        "there: ẑ = (a y − c x_t) / Δ.",
+        of_parts(
+            lambda y, x_t, a, b, c, d, D: (
+                (d * x_t - b * y) / D,
+                (x_t - a * (d * x_t - b * y) / D) / b,
+            )
+        ),
+    ),
+    (
+        "x_through_noise",
+        "Your x̂ is NaN where a = 0, as (x_t − b ẑ) / a is, although the equations can be solved "
+        "there: x̂ = (d x_t − b y) / Δ.",
+        of_parts(
+            lambda y, x_t, a, b, c, d, D: (
+                (x_t - b * (a * y - c * x_t) / D) / a,
+                (a * y - c * x_t) / D,
+            )
+        ),
+    ),
+    sure=True,
+)
+
+
 @mistake(
     "diffusion.to_x_and_noise",
     "Where Δ = 0 you divide by 0, and NaN or infinity comes out. Call check_solvable(delta, t) "
@@ -415,7 +421,9 @@ def a_little_added(prediction, x_t, t, process, target):
 
 @mistake(
     "diffusion.to_x_and_noise",
-    "You refuse levels at which Δ is small. Only where it is 0 the equations cannot be solved.",
+    "You refuse a level next to the one at which Δ = 0. Only where it is 0 the equations cannot be "
+    "solved.",
+    sure=True,
 )
 def small_deltas_refused(prediction, x_t, t, process, target):
     a, b, c, d = process.a(t), process.b(t), target.c(t), target.d(t)
@@ -629,6 +637,7 @@ def always_flow(t, process, target):
     "diffusion.loss_weight",
     "Where b = 0 your weight is 0, as nan_to_num makes it of 0 / 0. There it is c² for targets "
     "without z, and ∞ for all others.",
+    sure=True,
 )
 def none_without_noise(t, process, target):
     b = process.b(t)
@@ -644,6 +653,7 @@ def nan_to_num(t, process, target):
 @mistake(
     "diffusion.loss_weight",
     "Where b = 0 your weight is ∞ for x-prediction, too. With d = 0 it is c², whatever b is.",
+    sure=True,
 )
 def infinite_without_noise(t, process, target):
     b = process.b(t)
@@ -1219,27 +1229,9 @@ _RENEWED = several(
         renewed(scale=lambda a, b, a_new, b_new: (a + b) / (a_new + b_new)),
     ),
     (
-        "scaled_by_a",
-        "Your k is a(u) / a_new, which is 0 / 0 in pure noise. √(a(u)² + b(u)²) / √(a_new² + "
-        "b_new²) is the same elsewhere, and holds there too.",
-        renewed(scale=lambda a, b, a_new, b_new: a / a_new),
-    ),
-    (
-        "scaled_by_b",
-        "Your k is b(u) / b_new, which is 0 / 0 without noise. √(a(u)² + b(u)²) / √(a_new² + "
-        "b_new²) is the same elsewhere, and holds there too.",
-        renewed(scale=lambda a, b, a_new, b_new: b / b_new),
-    ),
-    (
         "condition_lost",
         "The condition y does not reach the trained model: call model(x_u, u, y) if there is one.",
         renewed(asking=lambda model, x_u, u, y: model(x_u, u)),
-    ),
-    (
-        "condition_of_none",
-        "You call model(x_u, u, y) without a condition, too. A model without conditions takes two "
-        "arguments.",
-        renewed(asking=lambda model, x_u, u, y: model(x_u, u, y)),
     ),
     (
         "asked_twice",
@@ -1279,6 +1271,30 @@ _RENEWED = several(
         "You return ẑ − x̂, whatever the new target is: c_new x̂ + d_new ẑ.",
         renewed(answer=lambda x, z, c, d: z - x),
     ),
+)
+
+
+_FAILING = several(
+    "diffusion.reparametrised",
+    (
+        "scaled_by_a",
+        "In pure noise your x_u is NaN, as with k = a(u) / a_new, which is 0 / 0 there. √(a(u)² + "
+        "b(u)²) / √(a_new² + b_new²) is the same elsewhere, and holds there too.",
+        renewed(scale=lambda a, b, a_new, b_new: a / a_new),
+    ),
+    (
+        "scaled_by_b",
+        "Without noise your x_u is NaN, as with k = b(u) / b_new, which is 0 / 0 there. √(a(u)² + "
+        "b(u)²) / √(a_new² + b_new²) is the same elsewhere, and holds there too.",
+        renewed(scale=lambda a, b, a_new, b_new: b / b_new),
+    ),
+    (
+        "condition_of_none",
+        "Without a condition your call of the model fails. Only with one it takes three "
+        "arguments, model(x_u, u, y); without, two.",
+        renewed(asking=lambda model, x_u, u, y: model(x_u, u, y)),
+    ),
+    sure=True,
 )
 
 
@@ -1360,12 +1376,17 @@ _ANSWERS = several(
         "You divide the result by k. Only x_t was scaled; x̂ and ẑ are the same in every process.",
         answering(scaled_back),
     ),
+)
+
+_NAN_ANSWERS = several(
+    "diffusion.reparametrised",
     (
         "noise_from_x_t",
-        "You find ẑ as (x_t − a_new x̂) / b_new: 0 / 0 without noise, and another one where the "
-        "trained process has no such level. to_x_and_noise gives it at x_u.",
+        "Without noise your result is NaN, as ẑ = (x_t − a_new x̂) / b_new makes it. "
+        "to_x_and_noise gives ẑ at x_u and u.",
         answering(noise_of_x_t),
     ),
+    sure=True,
 )
 
 _OTHER_ANSWERS = several(
