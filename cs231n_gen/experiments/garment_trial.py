@@ -1,6 +1,6 @@
-"""The garments of chapter 07: chapter 04's U-Net, untouched, under every sampler's name. Given.
+"""The garments of chapter 07: one network, that of chapter 04, sampled in every way. Given.
 
-The network was trained for the velocity of rectified flow. `diffusion.reparametrised` dresses it as
+The network was trained for the velocity of rectified flow. `diffusion.reparametrised` turns it into
 DDPM's ε_θ and as EDM's denoiser D(x, σ), and each is sampled the way its authors do it, from the
 same noise and with the same number of calls.
 """
@@ -39,8 +39,8 @@ BATCH = 100
 
 
 @dataclass(frozen=True)
-class Dress:
-    """A name under which the network is sampled.
+class Variant:
+    """What the network is turned into, and how that is sampled.
 
     process, target: what it is made to predict.
     draw: called as `draw(model, z, calls, y, generator)`.
@@ -77,13 +77,13 @@ def _heun(model, z, calls, y, generator):
     return samplers.sample_heun(model, z, karras(EDM, (calls + 1) // 2), EDM, X, y)
 
 
-DRESSES = {
-    "rectified flow, Euler": Dress(RECTIFIED, velocity(RECTIFIED), _rectified),
-    "VP (DDPM), DDIM": Dress(VP, NOISE, _ddim),
-    "EDM, Heun": Dress(EDM, X, _heun),
-    "VP (DDPM), ancestral": Dress(VP, NOISE, _ancestral),
-    "VP (cosine), SDE": Dress(COSINE, velocity(COSINE), _reverse_sde),
-    "the same, 4 × the calls": Dress(COSINE, velocity(COSINE), _reverse_sde, times=4),
+VARIANTS = {
+    "rectified flow, Euler": Variant(RECTIFIED, velocity(RECTIFIED), _rectified),
+    "VP (DDPM), DDIM": Variant(VP, NOISE, _ddim),
+    "EDM, Heun": Variant(EDM, X, _heun),
+    "VP (DDPM), ancestral": Variant(VP, NOISE, _ancestral),
+    "VP (cosine), SDE": Variant(COSINE, velocity(COSINE), _reverse_sde),
+    "the same, 4 × the calls": Variant(COSINE, velocity(COSINE), _reverse_sde, times=4),
 }
 
 
@@ -144,7 +144,7 @@ def run(
     seed: int = 1,
     progress: bool = True,
 ) -> GarmentTrial:
-    """Sample one network under every name, from the same noise.
+    """Sample one network in every way, from the same noise.
 
     Args:
         net: predicts the velocity of rectified flow for images and their classes, as
@@ -159,11 +159,11 @@ def run(
     y = torch.arange(10).repeat_interleave(garments // 10)
     z = torch.randn(len(y), *real.shape[1:], generator=torch.Generator().manual_seed(seed))
     found, seconds = {}, {}
-    for name, dress in (bar := tqdm(DRESSES.items(), disable=not progress)):
+    for name, variant in (bar := tqdm(VARIANTS.items(), disable=not progress)):
         bar.set_description(name)
         start = time.perf_counter()
         found[name] = draw(
-            net, dress, z, y, dress.times * calls, torch.Generator().manual_seed(seed)
+            net, variant, z, y, variant.times * calls, torch.Generator().manual_seed(seed)
         )
         seconds[name] = time.perf_counter() - start
     aside, reference = real[: len(y)], real[len(y) :]
@@ -172,7 +172,7 @@ def run(
         garments=found,
         frechet={name: judge.frechet(x, reference) for name, x in found.items()},
         right={name: judge.class_accuracy(x, y) for name, x in found.items()},
-        calls={name: dress.times * calls for name, dress in DRESSES.items()},
+        calls={name: variant.times * calls for name, variant in VARIANTS.items()},
         real=judge.frechet(aside, reference),
         seconds=seconds,
     )
@@ -180,7 +180,7 @@ def run(
 
 def draw(
     net: Model,
-    dress: Dress,
+    variant: Variant,
     z: Float[Tensor, "n 1 16 16"],
     y: Int[Tensor, "n"],
     calls: int,
@@ -188,10 +188,10 @@ def draw(
 ) -> Float[Tensor, "n 1 16 16"]:
     """A garment for each noise and class."""
     model = diffusion.reparametrised(
-        net, RECTIFIED, velocity(RECTIFIED), dress.process, dress.target
+        net, RECTIFIED, velocity(RECTIFIED), variant.process, variant.target
     )
     parts = zip(z.split(BATCH), y.split(BATCH), strict=True)
-    return torch.cat([dress.draw(model, some, calls, of, generator) for some, of in parts])
+    return torch.cat([variant.draw(model, some, calls, of, generator) for some, of in parts])
 
 
 def own(x: Float[Tensor, "n *shape"], y: Int[Tensor, "n"]) -> Float[Tensor, "n pixels"]:
