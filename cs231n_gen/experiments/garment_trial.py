@@ -39,7 +39,7 @@ BATCH = 100
 
 
 @dataclass(frozen=True)
-class Variant:
+class GarmentSampler:
     """What the network is turned into, and how that is sampled.
 
     process, target: what it is made to predict.
@@ -77,13 +77,13 @@ def _heun(model, z, calls, y, generator):
     return samplers.sample_heun(model, z, karras(EDM, (calls + 1) // 2), EDM, X, y)
 
 
-VARIANTS = {
-    "rectified flow, Euler": Variant(RECTIFIED, velocity(RECTIFIED), _rectified),
-    "VP (DDPM), DDIM": Variant(VP, NOISE, _ddim),
-    "EDM, Heun": Variant(EDM, X, _heun),
-    "VP (DDPM), ancestral": Variant(VP, NOISE, _ancestral),
-    "VP (cosine), SDE": Variant(COSINE, velocity(COSINE), _reverse_sde),
-    "the same, 4 × the calls": Variant(COSINE, velocity(COSINE), _reverse_sde, times=4),
+SAMPLERS = {
+    "rectified flow, Euler": GarmentSampler(RECTIFIED, velocity(RECTIFIED), _rectified),
+    "VP (DDPM), DDIM": GarmentSampler(VP, NOISE, _ddim),
+    "EDM, Heun": GarmentSampler(EDM, X, _heun),
+    "VP (DDPM), ancestral": GarmentSampler(VP, NOISE, _ancestral),
+    "VP (cosine), SDE": GarmentSampler(COSINE, velocity(COSINE), _reverse_sde),
+    "the same, 4 × the calls": GarmentSampler(COSINE, velocity(COSINE), _reverse_sde, times=4),
 }
 
 
@@ -159,11 +159,11 @@ def run(
     y = torch.arange(10).repeat_interleave(garments // 10)
     z = torch.randn(len(y), *real.shape[1:], generator=torch.Generator().manual_seed(seed))
     found, seconds = {}, {}
-    for name, variant in (bar := tqdm(VARIANTS.items(), disable=not progress)):
+    for name, sampler in (bar := tqdm(SAMPLERS.items(), disable=not progress)):
         bar.set_description(name)
         start = time.perf_counter()
         found[name] = draw(
-            net, variant, z, y, variant.times * calls, torch.Generator().manual_seed(seed)
+            net, sampler, z, y, sampler.times * calls, torch.Generator().manual_seed(seed)
         )
         seconds[name] = time.perf_counter() - start
     aside, reference = real[: len(y)], real[len(y) :]
@@ -172,7 +172,7 @@ def run(
         garments=found,
         frechet={name: judge.frechet(x, reference) for name, x in found.items()},
         right={name: judge.class_accuracy(x, y) for name, x in found.items()},
-        calls={name: variant.times * calls for name, variant in VARIANTS.items()},
+        calls={name: sampler.times * calls for name, sampler in SAMPLERS.items()},
         real=judge.frechet(aside, reference),
         seconds=seconds,
     )
@@ -180,7 +180,7 @@ def run(
 
 def draw(
     net: Model,
-    variant: Variant,
+    sampler: GarmentSampler,
     z: Float[Tensor, "n 1 16 16"],
     y: Int[Tensor, "n"],
     calls: int,
@@ -188,10 +188,10 @@ def draw(
 ) -> Float[Tensor, "n 1 16 16"]:
     """A garment for each noise and class."""
     model = diffusion.reparametrised(
-        net, RECTIFIED, velocity(RECTIFIED), variant.process, variant.target
+        net, RECTIFIED, velocity(RECTIFIED), sampler.process, sampler.target
     )
     parts = zip(z.split(BATCH), y.split(BATCH), strict=True)
-    return torch.cat([variant.draw(model, some, calls, of, generator) for some, of in parts])
+    return torch.cat([sampler.draw(model, some, calls, of, generator) for some, of in parts])
 
 
 def own(x: Float[Tensor, "n *shape"], y: Int[Tensor, "n"]) -> Float[Tensor, "n pixels"]:

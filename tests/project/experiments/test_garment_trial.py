@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from cs231n_gen.garment_trial import CALLS, VARIANTS
+from cs231n_gen.garment_trial import CALLS, SAMPLERS
 
 from cs231n_gen import data, garment_trial
 
@@ -24,7 +24,7 @@ def trial():
 
 
 def test_every_sampler_has_its_calls():
-    for name, variant in VARIANTS.items():
+    for name, sampler in SAMPLERS.items():
         calls = []
 
         def counted(x_t, t, y, calls=calls):
@@ -33,8 +33,8 @@ def test_every_sampler_has_its_calls():
 
         z, y = torch.randn(2, 1, 16, 16), torch.tensor([3, 4])
         g = torch.Generator().manual_seed(0)
-        garment_trial.draw(counted, variant, z, y, variant.times * CALLS, g)
-        assert len(calls) == variant.times * CALLS, name
+        garment_trial.draw(counted, sampler, z, y, sampler.times * CALLS, g)
+        assert len(calls) == sampler.times * CALLS, name
 
 
 def test_the_ode_gives_the_same_garments_under_every_name(trial):
@@ -42,9 +42,9 @@ def test_the_ode_gives_the_same_garments_under_every_name(trial):
     assert alike["rectified flow, Euler"] == pytest.approx(1)
     assert alike["VP (DDPM), DDIM"] > 0.99
     assert alike["EDM, Heun"] > 0.99
-    for name, variant in VARIANTS.items():
+    for name, sampler in SAMPLERS.items():
         if "SDE" in name or "ancestral" in name:
-            assert abs(alike[name]) < 0.1, variant
+            assert abs(alike[name]) < 0.1, sampler
 
 
 def test_garments_have_the_distribution_of_the_data(trial):
@@ -71,5 +71,5 @@ def test_a_seed_is_a_set_of_garments():
 
 def test_the_table_has_a_line_for_every_sampler(trial):
     table = trial.table()
-    assert table.count("\n") == len(VARIANTS) + 2
-    assert all(name in table for name in VARIANTS)
+    assert table.count("\n") == len(SAMPLERS) + 2
+    assert all(name in table for name in SAMPLERS)
