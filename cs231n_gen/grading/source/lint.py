@@ -175,7 +175,8 @@ def _named(path: Path, mark: str) -> Iterator[tuple[str, int]]:
     """The exercise that each decorated function or class of a file belongs to, and its line.
 
     A mark may be given a name first: `loss = pytest.mark.exercise("flow.loss")`, or a function that
-    returns it; and so may an exercise, `LOSS = "flow.loss"`.
+    returns it; and so may an exercise, `LOSS = "flow.loss"`. Each row of `several("flow.loss", …)`
+    is a mistake.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names, texts = {}, dict(_constants(tree))
@@ -192,6 +193,10 @@ def _named(path: Path, mark: str) -> Iterator[tuple[str, int]]:
             own = _marked(decorator, mark, texts) or names.get(getattr(function, "id", None))
             if own:
                 yield own, decorator.lineno
+        if mark == MARKS["mistakes"] and isinstance(node, ast.Assign):
+            own = _marked(node.value, "several", texts)
+            if own and not any(k.arg == "marking" for k in node.value.keywords):
+                yield from ((own, row.lineno) for row in node.value.args[1:])
 
 
 def _constants(tree: ast.Module) -> Iterator[tuple[str, str]]:
