@@ -219,6 +219,18 @@ def inside_x(x, z, t, process, target):
     return x, c * x + d * z
 
 
+@mistake(
+    "diffusion.noise",
+    "For plain numbers, x of shape (batch,), your result has another shape: a(t) needs no further "
+    "axis there. column(process.a(t), x) does it for any shape.",
+    sure=True,
+)
+def for_all_but_numbers(x, z, t, process, target):
+    ones = [1] * max(1, x.dim() - 1)
+    a, b, c, d = (f(t).reshape(-1, *ones) for f in (process.a, process.b, target.c, target.d))
+    return a * x + b * z, c * x + d * z
+
+
 _OTHER_SUMS = several(
     "diffusion.noise",
     (
@@ -431,6 +443,27 @@ def small_deltas_refused(prediction, x_t, t, process, target):
     return solved(prediction, x_t, t, process, target)
 
 
+@form_of(small_deltas_refused)
+def tiny_deltas_refused(prediction, x_t, t, process, target):
+    a, b, c, d = process.a(t), process.b(t), target.c(t), target.d(t)
+    check_solvable(torch.where((a * d - b * c).abs() < 1e-6, 0.0, 1.0), t)
+    return solved(prediction, x_t, t, process, target)
+
+
+@mistake(
+    "diffusion.to_x_and_noise",
+    "You keep Δ away from 0 by a smallest size, so next to a level where it is 0 the results are "
+    "too small. Divide by Δ as it is: Δ = 0 alone is refused.",
+)
+def delta_of_some_size(prediction, x_t, t, process, target):
+    a, b, c, d = process.a(t), process.b(t), target.c(t), target.d(t)
+    delta = a * d - b * c
+    check_solvable(delta, t)
+    delta = torch.where(delta.abs() < 1e-5, delta.sign() * 1e-5, delta)
+    a, b, c, d, delta = columns(x_t, a, b, c, d, delta)
+    return (d * x_t - b * prediction) / delta, (a * prediction - c * x_t) / delta
+
+
 @mistake(
     "diffusion.to_x_and_noise",
     "You refuse a batch only if Δ is 0 for every example of it. One is enough: NaN comes out for "
@@ -467,6 +500,20 @@ def solved_for_points_only(prediction, x_t, t, process, target):
     a, b, c, d = (f(t)[:, None] for f in (process.a, process.b, target.c, target.d))
     delta = a * d - b * c
     check_solvable(delta[:, 0], t)
+    return (d * x_t - b * prediction) / delta, (a * prediction - c * x_t) / delta
+
+
+@mistake(
+    "diffusion.to_x_and_noise",
+    "For plain numbers, x_t of shape (batch,), your results have another shape: a needs no further "
+    "axis there. column(a, x_t) does it for any shape.",
+    sure=True,
+)
+def solved_for_all_but_numbers(prediction, x_t, t, process, target):
+    ones = [1] * max(1, x_t.dim() - 1)
+    a, b, c, d = (f(t).reshape(-1, *ones) for f in (process.a, process.b, target.c, target.d))
+    delta = a * d - b * c
+    check_solvable(delta.flatten(), t)
     return (d * x_t - b * prediction) / delta, (a * prediction - c * x_t) / delta
 
 
@@ -672,6 +719,26 @@ def one_zero_for_all(t, process, target):
 
 @mistake(
     "diffusion.loss_weight",
+    "You leave a d / b out only if d is 0 at every level, so where b and d are 0 at one of several "
+    "NaN comes out. Decide level by level: torch.where, not all().",
+    sure=True,
+)
+def zero_everywhere_or_nowhere(t, process, target):
+    a, b, c, d = process.a(t), process.b(t), target.c(t), target.d(t)
+    return c**2 if bool((d == 0).all()) else (a * d / b - c) ** 2
+
+
+@mistake(
+    "diffusion.loss_weight",
+    "You take a small d for 0. However small it is, where b = 0 its share of the loss is "
+    "infinitely large: compare d == 0.",
+)
+def small_d_taken_for_0(t, process, target):
+    return torch.where(target.d(t).abs() < 1e-6, target.c(t) ** 2, right_weight(t, process, target))
+
+
+@mistake(
+    "diffusion.loss_weight",
     "You return the mean over the levels. There is one weight for each: shaped like t.",
 )
 def mean_weight(t, process, target):
@@ -680,7 +747,8 @@ def mean_weight(t, process, target):
 
 @mistake(
     "diffusion.loss_weight",
-    "You flatten the levels. The weights are shaped like t, a table or a single number too.",
+    "The shape of the levels is lost. The weights are shaped like t, a table or a single number "
+    "without an axis too.",
     sure=True,
 )
 def flat_weights(t, process, target):
@@ -812,6 +880,27 @@ _SCORES = several(
         of_both(lambda x, z, x_t, a, b: -z / (b + 1e-5)),
     ),
 )
+
+
+@mistake(
+    "diffusion.score",
+    "You refuse t = 0. It is b(t) = 0 at which there is no score, and variance exploding has some "
+    "noise left at t = 0.",
+)
+def no_score_at_0(prediction, x_t, t, process, target):
+    if bool((t == 0).any()):
+        raise ValueError("t must be above 0")
+    return right_score(prediction, x_t, t, process, target)
+
+
+@mistake(
+    "diffusion.score",
+    "You refuse levels at which b is small. Only where it is 0 there is no score.",
+)
+def no_score_next_to_data(prediction, x_t, t, process, target):
+    if bool((process.b(t) < 1e-6).any()):
+        raise ValueError("b is too small")
+    return right_score(prediction, x_t, t, process, target)
 
 
 @mistake(
@@ -1099,6 +1188,11 @@ _OTHER_VELOCITIES = several(
         lambda y, x_t, t, p, g: right_velocity(y, x_t.detach(), t, p, g),
     ),
     (
+        "velocity_within_1000",
+        "Large velocities are cut off.",
+        lambda y, x_t, t, p, g: right_velocity(y, x_t, t, p, g).clamp(-1000, 1000),
+    ),
+    (
         "velocity_off_the_ends",
         "Levels are kept away from 0 and 1.",
         lambda y, x_t, t, p, g: right_velocity(y, x_t, t.clamp(1e-4, 1 - 1e-4), p, g),
@@ -1232,6 +1326,16 @@ _RENEWED = several(
         "condition_lost",
         "The condition y does not reach the trained model: call model(x_u, u, y) if there is one.",
         renewed(asking=lambda model, x_u, u, y: model(x_u, u)),
+    ),
+    (
+        "condition_of_zeros_lost",
+        "A condition of zeros, as class 0 is, does not reach the trained model. Ask whether y is "
+        "None, not whether anything in it is true.",
+        renewed(
+            asking=lambda model, x_u, u, y: (
+                model(x_u, u) if y is None or not bool(y.any()) else model(x_u, u, y)
+            )
+        ),
     ),
     (
         "asked_twice",
@@ -1448,3 +1552,15 @@ def renewed_unchecked(model, process, target, new_process, new_target):
 
     right = renewed()(model, process, target, new_process, new_target)
     return new_model
+
+
+@mistake(
+    "diffusion.reparametrised",
+    "For the process and target that it was trained for you hand back the model itself. Then "
+    "nothing is refused: neither levels that do not fit, nor those at which its prediction says "
+    "nothing.",
+)
+def the_model_itself(model, process, target, new_process, new_target):
+    if new_process is process and new_target is target:
+        return model
+    return renewed()(model, process, target, new_process, new_target)

@@ -39,7 +39,7 @@ PROCESSES = {
     "BENT": BENT,
 }
 DOUBLE = {"atol": 1e-11, "rtol": 1e-11}
-SHAPES = [(3,), (1, 3), (2, 2), (2, 3, 4), (3, 1, 2, 2)]
+SHAPES = [(1, 3), (2, 2), (2, 3, 4), (3, 1, 2, 2), (3,)]
 
 
 def normal(generator, *shape):
@@ -48,6 +48,12 @@ def normal(generator, *shape):
 
 def levels(generator, n, low=0.1, high=0.9):
     return low + (high - low) * torch.rand(n, generator=generator, dtype=torch.float64)
+
+
+def levels_for(generator, shape):
+    """A level for each example; in one of the shapes they are close to each other."""
+    t = levels(generator, 3)[: shape[0]]
+    return 0.4 + t / 100 if shape == (2, 2) else t
 
 
 def column(value, x):
@@ -153,7 +159,7 @@ def test_data_of_any_shape(student, generator):
     """each example has its own level: numbers, points, images, and a batch of one"""
     for shape in SHAPES:
         x, z = 50 * normal(generator, *shape), 50 * normal(generator, *shape)
-        t = levels(generator, 3)[: shape[0]]
+        t = levels_for(generator, shape)
         x_t, y = noised(student, x, z, t, BENT, ODD)
         want = mixed(x, z, t, BENT, ODD)
         says = f"x of shape {shape}: give a, b, c and d an axis for each further axis of x"
@@ -183,7 +189,7 @@ def test_shapes_that_do_not_fit(student, generator):
     x, z, t = normal(generator, 4, 3), normal(generator, 4, 3), levels(generator, 4)
     args, call = (x, z, t, COSINE, X), student.diffusion.noise
     noised(student, *args)
-    refuses(call, args, 1, "z", [(4, 1), (1, 3)])
+    refuses(call, args, 1, "z", [(4, 1), (1, 3), (3, 4), (4, 3, 1)])
     refuses(call, args, 2, "t", [(), (1,), (4, 1)])
 
 
@@ -255,21 +261,25 @@ def test_a_prediction_without_news(student, generator):
             args = (y[rows], x_t[rows], wrong[rows].clone(), FLOW, target)
             says = f"ValueError where Δ = 0, here t = {at}: call check_solvable(Δ, t)"
             expect.raises("ValueError", lambda args=args: call(*args), says)
-    t = torch.tensor([1e-4, 0.5, 1 - 1e-4], dtype=torch.float64)
-    for target in (X, NOISE):
-        found = solved(student, y, x_t, t, FLOW, target)
-        back = mixed(*found, t, FLOW, target)
-        says = "next to that level both equations can be solved as everywhere"
-        expect.close(back[0], x_t, says, what="a x̂ + b ẑ", atol=1e-8, rtol=1e-8)
-        expect.close(back[1], y, says, what="c x̂ + d ẑ", atol=1e-8, rtol=1e-8)
+    for step in (1e-4, 1e-13):
+        t = torch.tensor([step, 0.5, 1 - step], dtype=torch.float64)
+        for target in (X, NOISE):
+            found = solved(student, y, x_t, t, FLOW, target)
+            back = mixed(*found, t, FLOW, target)
+            says = f"{step} next to that level both equations can be solved as everywhere"
+            expect.close(back[0], x_t, says, what="a x̂ + b ẑ", atol=1e-8, rtol=1e-8)
+            expect.close(back[1], y, says, what="c x̂ + d ẑ", atol=1e-8, rtol=1e-8)
 
 
 @to_x_and_noise
 def test_predictions_of_any_shape(student, generator):
     """each example has its own level: numbers, points, images, and a batch of one"""
     for shape in SHAPES:
-        x, z, t = 50 * normal(generator, *shape), normal(generator, *shape), levels(generator, 3)
-        t = t[: shape[0]]
+        x, z, t = (
+            50 * normal(generator, *shape),
+            normal(generator, *shape),
+            levels_for(generator, shape),
+        )
         x_t, y = mixed(x, z, t, BENT, ODD)
         found = solved(student, y, x_t, t, BENT, ODD)
         says = f"x_t of shape {shape}: give a, b, c, d and Δ an axis for each further axis of x_t"
@@ -301,7 +311,7 @@ def misfits_are_refused(student, name, generator):
     x_t, y, t = normal(generator, 4, 3), normal(generator, 4, 3), levels(generator, 4)
     args, call = (y, x_t, t, COSINE, angular(COSINE)), getattr(student.diffusion, name)
     call(*args)
-    refuses(call, args, 0, "a prediction", [(4, 1), (1, 3)])
+    refuses(call, args, 0, "a prediction", [(4, 1), (1, 3), (3, 4), (4, 3, 1)])
     refuses(call, args, 2, "t", [(), (1,), (4, 1)])
 
 
@@ -352,23 +362,30 @@ def test_at_b_0(student):
     """where b = 0 it is c² if d = 0, else ∞"""
     t = torch.tensor([0.0, 0.5, 0.0], dtype=torch.float64)
     only_x = Target(c=lambda t: 1.5 - t, d=torch.zeros_like)
+    hardly = Target(c=torch.ones_like, d=lambda t: 0 * t + 1e-9)  # hardly any z, but some
     for process in (FLOW, COSINE, LINEAR, BENT):
         for target in (X, only_x):
             found = weights(student, t, process, target)
             says = "with d = 0 it is c², at b = 0 too: no 0 / 0"
             expect.close(found, target.c(t) ** 2, says, **DOUBLE)
-        for target in (NOISE, ODD, ODDER):
+        for target in (NOISE, ODD, ODDER, hardly):
             found = student.diffusion.loss_weight(t, process, target)
             got = isinstance(found, torch.Tensor) and found.shape == (3,)
             got = got and found.isposinf().tolist() == [True, False, True]
             says = "where b = 0, z costs infinitely much"
             expect.true(bool(got), says, found, "∞, a number, ∞")
+        of_some = Target(c=lambda t: 1.5 - t, d=lambda t: t)  # d is 0 at t = 0 alone
+        found = weights(student, t, process, of_some)
+        want = (1.5 - t - torch.where(t == 0, 0.0, t * process.a(t) / process.b(t))) ** 2
+        expect.close(
+            found, want, "d = t is 0 at t = 0: c² there, (a d / b − c)² elsewhere", **DOUBLE
+        )
 
 
 @loss_weight
 def test_levels_of_any_shape(student, generator):
     """one level without an axis, a row, or a table of them, in float32 too"""
-    for shape in ((), (1,), (3,), (2, 3)):
+    for shape in ((), (1,), (3,), (2, 3), (16, 16)):
         t = levels(generator, shape)
         for process, target in ((BENT, ODD), (COSINE, ODDER)):
             want = (target.c(t) - target.d(t) * process.a(t) / process.b(t)) ** 2
@@ -380,8 +397,8 @@ def test_levels_of_any_shape(student, generator):
 
 @loss_weight
 def test_near_the_ends(student):
-    """down to t = 10⁻⁶ and up to t = 1, from weights of 0 to very large ones"""
-    t = torch.tensor([1e-6, 0.5, 1 - 1e-6, 1.0], dtype=torch.float64)
+    """down to t = 10⁻¹² and up to t = 1, from weights of 0 to very large ones"""
+    t = torch.tensor([1e-12, 1e-6, 0.5, 1 - 1e-6, 1.0], dtype=torch.float64)
     for says, process, target, want in (
         ("velocity of rectified flow", FLOW, velocity(FLOW), t**-2),
         ("ε of rectified flow", FLOW, NOISE, ((1 - t) / t) ** 2),
@@ -434,24 +451,33 @@ def test_whatever_is_predicted(student, generator):
 
 @score
 def test_from_pure_noise_to_hardly_any(student, generator):
-    """in pure noise it is −x_t / b², and it holds down to b = 10⁻⁵"""
+    """in pure noise it is −x_t / b², and it holds down to b = 10⁻⁷, at t = 0 if b is not 0"""
     x, z = normal(generator, 3, 2), normal(generator, 3, 2)
-    t = torch.tensor([1.0, 1e-5, 1 - 1e-6], dtype=torch.float64)
+    t = torch.tensor([1.0, 1e-5, 1e-7], dtype=torch.float64)
     for process in (FLOW, COSINE, BENT):
         for name in ("x", "velocity", "v", "ODD"):
             target = targets(process)[name]
             x_t, y = mixed(x, z, t, process, target)
             b = process.b(t)[:, None]
             found = scored(student, y, x_t, t, process, target)
-            expect.close(b * found, -z, f"b s = −ẑ, {name}", what="b s", atol=1e-8, rtol=1e-8)
+            expect.close(b * found, -z, f"b s = −ẑ, {name}", what="b s", atol=1e-6, rtol=1e-6)
+    zero = torch.zeros(2, dtype=torch.float64)
+    for target in (X, NOISE):
+        x_t, y = mixed(x[:2], z[:2], zero, EXPLODING, target)
+        found = scored(student, y, x_t, zero, EXPLODING, target)
+        says = "at t = 0 variance exploding leaves b = 0.01: −ẑ / b"
+        expect.close(found, -100 * z[:2], says, what="s", atol=1e-8, rtol=1e-8)
 
 
 @score
 def test_scores_of_any_shape(student, generator):
     """each example has its own level: numbers, points, images, and a batch of one"""
     for shape in SHAPES:
-        x, z, t = normal(generator, *shape), 50 * normal(generator, *shape), levels(generator, 3)
-        t = t[: shape[0]]
+        x, z, t = (
+            normal(generator, *shape),
+            50 * normal(generator, *shape),
+            levels_for(generator, shape),
+        )
         x_t, y = mixed(x, z, t, BENT, ODD)
         found = scored(student, y, x_t, t, BENT, ODD)
         want = -z / column(BENT.b(t), z)
@@ -542,15 +568,18 @@ def test_a_0_and_b_0(student, generator):
 def test_velocities_of_any_shape(student, generator):
     """each example has its own level: numbers, points, images, and a batch of one"""
     for shape in SHAPES:
-        x, z, t = normal(generator, *shape), 50 * normal(generator, *shape), levels(generator, 3)
-        t = t[: shape[0]]
+        x, z, t = (
+            normal(generator, *shape),
+            2000 * normal(generator, *shape),
+            levels_for(generator, shape),
+        )
         x_t, y = mixed(x, z, t, BENT, ODD)
         found = flowing(student, y, x_t, t, BENT, ODD)
         want = column(BENT.da(t), x) * x + column(BENT.db(t), x) * z
         says = f"x_t of shape {shape}"
         expect.close(found, want, says, what="dx_t/dt", atol=1e-9, rtol=1e-10)
     single = flowing(student, y.float(), x_t.float(), t.float(), BENT, ODD)
-    expect.close(single, want, "in float32", what="dx_t/dt", atol=1e-2, rtol=1e-4)
+    expect.close(single, want, "in float32", what="dx_t/dt", atol=0.3, rtol=1e-3)
 
 
 @ode_velocity
@@ -681,7 +710,7 @@ def test_a_condition_is_handed_on(student, generator):
     x_t, t = normal(generator, 3, 2, 2), levels(generator, 3)
     args = (COSINE, angular(COSINE), FLOW, velocity(FLOW))
     u = level_at(COSINE, t / (1 - t))
-    for y in (90 * torch.arange(3), normal(generator, 3, 2)):
+    for y in (90 * torch.arange(3), normal(generator, 3, 2), torch.zeros(3, dtype=torch.long)):
         model = anything()
         found = renewed(student, model, *args)(x_t, t, y)
         got = model.conditions[0]
@@ -701,7 +730,7 @@ def test_new_models_of_any_shape(student, generator):
     args = (COSINE, angular(COSINE), BENT, ODD)
     model = renewed(student, anything(), *args)
     for shape in SHAPES:
-        x_t, t = 20 * normal(generator, *shape), levels(generator, 3)[: shape[0]]
+        x_t, t = 20 * normal(generator, *shape), levels_for(generator, shape)
         want = by_hand(level_at(COSINE, BENT.b(t) / BENT.a(t)), x_t, t, *args)[0]
         found = model(x_t, t)
         expect.close(found, want, f"x_t of shape {shape}", what="y", atol=1e-9, rtol=1e-9)
@@ -750,7 +779,12 @@ def test_models_that_say_nothing(student, generator):
         wrong[1] = at
         says = f"ValueError at t = {at}: to_x_and_noise raises it for the trained process"
         expect.raises("ValueError", lambda m=model, w=wrong: m(x_t, w), says)
+    same = renewed(student, anything(), FLOW, X, FLOW, X)
+    zero = torch.zeros(3, dtype=torch.float64)
+    says = "ValueError at t = 0 for the same process and target, too: x-prediction says nothing"
+    expect.raises("ValueError", lambda: same(x_t, zero), says)
     for shape in ((), (1,), (3, 1)):
         wrong = torch.full(shape, 0.5, dtype=torch.float64)
         says = f"ValueError for t of shape {shape}: leave the line above yours as it is"
-        expect.raises("ValueError", lambda w=wrong, m=model: m(x_t, w), says)
+        for made in (model, same):
+            expect.raises("ValueError", lambda w=wrong, m=made: m(x_t, w), says)
