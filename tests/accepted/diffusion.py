@@ -232,6 +232,14 @@ def from_coefficients(prediction, x_t, t, process, target):
     return as_column(of_x_t, x_t) * x_t + as_column(of_prediction, x_t) * prediction
 
 
+@accepted("diffusion.ode_velocity")
+def handed_back_if_it_is_the_velocity(prediction, x_t, t, process, target):
+    x, z = to_x_and_noise(prediction, x_t, t, process, target)  # which may refuse it
+    if target.c is process.da and target.d is process.db:
+        return prediction.clone()
+    return as_column(process.da(t), x) * x + as_column(process.db(t), x) * z
+
+
 # --- diffusion.reparametrised -------------------------------------------------------------------
 
 
@@ -297,3 +305,19 @@ def by_the_larger_ratio(model, process, target, new_process, new_target):
         return as_column(new_target.c(t), x_t) * x + as_column(new_target.d(t), x_t) * z
 
     return new_model
+
+
+class RenewedNet(torch.nn.Module):
+    """The new model as a network that holds the trained one."""
+
+    def __init__(self, model, old, new):
+        super().__init__()
+        self.right, self.model = with_norms(model, *old, *new), model
+
+    def forward(self, x_t, t, y=None):
+        return self.right(x_t, t, y)
+
+
+@accepted("diffusion.reparametrised")
+def as_a_network(model, process, target, new_process, new_target):
+    return RenewedNet(model, (process, target), (new_process, new_target))
