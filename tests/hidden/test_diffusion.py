@@ -206,7 +206,7 @@ def test_variance_preserving_keeps_the_variance(student, generator):
 @noise(weight=2)
 def test_what_the_ends_leave(student, generator):
     """at t = 0 and t = 1 no more of the noise and of the data is left than the process says"""
-    low, high, beta = (number(generator, *r) for r in ((0.01, 0.2), (5, 60), (8, 24)))
+    low, high, beta = (number(generator, *r) for r in ((0.01, 0.2), (70, 120), (8, 24)))
     x, z = across(generator, 2, 5)
     t = torch.tensor([0.0, 1.0], dtype=torch.float64)
     for says, process, shares in (
@@ -366,6 +366,11 @@ def test_both_ends(student, generator):
 @to_x_and_noise(weight=2)
 def test_a_prediction_that_adds_nothing_is_refused(student, generator):
     """where Δ = 0 there is a ValueError, also for one example of several; not next to it"""
+    flow, t = processes.rectified_flow(), uniform(generator, 400, 0.01, 0.05)
+    x, z = normal(generator, 400), normal(generator, 400)
+    x_t, y = mixed(x, z, t, flow, X)
+    found = solved(student, y, x_t, t, flow, X)
+    expect.close(found[0], x, "400 levels with a small Δ", what="x̂", atol=1e-9, rtol=1e-9)
     half = Target(c=lambda t: torch.full_like(t, 0.5), d=lambda t: torch.full_like(t, 0.5))
     for says, process, target, at in (
         ("x-prediction at b = 0", processes.rectified_flow(), X, 0.0),
@@ -568,6 +573,11 @@ def test_levels_next_to_the_ends(student, generator):
     ):
         found = weights(student, t, process, target)
         expect.close(found, want, says, atol=1e-11, rtol=1e-9)
+    zero = torch.zeros(2, dtype=torch.float64)
+    for process in (exploding, endless(generator)):
+        found = weights(student, zero, process, NOISE)
+        says = "some noise is left at t = 0: SNR"
+        expect.close(found, (process.a(zero) / process.b(zero)) ** 2, says, atol=0, rtol=1e-9)
 
 
 # --- diffusion.score ----------------------------------------------------------------------------
@@ -1063,6 +1073,11 @@ def test_conditions_are_handed_on(student, generator):
         expect.close(got, y, "the condition is another one", what="y", atol=0, rtol=0)
         want = by_hand(anything(), level_at("cosine", t / (1 - t)), x_t, t, *args, y)
         expect.close(found, want, "with a condition", what="y", atol=1e-8, rtol=1e-8)
+        made = renewed(student, model, *args)
+        made(x_t, t, y)
+        made(x_t, t)
+        got = model.conditions[-1]
+        expect.true(got is None, "a condition is kept for the next call, which has none", got)
     plain = anything().field
 
     def two_arguments(x_t, t):
@@ -1079,7 +1094,8 @@ def test_new_models_of_every_shape(student, generator):
     process, new = processes.cosine(), curved(generator)
     target, new_target = angular(process), wavy(generator)
     for shape in SHAPES:
-        x_t, t = normal(generator, *shape), levels_for(generator, shape)
+        size = 100 if len(shape) == 3 else 1
+        x_t, t = size * normal(generator, *shape), levels_for(generator, shape)
         args = (process, target, new, new_target)
         want = by_hand(anything(), level_at("cosine", new.b(t) / new.a(t)), x_t, t, *args)
         model = renewed(student, anything(), *args)
@@ -1107,6 +1123,7 @@ def test_gradients_of_the_new_model(student, generator):
         given = (x_t, t) if y is None else (x_t, t, y)
         model = renewed(student, net, *args)
         made = student.gradient("checking.fakes.weighted", model, w, *given, wrt=[x_t, net])
+        (alone,) = student.gradient("checking.fakes.weighted", model, w, *given, wrt=[net])
         leaf = {k: v.double().requires_grad_() for k, v in start.items()}
         x = x_t.clone().requires_grad_()
 
@@ -1122,6 +1139,9 @@ def test_gradients_of_the_new_model(student, generator):
             expect.true(made[1][name] is not None, f"no gradient arrives in the network{says}")
             told = f"the gradient in the network{says}"
             expect.close(made[1][name], v.grad, told, atol=1e-9, rtol=1e-9)
+            told = f"{told}, where x_t takes none"
+            expect.true(alone[name] is not None, told, None, v.grad)
+            expect.close(alone[name], v.grad, told, atol=1e-9, rtol=1e-9)
 
 
 @reparametrised

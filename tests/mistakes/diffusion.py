@@ -452,6 +452,32 @@ def tiny_deltas_refused(prediction, x_t, t, process, target):
 
 @mistake(
     "diffusion.to_x_and_noise",
+    "You refuse a batch only if Δ is 0 for its first example. Any of them may be the one: NaN "
+    "comes out for it.",
+    sure=True,
+)
+def refused_if_the_first_is_0(prediction, x_t, t, process, target):
+    a, b, c, d = parts(process, target, t, x_t)
+    delta = a * d - b * c
+    check_solvable(delta.reshape(t.shape)[:1], t[:1])
+    return (d * x_t - b * prediction) / delta, (a * prediction - c * x_t) / delta
+
+
+@mistake(
+    "diffusion.to_x_and_noise",
+    "You refuse a batch of many levels at which Δ is small, but nowhere 0. Compare each Δ with 0, "
+    "not their product and not with another number.",
+    sure=True,
+)
+def refused_by_the_product(prediction, x_t, t, process, target):
+    a, b, c, d = process.a(t), process.b(t), target.c(t), target.d(t)
+    if float((a * d - b * c).prod()) == 0:
+        check_solvable(torch.zeros_like(t), t)
+    return solved(prediction, x_t, t, process, target)
+
+
+@mistake(
+    "diffusion.to_x_and_noise",
     "You keep Δ away from 0 by a smallest size, so next to a level where it is 0 the results are "
     "too small. Divide by Δ as it is: Δ = 0 alone is refused.",
 )
@@ -705,6 +731,15 @@ def nan_to_num(t, process, target):
 def infinite_without_noise(t, process, target):
     b = process.b(t)
     return torch.where(b == 0, torch.inf, right_weight(t, process, target))
+
+
+@mistake(
+    "diffusion.loss_weight",
+    "You take t = 0 for b = 0. Variance exploding has some noise left there, and its weights are "
+    "finite: ask process.b(t).",
+)
+def infinite_at_0(t, process, target):
+    return torch.where((t == 0) & (target.d(t) != 0), torch.inf, right_weight(t, process, target))
 
 
 @mistake(
@@ -1564,3 +1599,33 @@ def the_model_itself(model, process, target, new_process, new_target):
     if new_process is process and new_target is target:
         return model
     return renewed()(model, process, target, new_process, new_target)
+
+
+@mistake(
+    "diffusion.reparametrised",
+    "A condition is kept for the next call, which has none: without a y the model is called as "
+    "model(x_u, u).",
+)
+def last_condition_kept(model, process, target, new_process, new_target):
+    right, kept = renewed()(model, process, target, new_process, new_target), []
+
+    def new_model(x_t, t, y=None):
+        kept.append(y if y is not None or not kept else kept[-1])
+        return right(x_t, t, kept[-1])
+
+    return new_model
+
+
+@mistake(
+    "diffusion.reparametrised",
+    "The network gets gradients only if x_t takes them too. In a training x_t takes none: leave "
+    "torch's recording of gradients as it is.",
+)
+def graph_for_x_t_only(model, process, target, new_process, new_target):
+    right = renewed()(model, process, target, new_process, new_target)
+
+    def new_model(x_t, t, y=None):
+        with torch.set_grad_enabled(x_t.requires_grad):
+            return right(x_t, t, y)
+
+    return new_model

@@ -149,6 +149,9 @@ def test_both_ends_of_a_process(student, generator):
         expect.close(x_t, want, "data at t = 0, noise at t = 1", what="x_t", **DOUBLE)
         want = mixed(x, z, t, process, ODD)[1]
         expect.close(y, want, "y = c x + d z at both ends, too", what="y", **DOUBLE)
+    x_t, _ = noised(student, x, z, t, BENT, ODD)
+    want = torch.stack([1.5 * x[0], 2.5 * z[1]])
+    expect.close(x_t, want, "a(0) = 1.5 and b(1) = 2.5 here", what="x_t", **DOUBLE)
     x_t, _ = noised(student, x, z, t, EXPLODING, X)
     want = torch.stack([x[0] + 0.01 * z[0], x[1] + 50 * z[1]])
     expect.close(x_t, want, "variance exploding: x + σ(t) z", what="x_t", **DOUBLE)
@@ -257,10 +260,13 @@ def test_a_prediction_without_news(student, generator):
         solved(student, y, x_t, t.clone(), FLOW, target)
         wrong = t.clone()
         wrong[1] = at
-        for rows in (slice(1, 2), slice(None)):
+        for rows in ([1, 0, 2], [1], [0, 1, 2]):
             args = (y[rows], x_t[rows], wrong[rows].clone(), FLOW, target)
             says = f"ValueError where Δ = 0, here t = {at}: call check_solvable(Δ, t)"
             expect.raises("ValueError", lambda args=args: call(*args), says)
+    many = levels(generator, 400, 0.01, 0.05)  # the product of so many small Δ is 0 in a computer
+    found = solved(student, many, many, many.clone(), FLOW, X)
+    expect.close(found[0], many, "no Δ is 0 here, of many levels", what="x̂", **DOUBLE)
     for step in (1e-4, 1e-13):
         t = torch.tensor([step, 0.5, 1 - step], dtype=torch.float64)
         for target in (X, NOISE):
@@ -407,6 +413,9 @@ def test_near_the_ends(student):
     ):
         found = weights(student, t, process, target)
         expect.close(found, want, says, atol=1e-11, rtol=1e-9)
+    found = weights(student, 0 * t, EXPLODING, NOISE)
+    says = "at t = 0 variance exploding leaves b = 0.01: 1 / b²"
+    expect.close(found, 1e4 + 0 * t, says, atol=0, rtol=1e-9)
 
 
 # --- diffusion.score ----------------------------------------------------------------------------
@@ -453,6 +462,12 @@ def test_whatever_is_predicted(student, generator):
 def test_from_pure_noise_to_hardly_any(student, generator):
     """in pure noise it is −x_t / b², and it holds down to b = 10⁻⁷, at t = 0 if b is not 0"""
     x, z = normal(generator, 3, 2), normal(generator, 3, 2)
+    zero = torch.zeros(2, dtype=torch.float64)
+    for target in (X, NOISE):
+        x_t, y = mixed(x[:2], z[:2], zero, EXPLODING, target)
+        found = scored(student, y, x_t, zero, EXPLODING, target)
+        says = "at t = 0 variance exploding leaves b = 0.01: −ẑ / b"
+        expect.close(found, -100 * z[:2], says, what="s", atol=1e-8, rtol=1e-8)
     t = torch.tensor([1.0, 1e-5, 1e-7], dtype=torch.float64)
     for process in (FLOW, COSINE, BENT):
         for name in ("x", "velocity", "v", "ODD"):
@@ -461,12 +476,6 @@ def test_from_pure_noise_to_hardly_any(student, generator):
             b = process.b(t)[:, None]
             found = scored(student, y, x_t, t, process, target)
             expect.close(b * found, -z, f"b s = −ẑ, {name}", what="b s", atol=1e-6, rtol=1e-6)
-    zero = torch.zeros(2, dtype=torch.float64)
-    for target in (X, NOISE):
-        x_t, y = mixed(x[:2], z[:2], zero, EXPLODING, target)
-        found = scored(student, y, x_t, zero, EXPLODING, target)
-        says = "at t = 0 variance exploding leaves b = 0.01: −ẑ / b"
-        expect.close(found, -100 * z[:2], says, what="s", atol=1e-8, rtol=1e-8)
 
 
 @score
@@ -718,6 +727,11 @@ def test_a_condition_is_handed_on(student, generator):
         expect.close(got, y, "y is handed on as it came", what="y", atol=0, rtol=0)
         want = by_hand(u, x_t, t, *args, y)[0]
         expect.close(found, want, "with a condition", what="y", atol=1e-8, rtol=1e-8)
+    made = renewed(student, model, *args)
+    made(x_t, t, y)
+    made(x_t, t)
+    got = model.conditions[-1]
+    expect.true(got is None, "the next call has no condition: keep none from the last", got)
     plain = anything().field
     found = renewed(student, lambda x, t: plain(x, column(t, x), None), *args)(x_t, t)
     want = by_hand(u, x_t, t, *args)[0]
@@ -752,6 +766,7 @@ def test_gradients_through_the_new_model(student, generator):
         given = (x_t, t) if y is None else (x_t, t, y)
         model = renewed(student, net, *args)
         made = student.gradient("checking.fakes.weighted", model, w, *given, wrt=[x_t, net])
+        (alone,) = student.gradient("checking.fakes.weighted", model, w, *given, wrt=[net])
         leaf = {k: v.double().requires_grad_() for k, v in weights.items()}
         x = x_t.clone().requires_grad_()
 
@@ -766,6 +781,9 @@ def test_gradients_through_the_new_model(student, generator):
             expect.true(made[1][name] is not None, "no gradient arrives in the network")
             says = "the gradient in the network"
             expect.close(made[1][name], v.grad, says, atol=1e-9, rtol=1e-9)
+            says = "the gradient in the network, where x_t takes none"
+            expect.true(alone[name] is not None, says, None, v.grad)
+            expect.close(alone[name], v.grad, says, atol=1e-9, rtol=1e-9)
 
 
 @reparametrised
