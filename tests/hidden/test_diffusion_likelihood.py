@@ -457,6 +457,12 @@ def test_what_does_not_fit_is_refused(student, generator):
         says = f"z of shape {tuple(other.shape)} is refused for 4 levels and x of shape (4, 2)"
         expect.raises("ValueError", lambda other=other: call(times, other), says)
 
+    left, to_0 = processes.variance_exploding(0.1, 3.0), [1.0, 0.5, 0.25, 0.0]
+    _, _, found = terms(student, answering(guess, left, NOISE), x, z, to_0, left, NOISE)
+    want = math.log(2 * math.pi * 0.1**2) + squared(z[-1]) / 2
+    says = "a last level of 0 will do where b(0) is not 0"
+    expect.close(found, want, says, atol=1e-9, rtol=1e-9, what="reconstruction")
+
     def noise_at_1():
         return terms(student, lambda x_t, t: 0.5 * x_t, x, z, times, process, NOISE)
 
@@ -609,13 +615,13 @@ def test_examples_of_any_shape(student, generator):
     """numbers, points and images, many or one, and what D is for them"""
     process = processes.rectified_flow()
     target = processes.velocity(process)
-    for shape in ((5,), (1,), (1, 1), (3, 2), (2, 1, 2, 2), (1, 2, 1), (2, 2, 2)):
+    for shape in ((5,), (1,), (1, 1), (3, 2), (2, 1, 2, 4), (1, 2, 1), (2, 2, 2)):
         net, truth = bumps(student, generator, process, target, shape[1:])
         x = truth.sample(shape[0], generator).reshape(shape)
-        log_p = exact(student, net, x, processes.even_in_t(5), process, target)
+        log_p = exact(student, net, x, processes.even_in_t(8), process, target)
         want = truth.log_density(x.reshape(shape[0], -1))
-        says = f"log p(x) for x of shape {shape}, up to the error of 5 steps"
-        expect.close(log_p, want, says, atol=2e-3, rtol=0, what="log_p")
+        says = f"log p(x) for x of shape {shape}, up to the error of 8 steps"
+        expect.close(log_p, want, says, atol=4e-3, rtol=0, what="log_p")
 
 
 def estimated(student, generator, D, n, probes, T=2, scale=0.7):
@@ -644,6 +650,8 @@ def test_each_probe_is_of_plus_and_minus_one(student, generator):
         expect.true(bool((k.round() >= 0).all() and (k.round() <= probes).all()), says, k)
         several = len(k.round().unique())
         expect.true(several > 1, "every example needs an e of its own", "all alike")
+        says = "the estimates are independent: the second does not follow from the first"
+        expect.true(probes != 2 or bool((k.round() == 1).any()), says, k)
 
 
 @log_likelihood(weight=2)
@@ -733,13 +741,15 @@ def test_what_the_model_is_asked_on_the_way(student, generator):
     net, _ = linear(student, generator, 2)
     process = own_process(generator)
     times = falling(generator, 3, 0.9, 0.1)
-    x = normal(generator, 4, 2)
+    x = normal(generator, 7, 2)
     log_p = exact(student, net, x, times, process, processes.velocity(process))
-    expect.tensor(log_p, (4,), "log_p")
-    asked = net.get("times")
+    expect.tensor(log_p, (7,), "log_p")
+    asked, says = net.get("times"), "t must be a level for each example"
+    # one call for all, or one for each: no number of calls is promised, and 7 divides no other
+    told = sum(t.numel() for t in asked)
+    expect.true(told % len(x) == 0, says, f"{told} levels in all", f"a multiple of {len(x)}")
     for t in asked:
-        says = "t must be a level for each example"
-        expect.true(t.dim() == 1 and len(t) % len(x) == 0, says, tuple(t.shape), (len(x),))
+        expect.true(t.dim() == 1, says, tuple(t.shape), "one axis")
         expect.true(t.dtype == x.dtype, "levels are in the precision of x", t.dtype, x.dtype)
     found = torch.cat(asked).unique()
     middles = [(one + two) / 2 for one, two in pairwise(times)]

@@ -301,8 +301,8 @@ def test_a_walk_by_ddim_ends_at_the_data(student, generator):
     """on Gaussian data, steps of η = 0 follow the probability flow ODE, to first order"""
     m, S = number(generator, -1, 1), number(generator, 0.3, 0.7)
     for process in (processes.cosine(), own_process(generator)):
-        z = normal(generator, 5)
-        x = process.b(levels(1.0)) * z
+        # both ends and the middle: for one z alone the error's first order can happen to vanish
+        z = torch.linspace(-2, 2, 5, dtype=torch.float64)
         # the ODE keeps (x_t − a m) / √(a² S² + b²), and a(1) = b(0) = 0
         want, errors = process.a(levels(0.0)) * (m + S * z), []
         for T in (16, 32):
@@ -317,7 +317,7 @@ def test_a_walk_by_ddim_ends_at_the_data(student, generator):
         says = "with twice as many steps the error must be about half"
         ratio = errors[0] / errors[1]
         expect.true(1.6 < ratio < 2.6, says, f"{errors[0]:.3g} and {errors[1]:.3g}")
-        expect.true(errors[1] < 0.1, "32 steps end far from the ODE's end", errors[1], "under 0.1")
+        expect.true(errors[1] < 0.2, "32 steps end far from the ODE's end", errors[1], "under 0.2")
 
 
 @ddim_step(weight=2)
@@ -413,6 +413,27 @@ def test_from_pure_noise(student, generator):
             expect.close(found, want, f"σ is η b_s, for η = {eta}", what="x_s", **DOUBLE)
             if eta:
                 standard(noise / (eta * case.b_s), f"σ is η b_s, for η = {eta}")
+
+
+@ddim_step(weight=2)
+def test_small_eta_and_levels_near_the_ends(student, generator):
+    """the smallest η, levels near pure noise, and s = 0 where b(0) > 0 are as all others"""
+    step, left = student.diffusion_samplers.ddim_step, processes.variance_exploding(0.1, 5.0)
+    cosine = processes.cosine()
+    plain = Case(generator, cosine, X, (4, 2))
+    for process, target, t, s, eta in (
+        (cosine, X, 0.9, 0.5, 1e-4),
+        (cosine, X, 0.999, 0.998, 1.0),
+        (left, NOISE, 0.5, 0.0, 0.7),
+    ):
+        case = Case(generator, process, target, (4, 2), levels(t).expand(4), levels(s).expand(4))
+        sigma = eta * case.posterior()[1].sqrt()
+        want = case.a_s * case.x + (case.b_s**2 - sigma**2).sqrt() * case.z
+        says = f"from t = {t} to s = {s} with η = {eta}, where b(s) = {float(case.b_s[0]):.3g}"
+        found, _ = case.parts(step, generator, eta=eta)
+        expect.close(found, want, says, what="x_s less its noise", atol=1e-9, rtol=1e-9)
+        pair, deviations = (plain, case), (plain.posterior()[1].sqrt(), sigma)
+        same_noise(step, generator, pair, deviations, says, ({"eta": 1.0}, {"eta": eta}))
 
 
 @ddim_step
@@ -780,11 +801,11 @@ def test_a_short_step_keeps_the_marginal(student, generator):
                 C2 = (noise / epsilon(step, generator, n, {"churn": churn})) ** 2
             mean = A * case.a * m + B - case.a_s * m
             variance = A**2 * v + C2 - case.a_s**2 * S**2 - case.b_s**2
-            errors.append(torch.cat([mean, variance]).abs())
-        says = f"half the step must leave about a quarter of the error, for χ = {churn}"
-        large = errors[0] > 1e-9
-        ratio = float((errors[0] / errors[1])[large].min())
-        expect.true(ratio > 3.0, says, f"{ratio:.2f} times as small", "about 4")
+            errors.append(torch.cat([mean, variance]))
+        says = f"half the step must leave a quarter of the error, for χ = {churn}"
+        # but for O(h³), which is up to 2e-8; no ratio, since an error of O(h²) may be 0
+        rest = float((errors[0] - 4 * errors[1]).abs().max())
+        expect.true(rest < 1e-7, says, f"{rest:.2g} more", "at most 1e-7")
 
 
 @reverse_sde_step(weight=2)
@@ -891,3 +912,15 @@ def test_what_is_no_step_of_the_sde_is_refused(student, generator):
         says = f"χ = {churn} is refused"
         expect.raises("ValueError", lambda c=case, k=churn: c.call(step, churn=k), says)
     no_step(step, generator)
+
+
+@reverse_sde_step(weight=2)
+def test_noise_of_a_small_churn(student, generator):
+    """the smallest χ draws noise too, √χ times that of χ = 1"""
+    case, says = (
+        Case(generator, own_process(generator), X, (4, 2)),
+        "√(χ g² h) ε for χ = 1 and χ = 1e-4",
+    )
+    hows = {"churn": 1.0}, {"churn": 1e-4}
+    step = student.diffusion_samplers.reverse_sde_step
+    same_noise(step, generator, (case, case), (1.0, 0.01), says, hows)

@@ -622,6 +622,13 @@ def one_number_an_example(x, probes, generator):
     return signs.reshape(probes, len(x), *[1] * (x.dim() - 1)).expand(probes, *x.shape)
 
 
+def opposite_pairs(x, probes, generator):
+    if not probes:
+        return Walk().probes(x, 0, None)
+    half = Walk().probes(x, (probes + 1) // 2, generator)
+    return torch.cat([half, -half])[:probes]
+
+
 def first_unit(x, probes, generator):
     e = Walk().probes(x, probes, generator)
     return e if probes else e[:1]
@@ -791,6 +798,11 @@ of_the_walk = several(
         "All e_i of an example have one sign, so that e_i e_j = 1 always, and eᵀ (∂v/∂x) e is the "
         "sum of all entries. Draw each e_i by itself.",
         walk(probes=one_number_an_example),
+    ),
+    (
+        "probes_in_opposite_pairs",
+        "Your probes come in pairs e and −e, which give one estimate twice. Draw each e by itself.",
+        walk(probes=opposite_pairs),
     ),
     (
         "generator_not_used",

@@ -490,6 +490,12 @@ def into_x_t(prediction, x_t, t, s, process, target, eta=0.0, generator=None):
     return found
 
 
+def a_s_kept_large(k, eta):
+    inside = (k.b**2 - (k.a / k.a_s.clamp(min=0.01)) ** 2 * k.b_s**2).clamp(min=0)
+    sigma = eta * k.b_s / k.b * inside.sqrt()
+    return k.ddim(sigma), sigma
+
+
 ddim_noises = several(
     DDIM,
     ("uniform_noise", "ε is uniform, of variance 1.", ddim(right, even)),
@@ -506,6 +512,21 @@ ddim_noises = several(
         "noise_at_the_end",
         "Some noise is left where b_s = 0.",
         ddim(lambda k, eta: (k.ddim(k.sigma(eta)), k.sigma(eta).clamp(min=1e-3))),
+    ),
+    (
+        "no_noise_at_s_0",
+        "No noise on the way to s = 0, though b(0) > 0.",
+        ddim(lambda k, eta: (k.ddim(k.sigma(eta)), k.sigma(eta) * (k.s > 0))),
+    ),
+    (
+        "small_eta_is_0",
+        "A small η counts as 0.",
+        ddim(lambda k, eta: right(k, eta * (eta > 1e-3))),
+    ),
+    (
+        "small_a_s_is_more",
+        "a_s is at least 0.01 in a division.",
+        ddim(a_s_kept_large),
     ),
     (
         "levels_near_0_are_the_end",
@@ -900,6 +921,11 @@ hidden_sde_noises = several(
                 k.deviation(churn),
             )
         ),
+    ),
+    (
+        "small_churn_is_0",
+        "A small χ counts as 0.",
+        sde(lambda k, churn: right_sde(k, churn * (churn > 1e-3))),
     ),
     ("small_a_is_0", "Where a is small it counts as 0.", sde(near_noise_is_noise)),
     (

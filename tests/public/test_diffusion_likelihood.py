@@ -130,7 +130,7 @@ def test_what_the_reconstruction_costs(student, generator):
 def test_it_bounds_the_density_of_a_gaussian(student, generator):
     """for Gaussian data and the perfect net the sum's mean is a little above −log p(x)"""
     mu, s, D = torch.tensor([0.5, -1.0]).double(), 0.7, 2
-    x = mu + s * normal(generator, 3, D)
+    x = mu + s * normal(generator, 3, D).clamp(-1.5, 1.5)  # further out the gap is wider
     log_p = -squared(x - mu) / (2 * s**2) - D / 2 * math.log(2 * math.pi * s**2)
     nodes = math.sqrt(D) * torch.eye(D, dtype=torch.float64)
     nodes = torch.cat([nodes, -nodes])  # their mean is that over z of what is quadratic in z
@@ -275,11 +275,16 @@ def test_refusals_of_the_bound(student, generator):
     for wrong in ([0.2, 0.5, 0.9], [1.1, 0.5, 0.2], [1.0, 0.5, 0.0]):
         says = f"times = {wrong} is refused"
         expect.raises("ValueError", lambda wrong=wrong: call(wrong), says)
-    for other in (z[:2], z[:, :3], z[..., :1]):
+    for other in (z[:2], z[:, :3], z[..., :1], torch.cat([z, z])):
         says = f"z of shape {tuple(other.shape)} is refused for 3 levels and x of shape (4, 2)"
         expect.raises("ValueError", lambda other=other: call(z=other), says)
     says = "a prediction of noise says nothing of x at a = 0"
     expect.raises("ValueError", lambda: call([1.0, 0.5, 0.1], target=NOISE), says)
+    left = processes.variance_exploding(0.1, 3.0)
+    _, _, found = call([1.0, 0.5, 0.0], process=left, target=NOISE)
+    want = math.log(2 * math.pi * 0.1**2) + squared(z[-1]) / 2
+    says = "a last level of 0 will do where b(0) is not 0"
+    expect.close(found, want, says, atol=1e-9, rtol=1e-9, what="reconstruction")
 
 
 # --- diffusion_likelihood.log_likelihood --------------------------------------------------------
@@ -390,20 +395,20 @@ def test_the_density_of_two_gaussians(student, generator):
 @log_likelihood
 def test_numbers_points_and_images(student, generator):
     """numbers, points and images, many or one, exactly and by probes"""
-    times = processes.even_in_t(3)
-    for shape in ((3,), (1, 1), (4, 2), (2, 1, 2, 2)):
+    times = processes.even_in_t(4)
+    for shape in ((3,), (1, 1), (4, 2), (2, 1, 2, 4)):
         net, truth = bumps(student, generator, RF, V, shape[1:])
         x = truth.sample(shape[0], generator).reshape(shape)
         log_p = exact(student, net, x, times, RF, V)
-        says = f"log p(x) for x of shape {shape}, up to the error of 3 steps"
+        says = f"log p(x) for x of shape {shape}, up to the error of 4 steps"
         want = truth.log_density(x.reshape(shape[0], -1))
-        expect.close(log_p, want, says, atol=0.02, rtol=0.0, what="log_p")
-        estimate, error = both(student, net, x, times, RF, V, 6, generator)
+        expect.close(log_p, want, says, atol=0.05, rtol=0.0, what="log_p")
+        estimate, error = both(student, net, x, times, RF, V, 20, generator)
         error = expect.tensor(error, shape[:1], "error")
         estimate = expect.tensor(estimate, shape[:1], "log_p")
         off = (estimate - log_p).abs().mean()
-        says = f"6 probes for x of shape {shape}, beside the exact divergence"
-        bar = 4 * error.mean() + 1e-6
+        says = f"20 probes for x of shape {shape}, beside the exact divergence"
+        bar = 7 * error.mean() + 1e-6
         expect.true(bool(off < bar), says, f"off by {float(off):.3g}", f"at most {float(bar):.3g}")
 
 
@@ -428,9 +433,11 @@ def test_probes_of_plus_and_minus_one(student, generator):
     expect.close(k, k.round(), says, atol=1e-6, rtol=0, what="how many went up")
     expect.true(bool((k.round() >= 0).all() and (k.round() <= 4).all()), says, k)
     expect.true(len(k.round().unique()) > 1, "every example needs an e of its own", "all alike")
+    says = "the estimates are independent: none follows from another"
+    expect.true(bool((k.round() % 2 == 1).any()), says, "all of them in pairs")
     mean = float(off.mean())
     says = "up and down are equally likely: their mean over 240 probes"
-    expect.true(abs(mean) < 0.3, says, f"{mean:.3f}", "0 within 0.3")
+    expect.true(abs(mean) < 0.35, says, f"{mean:.3f}", "0 within 0.35")
 
 
 @log_likelihood
@@ -464,13 +471,15 @@ def test_the_generator_gives_the_probes(student, generator):
 @log_likelihood
 def test_the_net_is_asked_at_levels_of_runge_kutta(student, generator):
     """the model is asked at both ends and in the middle of each gap, at a level for each example"""
-    net, x = linear(student, W), normal(generator, 3, 2)
+    net, x = linear(student, W), normal(generator, 7, 2)
     log_p = exact(student, net, x, [0.8, 0.6, 0.2], RF, V)
-    expect.tensor(log_p, (3,), "log_p")
-    asked = net.get("times")
+    expect.tensor(log_p, (7,), "log_p")
+    asked, says = net.get("times"), "t must be a level for each example"
+    # one call for all, or one for each: no number of calls is promised, and 7 divides no other
+    told = sum(t.numel() for t in asked)
+    expect.true(told % len(x) == 0, says, f"{told} levels in all", f"a multiple of {len(x)}")
     for t in asked:
-        says = "t must be a level for each example"
-        expect.true(t.dim() == 1 and len(t) % len(x) == 0, says, tuple(t.shape), (len(x),))
+        expect.true(t.dim() == 1, says, tuple(t.shape), "one axis")
         expect.true(t.dtype == x.dtype, "levels are in the precision of x", t.dtype, x.dtype)
     found = torch.cat(asked).unique()
     away = (found[:, None] - torch.tensor([0.2, 0.4, 0.6, 0.7, 0.8], dtype=torch.float64)).abs()

@@ -251,6 +251,27 @@ def test_from_pure_noise(student, generator):
 
 
 @ddim_step
+def test_small_eta_and_levels_near_the_ends(student, generator):
+    """the smallest η, levels near pure noise, and s = 0 where b(0) > 0 are as all others"""
+    step, left = student.diffusion_samplers.ddim_step, processes.variance_exploding(0.1, 5.0)
+    cosine = processes.cosine()
+    plain = Case(generator, cosine, X, (4, 2))
+    for process, target, t, s, eta in (
+        (cosine, X, 0.9, 0.5, 1e-4),
+        (cosine, X, 0.999, 0.998, 1.0),
+        (left, NOISE, 0.5, 0.0, 0.7),
+    ):
+        case = Case(generator, process, target, (4, 2), levels(t).expand(4), levels(s).expand(4))
+        sigma = eta * case.posterior()[1].sqrt()
+        want = case.a_s * case.x + (case.b_s**2 - sigma**2).sqrt() * case.z
+        says = f"from t = {t} to s = {s} with η = {eta}, where b(s) = {float(case.b_s[0]):.3g}"
+        found, _ = case.parts(step, generator, eta=eta)
+        expect.close(found, want, says, what="x_s less its noise", atol=1e-9, rtol=1e-9)
+        pair, deviations = (plain, case), (plain.posterior()[1].sqrt(), sigma)
+        same_noise(step, generator, pair, deviations, says, ({"eta": 1.0}, {"eta": eta}))
+
+
+@ddim_step
 def test_eta_0_draws_nothing(student, generator):
     """η = 0 draws nothing from the generator"""
     case = Case(generator, COSINE, X)
@@ -504,3 +525,12 @@ def test_what_is_no_step_of_the_sde_is_refused(student, generator):
     says = "ValueError for χ = −0.1: leave the lines above yours as they are"
     expect.raises("ValueError", lambda: case.call(step, churn=-0.1), says)
     no_step(step, generator)
+
+
+@reverse_sde_step
+def test_noise_of_a_small_churn(student, generator):
+    """the smallest χ draws noise too, √χ times that of χ = 1"""
+    case, says = Case(generator, OWN, X, (4, 2)), "√(χ g² h) ε for χ = 1 and χ = 1e-4"
+    hows = {"churn": 1.0}, {"churn": 1e-4}
+    step = student.diffusion_samplers.reverse_sde_step
+    same_noise(step, generator, (case, case), (1.0, 0.01), says, hows)
