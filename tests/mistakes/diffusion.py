@@ -410,7 +410,7 @@ _NAN = several(
 
 @mistake(
     "diffusion.to_x_and_noise",
-    "Where Δ = 0 you divide by 0, and NaN or infinity comes out. Call check_solvable(delta, t) "
+    "Where Δ = 0 you divide by 0, and NaN or infinity comes out. Call check_solvable(Δ, t) "
     "first, which says what is wrong.",
     sure=True,
 )
@@ -423,7 +423,7 @@ def divided_by_0(prediction, x_t, t, process, target):
 @mistake(
     "diffusion.to_x_and_noise",
     "A small number is added to Δ, so that what cannot be known comes out as if it were: call "
-    "check_solvable(delta, t), and divide by Δ as it is.",
+    "check_solvable(Δ, t), and divide by Δ as it is.",
 )
 def a_little_added(prediction, x_t, t, process, target):
     a, b, c, d = parts(process, target, t, x_t)
