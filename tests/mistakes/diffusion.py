@@ -735,8 +735,9 @@ def infinite_without_noise(t, process, target):
 
 @mistake(
     "diffusion.loss_weight",
-    "You take t = 0 for b = 0. Variance exploding has some noise left there, and its weights are "
-    "finite: ask process.b(t).",
+    "At t = 0 of variance exploding your weight is ∞, as if b were 0 there. Some noise is left, "
+    "and the weight is finite: ask process.b(t).",
+    sure=True,
 )
 def infinite_at_0(t, process, target):
     return torch.where((t == 0) & (target.d(t) != 0), torch.inf, right_weight(t, process, target))
@@ -919,8 +920,9 @@ _SCORES = several(
 
 @mistake(
     "diffusion.score",
-    "You refuse t = 0. It is b(t) = 0 at which there is no score, and variance exploding has some "
-    "noise left at t = 0.",
+    "At t = 0 of variance exploding you return no score. Some noise is left there, and only where "
+    "b(t) is 0 there is none.",
+    sure=True,
 )
 def no_score_at_0(prediction, x_t, t, process, target):
     if bool((t == 0).any()):
@@ -930,7 +932,8 @@ def no_score_at_0(prediction, x_t, t, process, target):
 
 @mistake(
     "diffusion.score",
-    "You refuse levels at which b is small. Only where it is 0 there is no score.",
+    "Where b is small, but not 0, you return no score. Only where it is 0 there is none.",
+    sure=True,
 )
 def no_score_next_to_data(prediction, x_t, t, process, target):
     if bool((process.b(t) < 1e-6).any()):
@@ -1363,16 +1366,6 @@ _RENEWED = several(
         renewed(asking=lambda model, x_u, u, y: model(x_u, u)),
     ),
     (
-        "condition_of_zeros_lost",
-        "A condition of zeros, as class 0 is, does not reach the trained model. Ask whether y is "
-        "None, not whether anything in it is true.",
-        renewed(
-            asking=lambda model, x_u, u, y: (
-                model(x_u, u) if y is None or not bool(y.any()) else model(x_u, u, y)
-            )
-        ),
-    ),
-    (
         "asked_twice",
         "The trained model is called twice for each call: right, but twice as slow. Keep what it "
         "returns.",
@@ -1432,6 +1425,16 @@ _FAILING = several(
         "Without a condition your call of the model fails. Only with one it takes three "
         "arguments, model(x_u, u, y); without, two.",
         renewed(asking=lambda model, x_u, u, y: model(x_u, u, y)),
+    ),
+    (
+        "condition_of_zeros_lost",
+        "A condition of zeros, as class 0 is, does not reach the trained model. It must get every "
+        "y that is not None.",
+        renewed(
+            asking=lambda model, x_u, u, y: (
+                model(x_u, u) if y is None or not bool(y.any()) else model(x_u, u, y)
+            )
+        ),
     ),
     sure=True,
 )
@@ -1618,8 +1621,9 @@ def last_condition_kept(model, process, target, new_process, new_target):
 
 @mistake(
     "diffusion.reparametrised",
-    "The network gets gradients only if x_t takes them too. In a training x_t takes none: leave "
+    "The network gets no gradients where x_t takes none. In a training x_t takes none: leave "
     "torch's recording of gradients as it is.",
+    sure=True,
 )
 def graph_for_x_t_only(model, process, target, new_process, new_target):
     right = renewed()(model, process, target, new_process, new_target)
