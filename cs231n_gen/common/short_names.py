@@ -1,7 +1,18 @@
 """What students import by its short name (`from cs231n_gen import data`, or
 `from cs231n_gen.training import Run` in a file they handed in), and where it is in the package."""
 
-GIVEN = ("data", "judge", "metrics", "mlp", "processes", "toys", "training", "unet")
+GIVEN = (
+    "blocks",
+    "data",
+    "frozen",
+    "judge",
+    "metrics",
+    "mlp",
+    "processes",
+    "toys",
+    "training",
+    "unet",
+)
 SHORT = {name: f"given.{name}" for name in GIVEN}
 TRIALS = ("four_roads", "garment_trial", "sampler_trial", "schedule_trial", "target_trial")
 SHORT |= {name: f"experiments.{name}" for name in TRIALS}

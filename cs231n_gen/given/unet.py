@@ -32,11 +32,11 @@ class UNet(nn.Module):
         self.level = nn.Sequential(nn.Linear(64, c), nn.SiLU(), nn.Linear(c, c))
         self.condition = nn.Embedding(classes, c) if classes else None
         self.stem = nn.Conv2d(channels, w, 3, padding=1)
-        self.down = nn.ModuleList([Block(w, 2 * w, c), Block(2 * w, 4 * w, c)])
-        self.middle = Block(4 * w, 4 * w, c)
+        self.down = nn.ModuleList([UNetBlock(w, 2 * w, c), UNetBlock(2 * w, 4 * w, c)])
+        self.middle = UNetBlock(4 * w, 4 * w, c)
         self.attention = SelfAttention(4 * w)
         self.narrow = nn.ModuleList([nn.Conv2d(4 * w, 2 * w, 1), nn.Conv2d(2 * w, w, 1)])
-        self.up = nn.ModuleList([Block(2 * w, 2 * w, c), Block(w, w, c)])
+        self.up = nn.ModuleList([UNetBlock(2 * w, 2 * w, c), UNetBlock(w, w, c)])
         self.out = nn.Conv2d(w, channels, 3, padding=1)
         nn.init.zeros_(self.out.weight)  # the first prediction is a velocity of 0
         nn.init.zeros_(self.out.bias)
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         return self.out(F.silu(h))
 
 
-class Block(nn.Module):
+class UNetBlock(nn.Module):
     """Two convolutions around a scale and shift by the condition, with a residual path."""
 
     def __init__(self, inputs: int, outputs: int, condition: int):

@@ -167,10 +167,10 @@ def attention(
     scale = checked_scale(scale, q.shape[-1])
     if not uses_kernel(q, k, v) or not q.numel() or not k.numel():
         return reference(q, k, v, causal, scale)
-    return Attention.apply(q, k, v, causal, scale)
+    return TiledAttention.apply(q, k, v, causal, scale)
 
 
-class Attention(torch.autograd.Function):
+class TiledAttention(torch.autograd.Function):
     """Attention; the result is kept for the backward pass with log₂ Σ 2^score of each query."""
 
     @staticmethod

@@ -219,10 +219,10 @@ def joint_attention(
     scale = checked_scale(scale, dim)
     if not uses_kernel(image, text) or not image.numel() or not text.numel():
         return reference(image_qkv, text_qkv, text_mask, scale)
-    return JointAttention.apply(*image_qkv, *text_qkv, text_mask, scale)
+    return TiledJointAttention.apply(*image_qkv, *text_qkv, text_mask, scale)
 
 
-class JointAttention(torch.autograd.Function):
+class TiledJointAttention(torch.autograd.Function):
     """Joint attention: each kernel is launched for the image, then for the text."""
 
     @staticmethod

@@ -35,6 +35,7 @@ __all__ = [
     "check_shape",
     "interpreting",
     "leaves_to_kernels",
+    "switched_off",
     "tl",
     "triton",
     "uses_kernel",
@@ -47,6 +48,7 @@ DECIDED = "__kernels_written__"  # a name in the module of a kernel
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 _interpreting = False
+_switched_off: frozenset[str] = frozenset()
 
 
 @contextlib.contextmanager
@@ -85,12 +87,25 @@ def where() -> str:
     return f"Triton {triton.__version__} compiles kernels for {device}; checks interpret them."
 
 
-def leaves_to_kernels(x: Tensor) -> bool:
+def leaves_to_kernels(x: Tensor, kernel: str = "") -> bool:
     """Whether a function of the package leaves such a tensor to the wrapper of its kernel.
 
-    On a GPU and inside `interpreting()`. Elsewhere it is the course's own lines that run.
+    On a GPU and inside `interpreting()`, unless this kernel is switched off. Elsewhere it is the
+    course's own lines that run.
     """
-    return x.is_cuda or _interpreting
+    return (x.is_cuda or _interpreting) and kernel not in _switched_off
+
+
+@contextlib.contextmanager
+def switched_off(*kernels: str) -> Iterator[None]:
+    """Let torch do what these kernels would: `with switched_off("adaln"): …`, by their names."""
+    global _switched_off
+    before = _switched_off
+    _switched_off = before | set(kernels)
+    try:
+        yield
+    finally:
+        _switched_off = before
 
 
 def uses_kernel(*tensors: Tensor) -> bool:

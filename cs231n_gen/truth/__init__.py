@@ -2,7 +2,7 @@
 
 Everything is float64 and nothing is learned. `GaussianMixture` is a density whose noisy
 versions, scores, posteriors, velocities and Bayes floors are known; `FiniteData` is a training
-set taken for the whole truth; `optimal_discriminator` and `jensen_shannon` compare densities;
+set taken for the whole truth; `linear_vae` the best linear autoencoder; `optimal_discriminator` and `jensen_shannon` compare densities;
 `follow` walks along a field without error.
 """
 
@@ -11,6 +11,7 @@ from cs231n_gen.truth.bayes import Posterior
 from cs231n_gen.truth.divergence import jensen_shannon, optimal_discriminator
 from cs231n_gen.truth.finite import FiniteData
 from cs231n_gen.truth.floor import irreducible_loss, loss_floor
+from cs231n_gen.truth.linear_vae import LinearVAE, linear_vae
 from cs231n_gen.truth.mixture import GaussianMixture
 from cs231n_gen.truth.paths import follow
 
@@ -18,12 +19,14 @@ __all__ = [
     "Estimate",
     "FiniteData",
     "GaussianMixture",
+    "LinearVAE",
     "Posterior",
     "expect",
     "follow",
     "grid",
     "irreducible_loss",
     "jensen_shannon",
+    "linear_vae",
     "loss_floor",
     "optimal_discriminator",
 ]
