@@ -2,8 +2,8 @@
 
 Everything is float64 and nothing is learned. `GaussianMixture` is a density whose noisy
 versions, scores, posteriors, velocities and Bayes floors are known; `FiniteData` is a training
-set taken for the whole truth; `linear_vae` the best linear autoencoder; `optimal_discriminator` and `jensen_shannon` compare densities;
-`follow` walks along a field without error.
+set taken for the whole truth; `linear_vae` is the best linear autoencoder; `optimal_discriminator`
+and `jensen_shannon` compare densities; `follow` walks along a field without error.
 """
 
 from cs231n_gen.truth.average import Estimate, expect, grid
