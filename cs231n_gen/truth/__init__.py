@@ -2,8 +2,9 @@
 
 Everything is float64 and nothing is learned. `GaussianMixture` is a density whose noisy
 versions, scores, posteriors, velocities and Bayes floors are known; `FiniteData` is a training
-set taken for the whole truth; `linear_vae` is the best linear autoencoder; `optimal_discriminator`
-and `jensen_shannon` compare densities; `follow` walks along a field without error.
+set taken for the whole truth; `linear_vae` is the best linear autoencoder, and
+`posterior_sampling_error` what a draw costs in place of a mean; `optimal_discriminator` and
+`jensen_shannon` compare densities; `follow` walks along a field without error.
 """
 
 from cs231n_gen.truth.average import Estimate, expect, grid
@@ -11,7 +12,7 @@ from cs231n_gen.truth.bayes import Posterior
 from cs231n_gen.truth.divergence import jensen_shannon, optimal_discriminator
 from cs231n_gen.truth.finite import FiniteData
 from cs231n_gen.truth.floor import irreducible_loss, loss_floor
-from cs231n_gen.truth.linear_vae import LinearVAE, linear_vae
+from cs231n_gen.truth.linear_vae import LinearVAE, linear_vae, posterior_sampling_error
 from cs231n_gen.truth.mixture import GaussianMixture
 from cs231n_gen.truth.paths import follow
 
@@ -29,4 +30,5 @@ __all__ = [
     "linear_vae",
     "loss_floor",
     "optimal_discriminator",
+    "posterior_sampling_error",
 ]
