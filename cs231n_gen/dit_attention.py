@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cs231n_gen.dit_tokens import rotate
-from cs231n_gen.kernels.launch import leaves_to_kernels
+from cs231n_gen.kernels.launch import DTYPES, leaves_to_kernels
 
 EPS = 1e-6
 Heads = Float[Tensor, "*batch tokens dim"]
@@ -29,13 +29,15 @@ def attend(
         O = softmax(q kᵀ / √d + bias) v
 
     Args:
-        q: queries, (…, T, d).
-        k, v: keys, (…, S, d), and values, (…, S, e).
-        bias: added to the scores, broadcast to (…, T, S). A key with bias −∞ is hidden: neither
-            the result nor its gradient depends on it. None adds nothing.
+        q: queries, (…, T, d), with any axes in front.
+        k, v: keys, (…, S, d), and values, (…, S, e), with the same axes in front.
+        bias: added to the scores, of any shape that broadcasts to (…, T, S), and of any precision.
+            A key with bias −∞ is hidden: whatever finite numbers are in k and v there, neither the
+            result nor a gradient depends on them. None adds nothing.
     Returns:
         O, (…, T, e), in the precision of q. A query from which all keys are hidden gets 0, and
-        gradients of 0, not NaN. Right for scores of any size, as far as they are numbers.
+        gradients of 0, not NaN. Right for scores of any size that are finite. Gradients flow into
+        q, k, v and bias.
     Raises:
         ValueError: if q and k differ in d, or k and v in the number of tokens.
     """
@@ -43,12 +45,13 @@ def attend(
         raise ValueError(f"q and k must have one d: q is {tuple(q.shape)}, k {tuple(k.shape)}")
     if k.shape[-2] != v.shape[-2]:
         raise ValueError(f"k and v must have one S: k is {tuple(k.shape)}, v {tuple(v.shape)}")
-    if bias is None and q.dim() == 4 and leaves_to_kernels(q, "attention"):
+    if bias is None and leaves_to_kernels(q, "attention") and _fits_kernel(q, k, v):
         from cs231n_gen.kernels import attention as kernel  # here: an unfinished one harms nobody
 
         return kernel.attention(q, k, v)
     ### BEGIN SOLUTION
-    bias = None if bias is None else bias.to(q.dtype)
+    if bias is not None:  # torch wants two axes at least, in the precision of q
+        bias = bias.to(q.dtype).expand(*q.shape[:-1], k.shape[-2])
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
     ### END SOLUTION
 
@@ -86,9 +89,13 @@ class Attention(nn.Module):
 
         Args:
             x: tokens, (batch, tokens, dim).
-            grid: height and width in tokens. If given, queries and keys are turned by `rotate`.
+            grid: height and width in tokens. If given, queries and keys are turned by `rotate`,
+                values are not.
         Returns:
             As many tokens, of the same dim.
+        Raises:
+            ValueError: by `rotate`, if the tokens are not those of the grid, or 4 does not divide
+                dim / heads.
         """
         ### BEGIN SOLUTION
         return self.out(join(attend(*self.split(x, grid))))
@@ -197,6 +204,9 @@ class JointAttention(nn.Module):
             ValueError: if mask is not one truth value for each token of the text.
         """
         bias = hidden(mask, y)
+        by_kernel = leaves_to_kernels(x, "joint_attention")
+        if by_kernel and (found := _by_kernel(self, x, y, mask, grid)):
+            return found
         ### BEGIN SOLUTION
         T = x.shape[1]
         if bias is not None:
@@ -225,7 +235,8 @@ def denoiser_is_attention(
         a, b: how much data and how much noise, two numbers; b is positive.
         data: x_1, …, x_N, shaped like the examples.
     Returns:
-        E[x | x_t], shaped like x_t and in its precision; computed in float64.
+        E[x | x_t], shaped like x_t and in its precision; computed in float64. Gradients flow into
+        x_t: the Jacobian of E[x | x_t] is a Cov[x | x_t] / b².
     Raises:
         ValueError: if b is not positive, or data are not shaped like the examples.
     """
@@ -240,7 +251,7 @@ def denoiser_is_attention(
     rows, members = x_t.flatten(1).double(), data.flatten(1).double()  # (…, dimensions of x)
     q = a / b**2 * rows * math.sqrt(rows.shape[1])
     bias = -(a**2) / (2 * b**2) * members.square().sum(1)  # (examples,)
-    x = attend(q, members, members, bias.expand(len(rows), -1))
+    x = attend(q, members, members, bias)
     return x.reshape(x_t.shape).to(x_t.dtype)
     ### END SOLUTION
 
@@ -272,6 +283,28 @@ def hidden(mask: Mask | None, y: Words) -> Float[Tensor, "batch 1 1 words"] | No
         )
     bias = torch.zeros(mask.shape, dtype=y.dtype, device=y.device)
     return bias.masked_fill(~mask, -math.inf)[:, None, None, :]
+
+
+def _fits_kernel(q: Heads, k: Heads, v: Heads) -> bool:
+    """Whether these are heads that the kernels of attention take."""
+    from cs231n_gen.kernels.attention import WIDEST
+
+    heads = q.dim() == 4 and q.shape[:2] == k.shape[:2] and k.shape == v.shape
+    alike = q.dtype == k.dtype == v.dtype and q.dtype in DTYPES
+    return heads and alike and q.shape[-1] <= WIDEST
+
+
+def _by_kernel(
+    joint: JointAttention, x: Tokens, y: Words, mask: Mask | None, grid: tuple[int, int] | None
+) -> tuple[Tokens, Words] | None:
+    """Joint attention by its kernel, which copies nothing; None if that does not take the heads."""
+    from cs231n_gen.kernels import joint_attention as kernel
+
+    image, text = joint.image.split(x, grid), joint.text.split(y)
+    if not _fits_kernel(*image):
+        return None
+    x, y = kernel.joint_attention(image, text, mask)
+    return joint.image.out(join(x)), joint.text.out(join(y))
 
 
 def _check_heads(dim: int, heads: int) -> None:

@@ -1,7 +1,11 @@
 """Velocity fields with known answers, for tests to pass as models."""
 
-from collections.abc import Callable
+import contextlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
 from typing import ClassVar
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -204,11 +208,11 @@ def holding_gradients(net: nn.Module) -> None:
         p.grad = torch.ones_like(p)
 
 
-def weighted(function: Callable, weights: Tensor, *args) -> Tensor:
+def weighted(function: Callable, weights: Tensor, *args, **kwargs) -> Tensor:
     """Σ weights · function(…), whose gradients tell every number of the result apart: those of a
     plain sum may be 0 whatever was cut out of the graph. For `student.gradient`, with
     `student.function(…)` or a module."""
-    return (weights * function(*args)).sum()
+    return (weights * function(*args, **kwargs)).sum()
 
 
 def in_inference_mode(function: Callable, *args) -> Tensor:
@@ -216,3 +220,29 @@ def in_inference_mode(function: Callable, *args) -> Tensor:
     with torch.inference_mode():
         result = function(*args)
     return result.clone() if isinstance(result, Tensor) else result
+
+
+def weighted_both(function: Callable, weights: Sequence[Tensor], *args, **kwargs) -> Tensor:
+    """As `weighted`, of a function with several results."""
+    pairs = zip(weights, function(*args, **kwargs), strict=True)
+    return sum((w * result).sum() for w, result in pairs)
+
+
+def with_another_attend(function: Callable, more: float, *args) -> tuple[Tensor, int]:
+    """What a function would return if `dit_attention.attend`, or what goes by that name beside the
+    function, answered with numbers larger by `more`; and how often it was called."""
+    calls = 0
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        nonlocal calls
+        calls += 1
+        scores = q @ k.mT / q.shape[-1] ** 0.5
+        return (scores if bias is None else scores + bias).softmax(-1) @ v + more
+
+    module = sys.modules.get("cs231n_gen.dit_attention")
+    places = [inspect.unwrap(function).__globals__, vars(module) if module else {}]
+    with contextlib.ExitStack() as stack:
+        for names in places:
+            if "attend" in names:
+                stack.enter_context(mock.patch.dict(names, attend=attend))
+        return function(*args), calls
