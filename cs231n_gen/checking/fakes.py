@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 from unittest import mock
@@ -229,8 +228,8 @@ def weighted_both(function: Callable, weights: Sequence[Tensor], *args, **kwargs
 
 
 def with_another_attend(function: Callable, more: float, *args) -> tuple[Tensor, int]:
-    """What a function would return if `dit_attention.attend`, or what goes by that name beside the
-    function, answered with numbers larger by `more`; and how often it was called."""
+    """What a function would return if `attend`, of its own module or of one that this imports,
+    answered with numbers larger by `more`; and how often it was called."""
     calls = 0
 
     def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -239,8 +238,8 @@ def with_another_attend(function: Callable, more: float, *args) -> tuple[Tensor,
         scores = q @ k.mT / q.shape[-1] ** 0.5
         return (scores if bias is None else scores + bias).softmax(-1) @ v + more
 
-    module = sys.modules.get("cs231n_gen.dit_attention")
-    places = [inspect.unwrap(function).__globals__, vars(module) if module else {}]
+    own = inspect.unwrap(function).__globals__
+    places = [own, *(vars(module) for module in own.values() if inspect.ismodule(module))]
     with contextlib.ExitStack() as stack:
         for names in places:
             if "attend" in names:
