@@ -14,6 +14,13 @@ GIVEN = (
     "unet",
 )
 SHORT = {name: f"given.{name}" for name in GIVEN}
-TRIALS = ("four_roads", "garment_trial", "sampler_trial", "schedule_trial", "target_trial")
+TRIALS = (
+    "autoencoder_trial",
+    "four_roads",
+    "garment_trial",
+    "sampler_trial",
+    "schedule_trial",
+    "target_trial",
+)
 SHORT |= {name: f"experiments.{name}" for name in TRIALS}
 SHORT |= {"doctor": "cli.doctor"}
