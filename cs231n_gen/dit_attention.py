@@ -196,6 +196,7 @@ class JointAttention(nn.Module):
             y: tokens of the text.
             mask: as in `CrossAttention`: no query sees padding, so what padding holds changes
                 nothing in the rows of the image and of words, and gets no gradient from them.
+                Padding asks like a word; its rows are to be ignored.
             grid: height and width of the image in tokens. If given, the image's queries and keys
                 are turned by `rotate`; the text's are not.
         Returns:

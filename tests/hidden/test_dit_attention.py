@@ -147,6 +147,17 @@ def test_scores_of_any_size(student, generator, dtype):
     expect.close(got, want, "all scores far below 0 weigh as ever", atol=4e-3, rtol=0)
 
 
+@attend
+def test_numbers_of_any_size(student, generator):
+    """queries as large as keys are small change nothing; large values make large results"""
+    q, k, v = heads(generator, 2, T=4, S=5)
+    bias = normal(generator, 4, 5)
+    for size in (1e3, 1e-3):
+        got = student.dit_attention.attend(size * q, k / size, 1e3 * v, bias)
+        says = "no number is too large: nothing is clamped"
+        expect.close(got, 1e3 * attended(q, k, v, bias), says, atol=1e-8, rtol=1e-11)
+
+
 @attend(weight=2)
 def test_a_bias_of_any_shape_and_precision(student, generator):
     """a bias of every shape that broadcasts, in float32 or float64, whichever q is in"""
@@ -576,6 +587,38 @@ def test_examples_do_not_see_each_other(student, generator):
             expect.close(layer(x[n : n + 1], (2, 2)), want[n : n + 1], says, **DOUBLE)
 
 
+def enlarged(s):
+    """Weights a hundred times as small for what comes in, and as large for what goes out."""
+    sizes = {"qkv": 0.01, "kv": 0.01, "q": 0.01, "out": 100.0}
+    size = {n: sizes.get(n.split(".")[-2], 1.0) if "weight" in n else 1.0 for n in s}
+    return {n: size[n] * w for n, w in s.items()}
+
+
+def in_use(student, layer):
+    """In evaluation, with gradients in its weights."""
+    layer.call("eval")
+    student.checking.fakes.holding_gradients(layer)
+
+
+LARGE = {"atol": 1e-8, "rtol": 1e-11}
+
+
+@attention
+def test_large_tokens(student, generator):
+    """tokens and results have no bounds; a layer in use is left as it is"""
+    layer, s = new(student, generator, "Attention", 8, 2)
+    s = enlarged(s)
+    layer.load(s)
+    in_use(student, layer)
+    x = 100 * normal(generator, 2, 6, 8)
+    for grid in (None, (2, 3)):
+        want = attention_by_hand(s, x, 2, grid)
+        expect.close(layer(x, grid), want, "tokens a hundred times as large", **LARGE)
+    got = expect.unpack(layer.call("split", x), ("q", "k", "v"))
+    for one, want in zip(got, split_by_hand(s, x, 2), strict=True):
+        expect.close(one, want, "what split makes of large tokens", **LARGE)
+
+
 @attention
 def test_a_grid_of_other_tokens(student, generator):
     """a grid that does not have as many tokens is refused"""
@@ -733,6 +776,18 @@ def test_cross_attention_of_every_size(student, generator):
     for m in (None, mask):
         want = cross_by_hand(s, x.double(), y.double(), 3, m)
         expect.close(layer(x, y, m), want, "in float32, as it is made", **SINGLE)
+
+
+@cross_attention
+def test_large_tokens_and_words(student, generator):
+    """tokens, words and results have no bounds; a layer in use is left as it is"""
+    layer, s = new(student, generator, "CrossAttention", 6, 4, 2)
+    s = enlarged(s)
+    layer.load(s)
+    in_use(student, layer)
+    x, (y, mask) = 100 * normal(generator, 2, 5, 6), a_text(generator, 2, 7, 4)
+    want = cross_by_hand(s, x, 100 * y, 2, mask)
+    expect.close(layer(x, 100 * y, mask), want, "numbers a hundred times as large", **LARGE)
 
 
 def wrong_masks(words):
@@ -912,6 +967,19 @@ def test_joint_attention_of_every_size(student, generator):
     for m in (None, mask):
         want = joint_by_hand(s, x.double(), y.double(), 3, m, (2, 3))
         both_are(layer(x, y, m, (2, 3)), want, "in float32, as it is made", **SINGLE)
+
+
+@joint_attention
+def test_large_tokens_of_both(student, generator):
+    """tokens, words and results have no bounds; a layer in use is left as it is"""
+    layer, s = new(student, generator, "JointAttention", 8, 2)
+    s = enlarged(s)
+    layer.load(s)
+    in_use(student, layer)
+    x, (y, mask) = 100 * normal(generator, 2, 6, 8), a_text(generator, 2, 7, 8)
+    want = joint_by_hand(s, x, 100 * y, 2, mask, (2, 3))
+    got = layer(x, 100 * y, mask, (2, 3))
+    both_are(got, want, "numbers a hundred times as large", **LARGE)
 
 
 @joint_attention

@@ -125,6 +125,16 @@ def test_scores_of_any_size(student):
 
 
 @attend
+def test_numbers_of_any_size(student):
+    """queries as large as keys are small change nothing; large values make large results"""
+    (q, k, v), bias = some_heads(2), waves(3, 4, rate=0.9)
+    want = 1e3 * expect.tensor(student.dit_attention.attend(q, k, v, bias), (2, 3, 2))
+    for size in (1e3, 1e-3):
+        got = student.dit_attention.attend(size * q, k / size, 1e3 * v, bias)
+        expect.close(got, want, "no number is too large: nothing is clamped", **TABLE)
+
+
+@attend
 def test_a_bias_of_any_shape(student):
     """a bias of fewer axes, or of length 1, counts for all; it may be in another precision"""
     q, k, v = some_heads(2, 2)
@@ -329,6 +339,18 @@ def in_float32_too(layer, *given, **options):
         expect.close(one, other, "another answer in float32 than in float64", **SINGLE)
 
 
+def in_use(student, layer, state):
+    """A layer in evaluation, with gradients in its weights; what comes in is made a hundred times
+    smaller, and what goes out as much larger."""
+    for name, w in state.items():
+        into = name.endswith("qkv.weight") or name in ("q.weight", "kv.weight")
+        size = 100.0 if "out" in name else 0.01 if into else 1.0
+        state = state | {name: size * w}
+    layer.load(state)
+    layer.call("eval")
+    student.checking.fakes.holding_gradients(layer)
+
+
 # --- dit_attention.Attention --------------------------------------------------------------------
 
 X = (2, 6, 8)  # two examples of 2 · 3 tokens
@@ -419,6 +441,20 @@ def test_attention_of_every_size(student):
     for qk_norm in (False, True):
         layer = student.new("dit_attention.Attention", 12, 3, qk_norm)
         in_float32_too(layer, waves(2, 6, 12), grid=(3, 2))
+
+
+@attention
+def test_large_tokens(student):
+    """tokens and results have no bounds; a layer in use is left as it is"""
+    for options in ({}, {"grid": (2, 3)}):
+        layer, state = filled(student, "Attention", 8, 2)
+        x = waves(*X)
+        want = 100 * expect.tensor(layer(x, **options), X)
+        in_use(student, layer, state)
+        says = "tokens a hundred times as large, of weights as much smaller"
+        expect.close(layer(100 * x, **options), want, says, **TABLE)
+        for part in expect.unpack(layer.call("split", 100 * x, **options), ("q", "k", "v")):
+            expect.tensor(part, (2, 2, 6, 4))
 
 
 # --- dit_attention.CrossAttention ---------------------------------------------------------------
@@ -519,6 +555,17 @@ def test_masks_that_do_not_fit(student):
     """a mask that is not one truth value for each token of the text raises a ValueError"""
     layer, _ = filled(student, "CrossAttention", 6, 5, 2)
     masks_are_refused(layer, waves(2, 3, 6), waves(*Y))
+
+
+@cross_attention
+def test_large_tokens_and_words(student):
+    """tokens, words and results have no bounds; a layer in use is left as it is"""
+    layer, state = filled(student, "CrossAttention", 6, 5, 2)
+    x, y = waves(2, 3, 6), waves(*Y, rate=1.9)
+    want = 100 * expect.tensor(layer(x, y, MASK), x.shape)
+    in_use(student, layer, state)
+    says = "numbers a hundred times as large, of weights as much smaller"
+    expect.close(layer(100 * x, 100 * y, MASK), want, says, **TABLE)
 
 
 # --- dit_attention.JointAttention ---------------------------------------------------------------
@@ -641,6 +688,18 @@ def test_joint_masks_that_do_not_fit(student):
     """a mask that is not one truth value for each token of the text raises a ValueError"""
     layer, _ = filled(student, "JointAttention", 8, 2)
     masks_are_refused(layer, waves(*X), waves(*WORDS))
+
+
+@joint_attention
+def test_large_tokens_of_both(student):
+    """tokens, words and results have no bounds; a layer in use is left as it is"""
+    layer, state = filled(student, "JointAttention", 8, 2)
+    x, y = waves(*X), waves(*WORDS, rate=1.9)
+    x_, y_ = expect.unpack(layer(x, y, MASK, (2, 3)), ("x", "y"))
+    want = 100 * expect.tensor(x_, X), 100 * expect.tensor(y_, WORDS)
+    in_use(student, layer, state)
+    says = "numbers a hundred times as large, of weights as much smaller"
+    both_are(layer(100 * x, 100 * y, MASK, (2, 3)), want, says, **TABLE)
 
 
 # --- dit_attention.denoiser_is_attention --------------------------------------------------------
