@@ -70,8 +70,8 @@ class Block(nn.Module):
     the gates, and **the block is the identity, whatever t and y are**: a deep network starts as a
     shallow one. At that point only W and b get a gradient, through the gates.
 
-    `attention` is an `Attention`, `mlp` a `torch.nn.Sequential` of a linear layer to ratio · dim
-    numbers, GELU in its tanh form, and a linear layer back.
+    Its layers are `attention`, an `Attention`; `mlp`, a `torch.nn.Sequential` of a linear layer to
+    ratio · dim numbers, GELU in its tanh form, and a linear layer back; and `modulation`.
 
     Args:
         dim: numbers of a token, and of c.
@@ -116,7 +116,10 @@ class DiT(nn.Module):
         shift, scale = split(modulation(silu(c)))
         v = unpatchify(out(adaptive_norm(tokens, shift, scale)))
 
-    `level` is a linear layer, SiLU, a linear layer; t becomes 256 numbers first. Weights of linear
+    Its layers are `embed`, a linear layer; `level`, a `torch.nn.Sequential` of a linear layer, SiLU
+    and a linear layer, for which t becomes 256 numbers; `condition`, a `torch.nn.Embedding`, or
+    None without classes; `blocks`, a `torch.nn.ModuleList`; `modulation` of 2 · dim numbers and
+    `out`, linear layers. `initialise` knows them by these names. Weights of linear
     layers begin as Xavier and Glorot (2010) say, uniform, with biases of 0; those of `level` and
     `condition` as N(0, 0.02²). Those of every `modulation` and of `out` are 0, so **at first v = 0
     for every input**, and the loss of rectified flow is E (z − x)² = 1 + E x² per dimension.

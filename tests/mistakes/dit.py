@@ -1,0 +1,679 @@
+"""Typical wrong answers to chapter 09's blocks and to the DiT, each with the sentence that explains
+it. Networks are the reference's with a part exchanged, so that they go by the same name."""
+
+import math
+import types
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from cs231n_gen import dit
+from cs231n_gen.checking.variants import mistake
+from cs231n_gen.dit_tokens import patchify, timestep_embedding, unpatchify
+
+
+def fits(x, shift, scale):
+    if any(row.shape != (x.shape[0], x.shape[-1]) for row in (shift, scale)):
+        raise ValueError("shift and scale must be (batch, dim)")
+
+
+# What the lines above a stub's gap refuse; see `variants.load`.
+REFUSED = {"dit.modulate": fits}
+
+# --- dit.modulate -------------------------------------------------------------------------------
+
+
+@mistake("dit.modulate", "You multiply by scale. At scale = 0 the tokens vanish: it is 1 + scale.")
+def without_one(x, shift, scale):
+    return x * scale[:, None] + shift[:, None]
+
+
+@mistake("dit.modulate", "Shift and scale have changed places: shift is the first of the two.")
+def exchanged(x, shift, scale):
+    return x * (1 + shift[:, None]) + scale[:, None]
+
+
+@mistake("dit.modulate", "The shift is scaled as well: scale the tokens first, then shift them.")
+def shifted_first(x, shift, scale):
+    return (x + shift[:, None]) * (1 + scale[:, None])
+
+
+@mistake("dit.modulate", "The shift is subtracted: it is added.")
+def shift_subtracted(x, shift, scale):
+    return x * (1 + scale[:, None]) - shift[:, None]
+
+
+@mistake("dit.modulate", "The tokens are scaled by 1 − scale: it is 1 + scale.")
+def one_minus(x, shift, scale):
+    return x * (1 - scale[:, None]) + shift[:, None]
+
+
+@mistake("dit.modulate", "The shift is missing.")
+def no_shift(x, shift, scale):
+    return x * (1 + scale[:, None]) + 0 * shift[:, None]
+
+
+@mistake("dit.modulate", "The scale is missing.")
+def no_scale(x, shift, scale):
+    return x + shift[:, None] + 0 * scale[:, None]
+
+
+@mistake(
+    "dit.modulate",
+    "All examples get the rows of the first one. Each example has a row of its own.",
+)
+def rows_of_the_first(x, shift, scale):
+    return x * (1 + scale[:1, None]) + shift[:1, None]
+
+
+@mistake(
+    "dit.modulate",
+    "Your rows meet the tokens along the wrong axis: a row belongs to an example, and all tokens "
+    "of that example share it. Where there are as many tokens as examples, torch cannot tell.",
+)
+def along_tokens(x, shift, scale):
+    return x * (1 + scale) + shift
+
+
+@mistake("dit.modulate", "The scale gets no gradient: it is cut off from the graph.", sure=True)
+def scale_cut_off(x, shift, scale):
+    return x * (1 + scale.detach()[:, None]) + shift[:, None]
+
+
+# --- dit.Block ----------------------------------------------------------------------------------
+
+
+def block(dim, heads, ratio=4, qk_norm=False):
+    """The reference's block."""
+    return dit.Block(dim, heads, ratio, qk_norm)
+
+
+def walking(forward, dim, heads, ratio, qk_norm):
+    """A block with another way through its layers."""
+    made = block(dim, heads, ratio, qk_norm)
+    made.forward = types.MethodType(forward, made)
+    return made
+
+
+def rows_of(self, c):
+    return self.modulation(F.silu(c)).chunk(6, dim=1)
+
+
+def normed(x):
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+@mistake(
+    "dit.Block",
+    "A new block changes its tokens. The layer `modulation` has to begin with weights and biases of"
+    " 0, so that all gates are 0.",
+)
+def modulation_not_zero(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    made.modulation.reset_parameters()
+    return made
+
+
+@mistake(
+    "dit.Block",
+    "Only the weights of `modulation` begin at 0. Its biases have to as well.",
+)
+def bias_not_zero(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    nn.init.normal_(made.modulation.bias)
+    return made
+
+
+@mistake(
+    "dit.Block",
+    "Your branches begin at 0 as well as the gates, so no gate gets a gradient: the block can never"
+    " learn. Only `modulation` begins at 0.",
+    sure=True,
+)
+def branches_zero_too(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    for layer in (made.attention.out, made.mlp[2]):
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    return made
+
+
+@mistake("dit.Block", "The gates are missing: a branch is multiplied by its gate, then added.")
+def no_gates(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, _, d, e, _ = rows_of(self, c)
+        x = x + self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake("dit.Block", "Your gates are 1 + gate, as scales are. A gate begins at 0.")
+def gates_from_one(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        x = x + (1 + g[:, None]) * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + (1 + h[:, None]) * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake("dit.Block", "The tokens themselves are lost: each branch is added to them.")
+def no_residual(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        x = g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake("dit.Block", "The condition has not gone through SiLU before `modulation`.")
+def no_silu(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = self.modulation(c).chunk(6, dim=1)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "SiLU comes after `modulation` in your block. It comes before: rows may be negative as well.",
+)
+def silu_after(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = F.silu(self.modulation(c)).chunk(6, dim=1)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "Your six rows are in another order: shift, scale, gate of the attention, then those of the "
+    "MLP. Here scale came before shift.",
+)
+def scale_before_shift(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        b, a, g, e, d, h = rows_of(self, c)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "Your six rows are in another order: the gate is the third and the sixth, not the first and "
+    "the fourth.",
+)
+def gate_first(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        g, a, b, h, d, e = rows_of(self, c)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "The first three rows went to the MLP, the last three to the attention: the other way round.",
+)
+def halves_exchanged(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        d, e, h, a, b, g = rows_of(self, c)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "Your rows are interleaved: number k of a row is number 6k + … of the layer. A row is `dim` "
+    "numbers side by side.",
+)
+def rows_interleaved(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = self.modulation(F.silu(c)).unflatten(1, (-1, 6)).unbind(-1)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "Both branches use the rows of the attention. The MLP has three rows of its own.",
+)
+def rows_shared(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, *rest = rows_of(self, c)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + g[:, None] * self.mlp(dit.modulate(normed(x), a, b)) + 0 * sum(rest)[:, None]
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "The MLP sees the tokens as they were before the attention. It comes after it.",
+)
+def in_parallel(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        first = g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + first + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake("dit.Block", "The MLP comes before the attention in your block: the other way round.")
+def mlp_first(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        x = x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+        return x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake("dit.Block", "The tokens are not normalised before they are modulated.")
+def no_norm(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        x = x + g[:, None] * self.attention(dit.modulate(x, a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(x, d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "The norm comes after the sum. Here each branch sees normalised tokens, and the sum is left as "
+    "it is.",
+)
+def post_norm(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        x = dit.modulate(normed(x + g[:, None] * self.attention(x, grid)), a, b)
+        return dit.modulate(normed(x + h[:, None] * self.mlp(x)), d, e)
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "The layer norms have weights of their own. Scale and shift come from the condition alone: use "
+    "`adaptive_norm`.",
+    sure=True,
+)
+def norms_with_weights(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        x = x + g[:, None] * self.attention(dit.modulate(self.norm_1(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(self.norm_2(x), d, e))
+
+    made = walking(forward, dim, heads, ratio, qk_norm)
+    made.norm_1, made.norm_2 = nn.LayerNorm(dim, eps=1e-6), nn.LayerNorm(dim, eps=1e-6)
+    return made
+
+
+@mistake("dit.Block", "ε of your layer norms is torch's 10⁻⁵. Here it is 10⁻⁶.")
+def another_epsilon(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        x = x + g[:, None] * self.attention(dit.modulate(F.layer_norm(x, (dim,)), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(F.layer_norm(x, (dim,)), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+def with_mlp(dim, heads, ratio, qk_norm, between, middle=None):
+    made = block(dim, heads, ratio, qk_norm)
+    middle = middle or ratio * dim
+    made.mlp = nn.Sequential(nn.Linear(dim, middle), between, nn.Linear(middle, dim))
+    return made
+
+
+@mistake("dit.Block", "Your GELU is the exact one. This MLP has its tanh form.")
+def exact_gelu(dim, heads, ratio=4, qk_norm=False):
+    return with_mlp(dim, heads, ratio, qk_norm, nn.GELU())
+
+
+@mistake("dit.Block", "The MLP has ReLU between its layers: it is GELU in its tanh form.")
+def relu(dim, heads, ratio=4, qk_norm=False):
+    return with_mlp(dim, heads, ratio, qk_norm, nn.ReLU())
+
+
+@mistake("dit.Block", "The MLP has SiLU between its layers: it is GELU in its tanh form.")
+def silu_in_the_mlp(dim, heads, ratio=4, qk_norm=False):
+    return with_mlp(dim, heads, ratio, qk_norm, nn.SiLU())
+
+
+@mistake("dit.Block", "Your MLP is four times as wide whatever `ratio` is.", sure=True)
+def ratio_ignored(dim, heads, ratio=4, qk_norm=False):
+    return block(dim, heads, 4, qk_norm)
+
+
+@mistake("dit.Block", "`qk_norm` does not reach your attention.", sure=True)
+def qk_norm_ignored(dim, heads, ratio=4, qk_norm=False):
+    return block(dim, heads, ratio, False)
+
+
+@mistake("dit.Block", "The grid does not reach your attention, so nothing turns.", sure=True)
+def grid_ignored(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    forward = made.forward
+    made.forward = lambda x, c, grid=None: forward(x, c)
+    return made
+
+
+@mistake("dit.Block", "Your attention has one head, whatever `heads` is.")
+def one_head(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    if not qk_norm:
+        made.attention.heads = 1
+    return made
+
+
+@mistake("dit.Block", "The condition gets no gradient: it is cut off.", sure=True)
+def condition_cut_off(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    forward = made.forward
+    made.forward = lambda x, c, grid=None: forward(x, c.detach(), grid)
+    return made
+
+
+# --- dit.DiT ------------------------------------------------------------------------------------
+
+
+def net(**options):
+    return dit.DiT(**options)
+
+
+def asked(forward, options):
+    """A DiT with another way through its layers, behind the refusals of the reference's."""
+    made = net(**options)
+    usual = made.forward
+
+    def checked(self, x_t, t, y=None):
+        shape, levels = tuple(x_t.shape), tuple(t.shape)
+        if shape[1:] != self.shape or levels != shape[:1] or (y is None) != (not self.condition):
+            return usual(x_t, t, y)
+        return forward(self, x_t, t, y)
+
+    made.forward = types.MethodType(checked, made)
+    return made
+
+
+def condition_of(self, t, y):
+    c = self.level(timestep_embedding(t, 256))
+    return c if y is None else c + self.condition(y)
+
+
+def walk(self, x, c):
+    for block in self.blocks:
+        x = block(x, c, self.grid)
+    return x
+
+
+def ended(self, x, c):
+    shift, scale = self.modulation(F.silu(c)).chunk(2, dim=1)
+    v = self.out(dit.modulate(normed(x), shift, scale))
+    return unpatchify(v, self.patch, *self.shape[1:])
+
+
+@mistake("dit.DiT", "The positions are missing: your network cannot know where a patch is.")
+def no_positions(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        return ended(self, walk(self, self.embed(patchify(x_t, self.patch)), c), c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "The positions are added after the blocks. They are added before the first.")
+def positions_at_the_end(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)), c)
+        return ended(self, x + self.positions, c)
+
+    return asked(forward, options)
+
+
+@mistake(
+    "dit.DiT",
+    "Your levels are not multiplied by 1000, so neighbouring levels look the same: "
+    "`timestep_embedding` does it unless it is told otherwise.",
+)
+def unscaled(**options):
+    def forward(self, x_t, t, y):
+        c = self.level(timestep_embedding(t, 256, scale=1.0))
+        c = c if y is None else c + self.condition(y)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        return ended(self, walk(self, x, c), c)
+
+    return asked(forward, options)
+
+
+@mistake(
+    "dit.DiT",
+    "Your levels are multiplied by 1000 twice: `timestep_embedding` does it already.",
+)
+def scaled_twice(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, 1000 * t, y)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        return ended(self, walk(self, x, c), c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "The class does not reach your network: add its embedding to that of t.")
+def no_class(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, None)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        return ended(self, walk(self, x, c), c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "The level does not reach the blocks: they only get the class.")
+def no_level(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        own = 0 * c if y is None else self.condition(y)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        return ended(self, walk(self, x, own), c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "The embeddings of t and y are multiplied: they are added.")
+def multiplied(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, None)
+        c = c if y is None else c * self.condition(y)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        return ended(self, walk(self, x, c), c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "The last modulation is missing: scale and shift the tokens before `out`.")
+def no_last_modulation(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        v = self.out(normed(x)) + 0 * self.modulation(c).sum()
+        return unpatchify(v, self.patch, *self.shape[1:])
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "The last two rows have changed places: shift is the first, scale the second.")
+def last_rows_exchanged(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        scale, shift = self.modulation(F.silu(c)).chunk(2, dim=1)
+        v = self.out(dit.modulate(normed(x), shift, scale))
+        return unpatchify(v, self.patch, *self.shape[1:])
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "The condition has not gone through SiLU before the last modulation.")
+def no_last_silu(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        shift, scale = self.modulation(c).chunk(2, dim=1)
+        v = self.out(dit.modulate(normed(x), shift, scale))
+        return unpatchify(v, self.patch, *self.shape[1:])
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "The tokens are not normalised before the last modulation.")
+def no_last_norm(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        shift, scale = self.modulation(F.silu(c)).chunk(2, dim=1)
+        v = self.out(dit.modulate(x, shift, scale))
+        return unpatchify(v, self.patch, *self.shape[1:])
+
+    return asked(forward, options)
+
+
+@mistake(
+    "dit.DiT",
+    "The features of your last layer run along channels first. Put them together by `unpatchify`.",
+)
+def channels_first_at_the_end(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        shift, scale = self.modulation(F.silu(c)).chunk(2, dim=1)
+        v = self.out(dit.modulate(normed(x), shift, scale)).transpose(1, 2)
+        return F.fold(v, self.shape[1:], self.patch, stride=self.patch)
+
+    return asked(forward, options)
+
+
+@mistake(
+    "dit.DiT", "The condition reaches the blocks through SiLU twice: each block applies its own."
+)
+def silu_twice(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        return ended(self, walk(self, x, F.silu(c)), c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "One block is used `depth` times. Each block has weights of its own.")
+def one_block(**options):
+    made = net(**options)
+    made.blocks = nn.ModuleList([made.blocks[0]] * len(made.blocks))
+    return made
+
+
+@mistake("dit.DiT", "Only your first block is used.")
+def first_block_only(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        return ended(self, self.blocks[0](x, c, self.grid), c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "Your blocks run in the wrong order, the last one first.")
+def blocks_backward(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        for block in reversed(self.blocks):
+            x = block(x, c, self.grid)
+        return ended(self, x, c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "With rope=True your blocks do not get the grid, so nothing turns.", sure=True)
+def grid_not_passed(**options):
+    made = net(**options)
+    made.grid = None
+    return made
+
+
+@mistake("dit.DiT", "`qk_norm` does not reach your blocks.", sure=True)
+def no_qk_norm(**options):
+    return net(**{**options, "qk_norm": False})
+
+
+@mistake(
+    "dit.DiT",
+    "A new DiT does not predict 0: `initialise` has not been called, or is undone after it.",
+)
+def not_initialised(**options):
+    made = net(**options)
+    for layer in made.modules():
+        if isinstance(layer, nn.Linear | nn.Embedding):
+            layer.reset_parameters()
+    return made
+
+
+@mistake("dit.DiT", "A new DiT does not predict 0, because `out` does not begin at 0.")
+def out_not_zero(**options):
+    made = net(**options)
+    nn.init.xavier_uniform_(made.out.weight)
+    return made
+
+
+@mistake(
+    "dit.DiT",
+    "Your weights begin as torch makes them. `initialise` begins with those of Xavier and Glorot.",
+    sure=True,
+)
+def torchs_first_weights(**options):
+    made = net(**options)
+    for at, layer in made.named_modules():
+        if isinstance(layer, nn.Linear) and "modulation" not in at and at != "out":
+            nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
+    return made
+
+
+@mistake("dit.DiT", "There is one row for a null condition too many: `classes` counts it already.")
+def one_class_more(**options):
+    made = net(**options)
+    if made.condition is not None:
+        made.condition = nn.Embedding(options["classes"] + 1, made.condition.embedding_dim)
+        nn.init.normal_(made.condition.weight, std=0.02)
+    return made
+
+
+@mistake(
+    "dit.DiT",
+    "What it returns is cut off from the graph: your network would never learn.",
+    sure=True,
+)
+def cut_off(**options):
+    def forward(self, x_t, t, y):
+        with torch.no_grad():
+            c = condition_of(self, t, y)
+            x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        return ended(self, x, c)
+
+    return asked(forward, options)

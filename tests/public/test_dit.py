@@ -1,0 +1,346 @@
+"""Public checks of chapter 09, blocks and the DiT."""
+
+import math
+
+import pytest
+import torch
+
+from cs231n_gen.checking import expect
+
+modulate = pytest.mark.exercise("dit.modulate")
+block = pytest.mark.exercise("dit.Block")
+net = pytest.mark.exercise("dit.DiT")
+
+
+def waves(*shape, rate=7.3, scale=1.0):
+    """Any numbers, as long as they are the same everywhere."""
+    u = torch.arange(math.prod(shape), dtype=torch.float64)
+    return scale * (rate * (1 + u)).sin().reshape(shape)
+
+
+# --- dit.modulate -------------------------------------------------------------------------------
+
+
+@modulate
+def test_scaled_and_shifted(student):
+    """x (1 + scale) + shift: an example has one row for all of its tokens"""
+    x = torch.tensor([[[1.0, 2.0], [3.0, 4.0], [0.0, -1.0]], [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]])
+    shift, scale = torch.tensor([[10.0, 0.0], [0.0, 0.5]]), torch.tensor([[1.0, 0.5], [-1.0, 0.0]])
+    want = torch.tensor(
+        [[[12, 3.0], [16, 6], [10, -1.5]], [[0, 1.5], [0, 2.5], [0, 3.5]]], dtype=x.dtype
+    )
+    expect.close(student.dit.modulate(x, shift, scale), want, "x (1 + scale) + shift")
+
+
+@modulate
+def test_rows_of_0_change_nothing(student):
+    """with scale = 0 and shift = 0 tokens stay as they are"""
+    x, zero = waves(3, 3, 3), torch.zeros(3, 3).double()
+    expect.close(student.dit.modulate(x, zero, zero), x, "rows of 0 change nothing")
+
+
+@modulate
+def test_as_many_tokens_as_examples(student):
+    """rows belong to examples, also where there are as many tokens, or one token, or one example"""
+    for B, T, D in ((3, 3, 3), (1, 4, 2), (2, 1, 5), (4, 4, 1)):
+        x, shift, scale = waves(B, T, D), waves(B, D, rate=2.1), waves(B, D, rate=1.3)
+        want = torch.stack([torch.stack([x[n, k] + x[n, k] * scale[n] + shift[n] for k in range(T)])
+                            for n in range(B)])  # fmt: skip
+        says = f"x (1 + scale) + shift for {B} examples of {T} tokens of {D} numbers"
+        expect.close(student.dit.modulate(x, shift, scale), want, says, atol=1e-10, rtol=1e-10)
+
+
+@modulate
+def test_slopes(student):
+    """gradients reach x, shift and scale"""
+    x, shift, scale = waves(2, 3, 4), waves(2, 4, rate=2.1), waves(2, 4, rate=1.3)
+    got = student.gradient("dit.modulate", x, shift, scale, wrt=[x, shift, scale])
+    want = [(1 + scale)[:, None].expand(2, 3, 4), torch.full((2, 4), 3.0).double(), x.sum(1)]
+    for g, w, name in zip(got, want, ("x", "shift", "scale"), strict=True):
+        expect.close(g, w, f"the gradient of {name}", what=f"the gradient of {name}")
+
+
+@modulate
+def test_rows_that_do_not_fit(student):
+    """rows that are not (batch, dim) are refused with a ValueError"""
+    x, row = waves(3, 4, 5), waves(3, 5)
+    for shape in ((5,), (1, 5), (3, 4), (3, 1, 5)):
+        other = waves(*shape)
+        for rows in ((other, row), (row, other)):
+            says = "ValueError: leave the lines above yours as they are"
+            expect.raises("ValueError", lambda r=rows: student.dit.modulate(x, *r), says)
+
+
+# --- dit.Block ----------------------------------------------------------------------------------
+
+
+def shapes_of(module):
+    return {name: tuple(w.shape) for name, w in module.state().items()}
+
+
+def block_shapes(D, ratio=4, head=0, at=""):
+    shapes = {
+        "attention.qkv.weight": (3 * D, D), "attention.qkv.bias": (3 * D,),
+        "attention.out.weight": (D, D), "attention.out.bias": (D,),
+        "mlp.0.weight": (ratio * D, D), "mlp.0.bias": (ratio * D,),
+        "mlp.2.weight": (D, ratio * D), "mlp.2.bias": (D,),
+        "modulation.weight": (6 * D, D), "modulation.bias": (6 * D,),
+    }  # fmt: skip
+    if head:
+        shapes |= {"attention.q_norm.weight": (head,), "attention.k_norm.weight": (head,)}
+    return {at + name: shape for name, shape in shapes.items()}
+
+
+def filled(module, spread=1.0):
+    """The module with weights that are the same everywhere, in float64."""
+    module.call("double")
+    weights = {}
+    for n, name in enumerate(sorted(module.state())):
+        w = module.state()[name]
+        size = math.prod(w.shape[1:]) if w.dim() > 1 else 1
+        weights[name] = waves(*w.shape, rate=1.1 + 0.37 * n, scale=spread / size**0.5)
+        if name.endswith("norm.weight"):
+            weights[name] = 1 + 0.5 * weights[name]
+    module.load(weights)
+    return module
+
+
+# Numbers of the formula with the weights of `filled`.
+BLOCKS = {
+    "usual": [
+        [[1.3823243, 0.17562019, -1.6910417], [-0.39003612, 1.851892, -3.701467]],
+        [[0.88569909, 1.7881914, -2.2550861], [-0.04800199, 2.5141799, -2.6630409]],
+    ],
+    "ratio 2": [
+        [[3.5510707, 1.5141854, -1.1082261], [1.8957317, 3.353474, -3.0455642]],
+        [[0.21885167, -0.018887097, -0.37277298], [-0.71659897, 0.6773627, -0.74715335]],
+    ],
+    "QK-norm": [
+        [[1.0923072, 0.50332297, -0.61856666], [-0.5183756, 3.0695988, -2.5611185]],
+        [[1.4603925, 3.5730337, 0.3631772], [1.0287704, 1.6848149, -1.6813513]],
+    ],
+    "grid": [
+        [[1.1301775, 0.77428369, -2.0082001], [1.5682444, 0.9108249, -3.7044316]],
+        [[0.92856257, 1.9923043, -2.705644], [0.001341618, 2.5140222, -2.3288525]],
+    ],
+    "small": [[0.81371461, -0.54524538, -0.77011359]],
+}
+DITS = {
+    "usual": [[0.49755314, -0.35650457], [0.42527357, 0.42541584], [-0.39808602, 0.72782386]],
+    "classes": [[-0.34246076, -0.91908241], [-0.61855303, -0.34690696], [-1.1394235, -0.58424921]],
+    "patch 1": [[1.459815, 2.3318142], [1.2552462, 2.5646472], [1.3654851, 2.3621763]],
+    "RoPE": [
+        [0.93974698, 0.94778348, 0.94227589],
+        [0.8737898, 0.88510185, 0.9020595],
+        [0.93620642, 0.92107088, 0.88436376],
+    ],
+}
+SLOPES = {
+    "gates": [[-0.030047261, 1.844778, 0.16131505], [-5.785767, 5.3861448, -0.15794401]],
+    "x": [[0.86975137, -0.082627787, -0.74138082], [0.1737159, -0.96441651, 0.72539565]],
+    "c": [[6.0580065, 3.8048584, -0.33366395], [-1.5394469, -1.3325985, -0.44010299]],
+    "attention.qkv.weight": [-0.025780173, -0.033860393, 0.85858136, -0.12916141],
+    "mlp.0.weight": [-0.056580032, 0.79523509, 0.10485792, 0.44285032],
+    "modulation.weight": [0.24898672, -0.097342648, -0.16305583, 1.7699244],
+    "x_t": [-0.018499548, 0.0075941731, -0.0067974156],
+    "embed.weight": [0.0068360355, 0.0049654207, 0.015393149],
+    "level.0.weight": [0.0065643342, -0.001993089, 0.0005449866],
+    "condition.weight": [0.017425204, 0.015239904, -0.035956272],
+    "blocks.1.mlp.0.weight": [-0.0062042211, 0.0060532361, -0.0016063071],
+}
+
+
+@block
+def test_a_new_block_is_the_identity(student):
+    """a new block is the identity, whatever the condition is"""
+    made = student.new("dit.Block", 8, 2)
+    x, c = waves(3, 4, 8).float(), waves(3, 8, rate=2.1, scale=10.0).float()
+    got = expect.tensor(made(x, c), x.shape)
+    expect.true(torch.equal(got, x), "a new block leaves its tokens as they are")
+
+
+@block
+def test_the_layers_of_a_block(student):
+    """attention, mlp and modulation have the documented shapes; nothing else has weights"""
+    for options, head in (({}, 0), ({"ratio": 2, "qk_norm": True}, 4)):
+        got = shapes_of(student.new("dit.Block", 8, 2, **options))
+        want = block_shapes(8, options.get("ratio", 4), head)
+        expect.true(got == want, f"the weights of Block(8, 2, {options})", got, want)
+
+
+@block
+def test_the_tokens_after_a_block(student):
+    """with weights that are not 0, tokens are those of the formula"""
+    x, c = waves(2, 6, 8), waves(2, 8, rate=2.1, scale=2.0)
+    cases = {
+        "usual": ({}, None),
+        "ratio 2": ({"ratio": 2}, None),
+        "QK-norm": ({"qk_norm": True}, None),
+    }
+    cases["grid"] = ({}, (2, 3))
+    for name, (options, grid) in cases.items():
+        made = filled(student.new("dit.Block", 8, 2, **options))
+        got = expect.tensor(made(x, c, grid), x.shape)
+        says = f"the tokens are not those of the formula ({name})"
+        expect.close(got[:, ::5, 1:8:3], BLOCKS[name], says, atol=1e-6, rtol=1e-6)
+
+
+@block
+def test_small_tokens(student):
+    """small tokens are normalised with ε = 10⁻⁶; one example, one token"""
+    made = filled(student.new("dit.Block", 8, 2))
+    got = expect.tensor(made(waves(1, 1, 8, scale=2e-3), waves(1, 8, rate=2.1)), (1, 1, 8))
+    expect.close(got[0, :, 1:8:3], BLOCKS["small"], "tokens of size 0.002", atol=1e-6, rtol=1e-6)
+
+
+@block
+def test_what_learns_first(student):
+    """at first only the gates get a gradient, that of their branch; later everything does"""
+    made = student.new("dit.Block", 8, 2)
+    c, x = waves(2, 8, rate=2.1), waves(2, 3, 8)
+    G = waves(2, 3, 8, rate=0.7)
+    state = {name: waves(*w.shape, rate=1.7, scale=0.5).float() for name, w in made.state().items()
+             if not name.startswith("modulation")}  # fmt: skip
+    made.load({**made.state(), **state})
+    made.call("double")
+    (got,) = student.gradient("checking.fakes.weighted", made, G, x, c, wrt=[made])
+    moved = {n for n, g in got.items() if g is not None and g.any()}
+    want = {"modulation.weight", "modulation.bias"}
+    expect.true(moved == want, "what gets a gradient in the first step", moved, want)
+    rows = got["modulation.bias"].view(6, 8)
+    quiet = not rows[[0, 1, 3, 4]].any()
+    expect.true(quiet, "rows of shift and scale get no gradient while their gate is 0")
+    says = "the gradient of a gate is ⟨upstream, branch⟩"
+    expect.close(rows[[2, 5], ::3], SLOPES["gates"], says, atol=1e-6, rtol=1e-6)
+
+
+@block
+def test_the_slopes_of_a_block(student):
+    """gradients of the tokens, of the condition and of weights"""
+    made = filled(student.new("dit.Block", 8, 2))
+    x, c, G = waves(2, 6, 8), waves(2, 8, rate=2.1), waves(2, 6, 8, rate=0.7)
+    weights, to_x, to_c = student.gradient(
+        "checking.fakes.weighted", made, G, x, c, wrt=[made, x, c]
+    )
+    expect.close(to_x[:, 0, ::3], SLOPES["x"], "the gradient of x", atol=1e-6, rtol=1e-6)
+    expect.close(to_c[:, ::3], SLOPES["c"], "the gradient of c", atol=1e-6, rtol=1e-6)
+    for name in ("attention.qkv.weight", "mlp.0.weight", "modulation.weight"):
+        says = f"the gradient of {name}"
+        expect.close(weights[name][1:20:6, 1], SLOPES[name], says, atol=1e-6, rtol=1e-6)
+
+
+# --- dit.DiT ------------------------------------------------------------------------------------
+
+SMALL = {"size": 4, "channels": 3, "patch": 2, "dim": 8, "depth": 2, "heads": 2}
+ASKED = {
+    "usual": {},
+    "classes": {"classes": 5},
+    "patch 1": {"patch": 1, "depth": 1, "qk_norm": True, "classes": 5},
+    "RoPE": {"size": 6, "channels": 1, "rope": True, "classes": 5},
+}
+
+
+def asked(classes=0, B=3, **options):
+    sizes = {**SMALL, **options}
+    x_t = waves(B, sizes["channels"], sizes["size"], sizes["size"])
+    y = (torch.tensor([4, 0, 2])[:B],) if classes else ()
+    return x_t, torch.tensor([0.13, 1.0, 0.0]).double()[:B], *y
+
+
+@net
+def test_a_new_dit_says_0(student):
+    """a new DiT predicts a velocity of 0, so its loss is the mean of (z − x)²"""
+    made = student.new("dit.DiT", **SMALL, classes=5)
+    x_t, t, y = asked(5)
+    got = expect.tensor(made(x_t.float(), t.float(), y), x_t.shape, "the velocity")
+    expect.true(not got.any(), "a new DiT predicts a velocity of 0")
+
+
+@net
+def test_the_layers_of_a_dit(student):
+    """its layers have the documented shapes; nothing else has weights"""
+    for classes, patch, depth, qk_norm in ((5, 2, 2, False), (0, 1, 1, True)):
+        options = {"classes": classes, "patch": patch, "depth": depth, "qk_norm": qk_norm}
+        D, F = 8, 3 * patch**2
+        want = {
+            "embed.weight": (D, F), "embed.bias": (D,), "level.0.weight": (D, 256),
+            "level.0.bias": (D,), "level.2.weight": (D, D), "level.2.bias": (D,),
+            "modulation.weight": (2 * D, D), "modulation.bias": (2 * D,),
+            "out.weight": (F, D), "out.bias": (F,),
+        }  # fmt: skip
+        want |= {"condition.weight": (classes, D)} if classes else {}
+        for n in range(depth):
+            want |= block_shapes(D, 4, D // 2 if qk_norm else 0, f"blocks.{n}.")
+        got = shapes_of(student.new("dit.DiT", **{**SMALL, **options}))
+        expect.true(got == want, f"the weights for {options}", got, want)
+
+
+@net
+def test_the_first_weights(student):
+    """weights begin as documented: Xavier's, 0.02 for level and condition, 0 elsewhere"""
+    s = student.new("dit.DiT", **{**SMALL, "dim": 32}, classes=50).state()
+    for name in ("out.weight", "modulation.weight", "blocks.1.modulation.weight", "embed.bias"):
+        expect.true(not s[name].any(), f"{name} is 0 at first")
+    for name in ("level.0.weight", "level.2.weight", "condition.weight"):
+        off = abs(float(s[name].std()) / 0.02 - 1)
+        expect.true(off < 0.2, f"{name} begins as N(0, 0.02²)", float(s[name].std()), 0.02)
+    for name in ("blocks.0.mlp.0.weight", "blocks.1.attention.qkv.weight", "embed.weight"):
+        bound = math.sqrt(6 / sum(s[name].shape))
+        largest = float(s[name].abs().max())
+        says = f"{name} begins uniform in ±√(6 / (in + out))"
+        expect.true(0.9 * bound < largest <= 1.0001 * bound, says, largest, bound)
+
+
+@net
+@pytest.mark.parametrize("name", ASKED)
+def test_the_velocity(student, name):
+    """with weights that are not 0, the velocity is that of the formula"""
+    made = filled(student.new("dit.DiT", **{**SMALL, **ASKED[name]}))
+    x_t, t, *y = asked(**ASKED[name])
+    got = expect.tensor(made(x_t, t, *y), x_t.shape, "the velocity")
+    # positions are kept in float32, so they round to 6e-8
+    says = f"the velocity is not that of the formula ({name})"
+    expect.close(got[:, -1, 1::2, 1], DITS[name], says, atol=1e-5, rtol=1e-5)
+
+
+@net
+def test_each_example_by_itself(student):
+    """all channels depend on t and on y, of their own example alone"""
+    made = filled(student.new("dit.DiT", **SMALL, classes=5))
+    x_t, t, y = asked(5)
+    v = expect.tensor(made(x_t, t, y), x_t.shape, "the velocity")
+    for what, other in (("t", made(x_t, t / 2 + 0.3, y)), ("y", made(x_t, t, (y + 1) % 5))):
+        change = (other - v).abs().amax((2, 3))
+        expect.true(bool((change > 1e-6).all()), f"every channel depends on {what}", change)
+    alone = torch.cat([made(x_t[n : n + 1], t[n : n + 1], y[n : n + 1]) for n in range(3)])
+    expect.close(alone, v, "an example depends on the others of its batch", atol=1e-9, rtol=1e-9)
+
+
+@net
+def test_the_slopes_of_a_dit(student):
+    """gradients reach x_t and weights in every part"""
+    made = filled(student.new("dit.DiT", **SMALL, classes=5))
+    x_t, t, y = asked(5)
+    G = waves(*x_t.shape, rate=0.7)
+    got, to_x = student.gradient("checking.fakes.weighted", made, G, x_t, t, y, wrt=[made, x_t])
+    expect.close(to_x[:, 1, 1, 1], SLOPES["x_t"], "the gradient of x_t", atol=1e-6, rtol=1e-4)
+    for name in ("embed.weight", "level.0.weight", "condition.weight", "blocks.1.mlp.0.weight"):
+        says = f"the gradient of {name}"
+        expect.close(got[name][:5:2, 1], SLOPES[name], says, atol=1e-6, rtol=1e-4)
+
+
+@net
+def test_what_a_dit_refuses(student):
+    """other sizes, levels or conditions are refused with a ValueError"""
+    says = "ValueError: leave the lines above yours as they are"
+    for size, patch in ((4, 3), (4, 0), (2, 4)):
+        make = {**SMALL, "size": size, "patch": patch}
+        expect.raises("ValueError", lambda m=make: student.new("dit.DiT", **m), says)
+    made, bare = student.new("dit.DiT", **SMALL, classes=5), student.new("dit.DiT", **SMALL)
+    x_t, t, y = asked(5)
+    x_t, t = x_t.float(), t.float()
+    expect.raises("ValueError", lambda: made(x_t[:, :2], t, y), says)
+    expect.raises("ValueError", lambda: made(x_t[..., :2], t, y), says)
+    expect.raises("ValueError", lambda: made(x_t, t[:2], y), says)
+    expect.raises("ValueError", lambda: made(x_t, t), says)
+    expect.raises("ValueError", lambda: bare(x_t, t, y), says)
