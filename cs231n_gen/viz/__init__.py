@@ -6,9 +6,11 @@ from cs231n_gen.viz.figures.flow_field import FlowField
 from cs231n_gen.viz.figures.gan_stepper import GanStepper
 from cs231n_gen.viz.figures.guidance_vectors import GuidanceVectors
 from cs231n_gen.viz.figures.latent_walk import LatentWalk
+from cs231n_gen.viz.figures.patch_lab import PatchLab
 from cs231n_gen.viz.figures.process_lab import ProcessLab
 from cs231n_gen.viz.figures.schedule_lab import ScheduleLab
 from cs231n_gen.viz.figures.trajectories import Trajectories
+from cs231n_gen.viz.figures.water_level import WaterLevel
 from cs231n_gen.viz.plots import (
     arrows,
     image_grid,
@@ -39,9 +41,11 @@ __all__ = [
     "GuidanceVectors",
     "LatentWalk",
     "MovingFigure",
+    "PatchLab",
     "ProcessLab",
     "ScheduleLab",
     "Trajectories",
+    "WaterLevel",
     "arrows",
     "image_grid",
     "levels_of",

@@ -14,9 +14,11 @@ from cs231n_gen.viz import (
     GanStepper,
     GuidanceVectors,
     LatentWalk,
+    PatchLab,
     ProcessLab,
     ScheduleLab,
     Trajectories,
+    WaterLevel,
 )
 
 
@@ -117,6 +119,49 @@ def processes():
     return ProcessLab(mixture, curve="cosine", t=0.6, eta=0.5, steps=16, name="processes")
 
 
+@cache
+def water():
+    """The spectrum of garments, three of them, and a strip of theirs under noise."""
+    x = data.fashion_mnist("test", 16).x[:, 0].flatten(1).double()
+    lam, vectors = torch.linalg.eigh(torch.cov(x.T))
+    lam, vectors = lam.flip(0), vectors.T.flip(0)
+    images = x[:3].reshape(3, 16, 16)
+    t = torch.linspace(0, 1, 6, dtype=torch.float64)[:, None, None]
+    random = torch.Generator().manual_seed(0)
+    noise = torch.randn(3, 1, 16, 16, generator=random).double()
+    film = ((1 - t) * images[:, None] + t * noise).clamp(-1, 1)
+    return WaterLevel(
+        lam[:24],
+        vectors[:24],
+        x.mean(0),
+        images,
+        rest=float(lam[24:].sum()),
+        strip=film.repeat_interleave(2, 2).repeat_interleave(2, 3),
+        labels=("boot", "pullover", "trousers"),
+        t=0.3,
+        name="water",
+    )
+
+
+@cache
+def patches():
+    """Two garments, and patches that attend to near ones, the more so the less noise there is."""
+    x = data.fashion_mnist("test", 32).x[:2, 0].numpy()
+    levels, random = np.linspace(0, 1, 6), np.random.default_rng(0)
+    shape = (2, 6, 3, 2, 16, 16)
+    row, column = np.divmod(np.arange(16), 4)
+    off = (row[:, None] - row) ** 2 + (column[:, None] - column) ** 2
+    near = (1 - levels)[:, None, None, None, None] * off
+    attention = np.exp(random.standard_normal(shape) - near)
+    attention /= attention.sum(-1, keepdims=True)
+    t = levels[:, None, None]
+    pictures = (1 - t) * x[:, None] + t * random.standard_normal((2, 1, 32, 32))
+    gates = random.uniform(0.1, 0.6, (3, 2)) * (1 + t)
+    return PatchLab(
+        levels, pictures.clip(-1, 1), attention, gates, labels=("boot", "pullover"), name="patches"
+    )
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
 OTHERS = {
     "game": game,
@@ -125,5 +170,7 @@ OTHERS = {
     "lab": lab,
     "guidance": guidance,
     "processes": processes,
+    "water": water,
+    "patches": patches,
 }
 EVERY = {**FIGURES, **OTHERS}

@@ -1,7 +1,7 @@
 // ProcessLab: how noise replaces data, as a curve in the plane of a and b; the densities on the way, exact
 // and sampled paths through them, and all of it divided by a. Everything is computed here.
 
-import { normalQuantile } from "../math/normal.mjs";
+import { normalQuantile, normals } from "../math/normal.mjs";
 import {
   apart,
   CURVES,
@@ -13,7 +13,6 @@ import {
   MOST_STEPS,
   marginal,
   noiseToSignal,
-  normals,
   processOf,
   quantileOf,
   walkAlong,

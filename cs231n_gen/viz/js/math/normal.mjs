@@ -25,3 +25,23 @@ export function normalQuantile(q) {
   }
   return x;
 }
+
+/** n draws from N(0, 1) in pairs by Box and Muller's rule, from xorshift32 (Marsaglia 2003). */
+export function normals(seed, n) {
+  let state = (Math.imul(seed + 1, 0x9e3779b1) ^ 0x5bd1e995) | 0 || 1;
+  const uniform = () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return ((state >>> 0) + 0.5) / 2 ** 32;
+  };
+  for (let k = 0; k < 16; k++) uniform(); // the first ones of near seeds are alike
+  const out = new Float64Array(n + 1);
+  for (let i = 0; i < n; i += 2) {
+    const radius = Math.sqrt(-2 * Math.log(uniform()));
+    const angle = 2 * Math.PI * uniform();
+    out[i] = radius * Math.cos(angle);
+    out[i + 1] = radius * Math.sin(angle);
+  }
+  return out.subarray(0, n);
+}

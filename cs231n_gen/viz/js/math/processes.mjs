@@ -2,7 +2,7 @@
 // z from N(0, 1). No picture here. A process is a function of t that gives [a, b]. The lines are those of
 // given/processes.py, truth/bayes.py and diffusion_samplers.py.
 
-import { bell, normalCdf, normalQuantile } from "./normal.mjs";
+import { bell, normalCdf, normalQuantile, normals } from "./normal.mjs";
 
 export const SIGMAS = [0.02, 5]; // b / a at both ends of the variance exploding process, as in line_processes.py
 export const MIDDLES = [0.25, 1.5]; // of the reader's own curve: how far a and b may go at t = ½
@@ -180,26 +180,6 @@ export function walkAlong(mixture, places, start, eta, noise) {
     all.push(after);
   }
   return all;
-}
-
-/** n draws from N(0, 1) in pairs by Box and Muller's rule, from xorshift32 (Marsaglia 2003). */
-export function normals(seed, n) {
-  let state = (Math.imul(seed + 1, 0x9e3779b1) ^ 0x5bd1e995) | 0 || 1;
-  const uniform = () => {
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    return ((state >>> 0) + 0.5) / 2 ** 32;
-  };
-  for (let k = 0; k < 16; k++) uniform(); // the first ones of near seeds are alike
-  const out = new Float64Array(n + 1);
-  for (let i = 0; i < n; i += 2) {
-    const radius = Math.sqrt(-2 * Math.log(uniform()));
-    const angle = 2 * Math.PI * uniform();
-    out[i] = radius * Math.cos(angle);
-    out[i + 1] = radius * Math.sin(angle);
-  }
-  return out.subarray(0, n);
 }
 
 /** How far samples are from exact ones on average, each compared with the one of its rank (Wasserstein-1). */

@@ -215,7 +215,7 @@ def test_divided_by_a_every_process_takes_the_same_steps(node, eta):
     ask = """
         const shares = [0.1, 0.35, 0.5, 0.8];
         const exact = new js.ExactPaths(given.mixture, shares);
-        const noise = js.normals(3, 4 * given.T);
+        const noise = Float64Array.from(given.noise);
         const start = shares.map((q) => js.quantileOf(js.marginal(given.mixture, [1, 5]), q));
         return given.curves.map((curve) => {
             const process = js.processOf(curve, [1.3, 0.4]);
@@ -228,7 +228,9 @@ def test_divided_by_a_every_process_takes_the_same_steps(node, eta):
         });
     """
     curves = [*KNOWN, "own"]
-    came = np.array(node("math/processes", ask, mixture=TOLD, curves=curves, T=12, eta=eta))
+    noise = np.random.default_rng(3).standard_normal(4 * 12).tolist()
+    given = {"mixture": TOLD, "curves": curves, "T": 12, "eta": eta, "noise": noise}
+    came = np.array(node("math/processes", ask, **given))
     assert np.ptp(came, axis=0).max() < 1e-9
     walk, exact = came[0]
     assert abs(walk - exact).max() > 0.05, "and the steps are not exact"
@@ -237,16 +239,17 @@ def test_divided_by_a_every_process_takes_the_same_steps(node, eta):
 def test_noise_and_distances(node):
     ask = """
         const exact = given.shares.map((q) => js.quantileOf(given.mixture, q));
-        return [js.normals(0, 20000), js.normals(1, 20001), js.normals(0, 7),
-            exact, js.apart(given.samples, exact), js.distanceOfDraws(exact, 5)];
+        return [exact, js.apart(given.samples, exact), js.distanceOfDraws(exact, 5)];
     """
     n = 400
     shares = ((np.arange(n) + 0.5) / n).tolist()
     random = np.random.default_rng(0)
     samples = random.standard_normal(n)
-    one, other, few, exact, apart, draws = node(
+    exact, apart, draws = node(
         "math/processes", ask, shares=shares, samples=samples.tolist(), mixture=TOLD
     )
+    ask = "return [js.normals(0, 20000), js.normals(1, 20001), js.normals(0, 7)]"
+    one, other, few = node("math/normal", ask)
     assert (len(one), len(other)) == (20_000, 20_001)
     for noise in (one, other):
         assert stats.kstest(noise, "norm").pvalue > 0.001
