@@ -81,6 +81,16 @@ def scale_cut_off(x, shift, scale):
     return x * (1 + scale.detach()[:, None]) + shift[:, None]
 
 
+@mistake(
+    "dit.modulate",
+    "Shapes that do not fit are not refused: leave the lines above yours as they are.",
+    public=False,
+    bare=True,
+)
+def nothing_refused(x, shift, scale):
+    return x * (1 + scale[:, None]) + shift[:, None]
+
+
 # --- dit.Block ----------------------------------------------------------------------------------
 
 
@@ -382,6 +392,17 @@ def one_head(dim, heads, ratio=4, qk_norm=False):
     return made
 
 
+@mistake(
+    "dit.Block",
+    "All examples of a batch get one condition, the mean. Each has its own.",
+)
+def one_condition(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    forward = made.forward
+    made.forward = lambda x, c, grid=None: forward(x, c.mean(0).expand_as(c), grid)
+    return made
+
+
 @mistake("dit.Block", "The condition gets no gradient: it is cut off.", sure=True)
 def condition_cut_off(dim, heads, ratio=4, qk_norm=False):
     made = block(dim, heads, ratio, qk_norm)
@@ -677,3 +698,29 @@ def cut_off(**options):
         return ended(self, x, c)
 
     return asked(forward, options)
+
+
+@mistake(
+    "dit.DiT",
+    "Your default sizes are others than the documented ones: leave the signature as it is.",
+    public=False,
+)
+def other_defaults(**options):
+    return net(**{"depth": 3, **options})
+
+
+@mistake(
+    "dit.DiT",
+    "What does not fit is not refused: leave the lines above yours as they are.",
+    public=False,
+)
+def nothing_refused_by_a_dit(**options):
+    made = net(**options)
+
+    def forward(self, x_t, t, y=None):
+        c = condition_of(self, t.reshape(-1), y if self.condition else None)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        return ended(self, walk(self, x, c), c)
+
+    made.forward = types.MethodType(forward, made)
+    return made

@@ -157,6 +157,9 @@ def test_a_new_block_is_the_identity(student):
     x, c = waves(3, 4, 8).float(), waves(3, 8, rate=2.1, scale=10.0).float()
     got = expect.tensor(made(x, c), x.shape)
     expect.true(torch.equal(got, x), "a new block leaves its tokens as they are")
+    (got,) = student.gradient("checking.fakes.weighted", made, x, x, c, wrt=[made])
+    moves = got["modulation.bias"] is not None and got["modulation.bias"].any()
+    expect.true(moves, "the gates of a new block get a gradient: its branches are not 0")
 
 
 @block
