@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from cs231n_gen.given.frozen import frozen
 from cs231n_gen.likelihood import gaussian_kl
 
-AT_ONCE = 500  # images encoded at a time
+AT_ONCE = 500  # images encoded at a time, at most
 Latents = Float[Tensor, "batch channels height width"]
 Images = Float[Tensor, "batch channels height width"]
 
@@ -34,7 +34,7 @@ def reparameterize(
 
     Args:
         mean, log_var: μ and log σ² of independent numbers, of one shape, any.
-        generator: for ε, of which one `torch.randn` of this shape is drawn.
+        generator: for ε, of which one `torch.randn` of this shape and precision is drawn.
     Returns:
         u, shaped like mean and in its precision. Gradients flow into both.
     Raises:
@@ -68,11 +68,12 @@ def vae_loss(
         x_hat: x̂, the decoder's reconstruction from a draw of the latents, shaped like x.
         mean, log_var: μ and log σ² of the latents, of one shape, with at least one axis after the
             batch: points or images.
-        kl_weight: w_KL, 0 or more.
+        kl_weight: w_KL, a number, 0 or more.
     Returns:
-        One number, in squared pixels. Gradients flow into x_hat, mean and log_var.
+        One number, in squared pixels. It is exact for variances of any size, as far as they are
+        numbers. Gradients flow into x_hat, mean and log_var.
     Raises:
-        ValueError: if two shapes that should agree differ, or kl_weight is negative.
+        ValueError: if two shapes that should agree differ, or kl_weight is negative or NaN.
     """
     if x.shape != x_hat.shape:
         shapes = f"x is {tuple(x.shape)}, x_hat {tuple(x_hat.shape)}"
@@ -80,7 +81,7 @@ def vae_loss(
     _check_alike(mean, log_var)
     if len(mean) != len(x):
         raise ValueError(f"mean must have a row for each of {len(x)} examples, got {len(mean)}")
-    if kl_weight < 0:
+    if not kl_weight >= 0:
         raise ValueError(f"kl_weight must be at least 0, got {kl_weight}")
     ### BEGIN SOLUTION
     reconstruction = 0.5 * (x - x_hat).square().flatten(1).sum(1)  # (batch,)
@@ -100,8 +101,9 @@ def discriminator_loss(
     move further apart what it already tells apart.
 
     Args:
-        real_logits: ℓ of the patches of real images, of any shape, one or more.
-        fake_logits: ℓ of those of reconstructions; there may be another number of them.
+        real_logits: ℓ of the patches of real images, of any shape with a batch axis, one or more.
+        fake_logits: ℓ of those of reconstructions; there may be another number of them, in another
+            shape.
     Returns:
         One number, 2 where D says 0 of all. Gradients flow into both.
     """
@@ -141,8 +143,8 @@ def adaptive_weight(
         delta: δ, which keeps λ finite.
         largest: λ is not larger.
     Returns:
-        λ, one number, as a constant: no gradient flows through it. No gradient is left in
-        `last_layer.grad`, and both losses can be backpropagated afterwards.
+        λ, one number in the precision of the losses, as a constant: no gradient flows through it.
+        `last_layer.grad` stays as it was, and both losses can be backpropagated afterwards.
     """
     ### BEGIN SOLUTION
     if step < start:
@@ -159,11 +161,13 @@ def shift_and_scale(encoder: nn.Module, x: Images) -> tuple[float, float]:
         shift = mean of all numbers of all μ        scale = 1 / their standard deviation
 
     Noise is N(0, 1), so levels t mean what they should only if data have a variance near 1 as well.
-    One number each, for all channels and places, so that the latents keep their shape.
+    One number each, for all channels and places, so that the latents keep their shape. A flow on
+    latents of standard deviation s is the flow on standardised ones, but at levels shifted by
+    α = 1/s (`schedules.shift`).
 
     Args:
-        encoder: called as `encoder(x)` for some images at a time; returns (μ, log σ²). It is used
-            as `frozen` says, and stays as it was.
+        encoder: called as `encoder(x)` for at most `AT_ONCE` images at a time; returns
+            (μ, log σ²). It is used as `frozen` says, and stays as it was.
         x: images, one or more.
     Returns:
         (shift, scale), two floats. The standard deviation divides by the number of numbers.
@@ -175,10 +179,9 @@ def shift_and_scale(encoder: nn.Module, x: Images) -> tuple[float, float]:
     ### BEGIN SOLUTION
     with frozen(encoder):
         u = torch.cat([encoder(part)[0] for part in x.split(AT_ONCE)]).double()
-    std = u.std(correction=0)
-    if std == 0:
+    if u.min() == u.max():
         raise ValueError("the latents must differ, got a standard deviation of 0")
-    return float(u.mean()), float(1 / std)
+    return float(u.mean()), float(1 / u.std(correction=0))
     ### END SOLUTION
 
 
@@ -190,10 +193,11 @@ def to_latent(encoder: nn.Module, x: Images, shift: float, scale: float) -> Late
     Args:
         encoder: called once as `encoder(x)`; returns (μ, log σ²), of which μ is taken. It is used
             as `frozen` says: in eval mode, without a graph; it stays as it was.
-        x: images.
+        x: images, one or more.
         shift, scale: as `shift_and_scale` returns them.
     Returns:
-        u, without a graph. Over the data its mean is 0 and its standard deviation 1.
+        u, without a graph and in the precision of μ. Over the data its mean is 0 and its standard
+        deviation 1.
     Raises:
         ValueError: if scale is not positive.
     """

@@ -8,6 +8,7 @@ from unittest import mock
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class InUse:
@@ -245,3 +246,151 @@ def with_another_attend(function: Callable, more: float, *args) -> tuple[Tensor,
             if "attend" in names:
                 stack.enter_context(mock.patch.dict(names, attend=attend))
         return function(*args), calls
+
+
+def linear_vae_loss(
+    loss: Callable,
+    eigenvalues: Tensor,
+    kl_weight: float,
+    encoder: Tensor,
+    log_var: Tensor,
+    decoder: Tensor,
+) -> Tensor:
+    """What a linear VAE costs by a student's loss, exactly: μ = encoder x, x̂ = decoder u.
+
+    Data and draws are replaced by a few points of the same mean and covariance, which is all that
+    the expectation of a quadratic depends on.
+
+    Args:
+        loss: called as `latent.vae_loss`.
+        eigenvalues: of the covariance of the data, whose axes are the pixels.
+        kl_weight: as for the loss.
+        encoder, decoder: matrices.
+        log_var: one for each latent.
+    """
+    k, m = len(eigenvalues), len(log_var)
+    x = torch.diag((k * eigenvalues).sqrt())
+    e = m**0.5 * torch.eye(m, dtype=x.dtype)
+    x = torch.cat([x, -x]).repeat_interleave(2 * m, dim=0)  # (2k · 2m, k)
+    e = torch.cat([e, -e]).repeat(2 * k, 1)
+    mean = x @ encoder.T
+    u = mean + (0.5 * log_var).exp() * e
+    return loss(x, u @ decoder.T, mean, log_var.expand_as(mean), kl_weight)
+
+
+def trained_linear_vae(
+    loss: Callable,
+    eigenvalues: Tensor,
+    kl_weight: float,
+    encoder: Tensor,
+    log_var: Tensor,
+    decoder: Tensor,
+    steps: int = 300,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Encoder, log-variances and decoder after `steps` of L-BFGS on `linear_vae_loss`."""
+    weights = [w.clone().requires_grad_() for w in (encoder, log_var, decoder)]
+    options = {"max_iter": steps, "max_eval": 2 * steps, "line_search_fn": "strong_wolfe"}
+    options |= {"tolerance_grad": 1e-10, "tolerance_change": 1e-15}
+    optimizer = torch.optim.LBFGS(weights, **options)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        cost = linear_vae_loss(loss, eigenvalues, kl_weight, *weights)
+        cost.backward()
+        return cost
+
+    optimizer.step(closure)
+    return tuple(weights)
+
+
+def weighed_at_last_layer(
+    function: Callable,
+    W: Tensor,
+    h: Tensor,
+    x: Tensor,
+    critic: Tensor,
+    scales: tuple[float, float],
+    held: Tensor | None = None,
+    use: bool = False,
+    **options,
+) -> dict[str, object]:
+    """What `latent.adaptive_weight` says of a decoder's two losses, and what it leaves behind.
+
+    The decoder is x̂ = W · (g h), W linear or a convolution, g one weight of a layer before it. The
+    losses are scales[0] · ½ mean ‖x − x̂‖² and −scales[1] · mean ⟨critic, x̂⟩, means over the batch.
+
+    Args:
+        function: what is asked.
+        W, h, x, critic: the weights of the last layer, its input, the data, and the slope of a
+            linear discriminator, shaped like an example of x.
+        scales: of both losses.
+        held: what lies in W.grad before.
+        use: whether L_rec + λ L_adv is backpropagated afterwards.
+        options: keywords for the function.
+    Returns:
+        `weight`; `constant`, whether it has no graph; `grad`, of W after the call; `kept`, whether
+        W and both losses are as they were; `random`, whether torch's random state is; with `use`
+        also `to_last` and `to_first`, what reaches W and g.
+    """
+    W, g = W.clone().requires_grad_(), torch.ones((), dtype=W.dtype, requires_grad=True)
+    W.grad = None if held is None else held.clone()
+    x_hat = F.conv2d(g * h, W) if W.dim() == 4 else F.linear(g * h, W)
+    rec = scales[0] * 0.5 * (x - x_hat).square().flatten(1).sum(1).mean()
+    adv = -scales[1] * (critic * x_hat).flatten(1).sum(1).mean()
+    before = [t.detach().clone() for t in (W, rec, adv)]
+    state = torch.default_generator.get_state()
+    weight = function(rec, adv, W, **options)
+    found = {
+        "weight": weight,
+        "constant": not (isinstance(weight, Tensor) and weight.requires_grad),
+        "grad": W.grad,
+        "kept": all(map(torch.equal, before, (W, rec, adv))),
+        "random": torch.equal(state, torch.default_generator.get_state()),
+    }
+    if use:
+        reached = torch.autograd.grad(rec + weight * adv, [W, g])
+        found |= dict(zip(("to_last", "to_first"), reached, strict=True))
+    return found
+
+
+class _Normed(nn.Module):
+    """Batch norm, dropout, a layer; remembers how it was called."""
+
+    def __init__(self, channels: int, layer: nn.Module):
+        super().__init__()
+        self.norm, self.drop, self.layer = nn.BatchNorm2d(channels), nn.Dropout(0.5), layer
+        self.sizes: list[int] = []
+        self.ways: list[list[bool]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(len(x))
+        self.ways.append([self.norm.training or self.drop.training, torch.is_grad_enabled()])
+        return self.layer(self.drop(self.norm(x)))
+
+    def half_frozen(self) -> None:
+        """In training mode, but for the batch norm: as where a net is trained further."""
+        self.train()
+        self.norm.eval()
+
+    def in_use(self) -> None:
+        """In training mode, with gradients in its weights."""
+        self.train()
+        holding_gradients(self)
+
+
+class NormedEncoder(_Normed):
+    """An encoder to half of the side length that needs to be in eval mode, made by `student.new`;
+    returns μ and log σ²."""
+
+    def __init__(self, channels: int = 1, latents: int = 2):
+        super().__init__(channels, nn.Conv2d(channels, 2 * latents, 2, stride=2))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        return super().forward(x).chunk(2, dim=1)
+
+
+class NormedDecoder(_Normed):
+    """A decoder to twice the side length that needs to be in eval mode, made by `student.new`."""
+
+    def __init__(self, latents: int = 2, channels: int = 1):
+        super().__init__(latents, nn.ConvTranspose2d(latents, channels, 2, stride=2))
