@@ -517,9 +517,13 @@ def test_it_is_never_larger_than_the_largest(student, generator):
 def test_nothing_is_left_behind(student, generator):
     """λ is a constant; W, W.grad, the losses and the random state stay as they were"""
     for case in decoders(generator):
+        rec, adv = (s.square().sum().sqrt() for s in slopes(*case))
+        full = (rec / (adv + 1e-4)).clamp(max=1e4)
         for held in (None, normal(generator, *case[0].shape)):
             for options in ({}, {"step": 1, "start": 2}):
                 found = asked(student, case, held=held, **options)
+                want = 0.0 if options else full
+                expect.close(found["weight"], want, "λ itself is wrong", **DOUBLE)
                 says = "a gradient flows through λ: it must be a constant"
                 expect.true(found["constant"], says)
                 expect.true(found["kept"], "W or a loss is changed")
@@ -540,7 +544,9 @@ def test_the_losses_can_be_used_afterwards(student, generator):
         W, (to_rec, to_adv) = case[0], slopes(*case)
         for options in ({}, {"step": 3, "start": 4}):
             found = asked(student, case, (2.0, 3.0), use=True, **options)
-            scale = expect.tensor(found["weight"], (), "λ").double()
+            rec, adv = (s.square().sum().sqrt() for s in (to_rec, to_adv))
+            scale = 0.0 if options else (2 * rec / (3 * adv + 1e-4)).clamp(max=1e4)
+            expect.close(found["weight"], scale, "λ itself is wrong", **DOUBLE)
             want = 2 * to_rec - scale * 3 * to_adv
             says = "the gradient of L_rec + λ L_adv in W is wrong"
             expect.close(found["to_last"], want, says, atol=1e-10, rtol=1e-10)
@@ -550,15 +556,16 @@ def test_the_losses_can_be_used_afterwards(student, generator):
 
 
 @adaptive_weight
-def test_in_single_precision(student, generator):
-    """losses in single precision have a λ in single precision"""
-    for case in decoders(generator, torch.float32):
+@PRECISION
+def test_in_the_precision_of_the_losses(student, generator, dtype):
+    """λ has the precision of the losses, before the start too"""
+    for case in decoders(generator, dtype):
         to_rec, to_adv = slopes(*(k.double() for k in case))
         want = to_rec.square().sum().sqrt() / (to_adv.square().sum().sqrt() + 1e-4)
         for options in ({}, {"step": 0, "start": 1}):
             found = weight(student, case, **options)
             says = "λ has another precision than the losses"
-            expect.true(found.dtype == torch.float32, says, found.dtype, torch.float32)
+            expect.true(found.dtype == dtype, says, found.dtype, dtype)
             expected = 0.0 if options else want.clamp(max=1e4)
             expect.close(found, expected, "not the ratio of the norms", atol=1e-4, rtol=1e-4)
 
@@ -780,7 +787,7 @@ def test_scaled_means(student, generator):
     """u = scale · (μ(x) − shift), of one image or many, of any size"""
     for n, channels, latents, h, w in ((1, 1, 1, 2, 2), (1, 3, 4, 8, 6), (5, 2, 3, 4, 10)):
         net, weights = encoder(student, generator, channels, latents)
-        x = normal(generator, n, channels, h, w)
+        x = 30 * normal(generator, n, channels, h, w)
         mean = encoded(x, weights)
         for shift, scale in (any_scale(generator), (0.0, 1.0), (3, 2), (-1e3, 1e-3), (0.1, 200.0)):
             u = student.latent.to_latent(net, x, shift, scale)
@@ -854,7 +861,7 @@ def test_the_decoder_gets_what_the_encoder_gave(student, generator):
     """x̂ = decoder(u / scale + shift), of one latent or many, of any size"""
     for n, latents, channels, h, w in ((1, 1, 1, 1, 1), (1, 4, 3, 4, 3), (5, 3, 2, 2, 5)):
         net, weights = decoder(student, generator, latents, channels)
-        mean = normal(generator, n, latents, h, w)
+        mean = 30 * normal(generator, n, latents, h, w)
         for shift, scale in (any_scale(generator), (0.0, 1.0), (3, 2), (-1e3, 1e-3), (0.1, 200.0)):
             u = scale * (mean - shift)
             says = f"u of shape {tuple(u.shape)}, shift {shift:.3g}, scale {scale:.3g}"
