@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
-from scipy import stats
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 from cs231n_gen import flow, schedules
+from cs231n_gen.experiments import paired
 from cs231n_gen.given.mlp import VelocityMLP
 from cs231n_gen.given.toys import Toy
 from cs231n_gen.given.training import Run
@@ -28,7 +28,6 @@ Schedule = Callable[[int, torch.Generator], Tensor]
 STEPS = (5, 10, 50)  # Euler steps to sample with
 LEVELS = torch.linspace(0.02, 1, 50)  # where the networks are compared with the exact velocity
 ANGLES = 32  # directions that a distance is averaged over
-SURE = 0.95  # confidence that all intervals of a table hold at once
 
 
 SCHEDULES: dict[str, Schedule] = {
@@ -104,22 +103,12 @@ class Trial:
         return self.distances.shape[1]
 
     def differences(self) -> tuple[Tensor, Tensor]:
-        """Difference in distance to the first schedule, paired by seed: mean and half-width of an
-        interval, `(schedules - 1, steps)` each.
-
-        Student's t with Bonferroni's correction: simultaneous 95 % confidence intervals.
-        """
-        d = self.distances[1:] - self.distances[:1]
-        intervals = d[:, 0].numel()
-        quantile = stats.t.ppf(1 - (1 - SURE) / (2 * intervals), self.seeds - 1)
-        return d.mean(1), quantile * d.std(1) / math.sqrt(self.seeds)
+        """Difference in distance to the first schedule, as `paired.differences` says."""
+        return paired.differences(self.distances)
 
     def verdicts(self) -> list[list[str]]:
         """`better`, `worse` or `–` (no clear difference), a row for each schedule but the first."""
-        mean, off = self.differences()
-        words = {-1.0: "better", 0.0: "–", 1.0: "worse"}
-        clear = mean.sign() * (mean.abs() > off)
-        return [[words[way] for way in row] for row in clear.tolist()]
+        return paired.verdicts(*self.differences())
 
     def table(self) -> str:
         """All numbers and the verdicts, as text."""
@@ -137,7 +126,7 @@ class Trial:
             lines.append(line(name, several(d.mean(0), d.std(0))))
         real = self.times * self.noise
         lines.append(line("real data", several([real.mean()], [real.std()])))
-        several_hold = f"{SURE:.0%} of trials have all true values inside"
+        several_hold = f"{paired.SURE:.0%} of trials have all true values inside"
         lines += ["", f"less that of {self.names[0]}, seed by seed ({several_hold})"]
         rows = zip(self.names[1:], *self.differences(), self.verdicts(), strict=True)
         for name, mean, off, verdict in rows:
