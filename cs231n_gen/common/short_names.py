@@ -15,7 +15,11 @@ GIVEN = (
 )
 SHORT = {name: f"given.{name}" for name in GIVEN}
 TRIALS = (
+    "attention_maps",
     "autoencoder_trial",
+    "conditioning_trial",
+    "dit_sizes",
+    "dit_trial",
     "four_roads",
     "garment_trial",
     "sampler_trial",
