@@ -24,7 +24,7 @@ from playwright.sync_api import sync_playwright
 
 from cs231n_gen import data
 from cs231n_gen.given.mlp import VelocityMLP
-from cs231n_gen.viz import FlowField, ProcessLab, Trajectories
+from cs231n_gen.viz import FlowField, PatchLab, ProcessLab, Trajectories, WaterLevel
 
 RING = data.ring().mixture
 BUMPS = ([0.5, 0.3, 0.2], [-1.5, 0.4, 1.8], [0.3, 0.2, 0.25])  # a mixture on the line
@@ -132,7 +132,29 @@ def figures() -> dict:
         "ProcessLab, 500 samples in 50 steps, divided": ProcessLab(
             BUMPS, curve="own", eta=1.0, steps=50, divided=True
         ),
+        "WaterLevel, 48 axes of 256 pixels": water(),
+        "PatchLab, 4 blocks of 4 heads over 64 patches": patches(random),
     }
+
+
+def water() -> WaterLevel:
+    """Garments, on the leading axes of their spectrum."""
+    x = data.fashion_mnist("train", 16).x.flatten(1).double()
+    lam, vectors = torch.linalg.eigh(torch.cov(x.T))
+    lam, vectors = lam.flip(0), vectors.T.flip(0)
+    images = x[:5].reshape(-1, 16, 16)
+    return WaterLevel(lam[:48], vectors[:48], x.mean(0), images, rest=float(lam[48:].sum()))
+
+
+def patches(random: np.random.Generator) -> PatchLab:
+    """A garment under noise, and any attention."""
+    x = data.fashion_mnist("test", 32).x[:1].numpy()
+    t = np.linspace(0, 1, 6)
+    noise = random.standard_normal((6, 32, 32))
+    pictures = ((1 - t[:, None, None]) * x + t[:, None, None] * noise).clip(-1, 1)
+    attention = np.exp(random.standard_normal((1, 6, 4, 4, 64, 64)))
+    attention /= attention.sum(-1, keepdims=True)
+    return PatchLab(t, pictures, attention, random.uniform(0, 1, (6, 4, 2)))
 
 
 def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[str, float]:
@@ -155,7 +177,7 @@ def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[s
         f"{name}: first picture, ms": statistics.median(first),
     }
     inside = tab.frame_locator("iframe")
-    if isinstance(figure, FlowField | ProcessLab):
+    if not isinstance(figure, Trajectories):
         frame.evaluate(WATCH)
         box = inside.locator("canvas[tabindex]").first.bounding_box()
         tab.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.45 * box["height"])

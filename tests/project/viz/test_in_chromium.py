@@ -313,7 +313,9 @@ def test_a_link_opens_its_setting(opened):
 
 
 @pytest.mark.drawn("figures", 2)
-@pytest.mark.parametrize("kind", ["flow_field", "garments", "guidance", "processes", "game"])
+@pytest.mark.parametrize(
+    "kind", ["flow_field", "garments", "guidance", "processes", "game", "water", "patches"]
+)
 def test_a_host_may_lack_nearly_everything(chromium, kind):
     """It throws on on, off, send and save_changes; after the figure is gone nothing moves."""
     tab = chromium.new_page()

@@ -28,6 +28,7 @@ class PatchLabFigure extends Figure {
     this.attention = new AttentionRows(levels(stage.get("attention")), stage.get("scales"), this.sizes);
     [, , this.blocks, this.heads, this.patches] = this.sizes;
     this.side = Math.sqrt(this.patches);
+    this.over = null; // the patch under the pointer
     this.tidy();
     this.clock = new Clock(stage, (seconds) => this.tick(seconds));
     this.build();
@@ -84,7 +85,7 @@ class PatchLabFigure extends Figure {
       make(
         "p",
         { class: "gen-keys" },
-        "Point at a patch, or touch it. Keys, with the picture chosen: arrows move the patch, b and shift b choose the " +
+        "Point at a patch; a click or a touch keeps it. Keys, with the picture chosen: arrows move the patch, b and shift b choose the " +
           "block, h and shift h the head, a number the example, space plays, comma and full stop go a level back and " +
           "on, Home and End to noise and data, 0 begins again. Drag the line at t over the gates.",
       ),
@@ -191,18 +192,24 @@ class PatchLabFigure extends Figure {
     });
   }
 
-  /** A pointer chooses the patch under it, a finger where it touches. */
+  /** A pointer shows the patch under it while it is there; a click or a finger chooses it. */
   point(canvas) {
-    const choose = (event) => {
+    const under = (event) => {
       const box = canvas.getBoundingClientRect();
       const at = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
       const [column, row] = at.map((v) => whole(this.side - 1, Math.floor(v * this.side)));
-      const patch = row * this.side + column;
-      if (patch !== this.now.patch) this.change({ patch });
+      return row * this.side + column;
     };
-    canvas.addEventListener("pointerdown", choose);
-    canvas.addEventListener("pointermove", choose);
-    for (const end of ["pointerup", "pointerleave"]) canvas.addEventListener(end, () => this.told());
+    const hover = (patch) => {
+      if (patch === this.over) return;
+      this.over = patch;
+      this.draw();
+    };
+    canvas.addEventListener("pointermove", (event) => {
+      if (event.pointerType !== "touch") hover(under(event));
+    });
+    canvas.addEventListener("pointerleave", () => hover(null));
+    canvas.addEventListener("click", (event) => this.set({ patch: under(event) }));
   }
 
   /** Do what a key is for; tells whether it is for anything. */
@@ -212,7 +219,7 @@ class PatchLabFigure extends Figure {
     const number = Number(event.key);
     const turn = (v, n) => (v + (event.shiftKey ? n - 1 : 1)) % n;
     const letter = event.key.toLowerCase();
-    if (way) this.change({ patch: stepOnGrid(now.patch, this.side, way) });
+    if (way) this.move(way);
     else if (letter === "b") this.change({ block: turn(now.block, this.blocks) });
     else if (letter === "h") this.change({ head: turn(now.head, this.heads + 1) });
     else if (number >= 1 && number <= this.labels.length) this.change({ example: number - 1 });
@@ -224,6 +231,13 @@ class PatchLabFigure extends Figure {
     else if (event.key === "0") this.restart();
     else return false;
     return true;
+  }
+
+  /** Move on from the patch that is shown. */
+  move(way) {
+    const patch = stepOnGrid(this.over ?? this.now.patch, this.side, way);
+    this.over = null;
+    this.change({ patch });
   }
 
   /** Go to a level by its number. */
@@ -270,13 +284,14 @@ class PatchLabFigure extends Figure {
   draw() {
     const { attention, blocks, level, now, scratch, side } = this;
     paint(scratch, this.grey(now.example, level));
-    const at = { example: now.example, level, patch: now.patch };
+    const patch = this.over ?? now.patch;
+    const at = { example: now.example, level, patch };
     const rows = Array.from({ length: blocks }, (_, block) => attention.row({ ...at, block }, now.head));
     const row = rows[now.block];
-    drawPatches(this.picture, scratch, { row, side, patch: now.patch });
-    this.small.forEach(({ canvas }, block) => drawSmall(canvas, scratch, { row: rows[block], side, patch: now.patch }));
+    drawPatches(this.picture, scratch, { row, side, patch });
+    this.small.forEach(({ canvas }, block) => drawSmall(canvas, scratch, { row: rows[block], side, patch }));
     const spread = spreadOver(row);
-    sayAttention(this.says.attention, { now, row, side, spread });
+    sayAttention(this.says.attention, { now, patch, row, side, spread });
     sayGates(this.says.gates, now, this.gates[level][now.block]);
     drawGates(this.curves, { gates: this.gates, times: this.times, now, level });
     const words = `Gates of ${blocks} blocks over t. ${this.says.gates.textContent}`;

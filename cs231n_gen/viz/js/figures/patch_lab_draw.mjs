@@ -16,7 +16,8 @@ export function drawPatches(chart, picture, { row, side, patch }) {
   const dark = THEMES.light.ink; // over tints and greys, words need an edge in both themes
   Object.assign(pen, { font: BOLD, textAlign: "center", strokeStyle: "#fff", lineWidth: 3.5, fillStyle: dark });
   row.forEach((p, i) => {
-    const words = p < 0.005 ? "0" : `${Math.round(100 * p)} %`;
+    if (p < 0.005) return;
+    const words = `${Math.round(100 * p)} %`;
     const [x, y] = [((i % side) + 0.5) * size, (Math.floor(i / side) + 0.5) * size + 4];
     pen.strokeText(words, x, y);
     pen.fillText(words, x, y);

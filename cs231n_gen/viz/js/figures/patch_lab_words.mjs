@@ -8,14 +8,14 @@ import { percent } from "../ui/format.mjs";
 const place = (patch, side) => `row ${Math.floor(patch / side) + 1}, column ${(patch % side) + 1}`;
 
 /** Where the attention of the patch goes, and over how many patches it is spread. */
-export function sayAttention(says, { now, row, side, spread }) {
+export function sayAttention(says, { now, patch, row, side, spread }) {
   Object.assign(says.dataset, { row: Array.from(row), spread });
-  const most = highest(row, 3).map((i) => `${i === now.patch ? "itself" : place(i, side)} (${percent(row[i])})`);
+  const most = highest(row, 3).map((i) => `${i === patch ? "itself" : place(i, side)} (${percent(row[i])})`);
   const head = now.head ? `head ${now.head}` : "the mean of all heads";
   says.replaceChildren(
-    `Block ${now.block + 1}, ${head}, at t = ${now.t.toFixed(2)}: the patch in ${place(now.patch, side)} attends most to `,
+    `Block ${now.block + 1}, ${head}, at t = ${now.t.toFixed(2)}: the patch in ${place(patch, side)} attends most to `,
     make("b", {}, most.join("; ")),
-    `. Its attention is spread over ${spread.toFixed(1)} of ${row.length} patches (e to the entropy).`,
+    `. Its attention is spread over ${spread.toFixed(1)} of ${row.length} patches (exp of its entropy).`,
   );
 }
 

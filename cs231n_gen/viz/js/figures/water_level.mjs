@@ -104,7 +104,7 @@ class WaterLevelFigure extends Figure {
     const { now, stage } = this;
     const [min, max] = this.bounds.map(Math.log);
     this.theta = slider(
-      { name: "water level θ", min, max, step: 0.001, value: Math.log(now.theta), says: (v) => digits(Math.exp(v)) },
+      { name: "water level θ", min, max, step: 0.01, value: Math.log(now.theta), says: (v) => digits(Math.exp(v)) },
       (v) => this.change({ theta: Math.exp(v) }),
     );
     this.player = new Player(stage, this.clock, {

@@ -20,7 +20,7 @@ export function heights(chart, [least, most]) {
 }
 
 /** Bars of λ on a logarithmic axis, and the water in which they stand. */
-export function drawWater(chart, { eigenvalues, now, vae }, bounds) {
+export function drawWater(chart, { eigenvalues, now }, bounds) {
   const { ink, paper } = chart.stage.theme;
   const n = eigenvalues.length;
   const pen = chart.begin((width) => Math.min(330, Math.max(240, 0.56 * width)), [0, n]);
@@ -47,8 +47,7 @@ export function drawWater(chart, { eigenvalues, now, vae }, bounds) {
   chart.text("axis", chart.x(0.36 * n), floor + 29);
   const words = `θ = ${digits(now.theta)}`;
   const above = at - 8 > edges.top + 8 ? at - 8 : at + 18;
-  const alive = vae.alive > 0.8 * n; // then bars are behind the words
-  outline(chart, words, width - edges.right - 16, above, alive ? ink : ink, paper);
+  outline(chart, words, width - edges.right - 16, above, ink, paper);
   chart.disc(width - edges.right - 2, at, 9, COLORS.sky, ink, 2.5);
 }
 
