@@ -137,6 +137,7 @@ WHOLE_FILES = {
     "test_nothing_answers.py",
     "test_parity.py",
     "test_parity_diffusion.py",
+    "test_parity_dit.py",
     "test_selection.py",
 }
 

@@ -1,5 +1,6 @@
 """Other packages, for tests that compare with them."""
 
+import contextlib
 import importlib
 import importlib.util
 import os
@@ -36,10 +37,35 @@ def k_diffusion(name):
     transforms.functional = None
     stand_ins = {"k_diffusion": package, "torchvision.transforms": transforms}
     stand_ins["torchvision"] = types.ModuleType("torchvision")
+    with _in_place(stand_ins):
+        return importlib.import_module(f"k_diffusion.{name}")
+
+
+def diffusers_networks():
+    """`diffusers`, whose networks can be imported too.
+
+    Where torchcfm is installed, so is torchvision, whose wheel does not fit a torch without CUDA:
+    beside it `import diffusers.models` raises. No network here needs it, so they are loaded with an
+    empty torchvision.
+    """
+    diffusers = library("diffusers")
+    vision = types.ModuleType("torchvision")
+    vision.transforms = types.ModuleType("torchvision.transforms")
+    stand_ins = {"torchvision": vision, "torchvision.transforms": vision.transforms}
+    with _in_place(stand_ins):
+        importlib.import_module("diffusers.models.transformers")
+        for name in ("DiTPipeline", "AutoencoderKL"):
+            getattr(diffusers, name)  # imported at the first look
+    return diffusers
+
+
+@contextlib.contextmanager
+def _in_place(stand_ins):
+    """Modules by name that importing finds instead of what is installed."""
     before = {n: sys.modules.get(n) for n in stand_ins}
     sys.modules.update(stand_ins)
     try:
-        return importlib.import_module(f"k_diffusion.{name}")
+        yield
     finally:
         for n, module in before.items():
             if module is None:
