@@ -90,6 +90,40 @@ def test_where_kernels_run_is_a_sentence(monkeypatch):
     assert "not installed" in launch.where() and "Colab" in launch.where()
 
 
+def test_kernels_are_switched_off_by_their_names():
+    """On a GPU, and inside the interpreter; within a block, and within those inside it."""
+    on_gpu, on_cpu = (type("Tensor", (), {"is_cuda": gpu})() for gpu in (True, False))
+    names = ("adaln", "attention", "")
+
+    def left(x):
+        return [launch.leaves_to_kernels(x, name) for name in names]
+
+    assert left(on_gpu) == [True] * 3
+    assert left(on_cpu) == [False] * 3
+    with launch.switched_off("adaln"):
+        assert left(on_gpu) == [False, True, True]
+        with launch.switched_off("attention", "adaln"):
+            assert left(on_gpu) == [False, False, True]
+        assert left(on_gpu) == [False, True, True]
+        with launch.switched_off():
+            assert left(on_gpu) == [False, True, True]
+    assert left(on_gpu) == [True] * 3
+    with pytest.raises(KeyError), launch.switched_off("attention"):
+        raise KeyError
+    assert left(on_gpu) == [True] * 3
+
+
+@needs_triton
+def test_switching_off_counts_inside_the_interpreter_too():
+    x = torch.zeros(2)
+    with launch.interpreting():
+        assert launch.leaves_to_kernels(x, "attention")
+        with launch.switched_off("attention"):
+            assert not launch.leaves_to_kernels(x, "attention")
+            assert launch.leaves_to_kernels(x, "adaln")
+    assert not launch.leaves_to_kernels(x, "adaln")
+
+
 def test_the_u_net_takes_the_kernels_way(monkeypatch):
     from cs231n_gen import unet
 
