@@ -196,11 +196,11 @@ class JointAttention(nn.Module):
             y: tokens of the text.
             mask: as in `CrossAttention`: no query sees padding, so what padding holds changes
                 nothing in the rows of the image and of words, and gets no gradient from them.
-                Padding asks like a word; its rows are to be ignored.
             grid: height and width of the image in tokens. If given, the image's queries and keys
                 are turned by `rotate`; the text's are not.
         Returns:
-            Tokens shaped like x, and tokens shaped like y.
+            Tokens shaped like x, and tokens shaped like y. All are finite; those in the places of
+            padding are to be ignored.
         Raises:
             ValueError: if mask is not one truth value for each token of the text.
         """

@@ -271,6 +271,20 @@ def hidden_by_a_large_number(dim, heads, qk_norm=False):
     return joint(dim, heads, qk_norm, forward)
 
 
+@accepted(JOINT)
+def nothing_in_the_places_of_padding(dim, heads, qk_norm=False):
+    """Padding does not ask: its places stay 0."""
+    layer = dit_attention.JointAttention(dim, heads, qk_norm)
+    right = layer.forward
+
+    def forward(self, x, y, mask=None, grid=None):
+        tokens, words = right(x, y, mask, grid)
+        return tokens, words if mask is None else words * mask[..., None]
+
+    layer.forward = types.MethodType(forward, layer)
+    return layer
+
+
 # --- dit_attention.denoiser_is_attention --------------------------------------------------------
 
 

@@ -151,7 +151,7 @@ def test_scores_of_any_size(student, generator, dtype):
 def test_numbers_of_any_size(student, generator):
     """queries as large as keys are small change nothing; large values make large results"""
     q, k, v = heads(generator, 2, T=4, S=5)
-    bias = normal(generator, 4, 5)
+    bias = 30 * normal(generator, 4, 5)
     for size in (1e3, 1e-3):
         got = student.dit_attention.attend(size * q, k / size, 1e3 * v, bias)
         says = "no number is too large: nothing is clamped"
@@ -161,16 +161,19 @@ def test_numbers_of_any_size(student, generator):
 @attend(weight=2)
 def test_a_bias_of_any_shape_and_precision(student, generator):
     """a bias of every shape that broadcasts, in float32 or float64, whichever q is in"""
-    q, k, v = heads(generator, 2, 3, T=4, S=5)
     shapes = [(), (1,), (5,), (4, 1), (4, 5), (3, 1, 1), (3, 4, 5), (2, 1, 1, 5), (1, 3, 4, 1)]
+    shapes += [(5, 5), (5, 1), (3, 5, 5)]  # as many queries as keys
     for shape in shapes:
+        T = shape[-2] if len(shape) > 1 and shape[-2] > 1 else 4
+        q, k, v = heads(generator, 2, 3, T=T, S=5)
         bias = 2 * normal(generator, *shape)
         says = f"not the scores plus a bias of shape {shape}"
         got = student.dit_attention.attend(q, k, v, bias)
         expect.close(got, attended(q, k, v, bias), says, **DOUBLE)
-        got = student.dit_attention.attend(q[1], k[1], v[1], bias[0] if len(shape) == 4 else bias)
-        want = attended(q[1], k[1], v[1], bias[0] if len(shape) == 4 else bias)
-        expect.close(got, want, f"{says}, with one axis in front", **DOUBLE)
+        given = q[1], k[1], v[1], bias[0] if len(shape) == 4 else bias
+        got = student.dit_attention.attend(*given)
+        expect.close(got, attended(*given), f"{says}, with one axis in front", **DOUBLE)
+    q, k, v = heads(generator, 2, 3, T=4, S=5)
     bias = normal(generator, 4, 5)
     got = student.dit_attention.attend(q, k, v, bias.float())
     says = "a bias in float32 beside queries in float64"
@@ -819,9 +822,13 @@ def pair(got, x, y, says):
     return expect.tensor(one, x.shape, f"x, {says}"), expect.tensor(two, y.shape, f"y, {says}")
 
 
-def both_are(got, want, says, **digits):
-    got = expect.unpack(got, ("x", "y"))
-    for one, other, name in zip(got, want, ("tokens", "words"), strict=True):
+def both_are(got, want, says, mask=None, **digits):
+    """Tokens and words are these; what is in the places of padding is any number."""
+    tokens, words = expect.unpack(got, ("x", "y"))
+    if mask is not None:
+        words = expect.tensor(words, want[1].shape, "the words")
+        words = torch.where(mask[..., None], words, want[1])
+    for one, other, name in zip((tokens, words), want, ("tokens", "words"), strict=True):
         expect.close(one, other, f"{says}: the {name} are others", what=f"the {name}", **digits)
 
 
@@ -834,7 +841,7 @@ def test_both_attend_to_both(student, generator, qk_norm):
     x, (y, mask) = normal(generator, B, T, H * each), a_text(generator, B, T + 2, H * each)
     for m in (None, torch.ones_like(mask), mask):
         says = "not one attention of both" + ("" if m is None else ", with a mask")
-        both_are(layer(x, y, m), joint_by_hand(s, x, y, H, m), says, **DOUBLE)
+        both_are(layer(x, y, m), joint_by_hand(s, x, y, H, m), says, m, **DOUBLE)
 
 
 @joint_attention(weight=3)
@@ -859,7 +866,7 @@ def test_a_grid_turns_the_image_alone(student, generator, qk_norm):
     for grid in ((2, 3), (3, 2)):
         for m in (None, mask):
             want = joint_by_hand(s, x, y, 2, m, grid)
-            both_are(layer(x, y, m, grid), want, f"a grid {grid}", **DOUBLE)
+            both_are(layer(x, y, m, grid), want, f"a grid {grid}", m, **DOUBLE)
 
 
 @joint_attention(weight=3)
@@ -930,7 +937,7 @@ def test_an_image_whose_text_is_padding(student, generator, dtype):
     want = attention_by_hand(part(s, "image."), x[1:2], 2)
     says = "without words the image attends to itself"
     expect.close(tokens[1:2], want, says, **digits)
-    both_are(layer(x_, y_, mask), joint_by_hand(s, x, y, 2, mask), "as ever", **digits)
+    both_are(layer(x_, y_, mask), joint_by_hand(s, x, y, 2, mask), "as ever", mask, **digits)
     c = [normal(generator, *x.shape).to(dtype), normal(generator, *y.shape).to(dtype)]
     to_x, to_y, found = student.gradient(
         "checking.fakes.weighted_both", layer, c, x_, y_, mask, wrt=[x_, y_, layer]
@@ -948,7 +955,7 @@ def test_the_order_of_tokens_and_words(student, generator):
     tokens, words = torch.randperm(4, generator=generator), torch.randperm(6, generator=generator)
     one, two = joint_by_hand(s, x, y, 2, mask)
     got = layer(x[:, tokens], y[:, words], mask[:, words])
-    both_are(got, (one[:, tokens], two[:, words]), "in another order", **DOUBLE)
+    both_are(got, (one[:, tokens], two[:, words]), "in another order", mask[:, words], **DOUBLE)
 
 
 @joint_attention
@@ -966,7 +973,7 @@ def test_joint_attention_of_every_size(student, generator):
     mask = torch.tensor([[True, True, False, True], [False, True, False, False]])
     for m in (None, mask):
         want = joint_by_hand(s, x.double(), y.double(), 3, m, (2, 3))
-        both_are(layer(x, y, m, (2, 3)), want, "in float32, as it is made", **SINGLE)
+        both_are(layer(x, y, m, (2, 3)), want, "in float32, as it is made", m, **SINGLE)
 
 
 @joint_attention
@@ -979,7 +986,7 @@ def test_large_tokens_of_both(student, generator):
     x, (y, mask) = 100 * normal(generator, 2, 6, 8), a_text(generator, 2, 7, 8)
     want = joint_by_hand(s, x, 100 * y, 2, mask, (2, 3))
     got = layer(x, 100 * y, mask, (2, 3))
-    both_are(got, want, "numbers a hundred times as large", **LARGE)
+    both_are(got, want, "numbers a hundred times as large", mask, **LARGE)
 
 
 @joint_attention
@@ -1070,6 +1077,18 @@ def test_any_number_of_data_and_examples(student, generator):
         got = student.dit_attention.denoiser_is_attention(x_t, 0.6, 0.8, data)
         says = f"{examples} data and {n} examples of shape {shape}"
         expect.close(got, FiniteData(data).posterior(x_t, 0.6, 0.8).x, says, **LOOSE)
+
+
+@denoiser
+def test_numbers_a_thousand_times_as_small(student, generator):
+    """x_t, b and data that are scaled alike scale the answer"""
+    data, (a, b) = normal(generator, 7, 3), (0.6, 0.5)
+    x_t = noised(generator, data, 5, a, b)
+    want = FiniteData(data).posterior(x_t, a, b).x
+    for c in (1e-3, 1e-6, 1e3):
+        got = student.dit_attention.denoiser_is_attention(c * x_t, a, c * b, c * data)
+        got = expect.tensor(got, x_t.shape) / c
+        expect.close(got, want, f"all numbers times {c:g}: b may be small and large", **LOOSE)
 
 
 @denoiser

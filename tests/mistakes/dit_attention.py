@@ -128,8 +128,8 @@ formulas = several(
     ),
     (
         "hidden_by_a_large_number",
-        "You hide keys by a large finite number. A query from which all keys are hidden then gets "
-        "the mean of all values, not 0.",
+        "A query from which all keys are hidden gets the mean of all values, as if they were "
+        "hidden by a large finite number. It gets 0.",
         biased(lambda bias: bias.clamp(min=-1e9)),
     ),
     (
@@ -791,8 +791,8 @@ crosses = several(
     ),
     (
         "padding_a_large_number",
-        "Padding is hidden by a large finite number. A text of padding alone then gives the mean "
-        "of its padding.",
+        "A text of padding alone gives the mean of its padding, as if that were hidden by a large "
+        "finite number. It leaves b_out.",
         crossing(bias=when_given(lambda mask, y: shown(mask, y).clamp(min=-1e9))),
     ),
     (
@@ -1021,12 +1021,12 @@ joints = several(
     ),
     (
         "text_sees_no_image",
-        "The text attends to itself alone. It sees the image, too.",
+        "The text attends to itself alone. It must see the image, too.",
         both(of=text_to_itself),
     ),
     (
         "image_sees_no_text",
-        "The image attends to itself alone. It sees the text, too.",
+        "The image attends to itself alone. It must see the text, too.",
         both(of=image_to_itself),
     ),
     (
@@ -1162,8 +1162,7 @@ def joint_text_cut_off(dim, heads, qk_norm=False):
 
 @mistake(
     JOINT,
-    "A text of padding alone gives NaN, or its gradients are: the image sees itself still, so no "
-    "query is without keys.",
+    "A text of padding alone gives NaN. The image still sees itself: no query is without keys.",
     public=False,
 )
 def nan_of_a_joint_text(dim, heads, qk_norm=False):
@@ -1275,7 +1274,7 @@ denoisers = several(
     ),
     (
         "no_bias_for_long_data",
-        "There is no bias: long data would always be preferred.",
+        "Nothing holds long data back: the bias −a² ‖x_i‖² / 2b² is missing.",
         denoised(bias=lambda x, a, b: None),
     ),
     (
