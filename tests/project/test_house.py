@@ -136,6 +136,7 @@ WHOLE_FILES = {
     "test_notebooks.py",
     "test_nothing_answers.py",
     "test_parity.py",
+    "test_parity_attention.py",
     "test_parity_diffusion.py",
     "test_parity_dit.py",
     "test_selection.py",
