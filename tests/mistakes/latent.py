@@ -89,6 +89,22 @@ def doubled_logarithm(mean, log_var, generator=None):
 
 @mistake(
     "latent.reparameterize",
+    "The ½ stands before the exponential: that is half of the variance. Inside it makes a root.",
+)
+def half_of_the_variance(mean, log_var, generator=None):
+    return mean + 0.5 * log_var.exp() * noise(mean, generator)
+
+
+@mistake(
+    "latent.reparameterize",
+    "σ multiplies μ as well as ε. Only the noise is scaled.",
+)
+def mean_scaled_too(mean, log_var, generator=None):
+    return (0.5 * log_var).exp() * (mean + noise(mean, generator))
+
+
+@mistake(
+    "latent.reparameterize",
     "The sign in the exponent is turned: a large variance brings little noise, a small one much.",
 )
 def inverse_deviation(mean, log_var, generator=None):
@@ -252,6 +268,44 @@ def vae(fit, kl, w):
 )
 def error_as_a_mean_over_pixels(x, x_hat, mean, log_var, kl_weight=1.0):
     return vae(0.5 * squares(x, x_hat).mean(1), divergences(mean, log_var).sum(1), kl_weight)
+
+
+@mistake(
+    "latent.vae_loss",
+    "The reconstruction is torch's MSE, a mean over pixels and without the ½: the KL term then "
+    "weighs far too much. It is half of a sum over the pixels of an example.",
+)
+def error_as_an_mse(x, x_hat, mean, log_var, kl_weight=1.0):
+    return F.mse_loss(x_hat, x) + kl_weight * divergences(mean, log_var).sum(1).mean()
+
+
+@mistake(
+    "latent.vae_loss",
+    "Both terms are divided by the number of pixels. For a loss that is only another unit, but "
+    "here it is a sum over one example.",
+)
+def in_units_of_a_pixel(x, x_hat, mean, log_var, kl_weight=1.0):
+    fit, kl = 0.5 * squares(x, x_hat).sum(), divergences(mean, log_var).sum()
+    return (fit + kl_weight * kl) / x.numel()
+
+
+@mistake(
+    "latent.vae_loss",
+    "The sign of log σ² in the divergence is turned: a small variance would cost nothing.",
+)
+def log_variance_added(x, x_hat, mean, log_var, kl_weight=1.0):
+    kl = 0.5 * (mean.square() + log_var.exp() - 1 + log_var).flatten(1)
+    return vae(0.5 * squares(x, x_hat).sum(1), kl.sum(1), kl_weight)
+
+
+@mistake(
+    "latent.vae_loss",
+    "The weights of the two terms are 1 − w and w. The reconstruction counts in full, whatever w "
+    "is.",
+)
+def weights_that_sum_to_one(x, x_hat, mean, log_var, kl_weight=1.0):
+    fit = (1 - kl_weight) * 0.5 * squares(x, x_hat).sum(1)
+    return vae(fit, divergences(mean, log_var).sum(1), kl_weight)
 
 
 @mistake(
@@ -544,6 +598,12 @@ hinges = several(
         lambda r, f: (1 - r).mean() + (1 + f).mean(),
     ),
     (
+        "critic",
+        "This is the loss of a Wasserstein critic, without a margin: it never ends to drive logits "
+        "apart.",
+        lambda r, f: f.mean() - r.mean(),
+    ),
+    (
         "mean_inside_the_hinge",
         "The hinge is taken of the mean logit. Each patch has its own margin: first the hinge, "
         "then the mean.",
@@ -788,6 +848,11 @@ late = several(
         "In step `start` itself λ is still 0. It is the first step in which it is not.",
         weights(before=lambda step, start: step <= start and start > 0),
     ),
+    (
+        "not_in_the_first_step",
+        "In step `start` itself λ is still 0. It is the first step in which it is not.",
+        weights(before=lambda step, start: step <= start),
+    ),
     sure=True,
 )
 
@@ -1009,6 +1074,12 @@ scales = several(
         "You average the standard deviations of channels. One over all numbers is wanted, to which "
         "differences between channels add.",
         of_latents(right_shift, lambda u, s: 1 / u.std(dim=(0, 2, 3), correction=0).mean()),
+    ),
+    (
+        "mean_of_channel_variances",
+        "You average the variances of channels. One over all numbers is wanted, to which "
+        "differences between channels add.",
+        of_latents(right_shift, lambda u, s: u.var(dim=(0, 2, 3), correction=0).mean().rsqrt()),
     ),
     (
         "mean_of_image_deviations",
