@@ -10,7 +10,7 @@ PUBLIC, HIDDEN, MISTAKES = (ROOT / "tests" / name for name in ("public", "hidden
 # answers may use `given`, and `truth` and `experiments` hold answers; the others are machinery.
 ANSWERS = ("truth", "experiments")
 INSTRUCTORS = ("grading", "site")  # not released
-UNUSED_BY_EXERCISES = (*INSTRUCTORS, "cli", "viz")  # no exercise runs them
+UNUSED_BY_EXERCISES = (*INSTRUCTORS, "cli", "viz", "train")  # no exercise runs them
 WATCHING = ("instruments", "triton_compat")  # watch what a kernel does
 MACHINERY = (*UNUSED_BY_EXERCISES, *WATCHING, "checking", "common")
 

@@ -39,7 +39,7 @@ LECTURE = (  # the subjects, in its order
     "← diffusion_likelihood ← latent ← latent_nets ← dit_tokens ← dit_attention ← dit"
 )
 CHAINS = (  # a room may import what stands to its left
-    f"common ← triton_compat, truth, viz ← kernels ← given ← {LECTURE} ← experiments",
+    f"common ← triton_compat, truth, viz ← kernels ← given ← {LECTURE} ← experiments ← train",
     "kernels ← instruments ← checking ← grading ← site ← cli",
     "given ← grading",  # data and metrics that graders lend, and that the site shows
 )

@@ -1,0 +1,1 @@
+"""Training for longer, on any number of processes: the course's network and loss, distributed."""
