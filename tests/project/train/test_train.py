@@ -1,6 +1,7 @@
 """Training on one process and on two, broken off and taken up, and what is said when it fails."""
 
 import csv
+import inspect
 import os
 import signal
 import subprocess
@@ -69,11 +70,10 @@ def two(out, *more):
         try:
             yield process
         finally:
-            for one in [*psutil.Process(process.pid).children(recursive=True)] * (
-                process.poll() is None
-            ):
-                one.kill()
-            process.kill()
+            if process.poll() is None:
+                for one in psutil.Process(process.pid).children(recursive=True):
+                    one.kill()
+                process.kill()
 
 
 def worker(process, rank):
@@ -106,6 +106,7 @@ def test_two_processes_follow_the_curve_of_one(tmp_path):
     assert torch.tensor(one).allclose(torch.tensor(other), atol=CURVE, rtol=0)
 
 
+@pytest.mark.full  # half a minute of waiting for processes to start
 def test_after_a_killed_worker_the_run_goes_on_as_if_nothing_had_been(tmp_path, capfd):
     out = tmp_path / "two"
     with two(out, "--steps 100000 --every 3") as process:
@@ -197,7 +198,7 @@ def test_a_write_that_fails_leaves_the_checkpoints_before_it(tmp_path, monkeypat
         said = one_line(capfd)
         assert "nothing could be written at step 3" in said and "No space left" in said
         assert f"The last good checkpoint is {before[-1]}" in said
-        assert list((tmp_path / "checkpoints").iterdir()).sort() == before.sort()
+        assert sorted((tmp_path / "checkpoints").iterdir()) == before
     assert checkpoints.newest(tmp_path / "checkpoints") == before[-1]
 
 
@@ -256,7 +257,7 @@ def test_a_function_that_is_not_written_is_named(tmp_path, capfd, monkeypatch, m
     own = getattr(module, name)
     gap = "def %s(*args):\n    raise NotImplementedError" % name  # noqa: UP031
     names = {}
-    exec(compile(gap, own.__code__.co_filename, "exec"), names)
+    exec(compile(gap, inspect.unwrap(own).__code__.co_filename, "exec"), names)
     monkeypatch.setattr(module, name, names[name])
     assert train(tmp_path, "--steps 2") == 1
     said = one_line(capfd)
@@ -315,10 +316,10 @@ def test_latents_are_trained_on_and_samples_decoded(tmp_path, capfd):
 
 
 def test_bf16_trains_too(tmp_path):
-    assert train(tmp_path / "a", "--steps 3 --bf16") == 0
-    assert train(tmp_path / "b", "--steps 3") == 0
+    assert train(tmp_path / "a", "--steps 6 --lr 0.5 --bf16") == 0
+    assert train(tmp_path / "b", "--steps 6 --lr 0.5") == 0
     a, b = torch.tensor(curve(tmp_path / "a")), torch.tensor(curve(tmp_path / "b"))
-    assert not a.equal(b) and a.allclose(b, rtol=0.01)
+    assert not a.equal(b) and a.allclose(b, rtol=0.05)
 
 
 # --- options ------------------------------------------------------------------------------------
