@@ -194,6 +194,8 @@ class DiT(nn.Module):
             x_t: noisy images or latents.
             t: their levels in [0, 1].
             y: their conditions, for a network that has some.
+        Returns:
+            The velocities, shaped like x_t. Gradients flow into x_t and t.
         Raises:
             ValueError: if x_t has other channels or another size, t is not one level for each, or
                 y is missing, or given to a network without conditions.

@@ -38,6 +38,15 @@ def test_scaled_and_shifted(student, generator, dtype):
 
 
 @modulate
+def test_tokens_and_rows_of_any_size(student, generator):
+    """tokens, shifts and scales of size 1000"""
+    x, shift, scale = normal(generator, 2, 3, 4), *(1e3 * normal(generator, 2, 2, 4))
+    want = 1e3 * x * (1 + scale[:, None]) + shift[:, None]
+    got = student.dit.modulate(1e3 * x, shift, scale)
+    expect.close(got, want, "numbers of size 1000", atol=1e-6, rtol=1e-11)
+
+
+@modulate
 def test_rows_of_0_change_nothing(student, generator):
     """with scale = 0 and shift = 0 tokens stay as they are; with scale = −1 only shift is left"""
     x, shift = normal(generator, 3, 4, 5), normal(generator, 3, 5)
@@ -161,7 +170,8 @@ def by_hand_dit(x_t, t, y, s, size, patch, heads, rope=False):
         omega = 10000.0 ** (-torch.arange(dim // 4).double() / (dim // 4))
         i = torch.arange(side).repeat_interleave(side).double()[:, None] * omega
         j = torch.arange(side).repeat(side).double()[:, None] * omega
-        x = x + torch.cat([j.sin(), j.cos(), i.sin(), i.cos()], 1)
+        # positions are kept in float32, whatever the network's precision is
+        x = x + torch.cat([j.sin(), j.cos(), i.sin(), i.cos()], 1).float().double()
     angle = 1000 * t[:, None] * 10000.0 ** (-torch.arange(128).double() / 128)
     c = linear(torch.cat([angle.cos(), angle.sin()], 1), s, "level.0.")
     c = linear(silu(c), s, "level.2.")
@@ -212,6 +222,8 @@ def test_a_new_block_is_the_identity(student, generator):
         x, c = normal(generator, 3, 4, D).float(), 10 * normal(generator, 3, D).float()
         got = made(x, c)
         expect.true(torch.equal(expect.tensor(got, x.shape), x), "a new block changes its tokens")
+    one, other = (student.new("dit.Block", 8, 2).state()["mlp.0.weight"] for _ in range(2))
+    expect.true(not torch.equal(one, other), "two new blocks have the same weights")
 
 
 @block(weight=2)
@@ -242,10 +254,12 @@ def test_the_formula_of_a_block(student, generator):
 
 @block
 def test_tokens_far_from_0(student, generator):
-    """tokens of any size, or nearly all alike, are normalised with ε = 10⁻⁶"""
+    """tokens and conditions of any size; tokens are normalised with ε = 10⁻⁶"""
     made, D, heads = a_block(student, generator)
     s = filled(student, made, generator)
-    c = normal(generator, 2, D)
+    x, c = normal(generator, 2, 4, D), normal(generator, 2, D)
+    want = by_hand_block(x, 30 * c, s, heads)
+    expect.close(made(x, 30 * c), want, "conditions of size 30", atol=1e-8, rtol=1e-8)
     for size in (1e-3, 1e3):
         x = size * normal(generator, 2, 4, D)
         want = by_hand_block(x, c, s, heads)
@@ -278,6 +292,16 @@ def test_examples_do_not_meet(student, generator):
     expect.close(alone, together, "an example depends on the others of its batch", **DOUBLE)
     got = made(x[:, order], c)
     expect.close(got, together[:, order], "the order of tokens matters without a grid", **DOUBLE)
+
+
+@block
+def test_what_a_pass_leaves_alone(student, generator):
+    """a pass leaves the mode and the gradients of a block as they are"""
+    made, D, _ = a_block(student, generator)
+    student.checking.fakes.holding_gradients(made)
+    made.call("eval")
+    x, c = normal(generator, 2, 3, D).float(), normal(generator, 2, D).float()
+    expect.tensor(made(x, c), x.shape)
 
 
 @block(weight=2)
@@ -424,10 +448,8 @@ def test_the_formula_of_a_dit(student, generator, options):
         want = by_hand_dit(
             x_t, t, y[0] if y else None, s, sizes["size"], sizes["patch"], 2, "rope" in options
         )
-        # positions are kept in float32, so they round to 6e-8
-        got = made(x_t, t, *y)
         says = f"the velocity is not that of the formula, for {options or 'no classes'}"
-        expect.close(got, want, says, atol=2e-6, rtol=2e-6)
+        expect.close(made(x_t, t, *y), want, says, atol=1e-9, rtol=1e-9)
 
 
 @net
@@ -453,28 +475,45 @@ def test_a_level_of_0_and_of_1(student, generator):
     x_t, _, y = asked(generator, classes=5)
     t = torch.tensor([0.0, 1.0, 0.5]).double()
     want = by_hand_dit(x_t, t, y, s, 4, 2, 2)
-    expect.close(made(x_t, t, y), want, "the velocity at the ends", atol=2e-6, rtol=2e-6)
+    expect.close(made(x_t, t, y), want, "the velocity at the ends", atol=1e-9, rtol=1e-9)
+    big = {**s, "out.weight": 1e3 * s["out.weight"]}
+    made.load(big)
+    want = by_hand_dit(1e3 * x_t, t, y, big, 4, 2, 2)
+    expect.close(made(1e3 * x_t, t, y), want, "images of size 1000", atol=1e-6, rtol=1e-9)
+    made.load(s)
+    want = by_hand_dit(x_t, t, y, s, 4, 2, 2)
     made.call("float")
     got = made(x_t.float(), t.float(), y)
     expect.close(got, want, "the velocity in float32", atol=2e-4, rtol=2e-4)
 
 
+@net
+def test_what_a_pass_leaves_alone_in_a_dit(student, generator):
+    """a pass leaves the mode and the gradients of a DiT as they are"""
+    made = a_dit(student, generator, classes=5)
+    student.checking.fakes.holding_gradients(made)
+    made.call("eval")
+    x_t, t, y = asked(generator, classes=5)
+    expect.tensor(made(x_t.float(), t.float(), y), x_t.shape, "the velocity")
+
+
 @net(weight=2)
 def test_all_gradients_of_a_dit(student, generator):
-    """every weight and x_t get the gradient of the formula"""
+    """every weight, x_t and t get the gradient of the formula"""
     made = a_dit(student, generator, classes=5)
     s = filled(student, made, generator, spread=0.7)
     x_t, t, y = asked(generator, classes=5)
     G = normal(generator, *x_t.shape)
-    got = student.gradient("checking.fakes.weighted", made, G, x_t, t, y, wrt=[made, x_t])
+    got = student.gradient("checking.fakes.weighted", made, G, x_t, t, y, wrt=[made, x_t, t])
     leaves = {name: w.requires_grad_() for name, w in s.items()}
-    x_t = x_t.requires_grad_()
+    x_t, t = x_t.requires_grad_(), t.requires_grad_()
     (G * by_hand_dit(x_t, t, y, leaves, 4, 2, 2)).sum().backward()
-    for name, leaf in {**leaves, "x_t": x_t}.items():
-        found = got[1] if name == "x_t" else got[0][name]
+    found_by_name = {**got[0], "x_t": got[1], "t": got[2]}
+    for name, leaf in {**leaves, "x_t": x_t, "t": t}.items():
+        found = found_by_name[name]
         says = f"the gradient of {name} is not that of the formula"
         what = f"the gradient of {name}"
-        expect.close(found, leaf.grad, says, what=what, atol=1e-5, rtol=1e-5)
+        expect.close(found, leaf.grad, says, what=what, atol=1e-8, rtol=1e-8)
 
 
 @net

@@ -411,6 +411,23 @@ def condition_cut_off(dim, heads, ratio=4, qk_norm=False):
     return made
 
 
+@mistake(
+    "dit.Block",
+    "A pass puts the block into training mode: leave modes to the one who calls it.",
+    public=False,
+)
+def trains_itself(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    forward = made.forward
+
+    def training(self, x, c, grid=None):
+        self.train()
+        return forward(x, c, grid)
+
+    made.forward = types.MethodType(training, made)
+    return made
+
+
 # --- dit.DiT ------------------------------------------------------------------------------------
 
 
@@ -723,4 +740,21 @@ def nothing_refused_by_a_dit(**options):
         return ended(self, walk(self, x, c), c)
 
     made.forward = types.MethodType(forward, made)
+    return made
+
+
+@mistake(
+    "dit.DiT",
+    "A pass puts the network into training mode: leave modes to the one who calls it.",
+    public=False,
+)
+def a_dit_that_trains_itself(**options):
+    made = net(**options)
+    forward = made.forward
+
+    def training(self, x_t, t, y=None):
+        self.train()
+        return forward(x_t, t, y)
+
+    made.forward = types.MethodType(training, made)
     return made

@@ -42,8 +42,9 @@ def test_rows_of_0_change_nothing(student):
 @modulate
 def test_as_many_tokens_as_examples(student):
     """rows belong to examples, also where there are as many tokens, or one token, or one example"""
-    for B, T, D in ((3, 3, 3), (1, 4, 2), (2, 1, 5), (4, 4, 1)):
-        x, shift, scale = waves(B, T, D), waves(B, D, rate=2.1), waves(B, D, rate=1.3)
+    for B, T, D, size in ((3, 3, 3, 1), (1, 4, 2, 1), (2, 1, 5, 1e3), (4, 4, 1, 1)):
+        x = waves(B, T, D, scale=size)
+        shift, scale = waves(B, D, rate=2.1, scale=size), waves(B, D, rate=1.3, scale=size)
         want = torch.stack([torch.stack([x[n, k] + x[n, k] * scale[n] + shift[n] for k in range(T)])
                             for n in range(B)])  # fmt: skip
         says = f"x (1 + scale) + shift for {B} examples of {T} tokens of {D} numbers"
@@ -108,45 +109,111 @@ def filled(module, spread=1.0):
 # Numbers of the formula with the weights of `filled`.
 BLOCKS = {
     "usual": [
-        [[1.3823243, 0.17562019, -1.6910417], [-0.39003612, 1.851892, -3.701467]],
-        [[0.88569909, 1.7881914, -2.2550861], [-0.04800199, 2.5141799, -2.6630409]],
+        [
+            [1.3823243111568, 0.17562019290906, -1.6910416917996],
+            [-0.39003612446272, 1.8518919916876, -3.7014669790823],
+        ],
+        [
+            [0.88569909273921, 1.7881914379202, -2.2550861388709],
+            [-0.048001990312525, 2.5141798594425, -2.6630408695067],
+        ],
     ],
     "ratio 2": [
-        [[3.5510707, 1.5141854, -1.1082261], [1.8957317, 3.353474, -3.0455642]],
-        [[0.21885167, -0.018887097, -0.37277298], [-0.71659897, 0.6773627, -0.74715335]],
+        [
+            [3.551070732042, 1.5141853864158, -1.1082260522696],
+            [1.8957317212007, 3.3534739606252, -3.045564182104],
+        ],
+        [
+            [0.21885166736925, -0.018887097170177, -0.37277298040454],
+            [-0.71659896548404, 0.67736270476951, -0.74715334650172],
+        ],
     ],
     "QK-norm": [
-        [[1.0923072, 0.50332297, -0.61856666], [-0.5183756, 3.0695988, -2.5611185]],
-        [[1.4603925, 3.5730337, 0.3631772], [1.0287704, 1.6848149, -1.6813513]],
+        [
+            [1.0923072345461, 0.50332296598586, -0.61856666391444],
+            [-0.51837559722199, 3.0695988331039, -2.561118543925],
+        ],
+        [
+            [1.4603925143644, 3.5730336801983, 0.36317720045886],
+            [1.0287704215158, 1.6848149143283, -1.6813513422629],
+        ],
     ],
     "grid": [
-        [[1.1301775, 0.77428369, -2.0082001], [1.5682444, 0.9108249, -3.7044316]],
-        [[0.92856257, 1.9923043, -2.705644], [0.001341618, 2.5140222, -2.3288525]],
+        [
+            [1.1301775381892, 0.77428368708288, -2.0082001189784],
+            [1.5682443749376, 0.91082490476222, -3.7044316237139],
+        ],
+        [
+            [0.92856257228669, 1.9923043475545, -2.7056440154906],
+            [0.0013416179829134, 2.51402215615, -2.3288525212803],
+        ],
     ],
-    "small": [[0.81371461, -0.54524538, -0.77011359]],
+    "small": [[0.81371461035123, -0.54524538172662, -0.77011358625722]],
+    "large": [
+        [895.14616896766, -931.8655192531, 960.10913815976],
+        [-676.42681543867, 606.85141721976, -532.90606250969],
+        [-520.13320978022, 595.48286739258, -667.03590646185],
+    ],
+    "condition": [
+        [301.34286533906, 132.23074666604, -199.49486964677],
+        [299.83440628701, 133.76267993652, -201.09916093982],
+        [300.07444710729, 133.74099045442, -201.41689957446],
+    ],
 }
 DITS = {
-    "usual": [[0.49755314, -0.35650457], [0.42527357, 0.42541584], [-0.39808602, 0.72782386]],
-    "classes": [[-0.34246076, -0.91908241], [-0.61855303, -0.34690696], [-1.1394235, -0.58424921]],
-    "patch 1": [[1.459815, 2.3318142], [1.2552462, 2.5646472], [1.3654851, 2.3621763]],
+    "usual": [
+        [0.49755313991826, -0.35650456527834],
+        [0.42527357293934, 0.425415840559],
+        [-0.39808602046076, 0.72782385641413],
+    ],
+    "classes": [
+        [-0.34246075820618, -0.91908240799993],
+        [-0.6185530254487, -0.34690695914394],
+        [-1.1394234555338, -0.58424921221863],
+    ],
+    "patch 1": [
+        [1.4598150169946, 2.3318141965213],
+        [1.255246176272, 2.5646472467208],
+        [1.3654851003406, 2.3621763172293],
+    ],
     "RoPE": [
-        [0.93974698, 0.94778348, 0.94227589],
-        [0.8737898, 0.88510185, 0.9020595],
-        [0.93620642, 0.92107088, 0.88436376],
+        [0.93974698315812, 0.94778347501045, 0.94227589439086],
+        [0.87378979531526, 0.88510185158929, 0.902059504141],
+        [0.93620641538939, 0.92107087746575, 0.88436375817062],
+    ],
+    "large": [
+        [2186.4924993883, -2345.4654812508],
+        [2574.283080593, 1515.7117813824],
+        [-1576.8298987877, 2667.2508516522],
     ],
 }
 SLOPES = {
-    "gates": [[-0.030047261, 1.844778, 0.16131505], [-5.785767, 5.3861448, -0.15794401]],
-    "x": [[0.86975137, -0.082627787, -0.74138082], [0.1737159, -0.96441651, 0.72539565]],
-    "c": [[6.0580065, 3.8048584, -0.33366395], [-1.5394469, -1.3325985, -0.44010299]],
-    "attention.qkv.weight": [-0.025780173, -0.033860393, 0.85858136, -0.12916141],
-    "mlp.0.weight": [-0.056580032, 0.79523509, 0.10485792, 0.44285032],
-    "modulation.weight": [0.24898672, -0.097342648, -0.16305583, 1.7699244],
-    "x_t": [-0.018499548, 0.0075941731, -0.0067974156],
-    "embed.weight": [0.0068360355, 0.0049654207, 0.015393149],
-    "level.0.weight": [0.0065643342, -0.001993089, 0.0005449866],
-    "condition.weight": [0.017425204, 0.015239904, -0.035956272],
-    "blocks.1.mlp.0.weight": [-0.0062042211, 0.0060532361, -0.0016063071],
+    "gates": [
+        [-0.03004726133831, 1.84477799135, 0.16131504568949],
+        [-5.7857670323625, 5.3861448154386, -0.15794401334219],
+    ],
+    "x": [
+        [0.86975137268534, -0.082627786528851, -0.74138081583012],
+        [0.17371590369596, -0.96441651367232, 0.725395649181],
+    ],
+    "c": [
+        [6.058006497601, 3.8048584381542, -0.33366395134385],
+        [-1.5394469042208, -1.3325985383296, -0.44010299210125],
+    ],
+    "attention.qkv.weight": [
+        -0.025780172857818,
+        -0.033860393172039,
+        0.85858135904187,
+        -0.12916141381356,
+    ],
+    "mlp.0.weight": [-0.056580032493754, 0.7952350880449, 0.10485791956632, 0.44285032082105],
+    "modulation.weight": [0.24898672231556, -0.097342648315726, -0.16305583290452, 1.7699244327508],
+    "t": [-1.1375436857309, 0.89033450554506, 0.044790136820574],
+    "x_t": [-0.018499548130039, 0.007594173131737, -0.0067974156396183],
+    "embed.weight": [0.0068360355492278, 0.004965420692405, 0.015393148919868],
+    "level.0.weight": [0.0065643341512524, -0.0019930890288867, 0.00054498659555441],
+    "condition.weight": [0.017425203792473, 0.015239904354671, -0.035956272165036],
+    "blocks.1.mlp.0.weight": [-0.0062042210966188, 0.0060532361127812, -0.0016063071191174],
 }
 
 
@@ -158,6 +225,8 @@ def test_a_new_block_is_the_identity(student):
     got = expect.tensor(made(x, c), x.shape)
     expect.true(torch.equal(got, x), "a new block leaves its tokens as they are")
     (got,) = student.gradient("checking.fakes.weighted", made, x, x, c, wrt=[made])
+    one, other = (student.new("dit.Block", 8, 2).state()["mlp.0.weight"] for _ in range(2))
+    expect.true(not torch.equal(one, other), "two new blocks have the same weights")
     moves = got["modulation.bias"] is not None and got["modulation.bias"].any()
     expect.true(moves, "the gates of a new block get a gradient: its branches are not 0")
 
@@ -185,15 +254,29 @@ def test_the_tokens_after_a_block(student):
         made = filled(student.new("dit.Block", 8, 2, **options))
         got = expect.tensor(made(x, c, grid), x.shape)
         says = f"the tokens are not those of the formula ({name})"
-        expect.close(got[:, ::5, 1:8:3], BLOCKS[name], says, atol=1e-6, rtol=1e-6)
+        expect.close(got[:, ::5, 1:8:3], BLOCKS[name], says, atol=1e-9, rtol=1e-9)
 
 
 @block
-def test_small_tokens(student):
-    """small tokens are normalised with ε = 10⁻⁶; one example, one token"""
+def test_tokens_and_conditions_of_any_size(student):
+    """tokens and conditions of any size, with ε = 10⁻⁶ in the norm; one example, one token"""
     made = filled(student.new("dit.Block", 8, 2))
     got = expect.tensor(made(waves(1, 1, 8, scale=2e-3), waves(1, 8, rate=2.1)), (1, 1, 8))
-    expect.close(got[0, :, 1:8:3], BLOCKS["small"], "tokens of size 0.002", atol=1e-6, rtol=1e-6)
+    expect.close(got[0, :, 1:8:3], BLOCKS["small"], "tokens of size 0.002", atol=1e-9, rtol=1e-9)
+    got = expect.tensor(made(waves(1, 3, 8, scale=1e3), waves(1, 8, rate=2.1)), (1, 3, 8))
+    expect.close(got[0, :, 1:8:3], BLOCKS["large"], "tokens of size 1000", atol=1e-7, rtol=1e-9)
+    got = expect.tensor(made(waves(1, 3, 8), waves(1, 8, rate=2.1, scale=30.0)), (1, 3, 8))
+    says = "conditions of size 30"
+    expect.close(got[0, :, 1:8:3], BLOCKS["condition"], says, atol=1e-7, rtol=1e-9)
+
+
+@block
+def test_what_a_pass_leaves_alone(student):
+    """a pass leaves the mode and the gradients of a block as they are"""
+    made = student.new("dit.Block", 8, 2)
+    student.checking.fakes.holding_gradients(made)
+    made.call("eval")
+    expect.tensor(made(waves(2, 3, 8).float(), waves(2, 8).float()), (2, 3, 8))
 
 
 @block
@@ -214,7 +297,7 @@ def test_what_learns_first(student):
     quiet = not rows[[0, 1, 3, 4]].any()
     expect.true(quiet, "rows of shift and scale get no gradient while their gate is 0")
     says = "the gradient of a gate is ⟨upstream, branch⟩"
-    expect.close(rows[[2, 5], ::3], SLOPES["gates"], says, atol=1e-6, rtol=1e-6)
+    expect.close(rows[[2, 5], ::3], SLOPES["gates"], says, atol=1e-9, rtol=1e-9)
 
 
 @block
@@ -225,11 +308,11 @@ def test_the_slopes_of_a_block(student):
     weights, to_x, to_c = student.gradient(
         "checking.fakes.weighted", made, G, x, c, wrt=[made, x, c]
     )
-    expect.close(to_x[:, 0, ::3], SLOPES["x"], "the gradient of x", atol=1e-6, rtol=1e-6)
-    expect.close(to_c[:, ::3], SLOPES["c"], "the gradient of c", atol=1e-6, rtol=1e-6)
+    expect.close(to_x[:, 0, ::3], SLOPES["x"], "the gradient of x", atol=1e-9, rtol=1e-9)
+    expect.close(to_c[:, ::3], SLOPES["c"], "the gradient of c", atol=1e-9, rtol=1e-9)
     for name in ("attention.qkv.weight", "mlp.0.weight", "modulation.weight"):
         says = f"the gradient of {name}"
-        expect.close(weights[name][1:20:6, 1], SLOPES[name], says, atol=1e-6, rtol=1e-6)
+        expect.close(weights[name][1:20:6, 1], SLOPES[name], says, atol=1e-9, rtol=1e-9)
 
 
 # --- dit.DiT ------------------------------------------------------------------------------------
@@ -292,6 +375,8 @@ def test_the_first_weights(student):
         largest = float(s[name].abs().max())
         says = f"{name} begins uniform in ±√(6 / (in + out))"
         expect.true(0.9 * bound < largest <= 1.0001 * bound, says, largest, bound)
+    other = student.new("dit.DiT", **{**SMALL, "dim": 32}, classes=50).state()["embed.weight"]
+    expect.true(not torch.equal(other, s["embed.weight"]), "two new nets have the same weights")
 
 
 @net
@@ -301,9 +386,14 @@ def test_the_velocity(student, name):
     made = filled(student.new("dit.DiT", **{**SMALL, **ASKED[name]}))
     x_t, t, *y = asked(**ASKED[name])
     got = expect.tensor(made(x_t, t, *y), x_t.shape, "the velocity")
-    # positions are kept in float32, so they round to 6e-8
     says = f"the velocity is not that of the formula ({name})"
-    expect.close(got[:, -1, 1::2, 1], DITS[name], says, atol=1e-5, rtol=1e-5)
+    expect.close(got[:, -1, 1::2, 1], DITS[name], says, atol=1e-8, rtol=1e-8)
+    if name == "usual":
+        large = {**made.state(), "out.weight": 1e3 * made.state()["out.weight"]}
+        made.load(large)
+        got = expect.tensor(made(1e3 * x_t, t), x_t.shape, "the velocity")
+        says = "images of size 1000, and velocities of any size"
+        expect.close(got[:, -1, 1::2, 1], DITS["large"], says, atol=1e-5, rtol=1e-8)
 
 
 @net
@@ -320,16 +410,29 @@ def test_each_example_by_itself(student):
 
 
 @net
+def test_what_a_pass_leaves_alone_in_a_dit(student):
+    """a pass leaves the mode and the gradients of a DiT as they are"""
+    made = student.new("dit.DiT", **SMALL, classes=5)
+    student.checking.fakes.holding_gradients(made)
+    made.call("eval")
+    x_t, t, y = asked(5)
+    expect.tensor(made(x_t.float(), t.float(), y), x_t.shape, "the velocity")
+
+
+@net
 def test_the_slopes_of_a_dit(student):
-    """gradients reach x_t and weights in every part"""
+    """gradients reach x_t, t and weights in every part"""
     made = filled(student.new("dit.DiT", **SMALL, classes=5))
     x_t, t, y = asked(5)
     G = waves(*x_t.shape, rate=0.7)
-    got, to_x = student.gradient("checking.fakes.weighted", made, G, x_t, t, y, wrt=[made, x_t])
-    expect.close(to_x[:, 1, 1, 1], SLOPES["x_t"], "the gradient of x_t", atol=1e-6, rtol=1e-4)
+    got, to_x, to_t = student.gradient(
+        "checking.fakes.weighted", made, G, x_t, t, y, wrt=[made, x_t, t]
+    )
+    expect.close(to_t, SLOPES["t"], "the gradient of t", atol=1e-9, rtol=1e-8)
+    expect.close(to_x[:, 1, 1, 1], SLOPES["x_t"], "the gradient of x_t", atol=1e-9, rtol=1e-8)
     for name in ("embed.weight", "level.0.weight", "condition.weight", "blocks.1.mlp.0.weight"):
         says = f"the gradient of {name}"
-        expect.close(got[name][:5:2, 1], SLOPES[name], says, atol=1e-6, rtol=1e-4)
+        expect.close(got[name][:5:2, 1], SLOPES[name], says, atol=1e-9, rtol=1e-8)
 
 
 @net
