@@ -133,7 +133,7 @@ def figures() -> dict:
             BUMPS, curve="own", eta=1.0, steps=50, divided=True
         ),
         "WaterLevel, 48 axes of 256 pixels": water(),
-        "PatchLab, 4 blocks of 4 heads over 64 patches": patches(random),
+        "PatchLab, 4 blocks of 4 heads over 16 patches": patches(random),
     }
 
 
@@ -152,7 +152,7 @@ def patches(random: np.random.Generator) -> PatchLab:
     t = np.linspace(0, 1, 6)
     noise = random.standard_normal((6, 32, 32))
     pictures = ((1 - t[:, None, None]) * x + t[:, None, None] * noise).clip(-1, 1)
-    attention = np.exp(random.standard_normal((1, 6, 4, 4, 64, 64)))
+    attention = np.exp(random.standard_normal((1, 6, 4, 4, 16, 16)))
     attention /= attention.sum(-1, keepdims=True)
     return PatchLab(t, pictures, attention, random.uniform(0, 1, (6, 4, 2)))
 

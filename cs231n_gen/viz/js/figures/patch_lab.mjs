@@ -261,7 +261,7 @@ class PatchLabFigure extends Figure {
     if (!this.player.playing) return false;
     const [first, last] = [this.times[0], this.times.at(-1)];
     this.way -= (seconds / SECONDS) * (first - last);
-    this.change({ t: this.way });
+    if (nearestLevel(this.times, this.way) !== this.level) this.change({ t: this.way });
     if (this.way <= last) this.player.pause();
     return this.player.playing;
   }

@@ -318,21 +318,29 @@ class WaterLevelFigure extends Figure {
   // --- what is seen and said ----------------------------------------------------------------------
 
   draw() {
-    const { ends, labels, now, pictures, says, spectrum } = this;
+    const { ends, labels, noised, now, says } = this;
     const scene = this.scene();
-    drawWater(spectrum, scene, this.bounds);
+    const still = [now.theta, now.image, now.seed, this.stage.theme.ink, this.stage.root.clientWidth].join();
+    if (still !== this.drawn) this.drawStill(scene); // noise alone leaves it as it is
+    this.drawn = still;
+    drawNoised(noised, scene);
+    this.put(ends.decoded, scene.decoded, `${labels[now.image]}, decoded from ${level(now.t)}`);
+    sayNoised(says.way, scene);
+    this.drawStrip();
+  }
+
+  /** All that does not depend on t. */
+  drawStill(scene) {
+    const { ends, labels, now, pictures, says } = this;
+    drawWater(this.spectrum, scene, this.bounds);
     drawCode(this.code, scene);
-    drawNoised(this.noised, scene);
     const name = labels[now.image];
     this.put(pictures.x, scene.x, name);
     this.put(pictures.xHat, scene.xHat, `${name}, reconstructed`);
     this.put(pictures.sample, scene.sample, `${name}, a sample from p(x | u)`);
     this.put(ends.x, scene.x, name);
-    this.put(ends.decoded, scene.decoded, `${name}, decoded from ${level(now.t)}`);
     sayWater(says.water, scene);
     sayCosts(says.costs, scene);
-    sayNoised(says.way, scene);
-    this.drawStrip();
   }
 
   put(canvas, picture, words) {
