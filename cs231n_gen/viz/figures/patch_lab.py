@@ -160,10 +160,11 @@ class PatchLab(MovingFigure):
         last = axes[-1]
         for block in range(self.sizes[2]):
             lines = np.array(self.gates)[:, block].T
-            for values, color in zip(lines, (LEARNED, PURPLE), strict=True):
-                last.plot(self.levels, values, color=color, lw=2.5 if block == self.block else 0.8)
+            how = {"lw": 2.5 if block == self.block else 0.8}
+            last.plot(self.levels, lines[0], color=LEARNED, **how)
+            last.plot(self.levels, lines[1], "--", color=PURPLE, **how)
         last.invert_xaxis()
-        last.set(xlabel="t", title="|gate| (MLP purple)", ylim=(0, None))
+        last.set(xlabel="t", title="|gate| (MLP dashed)", ylim=(0, None))
         return figure
 
 
