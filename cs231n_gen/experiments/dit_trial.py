@@ -206,8 +206,7 @@ def floor(
         seed: of the pairs.
     """
     g = torch.Generator().manual_seed(seed)
-    m, s = levels
-    t = torch.sigmoid(m + s * torch.special.ndtri((torch.arange(quantiles) + 0.5) / quantiles))
+    t = _quantiles(levels, quantiles)
 
     def best(members, n):
         i = torch.randint(len(members), (n,), generator=g)
@@ -217,6 +216,27 @@ def floor(
     kinds = data.y.unique()
     of_class = [best(data.u[data.y == k], -(-pairs // len(kinds))) for k in kinds]
     return (1 - DROP) * statistics.mean(of_class) + DROP * best(data.u, pairs)
+
+
+def linear_floor(
+    data: LatentData, levels: tuple[float, float] = LEVELS, quantiles: int = 12
+) -> float:
+    """The loss of the best linear network, which knows mean and covariance of the latents and no
+    class: a network that has learned anything else is below it.
+
+        E v-loss(t) = mean over eigenvalues λ of the covariance of λ / ((1 − t)² λ + t²)
+
+    That is the floor of Gaussian data. Args are those of `floor`.
+    """
+    eigenvalues = torch.linalg.eigvalsh(data.u.flatten(1).double().T.cov()).clamp(min=0)
+    t = _quantiles(levels, quantiles)[:, None].double()
+    return float((eigenvalues / ((1 - t) ** 2 * eigenvalues + t**2)).mean())
+
+
+def _quantiles(levels: tuple[float, float], n: int) -> Float[Tensor, "n"]:
+    """The middles of n equally likely parts of the levels."""
+    m, s = levels
+    return torch.sigmoid(m + s * torch.special.ndtri((torch.arange(n) + 0.5) / n))
 
 
 def garments(

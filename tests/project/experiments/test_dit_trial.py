@@ -8,6 +8,7 @@ from cs231n_gen import dit_trial, latent, schedules
 from cs231n_gen.given import judge
 from cs231n_gen.given.data import fashion_mnist
 from cs231n_gen.latent_nets import Decoder, Encoder
+from cs231n_gen.truth import GaussianMixture
 
 TINY = {"dim": 8, "depth": 1, "heads": 2}
 
@@ -63,6 +64,17 @@ def test_one_latent_a_class_can_be_known_exactly(few):
     dropped = dit_trial.floor(LatentData(one.u, torch.zeros(10).long()), pairs=1000)
     # with one class, which has all of them, class and no class are the same
     assert dit_trial.floor(one, pairs=1000) == pytest.approx(dit_trial.DROP * dropped, rel=0.15)
+
+
+def test_the_linear_floor_is_that_of_a_gaussian(g):
+    """Known in closed form; the levels are as good as one."""
+    root = torch.randn(2, 2, generator=g).double()
+    density = GaussianMixture(torch.ones(1), torch.ones(1, 2), (root @ root.mT)[None])
+    data = LatentData(density.sample(200_000, g)[..., None, None].float(), torch.zeros(200_000))
+    for m in (-2.0, 0.0, 1.5):
+        t = torch.sigmoid(torch.tensor([m]).double())
+        found = dit_trial.linear_floor(data, (m, 1e-6))
+        assert found == pytest.approx(float(density.irreducible_loss(t)), rel=0.02)
 
 
 def test_a_tenth_of_the_classes_is_dropped(few, g):
@@ -160,6 +172,20 @@ def test_steps_are_counted_in_seconds_of_a_processor(few):
 
     few_steps, many = (dit_trial.steps_within(s, make, few, 8) for s in (1, 100))
     assert 1 < few_steps < many and len(made) == 2
+
+
+@pytest.mark.full
+def test_shipped_weights_make_garments():
+    from cs231n_gen.experiments.autoencoder_trial import load_autoencoder
+
+    encoder, decoder, shift, scale = load_autoencoder()
+    model = dit_trial.load_latent_dit()
+    held = dit_trial.latents_of(encoder, shift, scale, "test")
+    loss = dit_trial.held_out_loss(model, LatentData(held.u[::4], held.y[::4])).mean()
+    assert loss < 1.05
+    real = fashion_mnist("test", 32).x
+    found = dit_trial.evaluate(model, decoder, shift, scale, real, n=400, steps=20)
+    assert found.right > 0.75
 
 
 def test_weights_for_another_network_are_refused(monkeypatch):
