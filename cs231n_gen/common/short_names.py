@@ -22,6 +22,7 @@ TRIALS = (
     "dit_trial",
     "four_roads",
     "garment_trial",
+    "latent_trial",
     "sampler_trial",
     "schedule_trial",
     "target_trial",
