@@ -8,6 +8,7 @@ with w = 1, and with w = 0 a Fréchet distance of at most 5 and at most 1/6 of t
 """
 
 import argparse
+import statistics
 
 import torch
 
@@ -21,7 +22,7 @@ def main():
     parser.add_argument("--garments", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lr", type=float, default=latent_trial.LR)
+    parser.add_argument("--lr", type=float, default=None)
     parser.add_argument("--spaces", nargs="+", default=latent_trial.SPACES)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -39,7 +40,7 @@ def main():
     )
     print(trial.table())
     for name, f in trial.flows.items():
-        last = float(f.history.smoothed()[-1])
+        last = statistics.mean(f.history.losses[-100:])
         print(f"{name}: {f.seconds:.0f} CPU s, loss {last:.3f}, floor {f.floor:.3f}")
     if {"latents", "pixels"} <= trial.flows.keys():
         ours, theirs = trial.flows["latents"], trial.flows["pixels"]
