@@ -495,6 +495,8 @@ def test_lengths_stay(student, generator):
     got = expect.tensor(student.dit_tokens.rotate(x, 3, 4), x.shape)
     lengths = [torch.hypot(y[..., :8], y[..., 8:]) for y in (got, x)]
     expect.close(*lengths, "a point changes its length", what="the length of points", **DOUBLE)
+    moved = (got - x).abs().amax(-1)[:, 1:]
+    expect.true(bool((moved > 1e-3).all()), "all tokens but the first are turned", moved.min())
 
 
 @rotate(weight=2)
@@ -529,6 +531,7 @@ def test_the_corner_stays(student, generator):
         x = normal(generator, 2, height * width, 8)
         got = expect.tensor(student.dit_tokens.rotate(x, height, width), x.shape)
         expect.close(got[:, 0], x[:, 0], "the first token is turned", **DOUBLE)
+    expect.true(not torch.allclose(got[:, 1:], x[:, 1:]), "the others are turned")
 
 
 @rotate

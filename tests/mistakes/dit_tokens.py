@@ -146,13 +146,6 @@ def patches_cut_out(x, patch):
     return dit_tokens.patchify(x.detach(), patch)
 
 
-@mistake(PATCHIFY, "`view` asks for numbers that lie in order: `reshape` copies them where needed.")
-def by_views(x, patch):
-    B, C, H, W = x.shape
-    x = x.view(B, C, H // patch, patch, W // patch, patch)
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(B, -1, patch * patch * C)
-
-
 @mistake(
     PATCHIFY,
     "What cannot be cut is not refused: leave the lines above yours as they are.",
@@ -173,7 +166,7 @@ def rebuilt(of, *axes):
         C = tokens.shape[2] // patch**2
         sizes = {"i": height // patch, "j": width // patch, "p": patch, "q": patch, "c": C}
         x = tokens.reshape(len(tokens), *(sizes[name] for name in of))
-        order = [1 + of.index(name) for name in "cipjq"] if not axes else axes
+        order = axes or [1 + of.index(name) for name in "cipjq"]
         return x.permute(0, *order).reshape(len(tokens), C, height, width)
 
     return unpatchify
@@ -764,7 +757,8 @@ turns = several(
     sure=True,
 )
 def four_axes_alone(x, height, width, base=10000.0):
-    B, heads, T, d = x.shape
+    if x.dim() != 4:
+        raise TypeError(f"expected four axes, got {x.dim()}")
     return turning()(x, height, width, base)
 
 
