@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,7 +21,7 @@ from cs231n_gen.experiments import dit_trial
 from cs231n_gen.experiments.autoencoder_trial import load_autoencoder
 from cs231n_gen.experiments.dit_trial import BATCH, CLASSES, NULL, LatentData
 from cs231n_gen.given import judge
-from cs231n_gen.given.data import Images
+from cs231n_gen.given.data import Images, data_file
 from cs231n_gen.given.frozen import frozen
 from cs231n_gen.given.training import History
 from cs231n_gen.given.unet import UNet
@@ -166,6 +167,18 @@ def new(channels: int, width: int = WIDTH, seed: int = 0) -> UNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return UNet(channels=channels, width=width, classes=CLASSES)
+
+
+def load_latent_unet() -> UNet:
+    """The network that `data/train_latent_flow.py` trained for longer in the latents.
+
+    Raises:
+        DataError: if its weights are missing or damaged.
+    """
+    net = new(4)
+    weights = load_file(data_file("latent_unet.safetensors"))
+    net.load_state_dict({k: v.float() for k, v in weights.items()})
+    return net.eval().requires_grad_(False)
 
 
 def flows(
