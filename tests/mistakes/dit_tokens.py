@@ -218,14 +218,16 @@ images = several(
         "not by `reshape`.",
         lambda tokens, patch, height, width: tokens.reshape(len(tokens), -1, height, width),
     ),
-    (
-        "square_images",
-        "Height and width are taken to be the same: use those that are given.",
-        lambda tokens, patch, height, width: rebuilt("ijpqc")(
-            tokens, patch, *2 * [math.isqrt(tokens.shape[1]) * patch]
-        ),
-    ),
 )
+
+
+@mistake(
+    UNPATCHIFY,
+    "Height and width are taken to be the same: use those that are given.",
+    sure=True,
+)
+def square_images(tokens, patch, height, width):
+    return rebuilt("ijpqc")(tokens, patch, *2 * [math.isqrt(tokens.shape[1]) * patch])
 
 
 @mistake(UNPATCHIFY, "The images are cut out of the graph: no gradient reaches tokens.", sure=True)
@@ -371,7 +373,11 @@ def levels_cut_out(t, dim, scale=1000.0, base=10000.0):
     return levels()(t.detach(), dim, scale, base)
 
 
-@mistake(TIMESTEP, "You compute in float32 whatever comes: digits of float64 are lost.")
+@mistake(
+    TIMESTEP,
+    "You compute in float32 whatever comes: digits of float64 are lost.",
+    public=False,
+)
 def levels_in_float32(t, dim, scale=1000.0, base=10000.0):
     return levels()(t.float(), dim, scale, base).to(t.dtype)
 
@@ -537,6 +543,7 @@ positions = several(
     POSITION,
     "Angles are computed in float32, whose rounding grows with the place: compute in float64, and "
     "round at the end.",
+    public=False,
 )
 def places_in_float32(height, width, dim, base=10000.0):
     return placed(dtype=torch.float32)(height, width, dim, base)
@@ -767,7 +774,11 @@ def turns_cut_out(x, height, width, base=10000.0):
     return turning()(x.detach(), height, width, base)
 
 
-@mistake(ROTATE, "You compute in float32 whatever comes: digits of float64 are lost.")
+@mistake(
+    ROTATE,
+    "You compute in float32 whatever comes: digits of float64 are lost.",
+    public=False,
+)
 def turned_in_float32(x, height, width, base=10000.0):
     return turning()(x.float(), height, width, base).to(x.dtype)
 
