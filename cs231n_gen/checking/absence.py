@@ -189,13 +189,23 @@ def _imports_no_answer(name: str) -> bool:
 
 
 def _imports(text: str) -> set[str]:
-    """What a text imports of the package, by full name."""
+    """What a text imports of the package, by full name.
+
+    A kernel that a function imports when it is called does not count: it is for a GPU, and answers
+    only kernels, which may import nothing of `given`.
+    """
+    tree = ast.parse(text)
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    late = {id(node) for function in functions for node in ast.walk(function)}
     found = set()
-    for node in ast.walk(ast.parse(text)):
+    for node in ast.walk(tree):
+        names = []
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        kernels = f"{NAME}.kernels."
+        found |= {n for n in names if not (id(node) in late and n.startswith(kernels))}
     return {name for name in found if name.startswith(f"{NAME}.")}
 
 

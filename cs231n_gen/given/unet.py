@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cs231n_gen.kernels.group_norm_silu import group_norm_silu
+from cs231n_gen.given.blocks import group_norm_silu
 
 
 class UNet(nn.Module):
