@@ -191,8 +191,8 @@ def _imports_no_answer(name: str) -> bool:
 def _imports(text: str) -> set[str]:
     """What a text imports of the package, by full name.
 
-    A kernel that a function imports when it is called does not count: it is for a GPU, and answers
-    only kernels, which may import nothing of `given`.
+    A kernel that a function imports when it is called does not count: it is for a GPU, and student
+    code cannot reach it through the module's names. In the jail its file is not there.
     """
     tree = ast.parse(text)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]

@@ -143,9 +143,34 @@ def test_every_room_and_every_given_module_is_known():
     known = {name: absence.knows_no_answer(name) for name in GIVEN}
     assert not known["toys"], "its densities are those of truth"
     assert not known["data"], "it imports toys"
-    assert not known["unet"], "it imports a kernel"
+    assert known["unet"], "its kernel is imported where a GPU calls for it"
+    assert known["blocks"]
     assert known["training"]
     assert known["mlp"]
+
+
+GIVEN_TEXTS = {  # and whether such a module is there while an exercise is checked
+    "from cs231n_gen.kernels.launch import uses_kernel": True,
+    "from cs231n_gen.kernels.adain import adain": False,
+    "import cs231n_gen.kernels.adain": False,
+    "def f():\n    from cs231n_gen.kernels import adain": True,
+    "def f():\n    from cs231n_gen.truth import grid": False,
+    "def f():\n    from cs231n_gen import truth": False,
+    "from cs231n_gen.kernels import adain\ndef f():\n    import cs231n_gen.kernels.adain": False,
+    "class A:\n    from cs231n_gen.kernels import adain": False,
+}
+
+
+@pytest.mark.parametrize("text", GIVEN_TEXTS)
+def test_only_a_kernel_may_wait_for_a_call(tmp_path, monkeypatch, text):
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "sample.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(absence, "PACKAGE", tmp_path)
+    absence.knows_no_answer.cache_clear()
+    try:
+        assert absence.knows_no_answer("sample") is GIVEN_TEXTS[text]
+    finally:
+        absence.knows_no_answer.cache_clear()
 
 
 CHEATS = {
