@@ -455,3 +455,36 @@ def encoder_not_the_identity(channels=1, latent=4, width=24):
         if isinstance(part, nn.Conv2d):
             part.reset_parameters()
     return made
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "A pass throws away gradients that others have collected: leave that to the training loop.",
+    public=False,
+)
+def throws_gradients_away(channels=1, latent=4, width=24):
+    def forward(self, usual, u):
+        self.zero_grad()
+        return usual(u)
+
+    return answering(latent_nets.Decoder, forward)(channels, latent, width)
+
+
+@mistake("latent_nets.Decoder", "Your images are square whatever the latents are.", public=False)
+def square(channels=1, latent=4, width=24):
+    def forward(self, usual, u):
+        x = usual(u)
+        return x.reshape(*x.shape[:2], -1)[..., : x.shape[2] ** 2].unflatten(-1, (x.shape[2], -1))
+
+    return answering(latent_nets.Decoder, forward)(channels, latent, width)
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "There is dropout in your decoder, so training and eval mode differ. The table has none.",
+    public=False,
+)
+def dropout(channels=1, latent=4, width=24):
+    return answering(
+        latent_nets.Decoder, lambda self, usual, u: F.dropout(usual(u), 0.2, self.training)
+    )(channels, latent, width)
