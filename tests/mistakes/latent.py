@@ -687,9 +687,13 @@ hinges = several(
 
 in_secret = several(
     "latent.discriminator_loss",
-    ("in_single_precision", "32 bits.", lambda r, f: hinge(r.float(), f.float()).to(r.dtype)),
+    (
+        "in_single_precision",
+        "The losses are computed in float32 whatever the logits are.",
+        lambda r, f: hinge(r.float(), f.float()).to(r.dtype),
+    ),
     ("softened", "A softplus that is nearly a hinge.", lambda r, f: soft(1 - r) + soft(1 + f)),
-    ("pairs", "Patches in pairs.", lambda r, f: (F.relu(1 - r) + F.relu(1 + f)).mean()),
+    ("patches_in_pairs", "Patches in pairs.", lambda r, f: (F.relu(1 - r) + F.relu(1 + f)).mean()),
     (
         "a_leaking_hinge",
         "A slope of a thousandth beyond the margin.",

@@ -471,7 +471,7 @@ def throws_gradients_away(channels=1, latent=4, width=24):
 
 
 @mistake("latent_nets.Decoder", "Your images are square whatever the latents are.", public=False)
-def square(channels=1, latent=4, width=24):
+def images_always_square(channels=1, latent=4, width=24):
     def forward(self, usual, u):
         x = usual(u)
         return x.reshape(*x.shape[:2], -1)[..., : x.shape[2] ** 2].unflatten(-1, (x.shape[2], -1))
