@@ -285,6 +285,8 @@ def test_examples_do_not_meet(student, generator):
     places"""
     made, D, _ = a_block(student, generator)
     filled(student, made, generator)
+    student.checking.fakes.holding_gradients(made)  # a pass leaves them, and the mode
+    made.call("eval")
     x, c = normal(generator, 3, 5, D), normal(generator, 3, D)
     together = expect.tensor(made(x, c), x.shape)
     order = torch.randperm(5, generator=generator)
@@ -292,16 +294,6 @@ def test_examples_do_not_meet(student, generator):
     expect.close(alone, together, "an example depends on the others of its batch", **DOUBLE)
     got = made(x[:, order], c)
     expect.close(got, together[:, order], "the order of tokens matters without a grid", **DOUBLE)
-
-
-@block
-def test_what_a_pass_leaves_alone(student, generator):
-    """a pass leaves the mode and the gradients of a block as they are"""
-    made, D, _ = a_block(student, generator)
-    student.checking.fakes.holding_gradients(made)
-    made.call("eval")
-    x, c = normal(generator, 2, 3, D).float(), normal(generator, 2, D).float()
-    expect.tensor(made(x, c), x.shape)
 
 
 @block(weight=2)
@@ -457,6 +449,8 @@ def test_levels_and_classes_reach_all_channels(student, generator):
     """every channel of the velocity depends on t and on y, of its own example alone"""
     made = a_dit(student, generator, classes=5)
     filled(student, made, generator, spread=1.0)
+    student.checking.fakes.holding_gradients(made)  # a pass leaves them, and the mode
+    made.call("eval")
     x_t, t, y = asked(generator, classes=5)
     v = expect.tensor(made(x_t, t, y), x_t.shape, "the velocity")
     of_t = (made(x_t, (t + 0.1) % 1, y) - v).abs().amax((2, 3))
@@ -485,16 +479,6 @@ def test_a_level_of_0_and_of_1(student, generator):
     made.call("float")
     got = made(x_t.float(), t.float(), y)
     expect.close(got, want, "the velocity in float32", atol=2e-4, rtol=2e-4)
-
-
-@net
-def test_what_a_pass_leaves_alone_in_a_dit(student, generator):
-    """a pass leaves the mode and the gradients of a DiT as they are"""
-    made = a_dit(student, generator, classes=5)
-    student.checking.fakes.holding_gradients(made)
-    made.call("eval")
-    x_t, t, y = asked(generator, classes=5)
-    expect.tensor(made(x_t.float(), t.float(), y), x_t.shape, "the velocity")
 
 
 @net(weight=2)
