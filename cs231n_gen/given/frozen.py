@@ -1,10 +1,11 @@
-"""Networks that are used and not trained: in eval mode, without a graph. Given."""
+"""Networks that are used and not trained. Given."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.func import functional_call
 
 
 @contextmanager
@@ -22,3 +23,15 @@ def frozen(net: nn.Module) -> Iterator[nn.Module]:
     finally:
         for part, mode in modes:
             part.training = mode
+
+
+def fixed(net: nn.Module) -> Callable[..., Tensor]:
+    """The network as a function whose weights get no gradient, though its inputs do.
+
+    It is called as `net` is, in the mode that `net` is in, and follows its weights as they change.
+    """
+
+    def called(*args: Tensor) -> Tensor:
+        return functional_call(net, {name: p.detach() for name, p in net.named_parameters()}, args)
+
+    return called

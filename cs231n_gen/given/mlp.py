@@ -1,4 +1,5 @@
-"""Multilayer perceptrons: a plain one, and a velocity field for points, on (x_t, t, y). Given."""
+"""Multilayer perceptrons: a plain one, velocity fields for points, on (x_t, t, y) or with guidance
+as an input, and a mean velocity, on (x_t, t, s). Given."""
 
 from itertools import pairwise
 
@@ -73,3 +74,47 @@ class VelocityMLP(nn.Module):
         for layer in self.hidden:
             h = F.silu(layer(h))
         return self.out(h)
+
+
+class MeanVelocityMLP(nn.Module):
+    """Mean velocity of a point between two levels, `model(x_t, t, s)` (chapter 12).
+
+    It gets the numbers t and t − s and the sines and cosines of both, as `VelocityMLP` does of t.
+
+    Args:
+        dim, hidden, layers, frequencies: as in `VelocityMLP`.
+    """
+
+    def __init__(self, dim: int = 2, hidden: int = 64, layers: int = 3, frequencies: int = 6):
+        super().__init__()
+        self.net = MLP(dim + 2 * (1 + 2 * frequencies), dim, hidden, layers)
+        self.frequencies = nn.Buffer(torch.arange(1, frequencies + 1) * torch.pi / 2)
+
+    def forward(
+        self, x_t: Float[Tensor, "batch dim"], t: Float[Tensor, "batch"], s: Float[Tensor, "batch"]
+    ) -> Float[Tensor, "batch dim"]:
+        inputs = [x_t]
+        for level in (t, t - s):
+            angle = level[:, None] * self.frequencies
+            inputs += [level[:, None], angle.sin(), angle.cos()]
+        return self.net(torch.cat(inputs, dim=1))
+
+
+class GuidedVelocityMLP(VelocityMLP):
+    """Velocity of a point with the guidance weight as an input, `model(x_t, t, y, w)` (chapter 12).
+
+    w, (batch,), comes in beside the point. Args are those of `VelocityMLP`, which has classes here.
+    """
+
+    def __init__(self, dim: int = 2, hidden: int = 64, classes: int = 2, **options):
+        super().__init__(dim + 1, hidden, classes=classes, **options)
+        self.out = nn.Linear(hidden, dim)
+
+    def forward(
+        self,
+        x_t: Float[Tensor, "batch dim"],
+        t: Float[Tensor, "batch"],
+        y: Int[Tensor, "batch"],
+        w: Float[Tensor, "batch"],
+    ) -> Float[Tensor, "batch dim"]:
+        return super().forward(torch.cat([x_t, w[:, None]], dim=1), t, y)

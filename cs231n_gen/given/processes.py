@@ -67,6 +67,35 @@ def angular(process: Process) -> Target:
     return Target(lambda t: -process.b(t), process.a)
 
 
+def preconditioned(process: Process, sigma_data: float = 0.5) -> Target:
+    """EDM's target, for a process with a = 1 and b = σ (Karras et al. 2022, table 1).
+
+        c = σ / (σ_d r),   d = −σ_d / r,   r = √(σ² + σ_d²)
+
+    of unit variance for data of standard deviation σ_d, so x̂ = (σ_d² / r²) x_t + (σ σ_d / r) y.
+    """
+
+    def root(t):
+        return (process.b(t) ** 2 + sigma_data**2).sqrt()
+
+    return Target(lambda t: process.b(t) / (sigma_data * root(t)), lambda t: -sigma_data / root(t))
+
+
+def trigflow(sigma_data: float = 1.0) -> tuple[Process, Target]:
+    """TrigFlow, a = cos θ and b = σ_d sin θ with θ = π t / 2, and its target (Lu and Song 2025).
+
+    y = cos θ z − sin θ x / σ_d = (1 / σ_d) dx_t/dθ,    x̂ = cos θ x_t − σ_d sin θ y
+    """
+    unit = cosine()
+    process = Process(
+        a=unit.a,
+        b=lambda t: sigma_data * unit.b(t),
+        da=unit.da,
+        db=lambda t: sigma_data * unit.db(t),
+    )
+    return process, Target(lambda t: -unit.b(t) / sigma_data, unit.a)
+
+
 def rectified_flow() -> Process:
     """x_t = (1 − t) x + t z (slide 110)."""
     return Process(
