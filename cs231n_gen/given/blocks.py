@@ -3,7 +3,9 @@
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cs231n_gen.kernels.launch import leaves_to_kernels
 
@@ -22,7 +24,26 @@ def group_norm_silu(
         from cs231n_gen.kernels import group_norm_silu as kernel  # here: a grader has no kernels
 
         return kernel.group_norm_silu(h, groups, weight, bias, eps)
-    return F.silu(F.group_norm(h, groups, weight, bias, eps))
+    return F.silu(F.group_norm(viewable(h), groups, weight, bias, eps))
+
+
+def viewable(h: Tensor) -> Tensor:
+    """The same features, in the layout that `torch.func.jvp` needs before a group norm.
+
+    PyTorch's forward derivative of a group norm views its input as (batch, groups, …), which
+    cannot be done when channels come last ("view size is not compatible"). Without a tangent
+    nothing is copied, so that training keeps the layout that convolutions like.
+    """
+    return h.contiguous() if _has_tangent(h) else h
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Scaled dot-product attention, by formulas that `torch.func.jvp` knows where it is at work:
+    PyTorch's fused attention has no forward derivative."""
+    if _has_tangent(q):
+        with sdpa_kernel(SDPBackend.MATH):
+            return F.scaled_dot_product_attention(q, k, v)
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 class NormSiLU(nn.GroupNorm):
@@ -97,3 +118,8 @@ class PatchDiscriminator(nn.Module):
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch 1 rows columns"]:
         return self.layers(x)
+
+
+def _has_tangent(h: Tensor) -> bool:
+    """Whether a forward derivative is being taken through these features."""
+    return forward_ad.unpack_dual(h).tangent is not None

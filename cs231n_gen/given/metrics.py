@@ -1,7 +1,7 @@
 """Distances between two sets of samples."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
@@ -94,6 +94,69 @@ def frechet_distance(a: Float[Tensor, "n dim"], b: Float[Tensor, "m dim"]) -> fl
     inner = torch.linalg.eigvalsh(root @ b.T.cov() @ root).clamp(min=0)
     spread = a.var(0).sum() + b.var(0).sum() - 2 * inner.sqrt().sum()
     return float((a.mean(0) - b.mean(0)).square().sum() + spread)
+
+
+def precision_recall(
+    x: Float[Tensor, "n dim"], y: Float[Tensor, "m dim"], k: int = 3
+) -> tuple[float, float]:
+    """How many samples look real, and how much of what is real they reach (Kynkäänniemi et al.
+    2019, on features of a network).
+
+        precision = share of x that lie among y        recall = share of y that lie among x
+
+    A point lies among a set if it is no farther from one of its points than that point's k-th
+    nearest neighbour in the set: balls around the points stand for where the distribution is. A
+    model that makes few things well has high precision and low recall. Recall grows with the
+    number of samples, so compare sets of the same sizes.
+
+    Args:
+        x: samples of a model.
+        y: real examples.
+        k: which neighbour. Larger balls fill more gaps.
+    Returns:
+        `(precision, recall)`, each from 0 to 1.
+    Raises:
+        ValueError: if the samples are not two sets of points of one dimension, or k is not from 1
+            to one less than the points of either set.
+    """
+    x, y = _two_samples(x, y)
+    least = min(len(x), len(y))
+    if not 1 <= k < least:
+        raise ValueError(f"k must be from 1 to {least - 1} for sets of {least} points, got {k}")
+    apart = torch.cdist(x, y)
+    in_y = (apart <= _to_neighbour(y, k)[None]).any(1)
+    in_x = (apart <= _to_neighbour(x, k)[:, None]).any(0)
+    return float(in_y.double().mean()), float(in_x.double().mean())
+
+
+def spread_within(x: Float[Tensor, "n dim"], y: Int[Tensor, "n"]) -> float:
+    """How different points of one class are: the mean over classes of their total variance.
+
+        mean over classes c of  1/(n_c − 1) Σ over i in c of ‖x_i − mean_c‖²
+
+    A model that makes the same few things for a class has less of it than real examples.
+
+    Args:
+        x: points, such as features of samples.
+        y: their classes, each with at least 2 points.
+    Raises:
+        ValueError: if y is not one class for each point, or a class has one point alone.
+    """
+    x = torch.as_tensor(x).detach().double().cpu()
+    y = torch.as_tensor(y).cpu()
+    if x.dim() != 2 or y.shape != x.shape[:1]:
+        shapes = f"shapes {tuple(x.shape)} and {tuple(y.shape)}"
+        raise ValueError(f"expected points (n, dim) and a class for each, got {shapes}")
+    groups = [x[y == c] for c in y.unique()]
+    if not groups or min(map(len, groups)) < 2:
+        counts = [len(group) for group in groups]
+        raise ValueError(f"each class needs at least 2 points, got {counts}")
+    return float(torch.stack([group.var(0).sum() for group in groups]).mean())
+
+
+def _to_neighbour(x: Tensor, k: int) -> Tensor:
+    """The distance of each point to its k-th nearest neighbour among the others."""
+    return torch.cdist(x, x).kthvalue(k + 1, dim=1).values  # the first is the point itself
 
 
 def _root(cov: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cs231n_gen.given.blocks import group_norm_silu
+from cs231n_gen.given.blocks import attend, group_norm_silu, viewable
 
 
 class UNet(nn.Module):
@@ -48,20 +48,33 @@ class UNet(nn.Module):
         t: Float[Tensor, "batch"],
         y: Int[Tensor, "batch"] | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
+        c = self.embed(t, y)
+        h, skips = self.encode(x_t, c)
+        for narrow, block in zip(self.narrow, self.up, strict=True):
+            h = block(skips.pop() + F.interpolate(narrow(h), scale_factor=2), c)
+        return self.out(F.silu(h))
+
+    def embed(
+        self, t: Float[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None
+    ) -> Float[Tensor, "batch condition"]:
+        """What every block is told of the level and the condition."""
         angle = t[:, None] * self.frequencies
         c = self.level(torch.cat([angle.sin(), angle.cos()], dim=1))
         if self.condition is not None:
             c = c + self.condition(y)
-        c = F.silu(c)
+        return F.silu(c)
+
+    def encode(
+        self, x_t: Float[Tensor, "batch channels height width"], c: Float[Tensor, "batch condition"]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The way down: features at a quarter of the size, and those that are skipped to, finest
+        first."""
         h = self.stem(x_t)
         skips = []
         for block in self.down:
             skips.append(h)
             h = block(F.avg_pool2d(h, 2), c)
-        h = self.attention(self.middle(h, c))
-        for narrow, block in zip(self.narrow, self.up, strict=True):
-            h = block(skips.pop() + F.interpolate(narrow(h), scale_factor=2), c)
-        return self.out(F.silu(h))
+        return self.attention(self.middle(h, c)), skips
 
 
 class UNetBlock(nn.Module):
@@ -80,7 +93,7 @@ class UNetBlock(nn.Module):
         norm = self.norm1
         r = self.conv1(group_norm_silu(h, norm.num_groups, norm.weight, norm.bias, norm.eps))
         scale, shift = self.modulation(c)[:, :, None, None].chunk(2, dim=1)
-        r = self.norm2(r) * (1 + scale) + shift
+        r = self.norm2(viewable(r)) * (1 + scale) + shift
         return self.skip(h) + self.conv2(F.silu(r))
 
 
@@ -98,10 +111,10 @@ class SelfAttention(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         B, C, H, W = h.shape
         q, k, v = (
-            self.query_key_value(self.norm(h))
+            self.query_key_value(self.norm(viewable(h)))
             .reshape(B, 3, 4, C // 4, H * W)
             .transpose(-1, -2)  # (B, 3, heads, H W, C / heads)
             .unbind(1)
         )
-        r = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
+        r = attend(q, k, v).transpose(-1, -2)
         return h + self.out(r.reshape(B, C, H, W))

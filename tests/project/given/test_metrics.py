@@ -100,3 +100,68 @@ def test_samples_of_other_dimensions_are_refused(name):
 def test_unequal_sizes_are_refused():
     with pytest.raises(ValueError, match="one size"):
         metrics.wasserstein(torch.zeros(5, 2), torch.zeros(6, 2))
+
+
+def test_a_set_lies_among_itself():
+    x = normal(0, 200, 5)
+    assert metrics.precision_recall(x, x) == (1.0, 1.0)
+    assert metrics.precision_recall(x, x + 1000) == (0.0, 0.0)
+
+
+def test_one_of_two_modes_is_precise_and_reaches_half():
+    far = torch.tensor([100.0, 0.0])
+    real = torch.cat([normal(0, 300, 2), normal(1, 300, 2) + far])
+    precision, recall = metrics.precision_recall(normal(2, 600, 2), real)
+    assert precision > 0.95
+    assert 0.45 < recall <= 0.5  # no sample is near the other mode
+    precision, recall = metrics.precision_recall(real, normal(2, 600, 2))
+    assert 0.45 < precision <= 0.5 and recall > 0.95
+
+
+def test_precision_and_recall_of_points_counted_by_hand():
+    """With k = 1 each ball reaches to the nearest neighbour, the rim included."""
+    x, y = torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([[2.0], [2.5], [9.5]])
+    # balls of x: [−1, 1], [0, 2], [1, 9]; of y: [1.5, 2.5], [2, 3], [2.5, 16.5]
+    precision, recall = metrics.precision_recall(x, y, k=1)
+    assert precision == pytest.approx(1 / 3) and recall == pytest.approx(2 / 3)
+
+
+def test_precision_and_recall_do_not_depend_on_scale_and_place():
+    x, y = normal(0, 100, 3), 1.3 * normal(1, 120, 3)
+    found = metrics.precision_recall(x, y, k=5)
+    assert metrics.precision_recall(7 * x - 3, 7 * y - 3, k=5) == found
+    assert metrics.precision_recall(y, x, k=5) == found[::-1]
+
+
+def test_a_narrow_set_is_precise_and_reaches_little():
+    real = normal(0, 500, 4)
+    narrow, wide = (metrics.precision_recall(s * normal(1, 500, 4), real) for s in (0.3, 3.0))
+    assert narrow[0] > 0.95 and narrow[1] < 0.5
+    assert wide[0] < 0.5 and wide[1] > 0.95
+
+
+@pytest.mark.parametrize("k", [0, 3, -1])
+def test_a_neighbour_that_is_not_there_is_refused(k):
+    with pytest.raises(ValueError, match=f"from 1 to 2 for sets of 3 points, got {k}"):
+        metrics.precision_recall(normal(0, 9, 2), normal(1, 3, 2), k=k)
+
+
+def test_the_spread_within_classes_is_their_mean_total_variance():
+    x, y = normal(0, 30, 4), torch.arange(30) % 3
+    want = sum(x[y == c].T.cov().trace() for c in range(3)) / 3
+    assert metrics.spread_within(x, y) == pytest.approx(float(want))
+    apart = x + 50 * y[:, None]  # where the classes are does not matter
+    assert metrics.spread_within(apart, y) == pytest.approx(float(want))
+    assert metrics.spread_within(torch.zeros(4, 2), torch.tensor([0, 0, 5, 5])) == 0
+
+
+def test_the_spread_counts_every_class_the_same():
+    x = torch.tensor([[0.0], [2.0], [0.0], [0.0], [0.0], [0.0]])
+    assert metrics.spread_within(x, torch.tensor([0, 0, 1, 1, 1, 1])) == pytest.approx(1.0)
+
+
+def test_classes_of_one_point_have_no_spread():
+    with pytest.raises(ValueError, match=r"at least 2 points, got \[2, 1\]"):
+        metrics.spread_within(torch.zeros(3, 2), torch.tensor([0, 1, 0]))
+    with pytest.raises(ValueError, match="a class for each"):
+        metrics.spread_within(torch.zeros(3, 2), torch.tensor([0, 1]))

@@ -79,3 +79,32 @@ def test_a_few_steps_lower_the_loss():
     history = flow.train(net, draw, 60, batch=16, lr=4e-3, generator=generator)
     # flat black or white: v has variance 1 + 1 at first, and all of it can be predicted
     assert sum(history.losses[-10:]) < 0.5 * sum(history.losses[:10])
+
+
+@pytest.mark.parametrize("batch", [1, 2, 33])
+@pytest.mark.parametrize("grad", [False, True])
+def test_its_forward_derivative_is_that_of_finite_differences(batch, grad):
+    net = shaken(classes=3)
+    x_t, t, y = images(batch), torch.linspace(0.1, 0.9, batch), torch.arange(batch) % 3
+    v, one = images(batch, seed=2), torch.ones(batch)
+    with torch.set_grad_enabled(grad):
+        value, slope = torch.func.jvp(lambda x, t: net(x, t, y), (x_t, t), (v, one))
+        torch.testing.assert_close(value, net(x_t, t, y))
+    net, h = net.double(), 1e-4
+    x_t, t, v = x_t.double(), t.double(), v.double()
+    with torch.no_grad():
+        want = (net(x_t + h * v, t + h, y) - net(x_t - h * v, t - h, y)) / (2 * h)
+    torch.testing.assert_close(slope.double(), want, rtol=1e-3, atol=1e-3 * float(want.abs().max()))
+
+
+def test_its_parts_are_the_whole():
+    net, x_t, t, y = shaken(classes=3), images(), torch.rand(4), torch.tensor([0, 1, 2, 0])
+    c = net.embed(t, y)
+    h, skips = net.encode(x_t, c)
+    assert h.shape == (4, 32, 4, 4) and [s.shape[-1] for s in skips] == [16, 8]
+    narrow, up = net.narrow, net.up
+    for skip, n, block in zip(skips[::-1], narrow, up, strict=True):
+        wide = torch.nn.functional.interpolate(n(h), scale_factor=2)
+        h = block(skip + wide, c)
+    want = net.out(torch.nn.functional.silu(h))
+    torch.testing.assert_close(net(x_t, t, y), want, rtol=0, atol=1e-6)
