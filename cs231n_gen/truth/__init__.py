@@ -4,7 +4,9 @@ Everything is float64 and nothing is learned. `GaussianMixture` is a density who
 versions, scores, posteriors, velocities and Bayes floors are known; `FiniteData` is a training
 set taken for the whole truth; `linear_vae` is the best linear autoencoder, and
 `posterior_sampling_error` what a draw costs in place of a mean; `optimal_discriminator` and
-`jensen_shannon` compare densities; `follow` walks along a field without error.
+`jensen_shannon` compare densities; `follow` walks along a field without error. `flow_map` is where
+the perfect flow leads, `mean_velocity` its average on the way, and `teacher_free_consistency` what
+consistency training without a teacher makes of it.
 """
 
 from cs231n_gen.truth.average import Estimate, expect, grid
@@ -12,6 +14,7 @@ from cs231n_gen.truth.bayes import Posterior
 from cs231n_gen.truth.divergence import jensen_shannon, optimal_discriminator
 from cs231n_gen.truth.finite import FiniteData
 from cs231n_gen.truth.floor import irreducible_loss, loss_floor
+from cs231n_gen.truth.flow_map import flow_map, mean_velocity, teacher_free_consistency
 from cs231n_gen.truth.linear_vae import LinearVAE, linear_vae, posterior_sampling_error
 from cs231n_gen.truth.mixture import GaussianMixture
 from cs231n_gen.truth.paths import follow
@@ -23,12 +26,15 @@ __all__ = [
     "LinearVAE",
     "Posterior",
     "expect",
+    "flow_map",
     "follow",
     "grid",
     "irreducible_loss",
     "jensen_shannon",
     "linear_vae",
     "loss_floor",
+    "mean_velocity",
     "optimal_discriminator",
     "posterior_sampling_error",
+    "teacher_free_consistency",
 ]
