@@ -21,6 +21,7 @@ TRIALS = (
     "decoder_trial",
     "dit_sizes",
     "dit_trial",
+    "few_steps_trial",
     "forgotten_scale",
     "four_roads",
     "garment_trial",

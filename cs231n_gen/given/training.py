@@ -84,6 +84,8 @@ class Run:
         floor: the Bayes floor to show beside the loss, if it is known.
         seconds: a time limit, at which the schedule ends too. How many steps fit depends on the
             machine, so a seed no longer repeats the run.
+        of_processor: counts seconds of a processor in place of those of the clock, for a machine
+            that does other work too.
         label: of the progress bar.
         progress: whether to show it.
     Raises:
@@ -100,6 +102,7 @@ class Run:
         memory: float = 0.1,
         floor: float | None = None,
         seconds: float | None = None,
+        of_processor: bool = False,
         label: str = "train",
         progress: bool = True,
     ):
@@ -111,17 +114,18 @@ class Run:
         self.average = EMA(model, memory)
         self.history = History(floor=floor)
         self.label, self.progress = label, progress
+        self._clock = time.process_time if of_processor else time.perf_counter
 
     def __enter__(self) -> "Run":
         self.model.train()
         hidden = not self.progress
         self._bar = tqdm(total=self.steps, desc=self.label, mininterval=0.3, disable=hidden)
-        self._start = time.perf_counter()
+        self._start = self._clock()
         return self
 
     def __iter__(self) -> Iterator[int]:
         for step in range(self.steps):
-            elapsed = time.perf_counter() - self._start
+            elapsed = self._clock() - self._start
             if self.seconds is not None and elapsed > self.seconds:
                 self._bar.total = step  # a run that used its time is complete, not interrupted
                 break
@@ -132,7 +136,7 @@ class Run:
                 self._bar.set_postfix_str(self._status(), refresh=False)
 
     def __exit__(self, kind, error, traceback) -> bool:
-        self.history.seconds = time.perf_counter() - self._start
+        self.history.seconds = self._clock() - self._start
         self.history.interrupted = kind is not None and issubclass(kind, KeyboardInterrupt)
         self._bar.set_postfix_str(self._status() + ", interrupted" * self.history.interrupted)
         self._bar.close()

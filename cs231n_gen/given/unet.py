@@ -47,22 +47,26 @@ class UNet(nn.Module):
         x_t: Float[Tensor, "batch channels height width"],
         t: Float[Tensor, "batch"],
         y: Int[Tensor, "batch"] | None = None,
+        more: Float[Tensor, "batch condition"] | None = None,
     ) -> Float[Tensor, "batch channels height width"]:
-        c = self.embed(t, y)
+        c = self.embed(t, y, more)
         h, skips = self.encode(x_t, c)
         for narrow, block in zip(self.narrow, self.up, strict=True):
             h = block(skips.pop() + F.interpolate(narrow(h), scale_factor=2), c)
         return self.out(F.silu(h))
 
     def embed(
-        self, t: Float[Tensor, "batch"], y: Int[Tensor, "batch"] | None = None
+        self,
+        t: Float[Tensor, "batch"],
+        y: Int[Tensor, "batch"] | None = None,
+        more: Float[Tensor, "batch condition"] | None = None,
     ) -> Float[Tensor, "batch condition"]:
-        """What every block is told of the level and the condition."""
+        """What every block is told of the level, of the condition, and whatever more is added."""
         angle = t[:, None] * self.frequencies
         c = self.level(torch.cat([angle.sin(), angle.cos()], dim=1))
         if self.condition is not None:
             c = c + self.condition(y)
-        return F.silu(c)
+        return F.silu(c if more is None else c + more)
 
     def encode(
         self, x_t: Float[Tensor, "batch channels height width"], c: Float[Tensor, "batch condition"]
