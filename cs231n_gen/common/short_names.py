@@ -19,6 +19,7 @@ TRIALS = (
     "autoencoder_trial",
     "conditioning_trial",
     "decoder_trial",
+    "distillation_trial",
     "dit_sizes",
     "dit_trial",
     "few_steps_trial",

@@ -1,0 +1,267 @@
+"""How the students of chapter 12 learn in the plane, a function for each way of slide 108. Given.
+
+Every student is a small network that learns from the exact velocity of a mixture (or from its data
+alone), by the functions that a student of this course writes. None starts from weights of another,
+so that what each costs is all there is to it.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from cs231n_gen import consistency, distill, flow
+from cs231n_gen.flow import Model
+from cs231n_gen.given import processes
+from cs231n_gen.given.mlp import VelocityMLP
+from cs231n_gen.given.toys import Toy
+from cs231n_gen.given.training import Run
+from cs231n_gen.truth import GaussianMixture
+
+Draw = Callable[[Tensor, int, torch.Generator | None], Tensor]  # noise, calls, generator
+Points = Float[Tensor, "n 2"]
+
+BATCH = 512
+HEUN_STEPS = 20  # of the teacher, for a pair of noise and sample
+PAIRS = 20_000
+FREQUENCIES = 2  # of t in networks that jump: with 6 their targets are less smooth, and worse
+
+
+def round_velocity(mixture: GaussianMixture) -> Model:
+    """The exact velocity of a mixture of round components of one size, in float32 and fast.
+
+    `mixture.velocity` is more general, and about six times slower.
+
+    Raises:
+        ValueError: if a component is not round, or they differ in size.
+    """
+    dim = mixture.means.shape[1]
+    size = mixture.covs[0, 0, 0]
+    if not torch.allclose(mixture.covs, size * torch.eye(dim, dtype=size.dtype)):
+        raise ValueError(
+            "expected components that are round and of one size, got other covariances"
+        )
+    means, weights, size = mixture.means.float(), mixture.weights.float(), float(size)
+    squares, prior = means.square().sum(1), weights.log()
+
+    @torch.no_grad()
+    def velocity(x_t: Tensor, t: Tensor) -> Tensor:
+        a, b = (1 - t)[:, None], t[:, None]
+        variance = a**2 * size + b**2
+        # −‖x_t − a μ‖² / 2, without what all components share
+        near = a * (x_t @ means.T) - a**2 * squares / 2
+        mean = (prior + near / variance).softmax(1) @ means
+        off = (x_t - a * mean) / variance
+        return b * off - (mean + a * size * off)  # E[z | x_t] − E[x | x_t]
+
+    return velocity
+
+
+@dataclass
+class Lesson:
+    """What a method gets: data, noise, levels, a teacher, and a loop for any loss.
+
+    toy: the data.
+    teacher: the exact velocity.
+    generator: for everything random.
+    effort: times the method's own numbers of steps and pairs.
+    progress: whether to show bars.
+    label: of the bars.
+    """
+
+    toy: Toy
+    teacher: Model
+    generator: torch.Generator
+    effort: float = 1.0
+    progress: bool = False
+    label: str = "train"
+
+    def data(self, n: int = BATCH) -> Points:
+        """Points of the data."""
+        return self.toy.sample(n, self.generator)
+
+    def noise(self, n: int = BATCH) -> Points:
+        """Standard normal noise."""
+        return torch.randn(n, 2, generator=self.generator)
+
+    def levels(self, n: int = BATCH) -> Float[Tensor, "n"]:
+        """Levels, uniform in [0, 1)."""
+        return torch.rand(n, generator=self.generator)
+
+    def whole(self, most: Tensor | int, n: int = BATCH) -> Tensor:
+        """Whole numbers from 1 to `most`, each equally likely."""
+        return 1 + (self.levels(n) * most).long()
+
+    def pairs(self, teacher: Model | None = None) -> Callable[[], tuple[Points, Points]]:
+        """A source of batches of samples and the noise that a teacher made them of."""
+        z = self.noise(max(BATCH, round(PAIRS * min(1.0, self.effort))))
+        x, z = distill.reflow_pairs(teacher or self.teacher, z, HEUN_STEPS)
+
+        def batch() -> tuple[Points, Points]:
+            rows = torch.randint(0, len(z), (BATCH,), generator=self.generator)
+            return x[rows], z[rows]
+
+        return batch
+
+    def net(
+        self, kind: type[nn.Module] = VelocityMLP, hidden: int = 128, frequencies: int = 6
+    ) -> nn.Module:
+        """A new network, with initial weights from the generator."""
+        seed = int(torch.randint(2**31, (), generator=self.generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return kind(hidden=hidden, frequencies=frequencies)
+
+    def fit(
+        self, net: nn.Module, loss: Callable[[float], Tensor], steps: int, lr: float = 5e-3, **run
+    ) -> None:
+        """Train a network on `loss(share)`, which gets the share of the run that is done."""
+        steps = max(1, round(steps * self.effort))
+        with Run(net, steps, lr=lr, progress=self.progress, label=self.label, **run) as loop:
+            for i in loop:
+                L = loss(i / steps)
+                loop.optimizer.zero_grad()
+                L.backward()
+                loop.optimizer.step()
+                loop.record(L)
+
+
+def walk(net: Model) -> Draw:
+    """Samples by Euler steps."""
+    return lambda z, calls, generator: flow.sample(net, z, calls)
+
+
+def jump(net: Model) -> Draw:
+    """Samples by a consistency function."""
+    return lambda z, calls, generator: consistency.sample(net, z, calls, generator)
+
+
+# --- from pairs ---------------------------------------------------------------------------------
+
+
+def direct(lesson: Lesson, steps: int = 3000) -> Draw:
+    """Direct regression: at t = 1 alone, learn what the teacher makes of z."""
+    net, pairs = lesson.net(), lesson.pairs()
+
+    def loss(share):
+        x, z = pairs()
+        return flow.loss(net, x, z, torch.ones(BATCH))
+
+    lesson.fit(net, loss, steps)
+    return walk(net)
+
+
+def reflow(lesson: Lesson, rounds: int = 1, steps: int = 2500) -> Draw:
+    """Reflow: train a flow on the pairs of the flow before it."""
+    net = None
+    for _ in range(rounds):
+        pairs = lesson.pairs(net)
+        net = lesson.net() if net is None else copy.deepcopy(net)
+
+        def loss(share, net=net, pairs=pairs):
+            return flow.loss(net, *pairs(), lesson.levels())
+
+        lesson.fit(net, loss, steps)
+    return walk(net)
+
+
+def reflow_twice(lesson: Lesson, steps: int = 1500) -> Draw:
+    """Reflow of reflow."""
+    return reflow(lesson, 2, steps)
+
+
+# --- from a teacher's steps ---------------------------------------------------------------------
+
+
+def progressive(lesson: Lesson, start: int = 16, first: int = 1200, each: int = 700) -> Draw:
+    """Progressive distillation: 2 · start steps of the teacher become start, …, 2, 1."""
+    process = processes.rectified_flow()
+    target = processes.velocity(process)
+    teacher, net, students, N = lesson.teacher, lesson.net(), {}, start
+    while N >= 1:
+
+        def loss(share, N=N, teacher=teacher):
+            t = lesson.whole(N) / N
+            x_t, _ = flow.interpolate(lesson.data(), lesson.noise(), t)
+            x = distill.progressive_target(teacher, x_t, t, t - 1 / N, process, target)
+            # x̃ as a velocity: x_t − t v = x̃
+            return (net(x_t, t) - (x_t - x) / t[:, None]).square().mean()
+
+        steps, lr = (first, 5e-3) if start == N else (each, 2e-3)
+        lesson.fit(net, loss, steps, lr)
+        students[N] = teacher = copy.deepcopy(net)
+        N //= 2
+    return lambda z, calls, generator: flow.sample(students[calls], z, calls)
+
+
+# --- consistency --------------------------------------------------------------------------------
+
+
+def consistency_distillation(
+    lesson: Lesson,
+    steps: int = 3000,
+    levels: tuple[int, int] = (8, 128),
+    huber: float = 0.03,
+    teacher: bool = True,
+) -> Draw:
+    """Consistency distillation, on a grid of levels that gets finer as training goes on."""
+    net, (fewest, most) = lesson.net(frequencies=FREQUENCIES), levels
+
+    def loss(share):
+        N = int(fewest * (most / fewest) ** share)
+        n = lesson.whole(N)
+        t, s = n / N, (n - 1) / N
+
+        def heun(x_t, t):
+            """The velocity of a step of Heun's from t to s, which bends as the path does."""
+            v = lesson.teacher(x_t, t)
+            return (v + lesson.teacher(x_t - (t - s)[:, None] * v, s)) / 2
+
+        asked = heun if teacher else None
+        return consistency.loss(
+            net, lesson.data(), lesson.noise(), t, s, teacher=asked, huber=huber
+        )
+
+    lesson.fit(net, loss, steps)
+    return jump(net)
+
+
+def consistency_training(lesson: Lesson, **options) -> Draw:
+    """Consistency training: the same from data alone."""
+    return consistency_distillation(lesson, teacher=False, **options)
+
+
+def continuous(lesson: Lesson, steps: int = 1500, warm: float = 0.3, teacher: bool = True) -> Draw:
+    """sCM: consistency in continuous time, of data scaled to unit variance."""
+    net = lesson.net(frequencies=FREQUENCIES)
+    scale = float(lesson.data(20_000).std())
+    process, target = processes.trigflow(1.0)
+
+    def velocity(x_t, t):
+        """dx_t/dθ: of the scaled process, from the rectified flow of the data as they are."""
+        cos, sin = process.a(t)[:, None], process.b(t)[:, None]
+        whole = cos / scale + sin  # x_t / whole is at the level sin / whole of rectified flow
+        here, level = x_t / whole, sin / whole
+        v = lesson.teacher(here, level[:, 0])
+        x = here - level * v
+        return cos * (x + v) - sin * x / scale
+
+    def loss(share):
+        t = (2 / math.pi) * torch.atan(torch.exp(1.4 * lesson.noise()[:, 0] - 0.4))
+        return consistency.continuous_loss(
+            net,
+            lesson.data() / scale,
+            lesson.noise(),
+            t,
+            teacher=velocity if teacher else None,
+            share=min(1.0, share / warm),
+        )
+
+    lesson.fit(net, loss, steps)
+    return lambda z, calls, generator: (
+        scale * consistency.sample(net, z, calls, generator, process, target)
+    )
