@@ -52,7 +52,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Student:
+class Distilled:
     """A trained student.
 
     name: of the method.
@@ -85,7 +85,7 @@ def train(
     generator: torch.Generator,
     effort: float = FULL,
     progress: bool = False,
-) -> Student:
+) -> Distilled:
     """Train a student by a method. The same generator and effort give the same student.
 
     Args:
@@ -109,7 +109,7 @@ def train(
         draw = method.learn(lesson)
     finally:
         torch.set_num_threads(threads)
-    return Student(name, draw, method.calls, time.process_time() - start)
+    return Distilled(name, draw, method.calls, time.process_time() - start)
 
 
 @dataclass(frozen=True)
