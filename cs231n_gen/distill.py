@@ -39,10 +39,11 @@ def reflow_pairs(
         z: noise. It is not changed.
         steps: Heun steps of two calls each, at least 1.
         y: conditions, one for each example, or None.
-        at_once: how many examples the model is called on at most, so that memory is bounded.
+        at_once: how many examples the model is called on at most, so that memory is bounded. It
+            is called 2 steps ⌈batch / at_once⌉ times, and no gradients are recorded meanwhile.
     Returns:
         `(x, z)`, in the order of `flow.loss`: row i of x is the sample made of row i of z (and y).
-        x is in the precision of z and has no graph.
+        x is shaped like z, in its precision and without a graph.
     Raises:
         ValueError: if at_once is below 1, or steps is not a whole number of at least 1.
     """

@@ -117,6 +117,27 @@ class AnyShape(nn.Module):
         return self.a * x_t + self.b * t.reshape(-1, *[1] * (x_t.dim() - 1)) + self.c
 
 
+class AnyCondition(InUse, nn.Module):
+    """A trainable field v = a x_t + b t + c (1 + mean of y) for examples and conditions of any
+    shape, that remembers what it was asked and whether gradients were recorded, made by
+    `student.new`."""
+
+    def __init__(self, a: float = 0.5, b: float = -1.0, c: float = 2.0):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Parameter(torch.tensor(v)) for v in (a, b, c))
+        self.inputs: list[Tensor] = []
+        self.times: list[Tensor] = []
+        self.recorded: list[bool] = []
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        self.inputs.append(x_t.detach().clone())
+        self.times.append(t.detach().clone())
+        self.recorded.append(torch.is_grad_enabled())
+        told = torch.zeros_like(t) if y is None else y.to(x_t.dtype).reshape(len(t), -1).mean(1)
+        level, told = (v.reshape(-1, *[1] * (x_t.dim() - 1)) for v in (t, told))
+        return self.a * x_t + self.b * level + self.c * (1 + told)
+
+
 class Player(nn.Module):
     """A generator or a discriminator, x ↦ W x + b, that remembers its inputs, made by
     `student.new`."""
