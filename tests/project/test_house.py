@@ -140,6 +140,7 @@ WHOLE_FILES = {
     "test_parity_attention.py",
     "test_parity_diffusion.py",
     "test_parity_dit.py",
+    "test_parity_few_steps.py",
     "test_parity_latent.py",
     "test_selection.py",
 }
