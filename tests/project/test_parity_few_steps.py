@@ -309,6 +309,66 @@ def test_the_flow_map_scheduler_is_sample_mean(steps):
     torch.testing.assert_close(x, consistency.sample_mean(mean, z, steps), **ROUNDING)
 
 
+class OfLength(torch.nn.Module):
+    """A mean velocity that is told t and t − s, as rectified-flow-pytorch has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = torch.nn.Parameter(torch.tensor(0.7))
+        self.lengths = []
+
+    def forward(self, x, t, length):
+        self.lengths.append(length.detach())
+        return network(self.w * x, t) * (1 + 0.2 * column(length, x))
+
+
+def test_mean_flow_of_rectified_flow_pytorch_has_our_target():
+    """Its network gets t − s in place of s, so du/dt is along (v, 1, 1) there: the same target."""
+    B = 6
+    x, z = normal(2, B, 3, dtype=torch.float32)
+    net = OfLength()
+    theirs = libraries.mean_flow()(
+        net,
+        use_adaptive_loss_weight=False,
+        use_logit_normal_sampler=False,
+        prob_default_flow_obj=0.0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = theirs(x, noise=z)
+        torch.manual_seed(0)
+        s, t = torch.stack([torch.rand(B), torch.rand(B)]).sort(0).values
+    x_t = (1 - column(t, x)) * x + column(t, x) * z
+
+    def mean(x, t, s):
+        return net(x, t, t - s)
+
+    target = consistency.mean_flow_target(mean, x_t, t, s, z - x)
+    torch.testing.assert_close(found, (mean(x_t, t, s) - target).square().mean())
+    plain = (mean(x_t, t, s) - (z - x)).square().mean()
+    assert abs(float(found - plain)) > 1e-3  # its second part is there
+
+
+def test_mean_flow_of_rectified_flow_pytorch_walks_without_means():
+    """One step of its `sample` is ours. In more steps it asks at t − s = 0: that is Euler's walk
+    with the velocity (findings/mean_flow_of_two_steps_uses_no_mean.sh)."""
+    net = OfLength()
+    theirs = libraries.mean_flow()(net, data_shape=(3,))
+    z = normal(4, 3, dtype=torch.float32)
+
+    def mean(x, t, s):
+        return net(x, t, t - s)
+
+    one = consistency.sample_mean(mean, z, 1)
+    torch.testing.assert_close(theirs.sample(4, noise=z), one)
+    net.lengths.clear()
+    four = theirs.slow_sample(steps=4, noise=z)
+    assert len(net.lengths) == 4
+    assert not torch.cat(net.lengths).any()
+    torch.testing.assert_close(four, sample_euler(lambda x, t: net(x, t, 0 * t).detach(), z, 4))
+    assert (four - consistency.sample_mean(mean, z, 4)).abs().max() > 1e-3
+
+
 # --- consistency models, sCM --------------------------------------------------------------------
 
 

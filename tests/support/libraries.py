@@ -10,6 +10,7 @@ import types
 import pytest
 
 K_DIFFUSION = "k-diffusion==0.1.1.post1"
+MEAN_FLOW = "rectified-flow-pytorch==0.14.0"
 
 
 def library(name):
@@ -39,6 +40,23 @@ def k_diffusion(name):
     stand_ins["torchvision"] = types.ModuleType("torchvision")
     with _in_place(stand_ins):
         return importlib.import_module(f"k_diffusion.{name}")
+
+
+def mean_flow():
+    """MeanFlow of rectified-flow-pytorch, or a skip where that is not installed.
+
+    It is in no extra either: whole, it brings accelerate, x-transformers and more. Its file needs
+    PyTorch alone, and einops for a weight of the loss that no test uses.
+    """
+    spec = importlib.util.find_spec("rectified_flow_pytorch")
+    if spec is None:
+        pytest.skip(f"rectified-flow-pytorch is missing: pip install --no-deps {MEAN_FLOW}")
+    package = types.ModuleType("rectified_flow_pytorch")
+    package.__path__ = list(spec.submodule_search_locations)
+    einops = types.ModuleType("einops")
+    einops.reduce = None
+    with _in_place({"rectified_flow_pytorch": package, "einops": einops}):
+        return importlib.import_module("rectified_flow_pytorch.mean_flow").MeanFlow
 
 
 def diffusers_networks():
