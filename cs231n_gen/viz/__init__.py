@@ -2,6 +2,7 @@
 
 from cs231n_gen.common.palette import DATA, EXACT, GREY, LEARNED, MIDDLE, NOISE, SKY
 from cs231n_gen.viz.figures.best_discriminator import BestDiscriminator
+from cs231n_gen.viz.figures.few_steps import FewSteps
 from cs231n_gen.viz.figures.flow_field import FlowField
 from cs231n_gen.viz.figures.gan_stepper import GanStepper
 from cs231n_gen.viz.figures.guidance_vectors import GuidanceVectors
@@ -36,6 +37,7 @@ __all__ = [
     "NOISE",
     "SKY",
     "BestDiscriminator",
+    "FewSteps",
     "FlowField",
     "GanStepper",
     "GuidanceVectors",

@@ -10,6 +10,7 @@ from cs231n_gen.given.mlp import MLP, VelocityMLP
 from cs231n_gen.truth import GaussianMixture
 from cs231n_gen.viz import (
     BestDiscriminator,
+    FewSteps,
     FlowField,
     GanStepper,
     GuidanceVectors,
@@ -162,6 +163,32 @@ def patches():
     )
 
 
+@cache
+def few():
+    """A Gaussian, whose flow is z → μ + s z, and students that are off by this and that."""
+    axis = np.linspace(-3, 3, 9)
+    z = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+    exact = [0.5, -0.25] + 0.5 * z
+    one, other = np.array([[0.06, -0.08], [0.3, 0.4]])
+    students = {
+        "teacher": {1: 0 * z + [0.5, -0.25], 2: (z + exact) / 3, 4: exact + 0.02 * z},
+        "direct": {1: exact + one},
+        "consistency": {1: exact + other, 2: exact + other / 10},
+    }
+    over = np.linspace(-3, 3, 61)
+    curves = {"z": over, "exact": over**3 / 9, "direct": over**3 / 10, "GAN": np.sin(over)}
+    return FewSteps(
+        z,
+        exact,
+        students,
+        paths=[(1 - t) * exact + t * z for t in (0.75, 0.5, 0.25)],
+        data=exact,
+        quantiles=curves,
+        crowd="consistency",
+        name="few",
+    )
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
 OTHERS = {
     "game": game,
@@ -172,5 +199,6 @@ OTHERS = {
     "processes": processes,
     "water": water,
     "patches": patches,
+    "few": few,
 }
 EVERY = {**FIGURES, **OTHERS}

@@ -314,7 +314,7 @@ def test_a_link_opens_its_setting(opened):
 
 @pytest.mark.drawn("figures", 2)
 @pytest.mark.parametrize(
-    "kind", ["flow_field", "garments", "guidance", "processes", "game", "water", "patches"]
+    "kind", ["flow_field", "garments", "guidance", "processes", "game", "water", "patches", "few"]
 )
 def test_a_host_may_lack_nearly_everything(chromium, kind):
     """It throws on on, off, send and save_changes; after the figure is gone nothing moves."""
