@@ -96,7 +96,7 @@ def test_lcm_has_its_boundary_outside_of_x_hat(kind, i):
     target = {"epsilon": NOISE, "v_prediction": angular(process)}[kind]
     x_t, y = normal(2, 4, 3)
     scheduler.set_timesteps(1)
-    scheduler.timesteps = torch.tensor([i])
+    scheduler.timesteps = torch.tensor([i])  # any of the table, not only those of an LCM
     theirs = scheduler.step(y, i, x_t).denoised  # of a tensor, c_skip is float32
     ours = consistency.function(lambda x, t: y, x_t, level(i, x_t), process, target)
     c_skip = 0.25 / ((10 * i) ** 2 + 0.25)
@@ -187,12 +187,16 @@ def test_one_step_of_turbo_is_a_jump_from_step_999():
 
 
 def test_turbo_needs_trailing_steps():
-    """`leading`, which Stable Diffusion has, and `linspace` ask once, at step 0: nothing is
-    denoised there. 4 trailing steps are even; SD-Turbo was trained at exactly these."""
+    """`leading`, which Stable Diffusion has, and `linspace` ask once, at step 0, and take almost
+    nothing away. Four trailing steps are even."""
+    z = normal(4, 3)
     for spacing, first in (("leading", 0), ("linspace", 0), ("trailing", 999)):
         scheduler = turbo(timestep_spacing=spacing)
         scheduler.set_timesteps(1)
         assert scheduler.timesteps.tolist() == [first]
+        start = z * scheduler.init_noise_sigma
+        found = walk(scheduler, lambda x, i: network(x, level(i, x)), start, seeded())
+        assert ((found - start).abs().max() < 0.05) == (first == 0)
     scheduler.set_timesteps(4)
     assert scheduler.timesteps.tolist() == [999, 749, 499, 249]
 
@@ -309,6 +313,17 @@ def test_the_flow_map_scheduler_is_sample_mean(steps):
     torch.testing.assert_close(x, consistency.sample_mean(mean, z, steps), **ROUNDING)
 
 
+def test_the_flow_map_scheduler_moves_a_batch_by_its_first_level():
+    """If that is one of the scheduler's own: then it is looked up, for all examples
+    (findings/flow_map_scheduler_moves_all_by_the_first_timestep.sh)."""
+    scheduler = scheduler_of("FlowMapEulerDiscreteScheduler")
+    scheduler.set_timesteps(4)
+    x, v, r = torch.zeros(2, 1), -torch.ones(2, 1), torch.zeros(2)
+    for t, expected in (([900.0, 400.0], [0.9, 0.4]), ([1000.0, 400.0], [1.0, 1.0])):
+        found = scheduler.step(v, torch.tensor(t), x, r_timestep=r).prev_sample
+        torch.testing.assert_close(found.flatten(), torch.tensor(expected))
+
+
 class OfLength(torch.nn.Module):
     """A mean velocity that is told t and t − s, as rectified-flow-pytorch has it."""
 
@@ -374,6 +389,17 @@ def test_mean_flow_of_rectified_flow_pytorch_walks_without_means():
 
 def consistency_models(**options):
     return scheduler_of("CMStochasticIterativeScheduler", clip_denoised=False, **options)
+
+
+def test_consistency_models_clip_samples_unless_told_not_to():
+    for options, largest in (({}, 1.0), ({"clip_denoised": False}, 40.0)):
+        scheduler = scheduler_of("CMStochasticIterativeScheduler", **options)
+        scheduler.set_timesteps(1)
+        x_t = torch.full((1, 1), 80.0)
+        t = scheduler.timesteps[0]
+        scheduler.scale_model_input(x_t, t)
+        found = scheduler.step(torch.full((1, 1), 80.0), t, x_t).prev_sample
+        assert found.item() == pytest.approx(largest, rel=1e-3)
 
 
 @pytest.mark.parametrize("sigma", [80.0, 2.0, 0.1])
