@@ -54,7 +54,7 @@ def function(
         target: c and d of F, with d ≠ 0 at t = 0.
         y: conditions, or None.
     Returns:
-        f, shaped like x_t and in its precision. Gradients flow into x_t and the model.
+        f, shaped like x_t and in its precision. Gradients flow into x_t, t and the model.
     Raises:
         ValueError: if the boundary does not hold by itself, as for x-prediction (d = 0); else as
             `diffusion.to_x_and_noise`.
@@ -144,7 +144,7 @@ def tangent(
         t: their levels, one for each.
         v: dx_t/dt along the path: a teacher's velocity, or a′ x + b′ z.
     Returns:
-        df/dt, shaped like x_t, without a graph.
+        df/dt, shaped like x_t and in its precision, without a graph; under `torch.no_grad()` too.
     Raises:
         ValueError: as `function`, or if v is not shaped like x_t.
     """
@@ -183,7 +183,8 @@ def mean_flow_target(
         v: the velocity at x_t: z − x without a teacher.
         y: conditions, or None.
     Returns:
-        The right-hand side, shaped like x_t, without a graph.
+        The right-hand side, shaped like x_t and in its precision, without a graph; under
+        `torch.no_grad()` too.
     Raises:
         ValueError: if t or s is not one level for each example, s is above t or below 0, or v is
             not shaped like x_t.
@@ -218,7 +219,7 @@ def shortcut_target(
         t, s: levels, one of each for each example, s below t.
         y: conditions, or None.
     Returns:
-        The mean of both velocities, shaped like x_t, without a graph.
+        The mean of both velocities, shaped like x_t and in its precision, without a graph.
     Raises:
         ValueError: if t or s is not one level for each example, or s is not below t or is below 0.
     """

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cs231n_gen.given.processes import Process, Target
+
 
 class InUse:
     """What a network is in the middle of a training: gradients lie in its weights."""
@@ -206,6 +208,133 @@ class TwoBumps(InUse, nn.Module):
         which = m * torch.tanh(a * along.reshape(level.shape) / v)  # ±m where it is clear
         x, z = (a * self.s**2 * x_t + b**2 * which) / v, b * (x_t - a * which) / v
         return self.scale * (self.target.c(level) * x + self.target.d(level) * z)
+
+
+def curved_process(A: float, B: float, k: float, m: float) -> Process:
+    """a = A (1 − t)(1 + k t) and b = B t (1 + m t), made by `student.new`: where a student's code
+    takes derivatives by t, functions of the test's own cannot follow."""
+    return Process(
+        a=lambda t: A * (1 - t) * (1 + k * t),
+        b=lambda t: B * t * (1 + m * t),
+        da=lambda t: A * (k - 1 - 2 * k * t),
+        db=lambda t: B * (1 + 2 * m * t),
+    )
+
+
+def curved_target(c0: float, c1: float, d0: float, d1: float) -> Target:
+    """c = −c0 − c1 t and d = d0 + d1 t², likewise."""
+    return Target(c=lambda t: -c0 - c1 * t, d=lambda t: d0 + d1 * t * t)
+
+
+class Wavy(InUse, nn.Module):
+    """A trainable model in float64 of examples of any shape, not linear in anything, in which every
+    number depends on its whole example, made by `student.new`.
+
+    Args:
+        levels: 1 for `model(x_t, t)`, 2 for `model(x_t, t, s)`; a condition may follow.
+    """
+
+    def __init__(self, levels: int = 1):
+        super().__init__()
+        self.levels, self.calls, self.told = levels, 0, 0
+        self.w = nn.Parameter(torch.zeros(8, dtype=torch.float64))
+
+    def forward(self, x_t: Tensor, *more: Tensor) -> Tensor:
+        if not self.levels <= len(more) <= self.levels + 1:
+            raise TypeError(f"this model takes x_t, {self.levels} level(s), and perhaps y")
+        self.calls += 1
+        self.told += len(more) > self.levels
+        w, shape = self.w.to(x_t.dtype), (-1, *[1] * (x_t.dim() - 1))
+        t, *rest = (v.to(x_t.dtype) for v in more)
+        s = rest.pop(0).reshape(shape) if self.levels == 2 else 0.0
+        y = rest[0].reshape(len(x_t), -1).sum(1).reshape(shape) if rest else 0.0
+        t, mean = t.reshape(shape), x_t.reshape(len(x_t), -1).mean(1).reshape(shape)
+        wave = w[0] * (w[1] * x_t + w[2] * t + w[3] * s + w[7] * y).sin()
+        return wave + w[4] * x_t * mean + w[5] * t * t * x_t + w[6] * (s - t * s * s) + w[7] * y
+
+
+class GaussianJump(nn.Module):
+    """The F whose consistency function is exact, for data of class y from N(mean_y, S² I), made by
+    `student.new`: a path keeps (x_t − a mean) / √(a² S² + b²), which is (x − mean) / S at its end.
+
+    Args:
+        means: one for each class, each shaped like an example.
+        S: the standard deviation.
+        process, target: functions a, b and c, d, with b = 0 at t = 0; asked for at t > 0 only.
+    """
+
+    def __init__(self, means: Tensor, S: float, process: object, target: object):
+        super().__init__()
+        self.means, self.S = nn.Buffer(means), S
+        self.process, self.target = process, target
+
+    def forward(self, x_t: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        of = (self.process.a, self.process.b, self.target.c, self.target.d)
+        a, b, c, d = (f(t).reshape(-1, *[1] * (x_t.dim() - 1)) for f in of)
+        mean = self.means[torch.zeros_like(t).long() if y is None else y].to(x_t.dtype)
+        end = mean + self.S * (x_t - a * mean) / (a**2 * self.S**2 + b**2).sqrt()
+        return (d * x_t - (a * d - b * c) * end) / b
+
+
+class GaussianMean(nn.Module):
+    """The exact mean velocity u(x_t, t, s) of rectified flow, for data of class y from
+    N(mean_y, S² I), made by `student.new`; for s = t it is the velocity.
+
+    Along a path x_t = (1 − t) mean + σ_t e with σ_t² = (1 − t)² S² + t², and (σ_t − σ_s) / (t − s) =
+    ((t + s) − (2 − t − s) S²) / (σ_t + σ_s).
+    """
+
+    def __init__(self, means: Tensor, S: float):
+        super().__init__()
+        self.means, self.S = nn.Buffer(means), S
+
+    def forward(self, x_t: Tensor, t: Tensor, s: Tensor, y: Tensor | None = None) -> Tensor:
+        mean = self.means[torch.zeros_like(t).long() if y is None else y].to(x_t.dtype)
+        t, s = (v.reshape(-1, *[1] * (x_t.dim() - 1)) for v in (t, s))
+        at_t, at_s = (((1 - v) ** 2 * self.S**2 + v**2).sqrt() for v in (t, s))
+        slope = ((t + s) - (2 - t - s) * self.S**2) / (at_t + at_s)
+        return -mean + slope * (x_t - (1 - t) * mean) / at_t
+
+
+class Carried(nn.Module):
+    """The mean velocity u(x_t, t, s) of any velocity, by `steps` steps of Runge and Kutta of order
+    4, made by `student.new`. Called without s it goes to 0, which makes it the F of an exact
+    consistency function of rectified flow."""
+
+    def __init__(self, velocity: nn.Module, steps: int = 32):
+        super().__init__()
+        self.velocity, self.steps = velocity, steps
+
+    def forward(self, x_t: Tensor, t: Tensor, s: Tensor | None = None) -> Tensor:
+        s = torch.zeros_like(t) if s is None else s
+        h, x = (s - t) / self.steps, x_t
+        step = h.reshape(-1, *[1] * (x_t.dim() - 1))
+        for k in range(self.steps):
+            at = t + k * h
+            one = self.velocity(x, at)
+            two = self.velocity(x + step / 2 * one, at + h / 2)
+            three = self.velocity(x + step / 2 * two, at + h / 2)
+            four = self.velocity(x + step * three, at + h)
+            x = x + step / 6 * (one + 2 * two + 2 * three + four)
+        return (x_t - x) / (t - s).reshape(step.shape)
+
+
+class LineAtEachLevel(nn.Module):
+    """A velocity whose consistency function is offset[k] + slope[k] x_t at the level t = k / N, made
+    by `student.new`: both are weights, of float64."""
+
+    def __init__(self, N: int):
+        super().__init__()
+        self.N = N
+        self.offset = nn.Parameter(torch.zeros(N + 1, dtype=torch.float64))
+        self.slope = nn.Parameter(torch.ones(N + 1, dtype=torch.float64))
+
+    def forward(self, x_t: Tensor, t: Tensor) -> Tensor:
+        k = (t * self.N).round().long()
+        shape = (-1, *[1] * (x_t.dim() - 1))
+        offset, slope = self.offset[k].reshape(shape), self.slope[k].reshape(shape)
+        level = t.reshape(shape)
+        return (x_t - offset - slope * x_t) / level.where(level > 0, torch.ones_like(level))
 
 
 class WithoutGradients:
