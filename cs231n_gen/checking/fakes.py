@@ -280,8 +280,8 @@ class GaussianMean(nn.Module):
     """The exact mean velocity u(x_t, t, s) of rectified flow, for data of class y from
     N(mean_y, S² I), made by `student.new`; for s = t it is the velocity.
 
-    Along a path x_t = (1 − t) mean + σ_t e with σ_t² = (1 − t)² S² + t², and (σ_t − σ_s) / (t − s) =
-    ((t + s) − (2 − t − s) S²) / (σ_t + σ_s).
+    Along a path x_t = (1 − t) mean + σ_t e with σ_t² = (1 − t)² S² + t², and
+    (σ_t − σ_s) / (t − s) = ((t + s) − (2 − t − s) S²) / (σ_t + σ_s).
     """
 
     def __init__(self, means: Tensor, S: float):
@@ -320,8 +320,8 @@ class Carried(nn.Module):
 
 
 class LineAtEachLevel(nn.Module):
-    """A velocity whose consistency function is offset[k] + slope[k] x_t at the level t = k / N, made
-    by `student.new`: both are weights, of float64."""
+    """A velocity whose consistency function is offset[k] + slope[k] x_t at the level t = k / N,
+    made by `student.new`: both are weights, of float64."""
 
     def __init__(self, N: int):
         super().__init__()
