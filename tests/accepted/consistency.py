@@ -79,9 +79,8 @@ def by_elimination(model, x_t, t, process=RECTIFIED, target=VELOCITY, y=None):
     of = process.a, process.b, target.c, target.d
     a, b, c, d = (f(t).view(-1, *[1] * (x_t.ndim - 1)).expand_as(x_t) for f in of)
     refuse(bool((a * d == b * c).any()), "x does not follow")
-    ratio = b / d  # of the noise in x_t to that in the prediction
-    found = (x_t - ratio * told) / (a - ratio * c)
-    return torch.where(d == 0, told / c, found)
+    system = torch.stack([torch.stack([a, b], -1), torch.stack([c, d], -1)], -2)
+    return torch.linalg.solve(system, torch.stack([x_t, told], -1).unsqueeze(-1))[..., 0, 0]
 
 
 @accepted(FUNCTION)

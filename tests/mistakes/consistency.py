@@ -133,7 +133,8 @@ def without_a_condition(model, x_t, t, process=RECTIFIED, target=VELOCITY, y=Non
 
 @mistake(
     FUNCTION,
-    "No gradient reaches the weights: f is what is trained. Leave torch.no_grad() to the samplers.",
+    "The result has no graph: gradients must flow into x_t, t and the network's weights.",
+    sure=True,
 )
 def without_a_graph(model, x_t, t, process=RECTIFIED, target=VELOCITY, y=None):
     with torch.no_grad():
@@ -493,12 +494,18 @@ of_pairs = several(
         "y does not reach the student's f(x_t, t).",
         loss_by(lambda k: without_y_in(k, "student")),
     ),
-    (
-        "all_in_no_grad",
-        "No gradient reaches the student: only the target is a constant.",
-        loss_by(lambda k: k.mean(k.m(k.far().detach()))),
-    ),
 )
+
+
+@mistake(
+    LOSS,
+    "The result has no graph: gradients must flow through f(x_t, t) into the student's weights.",
+    sure=True,
+)
+@torch.no_grad()
+def all_in_no_grad(model, x, z, t, s, teacher=None, average=None, y=None, huber=0.0):
+    k = Pair(model, x, z, t, s, teacher, average, y, huber)
+    return k.mean(k.m())
 
 
 @mistake(LOSS, "The teacher is not used: with one, v is its velocity at x_t.")
