@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from cs231n_gen.given.processes import Process, Target
-
 
 class InUse:
     """What a network is in the middle of a training: gradients lie in its weights."""
@@ -210,20 +208,37 @@ class TwoBumps(InUse, nn.Module):
         return self.scale * (self.target.c(level) * x + self.target.d(level) * z)
 
 
-def curved_process(A: float, B: float, k: float, m: float) -> Process:
+class CurvedProcess:
     """a = A (1 − t)(1 + k t) and b = B t (1 + m t), made by `student.new`: where a student's code
     takes derivatives by t, functions of the test's own cannot follow."""
-    return Process(
-        a=lambda t: A * (1 - t) * (1 + k * t),
-        b=lambda t: B * t * (1 + m * t),
-        da=lambda t: A * (k - 1 - 2 * k * t),
-        db=lambda t: B * (1 + 2 * m * t),
-    )
+
+    def __init__(self, A: float, B: float, k: float, m: float):
+        self.A, self.B, self.k, self.m = A, B, k, m
+
+    def a(self, t: Tensor) -> Tensor:
+        return self.A * (1 - t) * (1 + self.k * t)
+
+    def b(self, t: Tensor) -> Tensor:
+        return self.B * t * (1 + self.m * t)
+
+    def da(self, t: Tensor) -> Tensor:
+        return self.A * (self.k - 1 - 2 * self.k * t)
+
+    def db(self, t: Tensor) -> Tensor:
+        return self.B * (1 + 2 * self.m * t)
 
 
-def curved_target(c0: float, c1: float, d0: float, d1: float) -> Target:
+class CurvedTarget:
     """c = −c0 − c1 t and d = d0 + d1 t², likewise."""
-    return Target(c=lambda t: -c0 - c1 * t, d=lambda t: d0 + d1 * t * t)
+
+    def __init__(self, c0: float, c1: float, d0: float, d1: float):
+        self.c0, self.c1, self.d0, self.d1 = c0, c1, d0, d1
+
+    def c(self, t: Tensor) -> Tensor:
+        return -self.c0 - self.c1 * t
+
+    def d(self, t: Tensor) -> Tensor:
+        return self.d0 + self.d1 * t * t
 
 
 class Wavy(InUse, nn.Module):

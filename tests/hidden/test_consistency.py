@@ -9,7 +9,16 @@ import torch
 
 from cs231n_gen.checking import expect, fakes
 from cs231n_gen.given import processes
-from cs231n_gen.given.processes import NOISE, Target, X, angular, preconditioned, trigflow, velocity
+from cs231n_gen.given.processes import (
+    NOISE,
+    Process,
+    Target,
+    X,
+    angular,
+    preconditioned,
+    trigflow,
+    velocity,
+)
 
 function = pytest.mark.exercise("consistency.function")
 loss = pytest.mark.exercise("consistency.loss")
@@ -46,15 +55,22 @@ def parts(process, target, t, x):
     return [column(f(t), x) for f in (process.a, process.b, target.c, target.d)]
 
 
-def forms(generator):
-    """Processes and targets of which the boundary holds by itself."""
-    own = fakes.curved_process(
+def own_form(generator):
+    """Numbers of a process and a target of the tests' own: a(1) = b(0) = 0, a(0) is not 1."""
+    process = (
         number(generator, 1.2, 1.8),
         number(generator, 0.5, 0.8),
         number(generator, 0.1, 0.8),
         number(generator, 0.1, 0.8),
     )
-    target = fakes.curved_target(*(number(generator, 0.4, 1.4) for _ in range(4)))
+    return process, tuple(number(generator, 0.4, 1.4) for _ in range(4))
+
+
+def forms(generator):
+    """Processes and targets of which the boundary holds by itself."""
+    sizes, more = own_form(generator)
+    curve, straight = fakes.CurvedProcess(*sizes), fakes.CurvedTarget(*more)
+    own, target = Process(curve.a, curve.b, curve.da, curve.db), Target(straight.c, straight.d)
     edm, cosine = processes.edm(number(generator, 2, 80)), processes.cosine()
     return {
         "rectified flow": (FLOW, velocity(FLOW)),

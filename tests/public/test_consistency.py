@@ -15,7 +15,7 @@ loss = pytest.mark.exercise("consistency.loss")
 DOUBLE = {"atol": 1e-10, "rtol": 1e-10}
 FLOW, EDM = processes.rectified_flow(), processes.edm(4.0)
 # One of the tests' own: a = 1.5 (1 − t)(1 + t / 2), b = 0.6 t (1 + t / 2).
-OWN, TARGET = fakes.curved_process(1.5, 0.6, 0.5, 0.5), fakes.curved_target(0.5, 1.0, 1.2, 0.3)
+OWN, TARGET = fakes.CurvedProcess(1.5, 0.6, 0.5, 0.5), fakes.CurvedTarget(0.5, 1.0, 1.2, 0.3)
 FORMS = {
     "rectified flow": (FLOW, velocity(FLOW)),
     "EDM": (EDM, preconditioned(EDM, 0.5)),
