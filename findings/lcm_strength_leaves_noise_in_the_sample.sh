@@ -4,7 +4,8 @@
 # set_timesteps(timesteps=…, strength=…) is documented for image to image: of four steps, strength 0.5 leaves the last two.
 # The steps are cut so, but the scheduler still counts four. So it takes its last step for one in between, and noises the
 # finished sample to that step's own level: standard deviation 0.58 of noise at step 259, with a network that returns the data
-# exactly. A number of steps in place of a list is cut together with the count, and ends at clean data.
+# exactly. A number of steps in place of a list is cut together with the count, and ends at clean data. The last step is meant
+# to add no noise (pull request 5681).
 #
 # One warning is given, of something else: that 759 is not on the training schedule. It is, but that was cut as well.
 # `denoised`, which step() returns too, is right; the pipelines for LCM decode that one. Loops that read `prev_sample`, as
