@@ -34,6 +34,7 @@ RATE = 1e-3
 FLOW = rectified_flow()
 VELOCITY = velocity(FLOW)
 TEACHER_CALLS = (50, 20, 8, 4, 2, 1)
+STUDENTS = {1.0: "few_steps.safetensors", 0.0: "few_steps_unguided.safetensors"}  # shipped, by w
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class GarmentStudent:
     steps: of training.
     pairs: of noise and sample that the teacher made, 0 for methods that need none.
     losses: one a step.
+    stopped: whether Ctrl-C ended the training before its time.
     """
 
     method: str
@@ -58,6 +60,7 @@ class GarmentStudent:
     steps: int = 0
     pairs: int = 0
     losses: list[float] = field(default_factory=list)
+    stopped: bool = False
 
     @property
     def calls(self) -> tuple[int, ...]:
@@ -122,10 +125,21 @@ def load_teacher() -> UNet:
     Raises:
         DataError: if its weights are missing or damaged.
     """
-    net = UNet(width=WIDTH, classes=CLASSES)
-    weights = load_file(data_file("teacher.safetensors"))
-    net.load_state_dict({k: v.float() for k, v in weights.items()})
-    return net.eval().requires_grad_(False)
+    return _shipped("teacher.safetensors")
+
+
+def load_student(w: float = 1.0) -> GarmentStudent:
+    """The student that `data/train_few_steps.py` trained for longer: one call a garment.
+
+    Args:
+        w: the weight of guidance that it learned, one of `STUDENTS`.
+    Raises:
+        ValueError: for another weight.
+        DataError: if its weights are missing or damaged.
+    """
+    if w not in STUDENTS:
+        raise ValueError(f"there is a student for w = {', '.join(map(str, STUDENTS))}, got {w}")
+    return GarmentStudent("direct", w, {1: _shipped(STUDENTS[w])}, _walk)
 
 
 def of_teacher(teacher: nn.Module, w: float = 1.0) -> GarmentStudent:
@@ -439,7 +453,7 @@ class _Lesson:
         """The student, at the end of the lesson."""
         spent, steps = self.seconds - self.left(), len(self.losses)
         return GarmentStudent(
-            self.method, self.w, models, draw, spent, steps, pairs, losses=self.losses
+            self.method, self.w, models, draw, spent, steps, pairs, self.losses, self.stopped
         )
 
 
@@ -583,6 +597,13 @@ METHODS = {
 }
 PAIRS_SHARE = 0.35  # of the time is the teacher's, to make pairs
 HUBER = 0.03
+
+
+def _shipped(name: str) -> UNet:
+    """A network from the data folder."""
+    net = UNet(width=WIDTH, classes=CLASSES)
+    net.load_state_dict({k: v.float() for k, v in load_file(data_file(name)).items()})
+    return net.eval().requires_grad_(False)
 
 
 def _walk(model, z, calls, y, generator):
