@@ -22,9 +22,9 @@ import numpy as np
 import torch
 from playwright.sync_api import sync_playwright
 
-from cs231n_gen import data
+from cs231n_gen import data, flow
 from cs231n_gen.given.mlp import VelocityMLP
-from cs231n_gen.viz import FlowField, PatchLab, ProcessLab, Trajectories, WaterLevel
+from cs231n_gen.viz import FewSteps, FlowField, PatchLab, ProcessLab, Trajectories, WaterLevel
 
 RING = data.ring().mixture
 BUMPS = ([0.5, 0.3, 0.2], [-1.5, 0.4, 1.8], [0.3, 0.2, 0.25])  # a mixture on the line
@@ -134,6 +134,7 @@ def figures() -> dict:
         ),
         "WaterLevel, 48 axes of 256 pixels": water(),
         "PatchLab, 4 blocks of 4 heads over 16 patches": patches(random),
+        "FewSteps, 9 students, 1, 2 and 4 calls, 41 × 41 noises": few(random),
     }
 
 
@@ -155,6 +156,22 @@ def patches(random: np.random.Generator) -> PatchLab:
     attention = np.exp(random.standard_normal((1, 6, 4, 4, 16, 16)))
     attention /= attention.sum(-1, keepdims=True)
     return PatchLab(t, pictures, attention, random.uniform(0, 1, (6, 4, 2)))
+
+
+def few(random: np.random.Generator) -> FewSteps:
+    """Euler's steps along the ring's field, and students that are off by any wave."""
+    axis = torch.linspace(-3, 3, 41, dtype=torch.float64)
+    z = torch.cartesian_prod(axis, axis)
+    exact, *paths = (flow.sample(RING.velocity, z, 20) * (1 - t) + t * z for t in np.arange(8) / 8)
+
+    def off() -> torch.Tensor:
+        wave, way = torch.from_numpy(random.standard_normal((2, 2, 2)))
+        return exact + 0.05 * torch.sin(z @ wave) @ way
+
+    students = {f"student {k}": {n: off() for n in (1, 2, 4)} for k in range(9)}
+    over = np.linspace(-3, 3, 201)
+    lines = {"z": over, "exact": over, **{name: np.sin(over) for name in students}}
+    return FewSteps(z, exact, students, paths=torch.stack(paths), data=exact, quantiles=lines)
 
 
 def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[str, float]:

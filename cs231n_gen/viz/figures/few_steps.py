@@ -42,19 +42,23 @@ class FewSteps(MovingFigure):
         z = torch.cartesian_prod(axis, axis)
         FewSteps(z, exact(z), {"direct": {1: net(z)}, "consistency": {1: f(z, 1), 2: f(z, 2)}})
 
-    A student that draws noise on its way should draw the same for every noise of the grid. One that
-    learned to match the data as a whole, as by a discriminator, may be far from the exact image and
-    still right: `crowd` shows its samples.
+    Not every student has to be near the exact image. One that draws new noise on its way ends
+    elsewhere, and so does one that was trained to match the data as a whole, as by a discriminator.
+    Both may still sample the data: `loose` marks them, and `crowd` shows their samples. New noise
+    must be the same for every noise of the grid, or nothing could be blended:
+
+        torch.vmap(lambda z: consistency.sample(net, z[None], 2)[0], randomness="same")(z)
 
     Args:
         noises: a square grid around the origin, evenly spaced, in any order.
         exact: what the exact flow makes of each.
         students: by name, one to ten, what each makes of them, by its number of calls.
+        loose: students that need not be near the exact image, by name: from how many calls on.
         paths: where the exact flow has them on the way from noise to data, both ends left out.
         data: a cloud behind all this; at most 400 points of it are shown.
         quantiles: curves on the line. "z" are noises that rise, "exact" the exact images, and all
-            others are images that students give, in as many points. A name that is also in
-            `students` has the same colour.
+            others are images that students give, in as many points, (points,) or (points, 1). A
+            name that is also in `students` has the same colour and shape.
         z: the noise to begin with.
         calls: the number of calls that is shown first; the least one if None.
         shown: names of students that are shown first; all of them if None.
@@ -72,7 +76,7 @@ class FewSteps(MovingFigure):
     grid = List().tag(sync=True)  # reach, and noises along an axis
     tables = Bytes().tag(sync=True)  # of exact, of paths, of students; x₂ of a noise runs fastest
     levels = Int(0).tag(sync=True)  # of paths
-    students = List().tag(sync=True)  # names and calls
+    students = List().tag(sync=True)  # names, calls, and from how many on they are loose
     data = Bytes().tag(sync=True)
     curves = Bytes().tag(sync=True)  # of every name, on the line
     curve_names = List().tag(sync=True)  # exact is the first
@@ -93,9 +97,10 @@ class FewSteps(MovingFigure):
         exact: Table,
         students: Mapping[str, Mapping[int, Table]],
         *,
+        loose: Mapping[str, int] | None = None,
         paths: Float[ArrayLike, "levels noises 2"] | None = None,
         data: Float[ArrayLike, "points 2"] | None = None,
-        quantiles: Mapping[str, Float[ArrayLike, "points"]] | None = None,
+        quantiles: Mapping[str, Float[ArrayLike, "points *one"]] | None = None,
         z: Sequence[float] = (-0.9, 0.6),
         calls: int | None = None,
         shown: Sequence[str] | None = None,
@@ -106,7 +111,7 @@ class FewSteps(MovingFigure):
         **options,
     ):
         reach, side, order = _grid(noises)
-        told, images = _students(students, side**2)
+        told, images = _students(students, {} if loose is None else loose, side**2)
         way = np.zeros((0, side**2, 2)) if paths is None else np.asarray(paths, dtype=float)
         if way.ndim != 3 or way.shape[1:] != (side**2, 2) or not np.isfinite(way).all():
             said = f"paths must be finite numbers, (levels, {side**2}, 2)"
@@ -261,19 +266,23 @@ def _table(name: str, images, n: int) -> np.ndarray:
     return images
 
 
-def _students(students, n: int) -> tuple[list[dict], list[np.ndarray]]:
+def _students(students, loose, n: int) -> tuple[list[dict], list[np.ndarray]]:
     """Names and calls, and all tables in that order."""
     if not 1 <= len(students) <= MOST:
         raise ValueError(f"students must be one to {MOST}, got {len(students)}")
     if "exact" in students or "" in students:
         raise ValueError("students must have names, and none can be called 'exact'")
+    if not ({*loose} <= {*students} and all(_whole(k) and k > 0 for k in loose.values())):
+        said = "loose must be numbers of calls by names of students, as in {'GAN': 1}"
+        raise ValueError(f"{said}, got {loose}")
     told, images = [], []
     for name, tables in students.items():
         calls = [*tables] if isinstance(tables, Mapping) else []
         if not calls or not all(_whole(k) and k > 0 for k in calls):
             said = f"students[{name!r}] must be tables by whole numbers of calls, as in {{1: …}}"
             raise ValueError(f"{said}, got {calls or type(tables).__name__}")
-        told.append({"name": str(name), "calls": sorted(map(int, calls))})
+        one = {"name": str(name), "calls": sorted(map(int, calls))}
+        told.append({**one, "loose": int(loose.get(name, 0))})
         images += [_table(f"students[{name!r}][{k}]", tables[k], n) for k in sorted(calls)]
     return told, images
 
@@ -296,6 +305,7 @@ def _curves(quantiles) -> tuple[list[str], np.ndarray, np.ndarray]:
     given = {str(name): np.asarray(one, dtype=float) for name, one in quantiles.items()}
     if not {"z", "exact"} <= {*given}:
         raise ValueError(f"quantiles must have 'z' and 'exact', got {[*given]}")
+    given = {name: one[:, 0] if one.shape[1:] == (1,) else one for name, one in given.items()}
     z = given.pop("z")
     if z.ndim != 1 or not 2 <= len(z) <= CURVE or not (np.diff(z) > 1e-3).all():
         said = f"quantiles['z'] must be 2 to {CURVE} rising noises, 0.001 apart or more"

@@ -181,6 +181,7 @@ def few():
         z,
         exact,
         students,
+        loose={"teacher": 4},
         paths=[(1 - t) * exact + t * z for t in (0.75, 0.5, 0.25)],
         data=exact,
         quantiles=curves,

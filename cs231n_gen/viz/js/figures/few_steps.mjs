@@ -22,6 +22,9 @@ const SECONDS = 12; // of a turn around the origin
 const TURNS = 16; // of it, for who wants less motion
 const SLOWEST = 0.8; // radius of such a turn, at least
 
+const LOOSE =
+  "* It draws new noise on its way, or was trained on the data as a whole: it need not be near. See its samples.";
+
 const within = (low, high, v) => Math.min(high, Math.max(low, v));
 
 class FewStepsFigure extends Figure {
@@ -48,10 +51,10 @@ class FewStepsFigure extends Figure {
     this.exact = table();
     this.paths = Array.from({ length: stage.get("levels") }, table);
     const weights = grid.weights();
-    this.students = stage.get("students").map(({ name, calls }, k) => {
+    this.students = stage.get("students").map(({ name, calls, loose }, k) => {
       const tables = new Map(calls.map((n) => [n, table()]));
       const means = new Map(calls.map((n) => [n, meanDistance(tables.get(n), this.exact, weights)]));
-      return { k, name, tables, means };
+      return { k, name, tables, means, mark: (n) => (loose && n >= loose ? "*" : "") };
     });
     this.offered = [...new Set(this.students.flatMap(({ tables }) => [...tables.keys()]))].sort((a, b) => a - b);
     this.over = stage.get("curve_noises");
@@ -89,7 +92,7 @@ class FewStepsFigure extends Figure {
     const plane = captioned(keys, this.plane.box);
     plane.style.cssText = "flex:1 1 380px;max-width:600px";
     const near = captioned([make("b", {}, `${this.plane.extent / NEAR} times closer`)], this.near.box);
-    near.style.cssText = "flex:1 1 170px;max-width:230px;margin:0";
+    near.style.cssText = "flex:1 1 170px;max-width:260px;margin:0";
     const beside = make(
       "div",
       { style: "flex:1 1 340px;min-width:0" },
@@ -169,6 +172,7 @@ class FewStepsFigure extends Figure {
         make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "student"), ...head, this.mean)),
         make("tbody", {}, ...this.rows.map(({ row }) => row)),
       ),
+      ...(students.some(({ mark }) => mark(offered.at(-1))) ? [make("p", { class: "gen-keys" }, LOOSE)] : []),
     );
   }
 
@@ -385,12 +389,12 @@ class FewStepsFigure extends Figure {
   fill({ distances }) {
     const { calls } = this.now;
     this.rows.forEach(({ cells, mean }, k) => {
+      const { mark, means } = this.students[k];
       for (const [n, distance] of distances[k]) {
-        cells.get(n).textContent = far(distance);
+        cells.get(n).textContent = far(distance) + mark(n);
       }
       for (const [n, cell] of cells) cell.className = n === calls ? "gen-now" : "";
-      const usual = this.students[k].means.get(calls);
-      mean.textContent = usual === undefined ? "–" : far(usual);
+      mean.textContent = means.has(calls) ? far(means.get(calls)) + mark(calls) : "–";
     });
   }
 

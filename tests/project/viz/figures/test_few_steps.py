@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from cs231n_gen import consistency
 from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.viz import FewSteps, standalone_page
 
@@ -138,12 +139,16 @@ def test_heights_of_a_curve(node):
         ({"students": {"a": {1.5: IMAGES[1]}}}, r"got \[1.5\]"),
         ({"students": {"a": {True: IMAGES[1]}}}, r"got \[True\]"),
         ({"students": {"a": {2: IMAGES[1][1:]}}}, r"students\['a'\]\[2\] must be .* got \(24, 2\)"),
+        ({"loose": {"three": 1}}, r"names of students, .* got \{'three': 1\}"),
+        ({"loose": {"one": 0}}, "loose must be numbers of calls"),
+        ({"loose": {"one": 1.5}}, "loose must be numbers of calls"),
         ({"paths": IMAGES[0]}, r"paths must be finite numbers, \(levels, 25, 2\), got \(25, 2\)"),
         ({"paths": IMAGES[:1] * np.nan}, "paths must be finite"),
         ({"data": np.zeros((3, 3))}, r"data must be finite points, \(n, 2\), got \(3, 3\)"),
         ({"quantiles": {"z": [0, 1]}}, r"quantiles must have 'z' and 'exact', got \['z'\]"),
         ({"quantiles": {**CURVES, "z": [0, 0, 1]}}, "2 to 401 rising noises"),
         ({"quantiles": {**CURVES, "z": [0, np.nan, 1]}}, "rising noises"),
+        ({"quantiles": {**CURVES, "z": [[0, 1, 2]]}}, r"rising noises, .* got \(1, 3\)"),
         ({"quantiles": {**CURVES, "one": [0, 1]}}, r"quantiles\['one'\] must be 3 finite numbers"),
         ({"quantiles": {**CURVES, "exact": [0, 1, np.nan]}}, r"quantiles\['exact'\] must be"),
         ({"quantiles": CURVES | {f"{k}": [0, 1, 2] for k in range(10)}}, "at most 10 .* got 11"),
@@ -209,11 +214,29 @@ def test_what_is_sent():
     sent = np.frombuffer(figure.tables, "<f2").reshape(-1, 25, 2)
     # exact, paths, then students, by their calls
     np.testing.assert_array_equal(sent, halved(IMAGES[[0, 2, 3, 1, 3, 2]]))
-    assert figure.students == [{"name": "one", "calls": [1]}, {"name": "two", "calls": [2, 4]}]
+    one, two = {"name": "one", "calls": [1]}, {"name": "two", "calls": [2, 4]}
+    assert figure.students == [{**one, "loose": 0}, {**two, "loose": 0}]
+    assert steps(loose={"two": 4}).students == [{**one, "loose": 0}, {**two, "loose": 4}]
+    columns = {name: np.array(curve)[:, None] for name, curve in CURVES.items()}
+    assert steps(quantiles=columns).curves == figure.curves
     assert len(figure.data) == 400 * 2 * 2
     assert (figure.curve_names, figure.curve_noises) == (["exact", "one"], [-1, 0, 0.5])
     assert (figure.calls, figure.shown, figure.z) == (1, [1, 1], [-0.9, 0.6])
     assert steps(shown=["two"], calls=4).shown == [0, 1]
+
+
+def test_new_noise_is_the_same_for_every_noise_of_the_grid():
+    """Sampled as the docstring says: 0 from the model leaves (z + ε) / 2 after two calls."""
+    torch.manual_seed(0)
+    z = torch.tensor(Z)
+
+    def two_calls(z):
+        return consistency.sample(lambda x_t, t: 0 * x_t, z[None], 2)[0]
+
+    x = torch.vmap(two_calls, randomness="same")(z)
+    drawn = 2 * x - z
+    torch.testing.assert_close(drawn, drawn[:1].expand_as(z))
+    assert (drawn[0].abs() > 0).all()
 
 
 def test_a_link_holds_the_whole_setting():
@@ -316,7 +339,8 @@ def test_a_noise_that_is_dragged_is_put_where_python_says(alone):
     np.testing.assert_allclose(said(tab, "landed"), np.ravel(want), atol=1e-9)
     apart = {name: np.linalg.norm(found[name] - found["exact"]) for name in list(found)[2:]}
     shown = cells(tab)
-    assert shown["teacher"][:3] == [f"{apart[f'teacher {n}']:.2f}" for n in (1, 2, 4)]
+    teacher = [f"{apart[f'teacher {n}']:.2f}" for n in (1, 2, 4)]
+    assert shown["teacher"][:3] == [*teacher[:2], f"{teacher[2]}*"]
     assert shown["direct"] == ["0.10", "–", "–", "0.10"]
     assert shown["consistency"] == ["0.50", "0.05", "–", "0.50"]
     text = tab.locator("[data-exact]").inner_text()
@@ -343,6 +367,17 @@ def test_calls_are_chosen_and_who_has_none_is_not_shown(alone):
     tab.get_by_role("button", name="4 calls").click()
     tab.get_by_role("checkbox", name="teacher").uncheck()
     assert "No student is shown with 4 calls" in tab.locator("[data-exact]").inner_text()
+
+
+def test_who_need_not_be_near_is_marked(alone):
+    said = "draws new noise on its way"
+    assert not alone(steps()).get_by_text(said).count()
+    tab = alone(steps(loose={"two": 4}), hash="#figure=few-steps&calls=4")
+    assert tab.get_by_text(said).count() == 1
+    assert [cell.endswith("*") for cell in cells(tab)["two"]] == [False, False, True, True]
+    tab.get_by_role("button", name="2 calls").click()
+    assert [cell.endswith("*") for cell in cells(tab)["two"]] == [False, False, True, False]
+    assert not any(cell.endswith("*") for cell in cells(tab)["one"])
 
 
 def test_students_are_switched_off_and_on(alone):
