@@ -91,7 +91,7 @@ class FewStepsFigure extends Figure {
     ];
     const plane = captioned(keys, this.plane.box);
     plane.style.cssText = "flex:1 1 380px;max-width:600px";
-    const near = captioned([make("b", {}, `${this.plane.extent / NEAR} times closer`)], this.near.box);
+    const near = captioned([make("b", {}, `${Math.round(this.plane.extent / NEAR)} times closer`)], this.near.box);
     near.style.cssText = "flex:1 1 170px;max-width:260px;margin:0";
     const beside = make(
       "div",
@@ -146,6 +146,8 @@ class FewStepsFigure extends Figure {
     });
     const whose = [["", "nobody’s"], ["exact", "the exact flow’s"], ...students.map(({ name }) => [name, name])];
     this.crowd = select("samples", whose, (crowd) => this.set({ crowd }));
+    this.crowd.row.style.maxWidth = "100%";
+    this.crowd.input.style.minWidth = 0; // long names would make it too wide
   }
 
   /** The shape of a student in its colour, before its name. */
@@ -214,7 +216,7 @@ class FewStepsFigure extends Figure {
     const digits = this.offered.filter((n) => n < 10).join(", ");
     return (
       "Drag the cross. Keys, with the plane chosen: arrows move the noise (with shift, further), " +
-      `${digits ? `${digits} choose the calls, ` : ""}n draws a noise, space plays, 0 begins again. ` +
+      `${digits ? `digits choose the calls (${digits}), ` : ""}n draws a noise, space plays, 0 begins again. ` +
       "A row of the table that is pointed at stands out, with the images that it gives with other numbers of calls in white. " +
       `${this.grid.side} × ${this.grid.side} noises were sampled beforehand; between them, the nearest four are blended.`
     );

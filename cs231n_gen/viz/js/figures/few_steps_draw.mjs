@@ -159,10 +159,11 @@ export function drawCurves(chart, { now, over, curves }) {
   const { ink, paper } = chart.stage.theme;
   chart.begin((width) => Math.min(300, Math.max(220, 0.4 * width)), [over[0], over.at(-1)]);
   const { floor, edges } = chart;
-  const top = AROUND * Math.max(1, ...curves[0].xs.map(Math.abs));
+  const top = AROUND * Math.max(0.5, ...curves[0].xs.map(Math.abs));
   const y = (x) => floor - ((x / top + 1) / 2) * (floor - edges.top);
-  for (const x of [-4, -3, -2, -1, 0, 1, 2, 3, 4].filter((x) => Math.abs(x) < top)) {
-    chart.across(y(x), `${x}`.replace("-", "−"), { strong: x === 0 });
+  const gap = [0.2, 0.5, 1, 2, 5, 10, 20, 50].find((one) => top / one < 5) ?? top / 3;
+  for (let k = -Math.floor(top / gap); k * gap <= top; k++) {
+    chart.across(y(k * gap), `${Number((k * gap).toPrecision(2))}`.replace("-", "−"), { strong: k === 0 });
   }
   for (let z = Math.ceil(over[0]); z <= over.at(-1); z++) {
     chart.text(`${z}`.replace("-", "−"), chart.x(z), floor + 16);

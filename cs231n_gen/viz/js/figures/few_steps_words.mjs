@@ -10,6 +10,8 @@ const calls = (n) => counted(n, "call");
 /** A distance to two places. */
 export const far = (distance) => (distance < 0.005 ? "< 0.01" : distance.toFixed(2));
 
+const away = (distance) => far(distance).replace("<", "less than");
+
 /** Where the noise goes, who is nearest and who is farthest, and whether the map is steep there. */
 export function sayImages(says, { now, exact, landed, gap, apart }) {
   Object.assign(says.dataset, { z: now.z, exact, landed: landed.map(({ at }) => at).join(";") });
@@ -17,8 +19,8 @@ export function sayImages(says, { now, exact, landed, gap, apart }) {
   if (landed.length) {
     const sorted = [...landed].sort((a, b) => a.distance - b.distance);
     const [best, worst] = [sorted[0], sorted.at(-1)];
-    words.push(`With ${calls(now.calls)}, `, make("b", {}, best.name), ` is ${far(best.distance)} away`);
-    if (sorted.length > 1) words.push(" and ", make("b", {}, worst.name), ` ${far(worst.distance)}`);
+    words.push(`With ${calls(now.calls)}, `, make("b", {}, best.name), ` is ${away(best.distance)} away`);
+    if (sorted.length > 1) words.push(" and ", make("b", {}, worst.name), ` ${away(worst.distance)}`);
     words.push(". ");
   } else words.push(`No student is shown with ${calls(now.calls)}. `);
   if (apart > STEEP * gap) {

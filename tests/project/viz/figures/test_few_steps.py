@@ -520,6 +520,17 @@ def test_it_is_drawn_in_the_ink_of_its_theme_and_fits(alone):
     assert tab.locator("table").bounding_box()["y"] > box["y"] + box["height"]
 
 
+def test_long_names_are_text_and_fit_a_phone(alone):
+    names = [f"a student with a rather long name, <b>{k}</b> & more" for k in range(10)]
+    figure = steps(students={name: {1: IMAGES[1], 2: IMAGES[2]} for name in names})
+    tab = alone(figure, viewport={"width": 360, "height": 800})
+    assert tab.locator("html").evaluate("html => html.scrollWidth <= html.clientWidth")
+    assert [*cells(tab)] == names
+    tab.get_by_label("samples").select_option(names[3])
+    figure.open_link(setting(tab)["crowd"].join(["#figure=few-steps&crowd=", ""]))
+    assert figure.crowd == names[3]
+
+
 def test_a_finger_away_from_the_noise_scrolls(alone):
     tab = alone(few(), has_touch=True, viewport={"width": 380, "height": 800})
     before = said(tab, "z")
