@@ -71,7 +71,8 @@ class Block(nn.Module):
     shallow one. At that point only W and b get a gradient, through the gates.
 
     Its layers are `attention`, an `Attention`; `mlp`, a `torch.nn.Sequential` of a linear layer to
-    ratio · dim numbers, GELU in its tanh form, and a linear layer back; and `modulation`.
+    ratio · dim numbers, GELU in its tanh form, and a linear layer back, `mlp[0]` to `mlp[2]`; and
+    `modulation`. Trained weights go by these names.
 
     Args:
         dim: numbers of a token, and of c.
@@ -117,7 +118,8 @@ class DiT(nn.Module):
         v = unpatchify(out(adaptive_norm(tokens, shift, scale)))
 
     Its layers are `embed`, a linear layer; `level`, a `torch.nn.Sequential` of a linear layer, SiLU
-    and a linear layer, for which t becomes 256 numbers; `condition`, a `torch.nn.Embedding`, or
+    and a linear layer, `level[0]` to `level[2]`, for which t becomes 256 numbers; `condition`, a
+    `torch.nn.Embedding`, or
     None without classes; `blocks`, a `torch.nn.ModuleList`; `modulation` of 2 · dim numbers and
     `out`, linear layers. `initialise` knows them by these names. Weights of linear
     layers begin as Xavier and Glorot (2010) say, uniform, with biases of 0; those of `level` and

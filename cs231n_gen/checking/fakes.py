@@ -373,6 +373,34 @@ def holding_gradients(net: nn.Module) -> None:
         p.grad = torch.ones_like(p)
 
 
+def shapes(net: nn.Module) -> dict[str, list[int]]:
+    """Of its weights, by name. Their first values are drawn, and would tell two answers apart that
+    only draw them in another order."""
+    return {name: list(w.shape) for name, w in net.state_dict().items()}
+
+
+def shapes_in_order(net: nn.Module) -> list[list[int]]:
+    """Of its weights, whatever their names are."""
+    return [*shapes(net).values()]
+
+
+def fill(net: nn.Module, weights: Sequence[Tensor]) -> None:
+    """Put weights into a network in their order, whatever their names are."""
+    net.load_state_dict(dict(zip(net.state_dict(), weights, strict=True)))
+
+
+def put(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Put some weights into a network, by name, and leave the others."""
+    net.load_state_dict({**net.state_dict(), **weights})
+
+
+def equal_weights(one: nn.Module, other: nn.Module) -> list[int]:
+    """Which matrices and kernels two networks share, as numbers in their order, but for those that
+    are 0."""
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return [n for n, (w, v) in enumerate(pairs) if w.dim() > 1 and w.any() and torch.equal(w, v)]
+
+
 def weighted(function: Callable, weights: Tensor, *args, **kwargs) -> Tensor:
     """Σ weights · function(…), whose gradients tell every number of the result apart: those of a
     plain sum may be 0 whatever was cut out of the graph. For `student.gradient`, with

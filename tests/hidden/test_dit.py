@@ -206,8 +206,8 @@ def block_shapes(D, ratio=4, head=0, at=""):
 
 def a_block(student, generator, **options):
     """A block of random size: it, dim and heads."""
-    heads = draws.whole(generator, 2, 3)
-    dim = 4 * heads * draws.whole(generator, 1, 2)
+    heads = draws.whole(generator, 2, 4)
+    dim = 4 * heads * draws.whole(generator, 1, 3)
     return student.new("dit.Block", dim, heads, **options), dim, heads
 
 
@@ -237,6 +237,9 @@ def test_the_layers_of_a_block(student, generator):
         expect.true(got == want, says, got, want)
     made, D, heads = a_block(student, generator)
     expect.true(shapes_of(made) == block_shapes(D), "ratio is 4 and qk_norm False unless given")
+    for D, heads, ratio in ((6, 3, 3), (10, 5, 1), (9, 1, 4)):
+        got, want = shapes_of(student.new("dit.Block", D, heads, ratio)), block_shapes(D, ratio)
+        expect.true(got == want, f"the weights of Block({D}, {heads}, {ratio})", got, want)
 
 
 @block(weight=4)
@@ -245,7 +248,7 @@ def test_the_formula_of_a_block(student, generator):
     for options in ({}, {"ratio": 2}, {"qk_norm": True}):
         made, D, heads = a_block(student, generator, **options)
         s = filled(student, made, generator)
-        for B, T in ((3, 5), (1, 4), (2, 1)):
+        for B, T in ((3, 5), (1, 4), (2, 1), (2, 9)):  # also squares, which are no grid by that
             x, c = normal(generator, B, T, D), normal(generator, B, D)
             want = by_hand_block(x, c, s, heads)
             says = f"the tokens are not those of the formula, for {options or 'the usual options'}"
@@ -289,6 +292,8 @@ def test_examples_do_not_meet(student, generator):
     made.call("eval")
     x, c = normal(generator, 3, 5, D), normal(generator, 3, D)
     together = expect.tensor(made(x, c), x.shape)
+    got = made(x.flip(0), c.flip(0))
+    expect.close(got, together.flip(0), "examples that change places change places", **DOUBLE)
     order = torch.randperm(5, generator=generator)
     alone = torch.cat([made(x[n : n + 1], c[n : n + 1]) for n in range(3)])
     expect.close(alone, together, "an example depends on the others of its batch", **DOUBLE)
@@ -427,8 +432,10 @@ def test_the_first_weights(student, generator):
         {"classes": 5},
         {"patch": 1, "depth": 1, "qk_norm": True, "classes": 2},
         {"size": 6, "patch": 2, "channels": 1, "rope": True, "classes": 3},
+        {"size": 8, "patch": 4, "dim": 12, "heads": 3, "depth": 3, "classes": 1},
+        {"size": 3, "patch": 3, "dim": 4, "heads": 1, "depth": 1},
     ],
-    ids=["no classes", "classes", "patch 1, QK-norm", "RoPE"],
+    ids=["no classes", "classes", "patch 1, QK-norm", "RoPE", "3 heads, 3 blocks", "one token"],
 )
 def test_the_formula_of_a_dit(student, generator, options):
     """with weights that are not 0 it is the documented formula, in float64"""
@@ -438,8 +445,9 @@ def test_the_formula_of_a_dit(student, generator, options):
     for B in (3, 1):
         x_t, t, *y = asked(generator, B, **options)
         want = by_hand_dit(
-            x_t, t, y[0] if y else None, s, sizes["size"], sizes["patch"], 2, "rope" in options
-        )
+            x_t, t, y[0] if y else None, s, sizes["size"], sizes["patch"], sizes["heads"],
+            "rope" in options,
+        )  # fmt: skip
         says = f"the velocity is not that of the formula, for {options or 'no classes'}"
         expect.close(made(x_t, t, *y), want, says, atol=1e-9, rtol=1e-9)
 
@@ -457,6 +465,8 @@ def test_levels_and_classes_reach_all_channels(student, generator):
     of_y = (made(x_t, t, (y + 1) % 5) - v).abs().amax((2, 3))
     for what, change in (("t", of_t), ("y", of_y)):
         expect.true(bool((change > 1e-4).all()), f"every channel depends on {what}", change)
+    got = made(x_t.flip(0), t.flip(0), y.flip(0))  # the same levels, in another order
+    expect.close(got, v.flip(0), "examples that change places change places", **DOUBLE)
     alone = torch.cat([made(x_t[n : n + 1], t[n : n + 1], y[n : n + 1]) for n in range(3)])
     expect.close(alone, v, "an example depends on the others of its batch", **DOUBLE)
 
@@ -487,6 +497,7 @@ def test_all_gradients_of_a_dit(student, generator):
     made = a_dit(student, generator, classes=5)
     s = filled(student, made, generator, spread=0.7)
     x_t, t, y = asked(generator, classes=5)
+    y[2] = y[0]  # a class that comes twice learns from both
     G = normal(generator, *x_t.shape)
     got = student.gradient("checking.fakes.weighted", made, G, x_t, t, y, wrt=[made, x_t, t])
     leaves = {name: w.requires_grad_() for name, w in s.items()}

@@ -35,11 +35,11 @@ def drawn(net, generator):
 
 
 def options_of(generator):
-    """Channels, latents and width: no two layers have the same channels by chance."""
+    """Channels, latents and width, at random."""
     return (
-        draws.whole(generator, 2, 3),
-        draws.whole(generator, 3, 5),
-        8 * draws.whole(generator, 1, 2),
+        draws.whole(generator, 2, 4),
+        draws.whole(generator, 3, 6),
+        8 * draws.whole(generator, 1, 3),
     )
 
 
@@ -186,7 +186,7 @@ def test_the_layers_of_the_encoder(student, generator):
 @encoder(weight=2)
 def test_latents_of_any_size(student, generator):
     """latents have a quarter of the image's sides, whichever 4 divides; one image is a batch"""
-    for C, n in ((1, 4), (3, 2)):
+    for C, n in ((1, 4), (3, 2), (1, 1)):
         net = student.new("latent_nets.Encoder", C, n, 8)
         for B, H, W in SIZES:
             encoded(net, normal(generator, B, C, H, W).float(), n)
@@ -195,15 +195,16 @@ def test_latents_of_any_size(student, generator):
 @encoder(weight=4)
 def test_mean_and_variance_by_hand(student, generator):
     """μ and log σ² are what the table gives, in float64, for images of any size"""
-    options = C, n, _ = options_of(generator)
-    net = student.new("latent_nets.Encoder", *options)
-    s = drawn(net, generator)
-    for B, H, W in SIZES:
-        x = normal(generator, B, C, H, W)
-        got, want = encoded(net, x, n), by_hand_encoder(x, s)
-        for g, v, name in zip(got, want, ("μ", "log σ²"), strict=True):
-            says = f"{name} is not what the table gives, for {B} images of {H}×{W}"
-            expect.close(g, v, says, what=name, **DOUBLE)
+    for options, sizes in ((options_of(generator), SIZES), ((1, 1, 16), SIZES[:2])):
+        C, n, w = options
+        net = student.new("latent_nets.Encoder", *options)
+        s = drawn(net, generator)
+        for B, H, W in sizes:
+            x = normal(generator, B, C, H, W)
+            got, want = encoded(net, x, n), by_hand_encoder(x, s)
+            for g, v, name in zip(got, want, ("μ", "log σ²"), strict=True):
+                says = f"{name} is not what the table gives: width {w}, {B} images of {H}×{W}"
+                expect.close(g, v, says, what=name, **DOUBLE)
 
 
 @encoder
@@ -294,14 +295,20 @@ def test_the_first_weights_of_the_encoder(student):
 
 @encoder
 def test_what_encoding_leaves_alone(student, generator):
-    """a pass leaves the mode and the gradients of the encoder as they are"""
+    """a pass leaves mode and gradients as they are, and depends on neither mode nor earlier passes"""
     net = student.new("latent_nets.Encoder", 2, 3, 8)
+    s = drawn(net, generator)
+    s[[*s][-1]] *= 100
     student.checking.fakes.holding_gradients(net)
-    x = normal(generator, 2, 2, 8, 8).float()
-    first = encoded(net, x, 3)
-    net.call("eval")
-    for one, other in zip(first, encoded(net, x, 3), strict=True):
-        expect.close(one, other, "training and eval mode give the same", **SINGLE)
+    x = normal(generator, 2, 2, 8, 8)
+    for mode in ("train", "eval"):
+        net.call(mode)
+        for more in (1.0, 0.5):  # other weights, the same image
+            s[next(iter(s))] *= more
+            net.load(s)
+            for g, v in zip(encoded(net, x, 3), by_hand_encoder(x, s), strict=True):
+                says = f"numbers are not what the table gives, in {mode} mode, for new weights"
+                expect.close(g, v, says, **DOUBLE)
 
 
 @encoder
@@ -338,7 +345,7 @@ def test_the_layers_of_the_decoder(student, generator):
 @decoder(weight=2)
 def test_images_of_any_size(student, generator):
     """the image has four times the sides of its latents, of any size; one is a batch"""
-    for C, n in ((1, 4), (3, 2)):
+    for C, n in ((1, 4), (3, 2), (1, 1)):
         net = student.new("latent_nets.Decoder", C, n, 8)
         for B, H, W in SIZES:
             decoded(net, normal(generator, B, n, H // 4, W // 4).float(), C)
@@ -347,13 +354,15 @@ def test_images_of_any_size(student, generator):
 @decoder(weight=4)
 def test_the_image_by_hand(student, generator):
     """the image is what the table gives, in float64, for latents of any size"""
-    C, n, w = options_of(generator)
-    net = student.new("latent_nets.Decoder", C, n, w)
-    s = drawn(net, generator)
-    for B, H, W in SIZES:
-        u = normal(generator, B, n, H // 4, W // 4)
-        says = f"the image is not what the table gives, for {B} latents of {H // 4}×{W // 4}"
-        expect.close(decoded(net, u, C), by_hand_decoder(u, s), says, **DOUBLE)
+    for options, sizes in ((options_of(generator), SIZES), ((1, 1, 16), SIZES[:2])):
+        C, n, w = options
+        net = student.new("latent_nets.Decoder", *options)
+        s = drawn(net, generator)
+        for B, H, W in sizes:
+            h = (H // 4, W // 4)
+            u = normal(generator, B, n, *h)
+            says = f"the image is not what the table gives: width {w}, {B} latents of {h[0]}×{h[1]}"
+            expect.close(decoded(net, u, C), by_hand_decoder(u, s), says, **DOUBLE)
 
 
 @decoder
@@ -428,13 +437,19 @@ def test_the_first_weights_of_the_decoder(student):
 
 @decoder
 def test_what_decoding_leaves_alone(student, generator):
-    """a pass leaves the mode and the gradients of the decoder as they are"""
+    """a pass leaves mode and gradients as they are, and depends on neither mode nor earlier passes"""
     net = student.new("latent_nets.Decoder", 2, 3, 8)
+    s = drawn(net, generator)
+    s[[*s][-1]] *= 100
     student.checking.fakes.holding_gradients(net)
-    u = normal(generator, 2, 3, 2, 2).float()
-    first = decoded(net, u, 2)
-    net.call("eval")
-    expect.close(decoded(net, u, 2), first, "training and eval mode give the same", **SINGLE)
+    u = normal(generator, 2, 3, 2, 2)
+    for mode in ("train", "eval"):
+        net.call(mode)
+        for more in (1.0, 0.5):  # other weights, the same latents
+            s[next(iter(s))] *= more
+            net.load(s)
+            says = f"the image is not what the table gives, in {mode} mode, for new weights"
+            expect.close(decoded(net, u, 2), by_hand_decoder(u, s), says, **DOUBLE)
 
 
 @decoder

@@ -75,8 +75,8 @@ def test_rows_that_do_not_fit(student):
 # --- dit.Block ----------------------------------------------------------------------------------
 
 
-def shapes_of(module):
-    return {name: tuple(w.shape) for name, w in module.state().items()}
+def shapes_of(student, module):
+    return {name: tuple(shape) for name, shape in student.checking.fakes.shapes(module).items()}
 
 
 def block_shapes(D, ratio=4, head=0, at=""):
@@ -92,18 +92,21 @@ def block_shapes(D, ratio=4, head=0, at=""):
     return {at + name: shape for name, shape in shapes.items()}
 
 
-def filled(module, spread=1.0):
+def filled(student, module):
     """The module with weights that are the same everywhere, in float64."""
     module.call("double")
+    module.load(weights_of(shapes_of(student, module)))
+    return module
+
+
+def weights_of(shapes):
     weights = {}
-    for n, name in enumerate(sorted(module.state())):
-        w = module.state()[name]
-        size = math.prod(w.shape[1:]) if w.dim() > 1 else 1
-        weights[name] = waves(*w.shape, rate=1.1 + 0.37 * n, scale=spread / size**0.5)
+    for n, (name, shape) in enumerate(sorted(shapes.items())):
+        size = math.prod(shape[1:]) if len(shape) > 1 else 1
+        weights[name] = waves(*shape, rate=1.1 + 0.37 * n, scale=1 / size**0.5)
         if name.endswith("norm.weight"):
             weights[name] = 1 + 0.5 * weights[name]
-    module.load(weights)
-    return module
+    return weights
 
 
 # Numbers of the formula with the weights of `filled`.
@@ -159,6 +162,10 @@ BLOCKS = {
         [299.83440628701, 133.76267993652, -201.09916093982],
         [300.07444710729, 133.74099045442, -201.41689957446],
     ],
+    "four": [
+        [0.7027281853307, -0.81225623141719, 0.15127771742819],
+        [0.59582568597351, -0.89901899047151, 0.1134654849425],
+    ],
 }
 DITS = {
     "usual": [
@@ -172,9 +179,9 @@ DITS = {
         [-1.1394234555338, -0.58424921221863],
     ],
     "patch 1": [
-        [1.4598150169946, 2.3318141965213],
-        [1.255246176272, 2.5646472467208],
-        [1.3654851003406, 2.3621763172293],
+        [1.1576440805577, 1.1428831015095],
+        [1.3191434822532, 1.3202282091018],
+        [1.2195176896282, 1.1988775266307],
     ],
     "RoPE": [
         [0.93974698315812, 0.94778347501045, 0.94227589439086],
@@ -208,12 +215,12 @@ SLOPES = {
     ],
     "mlp.0.weight": [-0.056580032493754, 0.7952350880449, 0.10485791956632, 0.44285032082105],
     "modulation.weight": [0.24898672231556, -0.097342648315726, -0.16305583290452, 1.7699244327508],
-    "t": [-1.1375436857309, 0.89033450554506, 0.044790136820574],
-    "x_t": [-0.018499548130039, 0.007594173131737, -0.0067974156396183],
-    "embed.weight": [0.0068360355492278, 0.004965420692405, 0.015393148919868],
-    "level.0.weight": [0.0065643341512524, -0.0019930890288867, 0.00054498659555441],
-    "condition.weight": [0.017425203792473, 0.015239904354671, -0.035956272165036],
-    "blocks.1.mlp.0.weight": [-0.0062042210966188, 0.0060532361127812, -0.0016063071191174],
+    "t": [-1.1375436857309, 0.89033450554506, -0.051246374878912],
+    "x_t": [-0.018499548130039, 0.007594173131737, -0.006998007533889],
+    "embed.weight": [0.0065268979349207, 0.007444520636784, 0.016354039289349],
+    "level.0.weight": [0.0066052459179769, -0.0016728403981283, 0.00021466403843745],
+    "condition.weight": [0.017425203792473, 0.0, -0.019543906883258],
+    "blocks.1.mlp.0.weight": [-0.0061474893663906, 0.005935116704706, -0.0016021096174043],
 }
 
 
@@ -224,20 +231,26 @@ def test_a_new_block_is_the_identity(student):
     x, c = waves(3, 4, 8).float(), waves(3, 8, rate=2.1, scale=10.0).float()
     got = expect.tensor(made(x, c), x.shape)
     expect.true(torch.equal(got, x), "a new block leaves its tokens as they are")
+    shared = student.checking.fakes.equal_weights(made, student.new("dit.Block", 8, 2))
+    expect.true(not shared, "two new blocks have the same weights")
     (got,) = student.gradient("checking.fakes.weighted", made, x, x, c, wrt=[made])
-    one, other = (student.new("dit.Block", 8, 2).state()["mlp.0.weight"] for _ in range(2))
-    expect.true(not torch.equal(one, other), "two new blocks have the same weights")
-    moves = got["modulation.bias"] is not None and got["modulation.bias"].any()
-    expect.true(moves, "the gates of a new block get a gradient: its branches are not 0")
+    moves = got["modulation.bias"]
+    for n, branch in ((2, "attention"), (5, "MLP")):
+        moved = moves is not None and bool(moves.view(6, 8)[n].any())
+        expect.true(
+            moved, f"the {branch}'s gate of a new block gets a gradient: its branch is not 0"
+        )
 
 
 @block
 def test_the_layers_of_a_block(student):
     """attention, mlp and modulation have the documented shapes; nothing else has weights"""
     for options, head in (({}, 0), ({"ratio": 2, "qk_norm": True}, 4)):
-        got = shapes_of(student.new("dit.Block", 8, 2, **options))
+        got = shapes_of(student, student.new("dit.Block", 8, 2, **options))
         want = block_shapes(8, options.get("ratio", 4), head)
         expect.true(got == want, f"the weights of Block(8, 2, {options})", got, want)
+    got, want = shapes_of(student, student.new("dit.Block", 6, 3, 3)), block_shapes(6, 3)
+    expect.true(got == want, "the weights of Block(6, 3, ratio=3)", got, want)
 
 
 @block
@@ -251,16 +264,20 @@ def test_the_tokens_after_a_block(student):
     }
     cases["grid"] = ({}, (2, 3))
     for name, (options, grid) in cases.items():
-        made = filled(student.new("dit.Block", 8, 2, **options))
+        made = filled(student, student.new("dit.Block", 8, 2, **options))
         got = expect.tensor(made(x, c, grid), x.shape)
         says = f"the tokens are not those of the formula ({name})"
         expect.close(got[:, ::5, 1:8:3], BLOCKS[name], says, atol=1e-9, rtol=1e-9)
+    made = filled(student, student.new("dit.Block", 8, 2))
+    got = expect.tensor(made(waves(1, 4, 8), waves(1, 8, rate=2.1)), (1, 4, 8))
+    says = "four tokens without a grid: nothing turns"
+    expect.close(got[0, ::3, 1:8:3], BLOCKS["four"], says, atol=1e-9, rtol=1e-9)
 
 
 @block
 def test_tokens_and_conditions_of_any_size(student):
     """tokens and conditions of any size, with ε = 10⁻⁶ in the norm; one example, one token"""
-    made = filled(student.new("dit.Block", 8, 2))
+    made = filled(student, student.new("dit.Block", 8, 2))
     got = expect.tensor(made(waves(1, 1, 8, scale=2e-3), waves(1, 8, rate=2.1)), (1, 1, 8))
     expect.close(got[0, :, 1:8:3], BLOCKS["small"], "tokens of size 0.002", atol=1e-9, rtol=1e-9)
     got = expect.tensor(made(waves(1, 3, 8, scale=1e3), waves(1, 8, rate=2.1)), (1, 3, 8))
@@ -272,11 +289,15 @@ def test_tokens_and_conditions_of_any_size(student):
 
 @block
 def test_what_a_pass_leaves_alone(student):
-    """a pass leaves the mode and the gradients of a block as they are"""
-    made = student.new("dit.Block", 8, 2)
+    """a pass leaves mode and gradients of a block as they are, and depends on no earlier one"""
+    made = filled(student, student.new("dit.Block", 8, 2))
     student.checking.fakes.holding_gradients(made)
     made.call("eval")
-    expect.tensor(made(waves(2, 3, 8).float(), waves(2, 8).float()), (2, 3, 8))
+    x, c = waves(2, 6, 8), waves(2, 8, rate=2.1, scale=2.0)
+    expect.tensor(made(x, c.flip(0)), (2, 6, 8))
+    got = expect.tensor(made(x, c), (2, 6, 8))
+    says = "the second pass in eval mode, with other conditions"
+    expect.close(got[:, ::5, 1:8:3], BLOCKS["usual"], says, atol=1e-9, rtol=1e-9)
 
 
 @block
@@ -285,9 +306,10 @@ def test_what_learns_first(student):
     made = student.new("dit.Block", 8, 2)
     c, x = waves(2, 8, rate=2.1), waves(2, 3, 8)
     G = waves(2, 3, 8, rate=0.7)
-    state = {name: waves(*w.shape, rate=1.7, scale=0.5).float() for name, w in made.state().items()
+    shapes = shapes_of(student, made).items()
+    state = {name: waves(*shape, rate=1.7, scale=0.5).float() for name, shape in shapes
              if not name.startswith("modulation")}  # fmt: skip
-    made.load({**made.state(), **state})
+    student.checking.fakes.put(made, state)
     made.call("double")
     (got,) = student.gradient("checking.fakes.weighted", made, G, x, c, wrt=[made])
     moved = {n for n, g in got.items() if g is not None and g.any()}
@@ -303,7 +325,7 @@ def test_what_learns_first(student):
 @block
 def test_the_slopes_of_a_block(student):
     """gradients of the tokens, of the condition and of weights"""
-    made = filled(student.new("dit.Block", 8, 2))
+    made = filled(student, student.new("dit.Block", 8, 2))
     x, c, G = waves(2, 6, 8), waves(2, 8, rate=2.1), waves(2, 6, 8, rate=0.7)
     weights, to_x, to_c = student.gradient(
         "checking.fakes.weighted", made, G, x, c, wrt=[made, x, c]
@@ -321,7 +343,7 @@ SMALL = {"size": 4, "channels": 3, "patch": 2, "dim": 8, "depth": 2, "heads": 2}
 ASKED = {
     "usual": {},
     "classes": {"classes": 5},
-    "patch 1": {"patch": 1, "depth": 1, "qk_norm": True, "classes": 5},
+    "patch 1": {"patch": 1, "depth": 1, "dim": 12, "heads": 3, "qk_norm": True, "classes": 5},
     "RoPE": {"size": 6, "channels": 1, "rope": True, "classes": 5},
 }
 
@@ -345,7 +367,7 @@ def test_a_new_dit_says_0(student):
 @net
 def test_the_layers_of_a_dit(student):
     """its layers have the documented shapes; nothing else has weights"""
-    for classes, patch, depth, qk_norm in ((5, 2, 2, False), (0, 1, 1, True)):
+    for classes, patch, depth, qk_norm in ((5, 2, 2, False), (0, 1, 1, True), (1, 4, 3, False)):
         options = {"classes": classes, "patch": patch, "depth": depth, "qk_norm": qk_norm}
         D, F = 8, 3 * patch**2
         want = {
@@ -357,7 +379,7 @@ def test_the_layers_of_a_dit(student):
         want |= {"condition.weight": (classes, D)} if classes else {}
         for n in range(depth):
             want |= block_shapes(D, 4, D // 2 if qk_norm else 0, f"blocks.{n}.")
-        got = shapes_of(student.new("dit.DiT", **{**SMALL, **options}))
+        got = shapes_of(student, student.new("dit.DiT", **{**SMALL, **options}))
         expect.true(got == want, f"the weights for {options}", got, want)
 
 
@@ -383,14 +405,14 @@ def test_the_first_weights(student):
 @pytest.mark.parametrize("name", ASKED)
 def test_the_velocity(student, name):
     """with weights that are not 0, the velocity is that of the formula"""
-    made = filled(student.new("dit.DiT", **{**SMALL, **ASKED[name]}))
+    made = filled(student, student.new("dit.DiT", **{**SMALL, **ASKED[name]}))
     x_t, t, *y = asked(**ASKED[name])
     got = expect.tensor(made(x_t, t, *y), x_t.shape, "the velocity")
     says = f"the velocity is not that of the formula ({name})"
     expect.close(got[:, -1, 1::2, 1], DITS[name], says, atol=1e-8, rtol=1e-8)
     if name == "usual":
-        large = {**made.state(), "out.weight": 1e3 * made.state()["out.weight"]}
-        made.load(large)
+        out = weights_of(shapes_of(student, made))["out.weight"]
+        student.checking.fakes.put(made, {"out.weight": 1e3 * out})
         got = expect.tensor(made(1e3 * x_t, t), x_t.shape, "the velocity")
         says = "images of size 1000, and velocities of any size"
         expect.close(got[:, -1, 1::2, 1], DITS["large"], says, atol=1e-5, rtol=1e-8)
@@ -399,7 +421,7 @@ def test_the_velocity(student, name):
 @net
 def test_each_example_by_itself(student):
     """all channels depend on t and on y, of their own example alone"""
-    made = filled(student.new("dit.DiT", **SMALL, classes=5))
+    made = filled(student, student.new("dit.DiT", **SMALL, classes=5))
     x_t, t, y = asked(5)
     v = expect.tensor(made(x_t, t, y), x_t.shape, "the velocity")
     for what, other in (("t", made(x_t, t / 2 + 0.3, y)), ("y", made(x_t, t, (y + 1) % 5))):
@@ -411,19 +433,23 @@ def test_each_example_by_itself(student):
 
 @net
 def test_what_a_pass_leaves_alone_in_a_dit(student):
-    """a pass leaves the mode and the gradients of a DiT as they are"""
-    made = student.new("dit.DiT", **SMALL, classes=5)
+    """a pass leaves mode and gradients of a DiT as they are, and depends on no earlier one"""
+    made = filled(student, student.new("dit.DiT", **SMALL, classes=5))
     student.checking.fakes.holding_gradients(made)
     made.call("eval")
     x_t, t, y = asked(5)
-    expect.tensor(made(x_t.float(), t.float(), y), x_t.shape, "the velocity")
+    expect.tensor(made(x_t, t.flip(0), y), x_t.shape, "the velocity")
+    got = expect.tensor(made(x_t, t, y), x_t.shape, "the velocity")
+    says = "the second pass in eval mode, with the levels in another order"
+    expect.close(got[:, -1, 1::2, 1], DITS["classes"], says, atol=1e-8, rtol=1e-8)
 
 
 @net
 def test_the_slopes_of_a_dit(student):
     """gradients reach x_t, t and weights in every part"""
-    made = filled(student.new("dit.DiT", **SMALL, classes=5))
+    made = filled(student, student.new("dit.DiT", **SMALL, classes=5))
     x_t, t, y = asked(5)
+    y[2] = y[0]  # a class that comes twice learns from both
     G = waves(*x_t.shape, rate=0.7)
     got, to_x, to_t = student.gradient(
         "checking.fakes.weighted", made, G, x_t, t, y, wrt=[made, x_t, t]

@@ -198,6 +198,38 @@ NUMBERS = {
         -0.51536606415266,
         1.0778641260713,
     ],
+    "encoder, wide": [
+        [
+            2.3259531970063,
+            2.2368659881905,
+            -0.73523446977007,
+            -2.310524594958,
+            -2.2225223025123,
+            2.3079981776624,
+            -0.6545971229753,
+            -0.61467329749817,
+        ],
+        [
+            0.56572950017963,
+            0.60582596679749,
+            2.0552204376244,
+            -0.46188300267172,
+            -0.53223174055879,
+            0.65540268312683,
+            2.009503386659,
+            1.9048131810917,
+        ],
+    ],
+    "decoder, wide": [
+        -1.7357361965711,
+        -1.8164862656181,
+        -1.8627432375023,
+        -0.1926451562108,
+        -0.21830825415894,
+        -0.015350930879314,
+        -0.18200679516089,
+        -0.01765463965737,
+    ],
 }
 
 
@@ -207,23 +239,23 @@ def waves(*shape, rate=7.3, scale=1.0):
     return scale * (rate * (1 + u)).sin().reshape(shape)
 
 
-def filled(net):
-    """The net in float64 with weights that are the same everywhere, in the order of its layers."""
-    net.call("double")
-    state = net.state()
-    for n, (name, w) in enumerate(state.items()):
-        size = math.prod(w.shape[1:]) if w.dim() > 1 else 1
-        state[name] = waves(*w.shape, rate=1.7 + 0.3 * n, scale=1.4 / size**0.5)
-    net.load(state)
+def filled(student, net, bias=None, dtype=torch.float64):
+    """The net with weights that are the same everywhere, in the order of its layers; with these
+    biases in its last layer."""
+    net.call("double" if dtype == torch.float64 else "float")
+    weights = weights_of(student.checking.fakes.shapes_in_order(net))
+    if bias is not None:
+        weights[-1] = bias.double()
+    student.checking.fakes.fill(net, weights)
     return net
 
 
-def with_last_bias(net, bias):
-    """The net with these biases in its last layer."""
-    state = net.state()
-    *_, last = state
-    state[last] = state[last] * 0 + bias
-    net.load(state)
+def weights_of(shapes):
+    weights = []
+    for n, shape in enumerate(shapes):
+        size = math.prod(shape[1:]) if len(shape) > 1 else 1
+        weights.append(waves(*shape, rate=1.7 + 0.3 * n, scale=1.4 / size**0.5))
+    return weights
 
 
 def some(result):
@@ -255,8 +287,8 @@ def decoder_shapes(C, n, w):
     return [*first, *middle, *kernel(C, 16, 3)]
 
 
-def shapes_are(net, want, options):
-    got = [tuple(w.shape) for w in net.state().values()]
+def shapes_are(student, net, want, options):
+    got = [tuple(shape) for shape in student.checking.fakes.shapes_in_order(net)]
     expect.true(got == want, f"the weights in their order, for {options}", got, want)
 
 
@@ -288,24 +320,29 @@ def encoded(net, x, n):
 def test_the_layers_of_the_encoder(student):
     """its weights have the table's shapes, in its order, for any channels, latents and width"""
     for options in ((1, 4, 8), (3, 2, 16)):
-        shapes_are(student.new("latent_nets.Encoder", *options), encoder_shapes(*options), options)
-    shapes_are(student.new("latent_nets.Encoder"), encoder_shapes(1, 4, 24), "the defaults")
+        shapes_are(
+            student, student.new("latent_nets.Encoder", *options), encoder_shapes(*options), options
+        )
+    shapes_are(
+        student, student.new("latent_nets.Encoder"), encoder_shapes(1, 4, 24), "the defaults"
+    )
 
 
 @encoder
 def test_latents_of_any_size(student):
     """latents have a quarter of the image's sides, whichever 4 divides; one image is a batch"""
-    net = student.new("latent_nets.Encoder", 2, 3, 8)
-    for B, H, W in ((1, 4, 4), (2, 8, 12), (3, 4, 20)):
-        encoded(net, waves(B, 2, H, W).float(), 3)
+    for C, n in ((2, 3), (1, 1)):
+        net = student.new("latent_nets.Encoder", C, n, 8)
+        for B, H, W in ((1, 4, 4), (2, 8, 12), (3, 4, 20)):
+            encoded(net, waves(B, C, H, W).float(), n)
 
 
 @encoder
-@pytest.mark.parametrize("form", ["usual", "small", "large"])
+@pytest.mark.parametrize("form", ["usual", "small", "large", "wide"])
 def test_mean_and_variance(student, form):
-    """with weights that are filled in, μ and log σ² are what the table gives"""
-    net = filled(student.new("latent_nets.Encoder", 2, 3, 8))
-    x = waves(2, 2, 8, 12, rate=0.9, scale={"usual": 1, "small": 2e-3, "large": 1e3}[form])
+    """with weights that are filled in, μ and log σ² are what the table gives, for width 16 too"""
+    net = filled(student, student.new("latent_nets.Encoder", 2, 3, 16 if form == "wide" else 8))
+    x = waves(2, 2, 8, 12, rate=0.9, scale={"small": 2e-3, "large": 1e3}.get(form, 1))
     mean, log_var = encoded(net, x, 3)
     want = NUMBERS[f"encoder, {form}"]
     expect.close(some(mean), want[0], f"μ of {form} images", what="μ", **TIGHT)
@@ -315,10 +352,10 @@ def test_mean_and_variance(student, form):
 @encoder
 def test_log_var_has_bounds(student):
     """log σ² is kept from −30 to 20; μ has no bounds"""
-    net = filled(student.new("latent_nets.Encoder", 2, 3, 8))
+    net = student.new("latent_nets.Encoder", 2, 3, 8)
     x = waves(2, 2, 4, 4, rate=0.9)
     for low, high in ((-40.0, 30.0), (-27.0, 17.0)):
-        with_last_bias(net, torch.tensor([low, high, 0.0, high, low, 0.0]).double())
+        filled(student, net, torch.tensor([low, high, 0.0, high, low, 0.0]))
         mean, log_var = encoded(net, x, 3)
         want = NUMBERS[f"bounds, {high:g}"]
         expect.close(some(log_var), want[1], "log σ² from −30 to 20", what="log σ²", **TIGHT)
@@ -328,9 +365,7 @@ def test_log_var_has_bounds(student):
 @encoder
 def test_encoding_in_float32(student):
     """as made it takes float32, and gives the same numbers in training and in eval mode"""
-    net = student.new("latent_nets.Encoder", 2, 3, 8)
-    state = filled(student.new("latent_nets.Encoder", 2, 3, 8)).state()
-    net.load({name: w.float() for name, w in state.items()})
+    net = filled(student, student.new("latent_nets.Encoder", 2, 3, 8), dtype=torch.float32)
     student.checking.fakes.holding_gradients(net)
     x = waves(2, 2, 8, 12, rate=0.9).float()
     for mode in ("train", "eval"):
@@ -338,12 +373,16 @@ def test_encoding_in_float32(student):
         for got, want in zip(encoded(net, x, 3), NUMBERS["encoder, usual"], strict=True):
             expect.true(got.dtype == torch.float32, "results are float32", got.dtype, torch.float32)
             expect.close(some(got), want, f"float32, in {mode} mode", atol=1e-3, rtol=1e-3)
+    filled(student, net, torch.full((6,), 9.0), torch.float32)
+    for got, want in zip(encoded(net, x, 3), NUMBERS["encoder, usual"], strict=True):
+        changed = bool((some(got) - torch.tensor(want)).abs().min() > 1)
+        expect.true(changed, "a pass after a change of weights, with the same images, gives others")
 
 
 @encoder
 def test_each_image_by_itself(student):
     """an image's latents do not depend on the other images of its batch"""
-    net = filled(student.new("latent_nets.Encoder", 2, 3, 8))
+    net = filled(student, student.new("latent_nets.Encoder", 2, 3, 8))
     x = waves(3, 2, 4, 8)
     together = encoded(net, x, 3)
     alone = [encoded(net, x[n : n + 1], 3) for n in range(3)]
@@ -354,7 +393,7 @@ def test_each_image_by_itself(student):
 @encoder
 def test_the_gradients_of_the_encoder(student):
     """gradients of μ and log σ² reach the image and every weight"""
-    net = filled(student.new("latent_nets.Encoder", 2, 3, 8))
+    net = filled(student, student.new("latent_nets.Encoder", 2, 3, 8))
     x, c = waves(2, 2, 8, 8, rate=0.9), [waves(2, 3, 2, 2, rate=r) for r in (0.7, 1.1)]
     got, to_x = student.gradient("checking.fakes.weighted_both", net, c, x, wrt=[net, x])
     reach(got, to_x, "encoder")
@@ -398,26 +437,32 @@ def decoded(net, u, C):
 def test_the_layers_of_the_decoder(student):
     """its weights have the table's shapes, in its order, for any channels, latents and width"""
     for options in ((1, 4, 8), (3, 2, 16)):
-        shapes_are(student.new("latent_nets.Decoder", *options), decoder_shapes(*options), options)
-    shapes_are(student.new("latent_nets.Decoder"), decoder_shapes(1, 4, 24), "the defaults")
+        shapes_are(
+            student, student.new("latent_nets.Decoder", *options), decoder_shapes(*options), options
+        )
+    shapes_are(
+        student, student.new("latent_nets.Decoder"), decoder_shapes(1, 4, 24), "the defaults"
+    )
 
 
 @decoder
 def test_images_of_any_size(student):
     """the image has four times the sides of its latents, of any size; one is a batch"""
-    net = student.new("latent_nets.Decoder", 2, 3, 8)
-    for B, h, w in ((1, 1, 1), (2, 2, 3), (3, 1, 5)):
-        decoded(net, waves(B, 3, h, w).float(), 2)
+    for C, n in ((2, 3), (1, 1)):
+        net = student.new("latent_nets.Decoder", C, n, 8)
+        for B, h, w in ((1, 1, 1), (2, 2, 3), (3, 1, 5)):
+            decoded(net, waves(B, n, h, w).float(), C)
 
 
 @decoder
-@pytest.mark.parametrize("form", ["usual", "small", "large"])
+@pytest.mark.parametrize("form", ["usual", "small", "large", "wide"])
 def test_the_image(student, form):
-    """with weights that are filled in, the image is what the table gives; pixels have no bounds"""
-    net = filled(student.new("latent_nets.Decoder", 2, 3, 8))
-    if form == "large":
-        with_last_bias(net, torch.tensor([300.0, -200.0]).double())
-    u = waves(2, 3, 2, 3, rate=0.9, scale={"usual": 1, "small": 2e-3, "large": 1e3}[form])
+    """with weights that are filled in, the image is what the table gives, for width 16 too; pixels
+    have no bounds"""
+    bias = torch.tensor([300.0, -200.0]) if form == "large" else None
+    net = student.new("latent_nets.Decoder", 2, 3, 16 if form == "wide" else 8)
+    net = filled(student, net, bias)
+    u = waves(2, 3, 2, 3, rate=0.9, scale={"small": 2e-3, "large": 1e3}.get(form, 1))
     got = decoded(net, u, 2)
     want = NUMBERS[f"decoder, {form}"]
     expect.close(pixels(got), want, f"the image of {form} latents", **TIGHT)
@@ -431,9 +476,7 @@ def pixels(image):
 @decoder
 def test_images_in_float32(student):
     """as made it takes float32, and gives the same numbers in training and in eval mode"""
-    net = student.new("latent_nets.Decoder", 2, 3, 8)
-    state = filled(student.new("latent_nets.Decoder", 2, 3, 8)).state()
-    net.load({name: w.float() for name, w in state.items()})
+    net = filled(student, student.new("latent_nets.Decoder", 2, 3, 8), dtype=torch.float32)
     student.checking.fakes.holding_gradients(net)
     for mode in ("train", "eval"):
         net.call(mode)
@@ -441,12 +484,16 @@ def test_images_in_float32(student):
         expect.true(got.dtype == torch.float32, "images are float32", got.dtype, torch.float32)
         want = NUMBERS["decoder, usual"]
         expect.close(pixels(got), want, f"float32, in {mode} mode", atol=1e-3, rtol=1e-3)
+    filled(student, net, torch.full((2,), 9.0), torch.float32)
+    got = pixels(decoded(net, waves(2, 3, 2, 3, rate=0.9).float(), 2))
+    changed = bool((got - torch.tensor(NUMBERS["decoder, usual"])).abs().min() > 1)
+    expect.true(changed, "a pass after a change of weights, with the same latents, gives others")
 
 
 @decoder
 def test_each_latent_by_itself(student):
     """an image does not depend on the other latents of its batch"""
-    net = filled(student.new("latent_nets.Decoder", 2, 3, 8))
+    net = filled(student, student.new("latent_nets.Decoder", 2, 3, 8))
     u = waves(3, 3, 1, 2)
     alone = torch.cat([decoded(net, u[n : n + 1], 2) for n in range(3)])
     expect.close(alone, decoded(net, u, 2), "an image depends on other latents", **TIGHT)
@@ -455,7 +502,7 @@ def test_each_latent_by_itself(student):
 @decoder
 def test_the_gradients_of_the_decoder(student):
     """gradients reach the latents and every weight"""
-    net = filled(student.new("latent_nets.Decoder", 2, 3, 8))
+    net = filled(student, student.new("latent_nets.Decoder", 2, 3, 8))
     u, c = waves(2, 3, 2, 2, rate=0.9), waves(2, 2, 8, 8, rate=0.7)
     got, to_u = student.gradient("checking.fakes.weighted", net, c, u, wrt=[net, u])
     reach(got, to_u, "decoder")
