@@ -295,7 +295,7 @@ def test_the_first_weights_of_the_encoder(student):
 
 @encoder
 def test_what_encoding_leaves_alone(student, generator):
-    """a pass leaves mode and gradients as they are, and depends on neither mode nor earlier passes"""
+    """a pass leaves mode and gradients as they are, and depends on no earlier one nor the mode"""
     net = student.new("latent_nets.Encoder", 2, 3, 8)
     s = drawn(net, generator)
     s[[*s][-1]] *= 100
@@ -437,7 +437,7 @@ def test_the_first_weights_of_the_decoder(student):
 
 @decoder
 def test_what_decoding_leaves_alone(student, generator):
-    """a pass leaves mode and gradients as they are, and depends on neither mode nor earlier passes"""
+    """a pass leaves mode and gradients as they are, and depends on no earlier one nor the mode"""
     net = student.new("latent_nets.Decoder", 2, 3, 8)
     s = drawn(net, generator)
     s[[*s][-1]] *= 100
