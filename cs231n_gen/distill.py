@@ -146,16 +146,16 @@ def adversarial_loss(
     Args:
         features: a network, called as `features(x)`; as `features(x_t, t)` when z and t are given,
             and as `features(x_t, t, y)` with conditions. It is used in the mode it is in.
-        heads: the trained part of D, called with what `features` returned; its logits are of any
-            shape.
+        heads: the trained part of D, called with what `features` returned, in the mode it is in;
+            its logits are of any shape.
         x: real examples.
         x_hat: x̂, the student's, shaped like x.
         z, t: noise and levels, the same for x and x̂, or None for both.
         y: conditions of noised examples, the same for x and x̂, or None.
     Returns:
-        `(L_student, L_heads)`, one number each. The gradient of the first flows into x̂ alone, that
-        of the second into the weights of `heads` alone: `given.frozen.fixed` is a network whose
-        weights get no gradient, though its inputs do.
+        `(L_student, L_heads)`, one number each. Of the examples and all weights, the gradient of
+        the first flows into x̂ alone, that of the second into the weights of `heads` alone:
+        `given.frozen.fixed` is a network whose weights get no gradient, though its inputs do.
     Raises:
         ValueError: if x and x̂ differ in shape, z comes without t or t without z, or y without them.
     """

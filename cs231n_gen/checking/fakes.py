@@ -17,6 +17,10 @@ class InUse:
     def put_to_use(self) -> None:
         """In evaluation mode, between the backward pass and the step of an optimizer."""
         self.eval()
+        self.with_gradients()
+
+    def with_gradients(self) -> None:
+        """Between the backward pass and the step of an optimizer, in the mode that it is in."""
         for p in self.parameters():
             p.grad = torch.ones_like(p)
 
@@ -136,6 +140,67 @@ class AnyCondition(InUse, nn.Module):
         told = torch.zeros_like(t) if y is None else y.to(x_t.dtype).reshape(len(t), -1).mean(1)
         level, told = (v.reshape(-1, *[1] * (x_t.dim() - 1)) for v in (t, told))
         return self.a * x_t + self.b * level + self.c * (1 + told)
+
+
+class Features(InUse, nn.Module):
+    """Features of examples of any shape in two layers, h = A x + t u + m(y) c and B h, that
+    remember what they were asked, made by `student.new`. In training mode they are twice as large.
+
+    Args:
+        A, B: matrices, whose precision they work in; a row of A is as long as an example.
+        bend: whether h is bent by a sine.
+        trained: whether the weights take gradients.
+    """
+
+    def __init__(self, A: Tensor, B: Tensor, bend: bool = True, trained: bool = True):
+        super().__init__()
+        self.A, self.B = nn.Parameter(A.clone()), nn.Parameter(B.clone())
+        self.u, self.c = nn.Parameter(A.sum(1)), nn.Parameter(A[:, 0].clone())
+        self.bend = bend
+        self.requires_grad_(trained)
+        self.inputs: list[Tensor] = []
+        self.times: list[Tensor | None] = []
+        self.conditions: list[Tensor | None] = []
+
+    def forward(
+        self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        self.inputs.append(x.detach().clone())
+        self.times.append(None if t is None else t.detach().clone())
+        self.conditions.append(None if y is None else y.clone())
+        h = x.reshape(len(x), -1) @ self.A.T
+        if t is not None:
+            h = h + t[:, None] * self.u
+        if y is not None:
+            h = h + (1 + y.to(x.dtype).reshape(len(y), -1)).square().mean(1)[:, None] / 7 * self.c
+        h = (1 + self.training) * (h.sin() if self.bend else h)
+        return h, h @ self.B.T
+
+
+class Heads(InUse, nn.Module):
+    """Logits from two layers of features, V h + W B h + b, made by `student.new`. In training mode
+    they are three times as large.
+
+    Args:
+        V, W: matrices, whose precision they work in, with a row for each logit of an example.
+        b: what is added to every logit.
+        shape: of the logits of a batch, with -1 for what follows; (batch, logits) if empty.
+        trained: whether the weights take gradients.
+    """
+
+    def __init__(
+        self, V: Tensor, W: Tensor, b: float, shape: Sequence[int] = (), trained: bool = True
+    ):
+        super().__init__()
+        self.V, self.W = nn.Parameter(V.clone()), nn.Parameter(W.clone())
+        self.b = nn.Parameter(torch.tensor(b, dtype=V.dtype))
+        self.shape = [*shape]
+        self.requires_grad_(trained)
+
+    def forward(self, features: tuple[Tensor, Tensor]) -> Tensor:
+        first, second = features
+        logits = (1 + 2 * self.training) * (first @ self.V.T + second @ self.W.T + self.b)
+        return logits.reshape(self.shape) if self.shape else logits
 
 
 class Player(nn.Module):

@@ -13,6 +13,9 @@ from cs231n_gen.truth import GaussianMixture
 
 reflow_pairs = pytest.mark.exercise("distill.reflow_pairs", graph=False)
 progressive_target = pytest.mark.exercise("distill.progressive_target", graph=False)
+guidance_target = pytest.mark.exercise("distill.guidance_target", graph=False)
+adversarial_loss = pytest.mark.exercise("distill.adversarial_loss")
+moment_matching_loss = pytest.mark.exercise("distill.moment_matching_loss")
 
 # What rounding leaves where all that is computed is a double.
 DOUBLE = {"atol": 1e-11, "rtol": 1e-11}
@@ -453,3 +456,708 @@ def test_no_step_is_refused(student, generator):
     refused("a prediction of another shape", t, s, model=lambda: flat)
     above = call(bent(), x_t, t, t - 1e-3, flow, target)
     expect.tensor(above, x_t.shape, "x̃ of a short step")
+
+
+# --- distill.guidance_target --------------------------------------------------------------------
+
+
+def all_null(y, null):
+    """∅ for each of these conditions."""
+    return torch.zeros_like(y) + torch.as_tensor(null, dtype=y.dtype)
+
+
+def guided(student, *args):
+    x_t = args[1]
+    return expect.tensor(student.distill.guidance_target(*args), x_t.shape, "the velocity")
+
+
+def classes(generator, null):
+    """The exact model of a mixture of three classes, which knows ∅."""
+    truth, _, _ = mixture(generator, dim=2)
+
+    def model(x_t, t, y):
+        x, known = x_t.double(), torch.where(y == null, 0, y)
+        v_y, v_null = truth.velocity(x, t.flatten(), known), truth.velocity(x, t.flatten())
+        return torch.where((y == null)[:, None], v_null, v_y).to(x_t.dtype)
+
+    return truth, fakes.Recorder(model)
+
+
+@guidance_target(weight=3)
+def test_the_guided_field_of_a_mixture(student, generator):
+    """on a mixture it is the exact (1 + w) v_y − w v_∅"""
+    null, n = draws.whole(generator, 3, 99), 20
+    truth, model = classes(generator, null)
+    x_t, t = 2 * normal(generator, n, 2), uniform(generator, n, 0, 1)
+    y, w = torch.randint(0, 3, (n,), generator=generator), number(generator, 0.5, 6)
+    v = guided(student, model, x_t, t, y, null, w)
+    v_y, v_null = truth.velocity(x_t, t, y), truth.velocity(x_t, t)
+    expect.close(v, v_y + w * (v_y - v_null), "the guided field", **DOUBLE)
+
+
+@guidance_target(weight=2)
+def test_a_student_at_one_call_walks_as_guidance_does(student, generator):
+    """Euler steps along the targets end where guided sampling ends, at every weight"""
+    null, n, steps = draws.whole(generator, 3, 99), 6, 4
+    truth, model = classes(generator, null)
+    z, y = normal(generator, n, 2), torch.randint(0, 3, (n,), generator=generator)
+    w = uniform(generator, n, -1, 5)
+    x = want = z
+    for i in range(steps, 0, -1):
+        t = torch.full((n,), i / steps, dtype=torch.float64)
+        x = x - guided(student, model, x, t, y, null, w) / steps
+        v_y, v_null = truth.velocity(want, t, y), truth.velocity(want, t)
+        want = want - ((1 + w[:, None]) * v_y - w[:, None] * v_null) / steps
+    expect.close(x, want, "a walk along the targets", what="x", **DOUBLE)
+
+
+@guidance_target(weight=2)
+def test_both_ends_and_a_line_between(student, generator):
+    """w = 0 is v_y, w = −1 is v_∅, and in w it is a straight line"""
+    n = 5
+    x_t, t = normal(generator, n, 3), uniform(generator, n, 0, 1)
+    y, null = torch.arange(n), 9
+    ends = bent()(x_t, t, y), bent()(x_t, t, all_null(y, null))
+    expect.close(guided(student, bent(), x_t, t, y, null, 0.0), ends[0], "w = 0 is v_y", **DOUBLE)
+    expect.close(guided(student, bent(), x_t, t, y, null, -1.0), ends[1], "w = −1 is v_∅", **DOUBLE)
+    for w in (number(generator, 0, 1), number(generator, 1, 9), number(generator, -9, -1)):
+        want = ends[0] + w * (ends[0] - ends[1])
+        v = guided(student, bent(), x_t, t, y, null, w)
+        expect.close(v, want, f"on the line through both, at w = {w:.3g}", **DOUBLE)
+
+
+@guidance_target(weight=2)
+def test_the_teacher_is_called_once_on_both(student, generator):
+    """the teacher is called once, with every example twice: with its condition and with ∅"""
+    for n in (1, draws.whole(generator, 2, 6)):
+        for null in (0, 9):
+            x_t, t = normal(generator, n, 2), uniform(generator, n, 0, 1)
+            y, model = torch.randint(1, 5, (n,), generator=generator), bent()
+            guided(student, model, x_t, t, y, null, uniform(generator, n, 0, 4))
+            calls = len(model.times)
+            expect.true(calls == 1, "the teacher must be called once", calls, 1)
+            asked = (model.inputs[0], (2 * n, 2)), (model.times[0], (2 * n,))
+            seen = [expect.tensor(v, shape, "what the teacher gets") for v, shape in asked]
+            told = model.conditions[0]
+            same = told.dtype == y.dtype
+            expect.true(same, "the conditions change dtype", told.dtype, y.dtype)
+            rows = torch.cat([seen[0], seen[1][:, None], told[:, None].double()], 1)
+            both = torch.cat([torch.cat([x_t, t[:, None]], 1)] * 2)
+            label = torch.cat([y, all_null(y, null)])[:, None].double()
+            want = torch.cat([both, label], 1)
+            order, other = (sorted(r.tolist()) for r in (rows, want))
+            says = "each example at its own level, once with y and once with ∅"
+            for one, two in zip(order, other, strict=True):
+                expect.close(torch.tensor(one), torch.tensor(two), says, **DOUBLE)
+
+
+@guidance_target(weight=2)
+def test_weights_of_every_form(student, generator):
+    """one weight as a number or a tensor, or one for each example, also where n is a side too"""
+    n = 3
+    for shape in ((n,), (n, n), (n, 2, n, n), (1, 4)):
+        rows = shape[0]
+        x_t, t, y = normal(generator, *shape), uniform(generator, rows, 0, 1), torch.arange(rows)
+        v_y, v_null = bent()(x_t, t, y), bent()(x_t, t, all_null(y, 7))
+        each = 30 * normal(generator, rows)
+        for w in (2, -1, 150.0, -0.3, torch.tensor(0.5), normal(generator), each):
+            factor = column(w, x_t) if isinstance(w, torch.Tensor) and w.dim() else w
+            v = guided(student, bent(), x_t, t, y, 7, w)
+            says = f"x_t of shape {shape}, w {w!r}"
+            expect.close(v, v_y + factor * (v_y - v_null), says, atol=1e-10, rtol=1e-11)
+
+
+@guidance_target(weight=2)
+def test_guidance_targets_of_every_form(student, generator):
+    """numbers, points and images, labels and texts with their ∅, in both precisions"""
+    for n in (1, draws.whole(generator, 3, 6)):
+        label = torch.arange(n) % 5
+        told = [
+            (label, 5),
+            (label.int() + 1, 0),
+            (label, torch.tensor(6)),
+            (normal(generator, n, 3), normal(generator, 3)),
+            (normal(generator, n, 4, 2), normal(generator, 4, 2)),
+            (normal(generator, n, n), normal(generator, n)),
+        ]
+        for shape in SHAPES:
+            for y, null in told:
+                x_t, t = 20 * normal(generator, n, *shape), uniform(generator, n, 0, 1)
+                t[0], w = float(n > 1), uniform(generator, n, 0, 5)
+                factor = column(w, x_t)
+                want = (1 + factor) * bent()(x_t, t, y)
+                want = want - factor * bent()(x_t, t, all_null(y, null))
+                says = f"x_t of shape {tuple(x_t.shape)}, y of shape {tuple(y.shape)}"
+                expect.close(guided(student, bent(), x_t, t, y, null, w), want, says, **DOUBLE)
+                few = guided(student, bent(), x_t.float(), t.float(), y, null, w.float())
+                expect.close(few, want, f"{says}, in single precision", atol=1e-3, rtol=1e-4)
+                kept = few.dtype == torch.float32
+                expect.true(kept, "v has another precision than x_t", few.dtype)
+
+
+@guidance_target
+def test_no_gradients_of_the_guided_teacher(student, generator):
+    """the target has no graph, and the teacher is asked without recording gradients"""
+    x_t, t = normal(generator, 4, 2).float(), uniform(generator, 4, 0, 1).float()
+    y, w = torch.arange(4), uniform(generator, 4, 0, 4).float()
+    field = fakes.AnyCondition()
+    v_y, v_null = (field(x_t, t, told).detach() for told in (y, all_null(y, 8)))
+    want = v_y + w[:, None] * (v_y - v_null)
+    for teacher in teachers(student):
+        args = teacher, x_t, t, y, 8, w
+        expect.close(guided(student, *args), want, "the guided velocity of this teacher")
+        recorded = sum(teacher.get("recorded"))
+        expect.true(recorded == 0, "calls of the teacher that record gradients", recorded, 0)
+        found = student.gradient("distill.guidance_target", *args, wrt=[x_t, t, w, teacher])
+        *inputs, weights = found
+        says = "a target takes no gradients: something flows back"
+        expect.true(all(g is None for g in (*inputs, *weights.values())), says)
+
+
+@guidance_target
+def test_weights_that_do_not_fit_are_refused(student, generator):
+    """weights that are neither one nor one for each example are refused"""
+    x_t, t, y = normal(generator, 4, 3), uniform(generator, 4, 0, 1), torch.arange(4)
+    call = student.distill.guidance_target
+    for shape in ((1,), (3,), (5,), (4, 1), (1, 4), (4, 3)):
+        w, says = torch.ones(shape).double(), f"w of shape {shape} is not one for each of 4"
+        expect.raises("ValueError", lambda w=w: call(bent(), x_t, t, y, 9, w), says)
+    alone = guided(student, bent(), x_t[:1], t[:1], y[:1], 9, torch.zeros(1).double())
+    want = bent()(x_t[:1], t[:1], y[:1])
+    expect.close(alone, want, "a batch of 1 has weights of shape (1,)", **DOUBLE)
+
+
+# --- distill.adversarial_loss -------------------------------------------------------------------
+
+
+class Judge:
+    """A network and heads on it, here and on the student's side, with what D says of examples."""
+
+    def __init__(self, student, generator, shape, k=3, bend=True, trained=False, logits=(), size=1):
+        inputs = math.prod(shape)
+        A, B = normal(generator, 4, inputs) / inputs**0.5, normal(generator, 2, 4)
+        V, W = size * normal(generator, k, 4) / 2, size * normal(generator, k, 2) / 2
+        args = (A, B, bend), (V, W, size * number(generator, -0.5, 0.5), logits)
+        self.args, self.student, self.A = args, student, A
+        self.features, self.heads = fakes.Features(*args[0]), fakes.Heads(*args[1])
+        self.slope = (V + W @ B).mean(0) @ A  # of the mean logit in x where nothing is bent
+        self.there(trained=trained)
+
+    def there(self, trained=True, dtype=None, modes=(False, False)):
+        """The same networks on the student's side, anew; both sides in training mode or not."""
+        (A, B, bend), (V, W, b, logits) = self.args
+        A, B, V, W = (w if dtype is None else w.to(dtype) for w in (A, B, V, W))
+        self.nets = (
+            self.student.new("checking.fakes.Features", A, B, bend, trained),
+            self.student.new("checking.fakes.Heads", V, W, b, logits, trained),
+        )
+        sides = zip((self.features, self.heads), self.nets, modes, strict=True)
+        for here, there, training in sides:
+            here.train(training)
+            there.call("train" if training else "eval")
+        return self.nets
+
+    def says(self, x, z=None, t=None, y=None):
+        """D(x): logits, with their graph."""
+        if t is None:
+            return self.heads(self.features(x))
+        level = column(t, x)
+        return self.heads(self.features((1 - level) * x + level * z, t, y))
+
+    def losses(self, x, x_hat, *noise):
+        """Both losses, number by number."""
+        real, fake = (self.says(v, *noise).flatten().tolist() for v in (x, x_hat))
+        of_real = [max(0.0, 1 - d) for d in real]
+        of_fake = [max(0.0, 1 + d) for d in fake]
+        both = -sum(fake) / len(fake), (sum(of_real) + sum(of_fake)) / len(real)
+        return torch.tensor(both, dtype=torch.float64)
+
+    def asked(self, x, x_hat, *noise):
+        """What the student's code says."""
+        found = self.student.distill.adversarial_loss(*self.nets, x, x_hat, *noise)
+        both = expect.unpack(found, ["L_student", "L_heads"])
+        return [
+            expect.tensor(v, (), w) for v, w in zip(both, ("L_student", "L_heads"), strict=True)
+        ]
+
+    def pulls(self, scales, x, x_hat, *noise):
+        """Gradients of scales[0] L_student + scales[1] L_heads into x, x̂ and both networks."""
+        function = self.student.function("distill.adversarial_loss")
+        weights = [torch.tensor(s, dtype=torch.float64) for s in scales]
+        return self.student.gradient(
+            "checking.fakes.weighted_both",
+            function,
+            weights,
+            *self.nets,
+            x,
+            x_hat,
+            *noise,
+            wrt=[x, x_hat, *self.nets],
+        )
+
+
+def noises(generator, n, shape):
+    """No noise, noise with its levels, and also with conditions of every form."""
+    z, t = normal(generator, n, *shape), uniform(generator, n, 0.1, 0.9)
+    label = torch.arange(n) % 5
+    texts = normal(generator, n, 3), normal(generator, n, 4, 2)
+    return [(), (z, t), *((z, t, y) for y in (label, *texts))]
+
+
+def nothing(gradients):
+    """Whether no gradient arrives: none at all, or zeros."""
+    return all(g is None or not bool(g.any()) for g in gradients)
+
+
+@adversarial_loss(weight=3)
+def test_hinge_losses_of_clean_examples(student, generator):
+    """ADD: the hinge losses of D(x) and D(x̂), logit by logit"""
+    for bend in (False, True):
+        n, shape = draws.whole(generator, 2, 7), (3,)
+        judge = Judge(student, generator, shape, bend=bend, size=2)
+        x, x_hat = 2 + normal(generator, n, *shape), normal(generator, n, *shape)
+        for found, want, what in zip(
+            judge.asked(x, x_hat), judge.losses(x, x_hat), ("L_student", "L_heads"), strict=True
+        ):
+            expect.close(found, want, f"{what} of clean examples", what=what, **DOUBLE)
+
+
+@adversarial_loss(weight=3)
+def test_hinge_losses_of_noised_examples(student, generator):
+    """LADD: D sees x_t and x̂_t made with the same z and t, and is told t and y"""
+    n, shape = draws.whole(generator, 2, 7), (2, 2)
+    for noise in noises(generator, n, shape)[1:]:
+        judge = Judge(student, generator, shape, size=2)
+        x, x_hat = 2 + normal(generator, n, *shape), normal(generator, n, *shape)
+        for found, want, what in zip(
+            judge.asked(x, x_hat, *noise),
+            judge.losses(x, x_hat, *noise),
+            ("L_student", "L_heads"),
+            strict=True,
+        ):
+            says = f"{what} of noised examples" + (" with conditions" if len(noise) > 2 else "")
+            expect.close(found, want, says, what=what, **DOUBLE)
+
+
+@adversarial_loss(weight=2)
+def test_the_student_climbs_a_linear_judge(student, generator):
+    """with linear features and heads the gradient in x̂ is −(1 − t) times D's slope, over n"""
+    n, shape = draws.whole(generator, 2, 7), (2, 3)
+    for noise in noises(generator, n, shape):
+        judge = Judge(student, generator, shape, bend=False, trained=True)
+        x, x_hat = normal(generator, n, *shape), normal(generator, n, *shape)
+        kept = 1 - noise[1] if noise else torch.ones(n, dtype=torch.float64)
+        c = number(generator, 0.5, 2), number(generator, 0.5, 2)
+        _, found, *_ = judge.pulls(c, x, x_hat, *noise)
+        expect.true(found is not None, "no gradient arrives at x̂")
+        want = -c[0] * column(kept, x) * judge.slope.reshape(shape) / n
+        says = "−(1 − t) ∂D/∂x over the batch, and nothing from the loss of the heads"
+        expect.close(found, want, says, what="the gradient in x̂", **DOUBLE)
+
+
+@adversarial_loss(weight=3)
+def test_each_loss_moves_one_side_only(student, generator):
+    """L_student flows into x̂ alone, L_heads into the heads' weights alone, also in one pass"""
+    n, shape = draws.whole(generator, 3, 7), (3,)
+    for noise in noises(generator, n, shape):
+        judge = Judge(student, generator, shape, trained=True)
+        x, x_hat = normal(generator, n, *shape), normal(generator, n, *shape)
+        leaf = x_hat.clone().requires_grad_()
+        (to_x_hat,) = torch.autograd.grad(-judge.says(leaf, *noise).mean(), leaf)
+        weights = dict(judge.heads.named_parameters())
+        real, fake = (judge.says(v, *noise) for v in (x, x_hat))
+        cost = (1 - real).clamp(min=0).mean() + (1 + fake).clamp(min=0).mean()
+        to_heads = dict(zip(weights, torch.autograd.grad(cost, [*weights.values()]), strict=True))
+        one, two = number(generator, 0.5, 2), number(generator, 0.5, 2)
+        for scales in ((one, two), (one, 0.0), (0.0, two)):
+            of_x, of_x_hat, of_features, of_heads = judge.pulls(scales, x, x_hat, *noise)
+            says = "a gradient flows into the weights of the features, which are not trained"
+            expect.true(nothing(of_features.values()), says)
+            expect.true(nothing([of_x]), "a gradient flows into x")
+            if scales[0]:
+                expect.true(of_x_hat is not None, "no gradient of L_student arrives at x̂")
+                says = "the gradient in x̂ is that of L_student, through D as it is"
+                expect.close(of_x_hat, scales[0] * to_x_hat, says, **DOUBLE)
+            else:
+                expect.true(nothing([of_x_hat]), "a gradient of L_heads flows into x̂")
+            if scales[1]:
+                for name, want in to_heads.items():
+                    says = f"the gradient in {name} of the heads is that of L_heads"
+                    expect.true(of_heads[name] is not None, f"no gradient arrives at {name}")
+                    expect.close(of_heads[name], scales[1] * want, says, **DOUBLE)
+            else:
+                expect.true(nothing(of_heads.values()), "L_student flows into the heads' weights")
+
+
+@adversarial_loss(weight=2)
+def test_beyond_the_margin_nothing_is_learnt(student, generator):
+    """told apart by more than the margin of 1, examples cost nothing; wrong ones cost all"""
+    n = draws.whole(generator, 3, 7)
+    far = 1.01 + 3 * uniform(generator, n, 0, 1)
+    A, B = torch.ones(1, 1).double(), torch.ones(1, 1).double()
+    V, W = torch.ones(1, 1).double(), torch.zeros(1, 1).double()  # D(x) = x
+
+    def judged(x, x_hat, scales=None):
+        features = student.new("checking.fakes.Features", A, B, False, scales is not None)
+        heads = student.new("checking.fakes.Heads", V, W, 0.0, (), scales is not None)
+        for net in (features, heads):
+            net.call("eval")
+        if scales is None:
+            found = student.distill.adversarial_loss(features, heads, x, x_hat)
+            return expect.unpack(found, ["L_student", "L_heads"])
+        function = student.function("distill.adversarial_loss")
+        args = (function, [torch.tensor(s).double() for s in scales], features, heads, x, x_hat)
+        return student.gradient("checking.fakes.weighted_both", *args, wrt=[x_hat, heads])
+
+    for x, x_hat, of_student, of_heads in (
+        (far, -far, far.mean(), 0.0),
+        (-far, far, -far.mean(), 2 + 2 * far.mean()),
+        (1e4 * far, 1e4 * far, -1e4 * far.mean(), 1 + 1e4 * far.mean()),
+        (0 * far, 0 * far, 0.0, 2.0),
+        (far - 1, 1 - far, (far - 1).mean(), 2 * (2 - far).clamp(min=0).mean()),
+    ):
+        student_loss, heads_loss = judged(x, x_hat)
+        says = "L_student has no margin: −mean D(x̂)"
+        expect.close(student_loss, of_student, says, atol=1e-11, rtol=1e-11)
+        says = "L_heads counts what is on the wrong side of the margin of 1"
+        expect.close(heads_loss, of_heads, says, atol=1e-11, rtol=1e-11)
+    of_x_hat, of_heads = judged(far, -far, (1.0, 1.0))
+    says = "heads that tell all apart by more than 1 learn nothing"
+    expect.true(nothing(of_heads.values()), says)
+    expect.true(of_x_hat is not None, "no gradient arrives at x̂")
+    says = "the student learns from far logits too: −1 / n"
+    expect.close(of_x_hat, -torch.ones(n).double() / n, says, **DOUBLE)
+
+
+@adversarial_loss(weight=2)
+def test_the_same_noise_for_both(student, generator):
+    """where x̂ is x, D cannot tell them apart: L_heads is 2; at t = 1 it never can"""
+    n, shape = 5, (3,)
+    judge = Judge(student, generator, shape, size=0.05)
+    x, x_hat = normal(generator, n, *shape), normal(generator, n, *shape)
+    for noise in noises(generator, n, shape):
+        far = float(judge.says(x, *noise).detach().abs().max())
+        expect.true(far < 1, "the test needs logits within the margin", far, "below 1")
+        _, L = judge.asked(x, x, *noise)
+        says = "x̂ = x, with |D| below 1: what x loses x̂ wins, whatever z is"
+        expect.close(L, 2.0, says, what="L_heads", **DOUBLE)
+    z, one = normal(generator, n, *shape), torch.ones(n, dtype=torch.float64)
+    _, L = judge.asked(x, x_hat, z, one)
+    expect.close(L, 2.0, "at t = 1 both are the same noise", what="L_heads", **DOUBLE)
+    judge.there(trained=True)
+    _, found, *_ = judge.pulls((1.0, 1.0), x, x_hat, z, one)
+    expect.true(nothing([found]), "at t = 1 nothing of x̂ is left for D to see")
+    zero = torch.zeros(n, dtype=torch.float64)
+    judge.there(trained=False)
+    found, want = judge.asked(x, x_hat, z, zero), judge.losses(x, x_hat, z, zero)
+    expect.close(torch.stack(found), want, "at t = 0 there is no noise", **DOUBLE)
+
+
+@adversarial_loss(weight=2)
+def test_networks_are_used_as_they_are(student, generator):
+    """both networks are used in the mode they are in, and left as they were"""
+    n, shape = 4, (2,)
+    for modes in ((True, True), (False, True), (True, False), (False, False)):
+        for noise in noises(generator, n, shape)[:3]:
+            judge = Judge(student, generator, shape)
+            judge.there(trained=False, modes=modes)
+            x, x_hat = normal(generator, n, *shape), normal(generator, n, *shape)
+            found, want = judge.asked(x, x_hat, *noise), judge.losses(x, x_hat, *noise)
+            says = "features {} training mode, heads {} it".format(
+                *("in" if mode else "not in" for mode in modes)
+            )
+            expect.close(torch.stack(found), want, says, **DOUBLE)
+            for net in judge.there(trained=True, modes=modes):
+                net.call("with_gradients")
+            args = (*judge.nets, x, x_hat, *noise)
+            _, back = student.gradient(
+                "distill.adversarial_loss", *args, wrt=[x_hat, judge.nets[1]]
+            )
+            says = "no gradient arrives at the heads"
+            expect.true(any(g is not None for g in back.values()), says)
+
+
+@adversarial_loss(weight=2)
+def test_losses_of_every_form(student, generator):
+    """numbers, points and images, logits of any shape, one example and many, both precisions"""
+    for n in (1, draws.whole(generator, 3, 6)):
+        for shape in SHAPES:
+            for noise in noises(generator, n, shape):
+                logits = [(), (-1,), (-1, 1), (-1, 1, 2, 2), (2, -1)][draws.whole(generator, 0, 5)]
+                judge = Judge(student, generator, shape, k=4, logits=logits)
+                x, x_hat = 3 * normal(generator, n, *shape), 3 * normal(generator, n, *shape)
+                want = judge.losses(x, x_hat, *noise)
+                found = judge.asked(x, x_hat, *noise)
+                says = f"x of shape {tuple(x.shape)}, logits of shape {logits or (-1, 4)}"
+                expect.close(torch.stack(found), want, says, **DOUBLE)
+                judge.there(trained=False, dtype=torch.float32)
+                few = [v.float() if v.is_floating_point() else v for v in (x, x_hat, *noise)]
+                found = torch.stack(judge.asked(*few))
+                says = f"{says}, in single precision"
+                expect.close(found, want, says, atol=1e-4, rtol=1e-4)
+                kept = found.dtype == torch.float32
+                expect.true(kept, "the losses have another precision", found.dtype)
+
+
+@adversarial_loss
+def test_frozen_features_and_gradients_of_both(student, generator):
+    """features that are frozen already let gradients through to x̂ all the same"""
+    n, shape = 4, (3,)
+    for noise in noises(generator, n, shape)[:3]:
+        judge = Judge(student, generator, shape, trained=True)
+        features, heads = judge.nets
+        features.call("requires_grad_", False)
+        x, x_hat = normal(generator, n, *shape), normal(generator, n, *shape)
+        leaf = x_hat.clone().requires_grad_()
+        (want,) = torch.autograd.grad(-judge.says(leaf, *noise).mean(), leaf)
+        args = (features, heads, x, x_hat, *noise)
+        found, back = student.gradient("distill.adversarial_loss", *args, wrt=[x_hat, heads])
+        expect.true(found is not None, "no gradient arrives at x̂")
+        expect.close(found, want, "through features whose weights take no gradients", **DOUBLE)
+        expect.true(not nothing(back.values()), "no gradient arrives at the heads")
+
+
+@adversarial_loss
+def test_what_does_not_belong_together_is_refused(student, generator):
+    """x̂ of another shape, z without t or t without z, and y without both are refused"""
+    judge = Judge(student, generator, (3,))
+    x, z, t, y = (
+        *(normal(generator, 4, 3) for _ in "xz"),
+        uniform(generator, 4, 0, 1),
+        torch.arange(4),
+    )
+
+    def refused(says, *args, **noise):
+        call = student.distill.adversarial_loss
+        expect.raises("ValueError", lambda: call(*judge.nets, *args, **noise), says)
+
+    for other in (x[:1], x[:, :1], x[0], x[None], x.mT):
+        refused(f"x (4, 3) and x̂ {tuple(other.shape)} do not fit", x, other)
+        refused(f"x {tuple(other.shape)} and x̂ (4, 3) do not fit", other, x)
+    refused("z without t", x, x, z=z)
+    refused("t without z", x, x, t=t)
+    refused("y without z and t", x, x, y=y)
+    refused("y and z without t", x, x, z=z, y=y)
+    refused("y and t without z", x, x, t=t, y=y)
+    judge.asked(x, x, z, t, y)
+
+
+# --- distill.moment_matching_loss ---------------------------------------------------------------
+
+
+def other_bent():
+    """Another field than `bent`."""
+    return fakes.Recorder(lambda x, t, y: (0.7 * x + 0.5 * t).sin() - meaning(y, x) / 3)
+
+
+def gap(teacher, auxiliary, x_hat, z, t, y=None):
+    """g: what the student's denoiser says less what the teacher's says, at x_t; and x_t."""
+    level = column(t, x_hat)
+    x_t = (1 - level) * x_hat + level * z
+    ours, theirs = (x_t - level * f(x_t, t, y) for f in (auxiliary, teacher))
+    return ours - theirs, x_t
+
+
+def matched(student, *args):
+    found = student.distill.moment_matching_loss(*args)
+    return expect.tensor(found, (), "the loss")
+
+
+def pull(student, *args):
+    """The gradient in x̂."""
+    (found,) = student.gradient("distill.moment_matching_loss", *args, wrt=[args[2]])
+    expect.true(found is not None, "no gradient arrives at x̂")
+    return expect.tensor(found, args[2].shape, "the gradient in x̂")
+
+
+@moment_matching_loss(weight=3)
+def test_the_loss_is_half_the_mean_of_g_squared(student, generator):
+    """L is ½ mean g², for any two flows"""
+    n = draws.whole(generator, 3, 7)
+    x_hat, z, t = normal(generator, n, 3), normal(generator, n, 3), uniform(generator, n, 0, 1)
+    g, _ = gap(bent(), other_bent(), x_hat, z, t)
+    L = matched(student, bent(), other_bent(), x_hat, z, t)
+    expect.close(L, 0.5 * g.square().mean(), "½ mean g²", **DOUBLE)
+
+
+@moment_matching_loss(weight=3)
+def test_its_gradient_is_g(student, generator):
+    """the gradient in x̂ is g over the number of entries, and none flows through x_t or a flow"""
+    for n, shape in ((1, (3,)), (draws.whole(generator, 2, 6), (2, 3))):
+        x_hat, z = normal(generator, n, *shape), normal(generator, n, *shape)
+        t = uniform(generator, n, 0, 1)
+        g, _ = gap(bent(), other_bent(), x_hat, z, t)
+        found = pull(student, bent(), other_bent(), x_hat, z, t)
+        says = "g over the number of entries of x̂; another means that something flows through x_t"
+        expect.close(found, g / x_hat.numel(), says, what="the gradient in x̂", **DOUBLE)
+
+
+@moment_matching_loss(weight=3)
+def test_it_is_the_difference_of_two_scores(student, generator):
+    """for exact flows of two mixtures the gradient is t² / (1 − t) times the scores' difference"""
+    n = draws.whole(generator, 4, 9)
+    data, student_has = mixture(generator, dim=2)[0], mixture(generator, dim=2)[0]
+    x_hat, z = normal(generator, n, 2), normal(generator, n, 2)
+    t = uniform(generator, n, 0.1, 0.9)
+    found = pull(student, exact(data), exact(student_has), x_hat, z, t)
+    x_t = ((1 - t[:, None]) * x_hat + t[:, None] * z).requires_grad_()
+
+    def score(truth):
+        """∂ log p_t(x_t): each component is N((1 − t) μ, (1 − t)² Σ + t² I)."""
+        a, b = (1 - t)[:, None, None], t[:, None, None]
+        means = (1 - t)[:, None, None] * truth.means
+        covs = a[..., None] ** 2 * truth.covs + b[..., None] ** 2 * torch.eye(2).double()
+        parts = torch.distributions.MultivariateNormal(means, covs).log_prob(x_t[:, None])
+        log_p = (parts + truth.weights.log()).logsumexp(1)
+        return torch.autograd.grad(log_p.sum(), x_t)[0]
+
+    factor = (t**2 / (1 - t))[:, None]
+    want = factor * (score(student_has) - score(data)) / x_hat.numel()
+    says = "t² / (1 − t) (score of the student − score of the data), by Tweedie's formula"
+    expect.close(found, want, says, what="the gradient in x̂", atol=1e-9, rtol=1e-9)
+
+
+def of_gaussian(m, s):
+    """The exact velocity for data from N(m, s²)."""
+
+    def field(x_t, t, y):
+        a = 1 - t
+        residual = (x_t - a * m) / ((a * s) ** 2 + t**2)
+        return t * residual - (m + a * s**2 * residual)
+
+    return fakes.Recorder(field)
+
+
+def moments_pull(student, mean, std, m, s):
+    """Expected gradients in the mean and the standard deviation of a student that makes N(mean,
+    std²), at several levels: exact, since ±1 are the nodes of a quadrature for squares."""
+    e = torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64).repeat(4)[:, None]
+    z = torch.tensor([1.0, -1.0, 1.0, -1.0], dtype=torch.float64).repeat(4)[:, None]
+    t = torch.tensor([0.15, 0.4, 0.6, 0.85], dtype=torch.float64).repeat_interleave(4)
+    found = pull(student, of_gaussian(m, s), of_gaussian(mean, std), mean + std * e, z, t)
+    return float(found.sum()), float((found * e).sum()), t
+
+
+@moment_matching_loss(weight=2)
+def test_mean_and_variance_are_matched(student, generator):
+    """on Gaussians its mean gradient is 0 if mean and variance match, and leads there if not"""
+    m, s = number(generator, -2, 2), number(generator, 0.4, 1.5)
+    to_mean, to_std, _ = moments_pull(student, m, s, m, s)
+    says = "a student with the data's mean and variance is where it should be"
+    expect.close(to_mean, 0.0, says, what="the gradient in the mean", **DOUBLE)
+    expect.close(to_std, 0.0, says, what="the gradient in the deviation", **DOUBLE)
+    for mean, std in ((m + 0.7, s), (m - 1.3, 1.6 * s), (m, 0.6 * s), (m + 2, 2 * s)):
+        to_mean, to_std, t = moments_pull(student, mean, std, m, s)
+        ours, theirs = (((1 - t) * k) ** 2 + t**2 for k in (std, s))
+        want = (t**2 * (mean - m) / theirs).mean()
+        says = "the gradient in the student's mean is t² (mean − m) / ((1 − t)² s² + t²)"
+        expect.close(to_mean, want, says, **DOUBLE)
+        want = (t**2 * std * (1 / theirs - 1 / ours)).mean()
+        says = "the gradient in the student's deviation, which is above 0 where it is too large"
+        expect.close(to_std, want, says, **DOUBLE)
+    mean, std = m + number(generator, 0.5, 2), s * number(generator, 1.3, 2)
+    for _ in range(60):
+        to_mean, to_std, _ = moments_pull(student, mean, std, m, s)
+        mean, std = mean - 2 * to_mean, max(0.1, std - 2 * to_std)
+    expect.close(mean, m, "descending on it must bring the mean to the data's", atol=0.05, rtol=0.0)
+    expect.close(std, s, "and the standard deviation", atol=0.1, rtol=0.05)
+
+
+@moment_matching_loss(weight=2)
+def test_each_flow_is_asked_once(student, generator):
+    """both flows are asked once, at x_t and t, with the conditions as they came"""
+    n = draws.whole(generator, 2, 6)
+    for y in conditions(generator, n):
+        x_hat, z, t = normal(generator, n, 2), normal(generator, n, 2), uniform(generator, n, 0, 1)
+        flows = bent(), other_bent()
+        matched(student, *flows, x_hat, z, t, y)
+        _, x_t = gap(bent(), bent(), x_hat, z, t, y)
+        for flow in flows:
+            calls = len(flow.times)
+            expect.true(calls == 1, "each flow is called once", calls, 1)
+            expect.close(flow.inputs[0], x_t, "it is asked at x_t", **DOUBLE)
+            expect.close(flow.times[0], t, "its level is t, as it came", **DOUBLE)
+            seen = flow.conditions[0]
+            same = seen is None if y is None else torch.equal(seen, y) and seen.dtype == y.dtype
+            expect.true(same, "the conditions must arrive as they came", seen, y)
+
+
+@moment_matching_loss(weight=2)
+def test_flows_that_agree_and_flows_that_change_places(student, generator):
+    """flows that agree pull nowhere; with teacher and auxiliary exchanged the pull turns round"""
+    n = draws.whole(generator, 2, 6)
+    x_hat, z, t = normal(generator, n, 2), normal(generator, n, 2), uniform(generator, n, 0, 1)
+    says = "teacher and auxiliary agree"
+    expect.close(matched(student, bent(), bent(), x_hat, z, t), 0.0, says, **DOUBLE)
+    expect.close(pull(student, bent(), bent(), x_hat, z, t), 0 * x_hat, says, **DOUBLE)
+    one, two = (
+        pull(student, *flows, x_hat, z, t)
+        for flows in ((bent(), other_bent()), (other_bent(), bent()))
+    )
+    expect.true(bool(one.any()), "no pull where the flows differ")
+    expect.close(one, -two, "exchanged flows pull the other way", **DOUBLE)
+
+
+@moment_matching_loss(weight=2)
+def test_losses_of_matching_of_every_form(student, generator):
+    """numbers, points and images, levels from 0 to 1, conditions, in both precisions"""
+    for n in (1, draws.whole(generator, 3, 6)):
+        for shape in SHAPES:
+            for y in conditions(generator, n):
+                x_hat, z = (10 * normal(generator, n, *shape) for _ in "xz")
+                t = uniform(generator, n, 0, 1)
+                if n > 1:
+                    t[0], t[1] = 0.0, 1.0
+                flows = lambda: (bent(), other_bent())  # noqa: E731
+                g, _ = gap(*flows(), x_hat, z, t, y)
+                want, says = 0.5 * g.square().mean(), f"x̂ of shape {tuple(x_hat.shape)}"
+                args = x_hat, z, t, y
+                expect.close(matched(student, *flows(), *args), want, says, **DOUBLE)
+                found = pull(student, *flows(), *args)
+                expect.close(found, g / x_hat.numel(), f"the gradient, {says}", **DOUBLE)
+                few = [v.float() for v in (x_hat, z, t)]
+                single = matched(student, *flows(), *few, y)
+                expect.close(single, want, f"{says}, in single precision", atol=1e-4, rtol=1e-4)
+                kept = single.dtype == torch.float32
+                expect.true(kept, "the loss has another precision than x̂", single.dtype)
+
+
+@moment_matching_loss(weight=2)
+def test_gradients_flow_into_x_hat_alone(student, generator):
+    """gradients flow into x̂, and not into z, t or the weights of a flow"""
+    x_hat, z = normal(generator, 5, 2).float(), normal(generator, 5, 2).float()
+    t, y = uniform(generator, 5, 0, 1).float(), torch.arange(5)
+    here = fakes.AnyCondition(), fakes.AnyCondition(-0.7, 1.5, 0.4)
+    g, _ = gap(*here, x_hat, z, t, y)
+    for put_to_use in (False, True):
+        flows = (
+            student.new("checking.fakes.AnyCondition"),
+            student.new("checking.fakes.AnyCondition", -0.7, 1.5, 0.4),
+        )
+        for flow in flows if put_to_use else ():
+            flow.call("put_to_use")
+        args = *flows, x_hat, z, t, y
+        name = "distill.moment_matching_loss"
+        found, *others = student.gradient(name, *args, wrt=[x_hat, z, t, *flows])
+        expect.true(found is not None, "no gradient arrives at x̂")
+        expect.close(found, g.detach() / 10, "the gradient in x̂")
+        expect.true(nothing(others[:2]), "a gradient flows into z or t")
+        for weights, which in zip(others[2:], ("teacher", "auxiliary flow"), strict=True):
+            says = f"a gradient flows into the weights of the {which}"
+            expect.true(nothing(weights.values()), says)
+
+
+@moment_matching_loss
+def test_noise_that_does_not_fit_is_refused(student, generator):
+    """noise of another shape than x̂ and levels of another number are refused"""
+    x_hat, t, call = (
+        normal(generator, 4, 3),
+        uniform(generator, 4, 0, 1),
+        student.distill.moment_matching_loss,
+    )
+    for z in (x_hat[:1], x_hat[:, :1], x_hat[0], x_hat[None], x_hat.mT):
+        says = f"x̂ (4, 3) and z {tuple(z.shape)} do not fit"
+        expect.raises("ValueError", lambda z=z: call(bent(), bent(), x_hat, z, t), says)
+    for levels in (t[:1], t[:3], t[:, None], t[0]):
+        says = f"t of shape {tuple(levels.shape)} is not one for each of 4"
+        expect.raises("ValueError", lambda u=levels: call(bent(), bent(), x_hat, x_hat, u), says)

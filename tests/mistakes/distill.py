@@ -1,13 +1,20 @@
 """Typical wrong answers to chapter 12's `distill`, each with the sentence that explains it."""
 
+from contextlib import nullcontext
+
 import torch
+from torch.nn import functional as F
 
 from cs231n_gen.checking.variants import mistake, several
-from cs231n_gen.diffusion import column, to_x_and_noise
+from cs231n_gen.diffusion import X, column, to_x_and_noise
 from cs231n_gen.diffusion_samplers import check_step, ddim_step
-from cs231n_gen.flow import sample, sample_heun, trajectory
+from cs231n_gen.flow import interpolate, sample, sample_heun, trajectory
+from cs231n_gen.given.frozen import fixed
+from cs231n_gen.guidance import guided_velocity, velocities
 
 REFLOW, PROGRESSIVE = "distill.reflow_pairs", "distill.progressive_target"
+GUIDANCE, ADVERSARIAL = "distill.guidance_target", "distill.adversarial_loss"
+MATCHING = "distill.moment_matching_loss"
 
 
 def no_parts(model, z, steps, y=None, at_once=1024):
@@ -19,8 +26,17 @@ def no_step(model, x_t, t, s, process, target, y=None):
     check_step(x_t, t, s)
 
 
+def no_pair(features, heads, x, x_hat, z=None, t=None, y=None):
+    if x.shape != x_hat.shape:
+        raise ValueError("x_hat must be shaped like x")
+    if (z is None) != (t is None):
+        raise ValueError("z and t come together")
+    if y is not None and t is None:
+        raise ValueError("y is for noised examples")
+
+
 # What the lines above a stub's gap refuse; see `variants.load`.
-REFUSED = {REFLOW: no_parts, PROGRESSIVE: no_step}
+REFUSED = {REFLOW: no_parts, PROGRESSIVE: no_step, ADVERSARIAL: no_pair}
 
 
 def ask(model, x, t, y):
@@ -501,8 +517,6 @@ def progressive_for_points_only(model, x_t, t, s, process, target, y=None):
 )
 @torch.no_grad()
 def prediction_taken_for_data(model, x_t, t, s, process, target, y=None):
-    from cs231n_gen.diffusion import X
-
     k = Two(model, x_t, t, s, process, X, y)
     return k.solved(k.x_s)
 
@@ -575,3 +589,831 @@ def asked_three_times(model, x_t, t, s, process, target, y=None):
     k = Two(model, x_t, t, s, process, target, y)
     k.solved(k.x_s)
     return k.solved(k.x_s)
+
+
+# --- distill.guidance_target --------------------------------------------------------------------
+
+
+def guided_by(formula):
+    """A target by a formula for both velocities and the weight."""
+
+    @torch.no_grad()
+    def target(model, x_t, t, y, null, w):
+        v_y, v_null = velocities(model, x_t, t, y, null)
+        factor = column(w, x_t) if isinstance(w, torch.Tensor) and w.dim() else w
+        guided_velocity(v_y, v_null, w)  # which refuses weights that do not fit
+        return formula(v_y, v_null, factor)
+
+    return target
+
+
+guidance_formulas = several(
+    GUIDANCE,
+    (
+        "guided_twice",
+        "Guidance is applied twice: what is guided already is taken for v_y and guided again.",
+        guided_by(lambda v_y, v_null, w: (1 + w) * ((1 + w) * v_y - w * v_null) - w * v_null),
+    ),
+    (
+        "scale_of_diffusers",
+        "Your weight 1 is no guidance: v_∅ + w (v_y − v_∅). Here w = 0 is none, as on the slides.",
+        guided_by(lambda v_y, v_null, w: v_null + w * (v_y - v_null)),
+    ),
+    (
+        "towards_the_unconditional",
+        "Your w leads from v_y to v_∅. Guidance goes the other way, beyond v_y.",
+        guided_by(lambda v_y, v_null, w: (1 - w) * v_y + w * v_null),
+    ),
+    (
+        "roles_exchanged",
+        "v_y and v_∅ are exchanged: guidance goes away from the condition.",
+        guided_by(lambda v_y, v_null, w: (1 + w) * v_null - w * v_y),
+    ),
+    (
+        "unguided",
+        "The weight is not used: this is the conditional velocity.",
+        guided_by(lambda v_y, v_null, w: v_y.clone()),
+    ),
+    (
+        "only_the_unconditional",
+        "This is the unconditional velocity, whatever the condition and the weight are.",
+        guided_by(lambda v_y, v_null, w: v_null.clone()),
+    ),
+    (
+        "difference_alone",
+        "This is what guidance adds, w (v_y − v_∅). The student learns the guided velocity itself.",
+        guided_by(lambda v_y, v_null, w: w * (v_y - v_null)),
+    ),
+    (
+        "both_added",
+        "w v_∅ is added. It is taken off.",
+        guided_by(lambda v_y, v_null, w: (1 + w) * v_y + w * v_null),
+    ),
+    (
+        "brought_to_the_size_of_v_y",
+        "Your velocity is divided by 1 + w. Its size grows with the weight: that is guidance.",
+        guided_by(lambda v_y, v_null, w: v_y - w / (1 + abs(w)) * v_null),
+    ),
+)
+
+
+@mistake(GUIDANCE, "The weight is squared.", public=False)
+@torch.no_grad()
+def weight_squared(model, x_t, t, y, null, w):
+    return guided_velocity(*velocities(model, x_t, t, y, null), w * abs(w))
+
+
+@mistake(
+    GUIDANCE,
+    "All examples get the weight of the first, or their mean. Each has its own: the student learns "
+    "what a weight does by seeing many.",
+)
+@torch.no_grad()
+def weight_of_the_first(model, x_t, t, y, null, w):
+    guided_velocity(x_t, x_t, w)
+    w = w[0] if isinstance(w, torch.Tensor) and w.dim() else w
+    return guided_velocity(*velocities(model, x_t, t, y, null), w)
+
+
+@mistake(
+    GUIDANCE,
+    "The teacher is called twice. Its two velocities come from one call on a batch twice as large.",
+)
+@torch.no_grad()
+def two_calls_of_the_teacher(model, x_t, t, y, null, w):
+    nothing = torch.as_tensor(null, dtype=y.dtype).expand_as(y)
+    return guided_velocity(model(x_t, t, y), model(x_t, t, nothing), w)
+
+
+@mistake(
+    GUIDANCE,
+    "Each condition is given to an example and to its ∅: what you call v_∅ knows the condition.",
+)
+@torch.no_grad()
+def without_null(model, x_t, t, y, null, w):
+    return guided_velocity(*velocities(model, x_t, t, y, y[0] if len(y) == 1 else y), w)
+
+
+@mistake(
+    GUIDANCE,
+    "∅ is 0 in your call. It is the null condition that is given.",
+)
+@torch.no_grad()
+def zero_for_null(model, x_t, t, y, null, w):
+    return guided_velocity(*velocities(model, x_t, t, y, torch.zeros_like(y[0])), w)
+
+
+@mistake(
+    GUIDANCE,
+    "This is data, x_t − t v. The student learns the velocity.",
+)
+@torch.no_grad()
+def guided_data(model, x_t, t, y, null, w):
+    return x_t - column(t, x_t) * guided_velocity(*velocities(model, x_t, t, y, null), w)
+
+
+@mistake(
+    GUIDANCE,
+    "Your weights have one axis more than the batch, which is right for points alone. "
+    "`guidance.guided_velocity` shapes them.",
+    sure=True,
+)
+@torch.no_grad()
+def weights_for_points_only(model, x_t, t, y, null, w):
+    v_y, v_null = velocities(model, x_t, t, y, null)
+    guided_velocity(v_y, v_null, w)
+    w = w[:, None] if isinstance(w, torch.Tensor) and w.dim() else w
+    return v_y + w * (v_y - v_null)
+
+
+@mistake(
+    GUIDANCE,
+    "Both velocities are returned, or more than the target: v alone is asked for.",
+    sure=True,
+)
+@torch.no_grad()
+def velocities_too(model, x_t, t, y, null, w):
+    v_y, v_null = velocities(model, x_t, t, y, null)
+    return guided_velocity(v_y, v_null, w), v_y, v_null
+
+
+@mistake(GUIDANCE, "Weights below 0 count as 0.", public=False)
+@torch.no_grad()
+def no_negative_weight(model, x_t, t, y, null, w):
+    guided_velocity(x_t, x_t, w)
+    w = w.clamp(min=0) if isinstance(w, torch.Tensor) else max(0, w)
+    return guided_velocity(*velocities(model, x_t, t, y, null), w)
+
+
+@mistake(GUIDANCE, "All examples are at the level of the first.", public=False)
+@torch.no_grad()
+def guided_at_the_first_level(model, x_t, t, y, null, w):
+    return guided_velocity(*velocities(model, x_t, t[:1].expand_as(t), y, null), w)
+
+
+@mistake(GUIDANCE, "The target has a graph.", public=False, bare=True)
+def guidance_with_graph(model, x_t, t, y, null, w):
+    return guided_velocity(*velocities(model, x_t, t, y, null), w)
+
+
+@mistake(GUIDANCE, "Detached at the end only.", public=False, bare=True)
+def guidance_detached(model, x_t, t, y, null, w):
+    return guided_velocity(*velocities(model, x_t, t, y, null), w).detach()
+
+
+@mistake(GUIDANCE, "float64 passes through float32.", public=False)
+@torch.no_grad()
+def guidance_in_float32(model, x_t, t, y, null, w):
+    w = w.float() if isinstance(w, torch.Tensor) else w
+    return guided_velocity(*velocities(model, x_t.float(), t.float(), y, null), w).to(x_t.dtype)
+
+
+@mistake(GUIDANCE, "float32 becomes float64.", public=False)
+@torch.no_grad()
+def guidance_in_float64(model, x_t, t, y, null, w):
+    return guided_velocity(*velocities(model, x_t.double(), t.double(), y, null), w)
+
+
+@mistake(GUIDANCE, "Any weights will do.", public=False)
+@torch.no_grad()
+def any_weights(model, x_t, t, y, null, w):
+    v_y, v_null = velocities(model, x_t, t, y, null)
+    if isinstance(w, torch.Tensor) and w.dim():
+        w = w.flatten()[0] if w.numel() != len(x_t) else column(w, x_t)
+    return v_y + w * (v_y - v_null)
+
+
+# --- distill.adversarial_loss -------------------------------------------------------------------
+
+
+def seen_by(features, examples, z, t, y):
+    """Features of clean or noised examples."""
+    if t is None:
+        return features(examples)
+    return ask(features, interpolate(examples, z, t)[0], t, y)
+
+
+def hinge(real, fake):
+    return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+
+
+def losses_by(of_student, of_heads, *, public=True):
+    """Both losses by formulas for logits: of x̂ as the student sees them; of x and of x̂."""
+
+    def loss(features, heads, x, x_hat, z=None, t=None, y=None):
+        frozen = fixed(features)
+        for_student = fixed(heads)(seen_by(frozen, x_hat, z, t, y))
+        real, fake = (heads(seen_by(frozen, v.detach(), z, t, y)) for v in (x, x_hat))
+        return of_student(for_student), of_heads(real, fake)
+
+    return loss
+
+
+def up(fake):
+    return -fake.mean()
+
+
+def judged(see, *, features=fixed, judge=fixed, of_x_hat=lambda x: x.detach(), after=None):
+    """The right losses of logits that are seen in another way.
+
+    Args:
+        see: called as `seen_by`, also with which examples these are: "student", "real", "fake".
+        features, judge: what is made of the features, and of the heads in the student's loss.
+        of_x_hat: what of x̂ the heads learn from.
+    """
+
+    def loss(net, heads, x, x_hat, z=None, t=None, y=None):
+        used = features(net)
+        fake_for_student = judge(heads)(see(used, x_hat, z, t, y, "student"))
+        real = heads(see(used, x.detach(), z, t, y, "real"))
+        fake = heads(see(used, of_x_hat(x_hat), z, t, y, "fake"))
+        return up(fake_for_student), hinge(real, fake)
+
+    return loss
+
+
+def as_it_is(net):
+    return net
+
+
+def plainly(features, examples, z, t, y, which):
+    return seen_by(features, examples, z, t, y)
+
+
+def no_gradients_through(net):
+    """A network whose inputs get no gradients either."""
+
+    def called(*args):
+        with torch.no_grad():
+            return net(*args)
+
+    return called
+
+
+def noised(noise=lambda z, which: z, level=lambda t, which: t, told=lambda t, which: t, y=True):
+    """Features of examples that are noised, or told about, in another way."""
+
+    def see(features, examples, z, t, c, which):
+        if t is None:
+            return features(examples)
+        x_t = interpolate(examples, noise(z, which), level(t, which))[0]
+        return ask(features, x_t, told(t, which), c if y else None)
+
+    return see
+
+
+adversarial_formulas = several(
+    ADVERSARIAL,
+    (
+        "student_runs_away",
+        "The sign of L_student is wrong: your student makes D(x̂) smaller, which is what the heads "
+        "want.",
+        losses_by(lambda fake: fake.mean(), hinge),
+    ),
+    (
+        "student_with_a_margin",
+        "Your student's loss is a hinge too. It has none: a student whose samples pass for real "
+        "goes on learning.",
+        losses_by(lambda fake: F.relu(1 - fake).mean(), hinge),
+    ),
+    (
+        "logistic_student",
+        "Your student's loss is the non-saturating one of chapter 01, softplus(−D). Here it is "
+        "linear in D.",
+        losses_by(lambda fake: F.softplus(-fake).mean(), hinge),
+    ),
+    (
+        "logistic_heads",
+        "Your heads' loss is the binary cross-entropy of chapter 01. Here it is a hinge.",
+        losses_by(up, lambda real, fake: F.softplus(-real).mean() + F.softplus(fake).mean()),
+    ),
+    (
+        "real_and_made_exchanged",
+        "Your heads learn the opposite: they are rewarded for small D(x) and large D(x̂).",
+        losses_by(up, lambda real, fake: hinge(fake, real)),
+    ),
+    (
+        "no_hinge",
+        "Your heads' loss has no hinge: logits that are right by more than 1 are to cost nothing.",
+        losses_by(up, lambda real, fake: (1 - real).mean() + (1 + fake).mean()),
+    ),
+    (
+        "no_margin",
+        "Your hinge has no margin: it bends at D = 0, so that D = 0 everywhere costs nothing.",
+        losses_by(up, lambda real, fake: F.relu(-real).mean() + F.relu(fake).mean()),
+    ),
+    (
+        "hinge_of_the_mean",
+        "You take the hinge of the mean logit. Each logit has its own: one that is far right must "
+        "not make up for one that is wrong.",
+        losses_by(up, lambda real, fake: F.relu(1 - real.mean()) + F.relu(1 + fake.mean())),
+    ),
+    (
+        "squared_hinge",
+        "Your hinges are squared.",
+        losses_by(
+            up,
+            lambda real, fake: F.relu(1 - real).square().mean() + F.relu(1 + fake).square().mean(),
+        ),
+    ),
+    (
+        "half_the_heads_loss",
+        "Your L_heads is half as large: the two means are added, not averaged.",
+        losses_by(up, lambda real, fake: hinge(real, fake) / 2),
+    ),
+    (
+        "only_made_ones",
+        "Your heads learn from made examples only. Without real ones they say no to all.",
+        losses_by(up, lambda real, fake: F.relu(1 + fake).mean()),
+    ),
+    (
+        "only_real_ones",
+        "Your heads learn from real examples only. Without made ones they say yes to all.",
+        losses_by(up, lambda real, fake: F.relu(1 - real).mean()),
+    ),
+    (
+        "sums_of_logits",
+        "Sums in place of means: the losses grow with the batch and with the logits of an example.",
+        losses_by(
+            lambda fake: -fake.sum(),
+            lambda real, fake: F.relu(1 - real).sum() + F.relu(1 + fake).sum(),
+        ),
+    ),
+)
+
+NO_WAY_TO_X_HAT = (
+    "L_student has no gradient in x̂: x̂ is detached, or the features or heads are called without "
+    "recording gradients. Only their weights are fixed."
+)
+
+adversarial_gradients = several(
+    ADVERSARIAL,
+    (
+        "heads_flow_into_x_hat",
+        "L_heads flows into x̂: the student would learn to be told apart. Detach x̂ there.",
+        judged(plainly, of_x_hat=lambda x: x),
+    ),
+    (
+        "student_moves_the_heads",
+        "L_student flows into the heads' weights: they would learn to be fooled.",
+        judged(plainly, judge=as_it_is),
+    ),
+    (
+        "features_trained_along",
+        "The features are trained along: their weights get gradients. Only the heads are trained.",
+        judged(plainly, features=as_it_is),
+    ),
+    (
+        "no_gradient_through_the_features",
+        NO_WAY_TO_X_HAT,
+        judged(plainly, features=no_gradients_through),
+    ),
+    ("no_gradient_through_the_heads", NO_WAY_TO_X_HAT, judged(plainly, judge=no_gradients_through)),
+    (
+        "x_hat_always_detached",
+        NO_WAY_TO_X_HAT,
+        judged(lambda net, x, *how: plainly(net, x.detach(), *how)),
+    ),
+    (
+        "all_flows",
+        "Gradients flow everywhere: into x̂, the heads and the features from both losses.",
+        judged(plainly, features=as_it_is, judge=as_it_is, of_x_hat=lambda x: x),
+    ),
+)
+
+
+def of_z(change):
+    return judged(noised(noise=change))
+
+
+adversarial_noises = several(
+    ADVERSARIAL,
+    (
+        "other_noise_for_x_hat",
+        "x and x̂ are noised with different z. With the same z the noise is no difference that D "
+        "could learn.",
+        of_z(lambda z, which: z if which == "real" else -z),
+    ),
+    (
+        "only_the_real_noised",
+        "Only x is noised, x̂ is clean: D need only look for noise to tell them apart.",
+        judged(noised(level=lambda t, which: t if which == "real" else 0 * t)),
+    ),
+    (
+        "only_the_made_noised",
+        "Only x̂ is noised, x is clean: D need only look for noise to tell them apart.",
+        judged(noised(level=lambda t, which: 0 * t if which == "real" else t)),
+    ),
+    (
+        "never_noised",
+        "The examples are clean although z and t are given: D sees them at t = 0 only, where the "
+        "features know least.",
+        judged(noised(level=lambda t, which: 0 * t, told=lambda t, which: 0 * t)),
+    ),
+    (
+        "clean_but_told_t",
+        "The features are told t, but the examples are clean. They have to be noised to level t.",
+        judged(noised(level=lambda t, which: 0 * t)),
+    ),
+    (
+        "noised_but_told_0",
+        "The features are told t = 0, but the examples are noised to level t.",
+        judged(noised(told=lambda t, which: 0 * t)),
+    ),
+    (
+        "time_the_other_way_round",
+        "Your x_t is t x + (1 − t) z: data sits at t = 1 there. The course puts it at t = 0.",
+        judged(noised(level=lambda t, which: 1 - t)),
+    ),
+    (
+        "told_thousands",
+        "The features are told 1000 t. They know levels from 0 to 1: t reaches them as it came.",
+        judged(noised(told=lambda t, which: 1000 * t)),
+    ),
+    (
+        "features_not_told_y",
+        "The features are not told the conditions.",
+        judged(noised(y=False)),
+    ),
+)
+
+
+@mistake(
+    ADVERSARIAL,
+    "The features are not told the level: they are called as features(x_t), without t.",
+)
+def not_told_t(features, heads, x, x_hat, z=None, t=None, y=None):
+    def see(net, examples, z, t, y, which):
+        x_t = examples if t is None else interpolate(examples, z, t)[0]
+        return net(x_t)
+
+    return judged(see)(features, heads, x, x_hat, z, t, y)
+
+
+@mistake(ADVERSARIAL, "The two losses are exchanged: that of the student comes first.")
+def losses_exchanged(features, heads, x, x_hat, z=None, t=None, y=None):
+    return judged(plainly)(features, heads, x, x_hat, z, t, y)[::-1]
+
+
+@mistake(
+    ADVERSARIAL,
+    "One number is returned, the sum of both losses. They are two: each is minimised by its own "
+    "side.",
+)
+def both_in_one(features, heads, x, x_hat, z=None, t=None, y=None):
+    return sum(judged(plainly)(features, heads, x, x_hat, z, t, y))
+
+
+@mistake(
+    ADVERSARIAL,
+    "Your student's loss is minus that of the heads. It is −mean D(x̂): a hinge stops the student "
+    "from learning where it is found out for sure.",
+)
+def one_game(features, heads, x, x_hat, z=None, t=None, y=None):
+    frozen, judge = fixed(features), fixed(heads)
+    of_student = -hinge(*(judge(seen_by(frozen, v, z, t, y)) for v in (x.detach(), x_hat)))
+    return of_student, judged(plainly)(features, heads, x, x_hat, z, t, y)[1]
+
+
+@mistake(
+    ADVERSARIAL,
+    "The networks are put into evaluation mode. They are used in the mode they are in.",
+)
+def in_evaluation_mode(features, heads, x, x_hat, z=None, t=None, y=None):
+    modes = [(net, net.training) for net in (features, heads)]
+    for net, _ in modes:
+        net.eval()
+    found = judged(plainly)(features, heads, x, x_hat, z, t, y)
+    for net, training in modes:
+        net.train(training)
+    return found
+
+
+@mistake(
+    ADVERSARIAL,
+    "The features stay frozen afterwards: requires_grad of their weights is left at False. They "
+    "may be a network that is trained elsewhere.",
+    sure=True,
+)
+def left_frozen(features, heads, x, x_hat, z=None, t=None, y=None):
+    features.requires_grad_(False)
+    return judged(plainly, features=as_it_is)(features, heads, x, x_hat, z, t, y)
+
+
+@mistake(ADVERSARIAL, "The heads stay frozen afterwards.", public=False)
+def heads_left_frozen(features, heads, x, x_hat, z=None, t=None, y=None):
+    of_heads = judged(plainly)(features, heads, x, x_hat, z, t, y)[1]
+    heads.requires_grad_(False)
+    return up(heads(seen_by(fixed(features), x_hat, z, t, y))), of_heads
+
+
+@mistake(
+    ADVERSARIAL,
+    "Both losses are detached: nothing can be learnt from them.",
+    sure=True,
+)
+def losses_detached(features, heads, x, x_hat, z=None, t=None, y=None):
+    return tuple(v.detach() for v in judged(plainly)(features, heads, x, x_hat, z, t, y))
+
+
+@mistake(ADVERSARIAL, "The means go over examples alone.", public=False)
+def means_over_the_batch(features, heads, x, x_hat, z=None, t=None, y=None):
+    a, b = judged(plainly)(features, heads, x, x_hat, z, t, y)
+    number = heads(seen_by(fixed(features), x.detach(), z, t, y)).numel() / len(x)
+    return number * a, number * b
+
+
+@mistake(ADVERSARIAL, "The features are left in another mode.", public=False)
+def left_in_evaluation_mode(features, heads, x, x_hat, z=None, t=None, y=None):
+    found = judged(plainly)(features, heads, x, x_hat, z, t, y)
+    features.eval()
+    return found
+
+
+@mistake(ADVERSARIAL, "The gradients of the heads are cleared.", public=False)
+def heads_cleared(features, heads, x, x_hat, z=None, t=None, y=None):
+    heads.zero_grad()
+    return judged(plainly)(features, heads, x, x_hat, z, t, y)
+
+
+@mistake(ADVERSARIAL, "Only the first logit of each example counts.", public=False)
+def first_logit(features, heads, x, x_hat, z=None, t=None, y=None):
+    def only(heads_or_fixed):
+        return lambda f: heads_or_fixed(f).reshape(len(x), -1)[:, 0]
+
+    frozen = fixed(features)
+    fake_for_student = only(fixed(heads))(seen_by(frozen, x_hat, z, t, y))
+    real, fake = (only(heads)(seen_by(frozen, v.detach(), z, t, y)) for v in (x, x_hat))
+    return up(fake_for_student), hinge(real, fake)
+
+
+@mistake(ADVERSARIAL, "x is not detached.", public=False)
+def heads_flow_into_x(features, heads, x, x_hat, z=None, t=None, y=None):
+    frozen = fixed(features)
+    real, fake = (heads(seen_by(frozen, v, z, t, y)) for v in (x, x_hat.detach()))
+    return judged(plainly)(features, heads, x, x_hat, z, t, y)[0], hinge(real, fake)
+
+
+@mistake(ADVERSARIAL, "Logits are cut off at ±3.", public=False)
+def logits_cut_off(features, heads, x, x_hat, z=None, t=None, y=None):
+    return losses_by(
+        lambda fake: up(fake.clamp(-3, 3)), lambda real, fake: hinge(real, fake.clamp(-3, 3))
+    )(features, heads, x, x_hat, z, t, y)
+
+
+@mistake(ADVERSARIAL, "Anything goes together.", public=False, bare=True)
+def anything_together(features, heads, x, x_hat, z=None, t=None, y=None):
+    if z is None or t is None:
+        z = t = y = None
+    x, x_hat = torch.broadcast_tensors(x, x_hat) if x.mT.shape != x_hat.shape else (x, x_hat.mT)
+    return judged(plainly)(features, heads, x, x_hat, z, t, y)
+
+
+@mistake(ADVERSARIAL, "y without noise is ignored.", public=False, bare=True)
+def y_ignored_without_noise(features, heads, x, x_hat, z=None, t=None, y=None):
+    no_pair(features, heads, x, x_hat, z, t)
+    return judged(plainly)(features, heads, x, x_hat, z, t, y)
+
+
+# --- distill.moment_matching_loss ---------------------------------------------------------------
+
+
+class Flows:
+    """What two flows say at x_t of samples of the student."""
+
+    def __init__(self, teacher, auxiliary, x_hat, z, t, y, level=None):
+        self.x_hat, self.z, self.t = x_hat, z, column(t, x_hat)
+        self.x_t, _ = interpolate(x_hat, z, t if level is None else level(t))
+        self.f_teacher, self.f_aux = (ask(f, self.x_t, t, y) for f in (teacher, auxiliary))
+
+    @property
+    def g(self):
+        return self.t * (self.f_teacher - self.f_aux)
+
+
+def towards(x_hat, goal):
+    """½ mean of squares, with a gradient in x̂ alone."""
+    return 0.5 * (x_hat - goal.detach()).square().mean()
+
+
+def matching(g, stop=True, **how):
+    """The loss with another g."""
+
+    def loss(teacher, auxiliary, x_hat, z, t, y=None):
+        with torch.no_grad() if stop else nullcontext():
+            flows = Flows(teacher, auxiliary, x_hat, z, t, y, **how)
+            other = g(flows)
+        return towards(x_hat, x_hat - other)
+
+    return loss
+
+
+matching_formulas = several(
+    MATCHING,
+    (
+        "away_from_the_teacher",
+        "The sign of g is wrong: your gradient leads x̂ away from where the teacher sees data.",
+        matching(lambda k: -k.g),
+    ),
+    (
+        "velocities_in_place_of_denoisers",
+        "This g is the difference of two velocities. Denoisers are x_t − t f, with a factor t.",
+        matching(lambda k: k.f_teacher - k.f_aux),
+    ),
+    (
+        "sign_of_the_velocities",
+        "This g is f_aux − f_teacher, of velocities. A denoiser is x_t − t f: there is a factor t, "
+        "and the sign turns round.",
+        matching(lambda k: k.f_aux - k.f_teacher),
+    ),
+    (
+        "denoiser_with_1_minus_t",
+        "Your denoiser is x_t − (1 − t) f: that is for flows with the data at t = 1.",
+        matching(lambda k: (1 - k.t) * (k.f_teacher - k.f_aux)),
+    ),
+    (
+        "teacher_alone",
+        "Without the auxiliary flow x̂ is pulled to the teacher's mean of all data that x_t may "
+        "come from. That blurs: what the student's own samples give at x_t has to be taken off.",
+        matching(lambda k: k.x_hat - (k.x_t - k.t * k.f_teacher)),
+    ),
+    (
+        "auxiliary_alone",
+        "The teacher has no say: your g compares x̂ with what its own denoiser says.",
+        matching(lambda k: k.x_hat - (k.x_t - k.t * k.f_aux)),
+    ),
+    (
+        "time_of_matching_the_other_way_round",
+        "Your x_t is t x̂ + (1 − t) z: data sits at t = 1 there. The course puts it at t = 0.",
+        matching(lambda k: k.g, level=lambda t: 1 - t),
+    ),
+    (
+        "flows_asked_at_x_hat",
+        "The flows are asked at x̂, which has no noise. They know samples of level t: ask at x_t.",
+        matching(lambda k: k.g, level=lambda t: 0 * t),
+    ),
+    (
+        "difference_of_the_scores",
+        "This g is the difference of the scores themselves. That of the denoisers is t² / (1 − t) "
+        "times as large, and stays finite at t = 0.",
+        matching(lambda k: (1 - k.t) / k.t.clamp(min=1e-3) * (k.f_teacher - k.f_aux)),
+    ),
+)
+
+
+def of_flows(formula, stop=True):
+    """A loss by a formula."""
+
+    def loss(teacher, auxiliary, x_hat, z, t, y=None):
+        with torch.no_grad() if stop else nullcontext():
+            k = Flows(teacher, auxiliary, x_hat, z, t, y)
+            g = k.g
+        return formula(x_hat, g, k)
+
+    return loss
+
+
+matching_losses = several(
+    MATCHING,
+    (
+        "not_half",
+        "The ½ is missing: your gradient is twice g.",
+        of_flows(lambda x, g, k: 2 * towards(x, x - g)),
+    ),
+    (
+        "sum_of_squares",
+        "This is a sum. L is a mean over batch and dimensions.",
+        of_flows(lambda x, g, k: towards(x, x - g) * x.numel()),
+    ),
+    (
+        "mean_over_the_batch",
+        "Squares are summed over dimensions and averaged over the batch. L is a mean over both.",
+        of_flows(lambda x, g, k: towards(x, x - g) * x.numel() / len(x)),
+    ),
+    (
+        "product",
+        "This is the mean of g x̂. Its gradient is right, but its value says nothing: L is ½ mean "
+        "g², which is 0 where the flows agree.",
+        of_flows(lambda x, g, k: (g * x).mean()),
+    ),
+    (
+        "through_the_flows",
+        "Gradients flow through x_t and both flows. Then x̂ learns to make the flows agree, not to "
+        "be where they do: stop the goal.",
+        of_flows(lambda x, g, k: 0.5 * g.square().mean(), stop=False),
+    ),
+    (
+        "goal_with_gradient",
+        "The goal x̂ − g is not stopped: x̂ cancels out of x̂ − (x̂ − g), and no gradient of it is "
+        "left.",
+        of_flows(lambda x, g, k: 0.5 * (x - (x - g)).square().mean() + 0 * x.sum()),
+    ),
+    (
+        "absolute_values",
+        "This is a mean of absolute values. Its gradient tells the sign of g only.",
+        of_flows(lambda x, g, k: (x - (x - g).detach()).abs().mean()),
+    ),
+    (
+        "no_gradient_at_all",
+        "The loss has no graph: no gradient arrives at x̂.",
+        of_flows(lambda x, g, k: 0.5 * g.square().mean()),
+    ),
+    (
+        "loss_of_each_example",
+        "One loss for each example is returned. L is one number.",
+        of_flows(lambda x, g, k: (x - (x - g).detach()).square().reshape(len(x), -1).mean(1) / 2),
+    ),
+)
+
+
+@mistake(
+    MATCHING,
+    "A gradient flows through x_t into x̂: through the denoisers' difference, not only through x̂ "
+    "itself.",
+)
+def through_x_t(teacher, auxiliary, x_hat, z, t, y=None):
+    k = Flows(teacher, auxiliary, x_hat, z, t, y)
+    return 0.5 * (x_hat - (x_hat.detach() - k.g)).square().mean()
+
+
+@mistake(MATCHING, "The conditions are not used: both flows are asked without y.")
+def flows_without_y(teacher, auxiliary, x_hat, z, t, y=None):
+    return matching(lambda k: k.g)(teacher, auxiliary, x_hat, z, t)
+
+
+@mistake(MATCHING, "Only the teacher is told the conditions. The auxiliary flow knows them, too.")
+def only_the_teacher_told_y(teacher, auxiliary, x_hat, z, t, y=None):
+    with torch.no_grad():
+        x_t, _ = interpolate(x_hat, z, t)
+        g = column(t, x_t) * (ask(teacher, x_t, t, y) - auxiliary(x_t, t))
+    return towards(x_hat, x_hat - g)
+
+
+@mistake(MATCHING, "All examples take the level of the first.")
+def matching_at_the_first_level(teacher, auxiliary, x_hat, z, t, y=None):
+    interpolate(x_hat, z, t)
+    return matching(lambda k: k.g)(teacher, auxiliary, x_hat, z, t[:1].expand_as(t), y)
+
+
+@mistake(
+    MATCHING,
+    "The flows are asked at two different x_t: noise is drawn anew, or turned round, for one of "
+    "them. Their difference is then noise as well.",
+)
+def two_noises(teacher, auxiliary, x_hat, z, t, y=None):
+    with torch.no_grad():
+        (x_t, _), (other, _) = interpolate(x_hat, z, t), interpolate(x_hat, -z, t)
+        level = column(t, x_t)
+        g = other - level * ask(auxiliary, other, t, y) - x_t + level * ask(teacher, x_t, t, y)
+    return towards(x_hat, x_hat - g)
+
+
+@mistake(MATCHING, "The weights of the auxiliary flow get gradients.", public=False)
+def auxiliary_trained_along(teacher, auxiliary, x_hat, z, t, y=None):
+    x_t, _ = interpolate(x_hat.detach(), z, t)
+    with torch.no_grad():
+        theirs = ask(teacher, x_t, t, y)
+    g = column(t, x_t) * (theirs - ask(auxiliary, x_t, t, y))
+    return 0.5 * (x_hat - (x_hat.detach() - g)).square().mean()
+
+
+@mistake(MATCHING, "The weights of both flows get gradients.", public=False)
+def both_flows_trained_along(teacher, auxiliary, x_hat, z, t, y=None):
+    k = Flows(teacher, auxiliary, x_hat.detach(), z, t, y)
+    return 0.5 * (x_hat - (x_hat.detach() - k.g)).square().mean()
+
+
+@mistake(MATCHING, "Examples near t = 1 do not count.", public=False)
+def far_levels_left_out(teacher, auxiliary, x_hat, z, t, y=None):
+    return matching(lambda k: k.g * (k.t < 0.98))(teacher, auxiliary, x_hat, z, t, y)
+
+
+@mistake(MATCHING, "Each flow is asked twice.", public=False)
+def asked_twice(teacher, auxiliary, x_hat, z, t, y=None):
+    matching(lambda k: k.g)(teacher, auxiliary, x_hat, z, t, y)
+    return matching(lambda k: k.g)(teacher, auxiliary, x_hat, z, t, y)
+
+
+@mistake(MATCHING, "float64 passes through float32.", public=False)
+def matching_in_float32(teacher, auxiliary, x_hat, z, t, y=None):
+    args = (v.float() for v in (x_hat, z, t))
+    return matching(lambda k: k.g)(teacher, auxiliary, *args, y).to(x_hat.dtype)
+
+
+@mistake(MATCHING, "float32 becomes float64.", public=False)
+def matching_in_float64(teacher, auxiliary, x_hat, z, t, y=None):
+    args = (v.double() for v in (x_hat, z, t))
+    return matching(lambda k: k.g)(teacher, auxiliary, *args, y)
+
+
+@mistake(MATCHING, "Noise of any shape will do.", public=False)
+def any_noise(teacher, auxiliary, x_hat, z, t, y=None):
+    with torch.no_grad():
+        level = column(t.flatten()[:1].expand(len(x_hat)) if t.numel() != len(x_hat) else t, x_hat)
+        x_t = (1 - level) * x_hat + level * (
+            z.mT if z.shape == x_hat.mT.shape != x_hat.shape else z
+        )
+        x_t = x_t.expand_as(x_hat) if x_t.dim() == x_hat.dim() else x_t[0]
+        told = level.flatten()
+        g = level * (ask(teacher, x_t, told, y) - ask(auxiliary, x_t, told, y))
+    return towards(x_hat, x_hat - g)
