@@ -975,9 +975,10 @@ def test_the_loss_is_half_the_mean_of_g_squared(student, generator):
     """L is ½ mean g², for any two flows"""
     n = draws.whole(generator, 3, 7)
     x_hat, z, t = normal(generator, n, 3), normal(generator, n, 3), uniform(generator, n, 0, 1)
-    g, _ = gap(bent(), other_bent(), x_hat, z, t)
-    L = matched(student, bent(), other_bent(), x_hat, z, t)
-    expect.close(L, 0.5 * g.square().mean(), "½ mean g²", **DOUBLE)
+    for flows in (lambda: (bent(), other_bent()), lambda: (fakes.linear(90.0), bent())):
+        g, _ = gap(*flows(), x_hat, z, t)
+        L = matched(student, *flows(), x_hat, z, t)
+        expect.close(L, 0.5 * g.square().mean(), "½ mean g²", **DOUBLE)
 
 
 @moment_matching_loss(weight=3)

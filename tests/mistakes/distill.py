@@ -964,6 +964,15 @@ adversarial_gradients = several(
         judged(plainly, features=as_it_is),
     ),
     (
+        "all_flows",
+        "Gradients flow everywhere: into x̂, the heads and the features from both losses.",
+        judged(plainly, features=as_it_is, judge=as_it_is, of_x_hat=lambda x: x),
+    ),
+)
+
+adversarial_dead_ends = several(
+    ADVERSARIAL,
+    (
         "no_gradient_through_the_features",
         NO_WAY_TO_X_HAT,
         judged(plainly, features=no_gradients_through),
@@ -974,11 +983,7 @@ adversarial_gradients = several(
         NO_WAY_TO_X_HAT,
         judged(lambda net, x, *how: plainly(net, x.detach(), *how)),
     ),
-    (
-        "all_flows",
-        "Gradients flow everywhere: into x̂, the heads and the features from both losses.",
-        judged(plainly, features=as_it_is, judge=as_it_is, of_x_hat=lambda x: x),
-    ),
+    sure=True,
 )
 
 
@@ -1303,26 +1308,32 @@ matching_losses = several(
         of_flows(lambda x, g, k: 0.5 * g.square().mean(), stop=False),
     ),
     (
-        "goal_with_gradient",
-        "The goal x̂ − g is not stopped: x̂ cancels out of x̂ − (x̂ − g), and no gradient of it is "
-        "left.",
-        of_flows(lambda x, g, k: 0.5 * (x - (x - g)).square().mean() + 0 * x.sum()),
-    ),
-    (
         "absolute_values",
         "This is a mean of absolute values. Its gradient tells the sign of g only.",
         of_flows(lambda x, g, k: (x - (x - g).detach()).abs().mean()),
-    ),
-    (
-        "no_gradient_at_all",
-        "The loss has no graph: no gradient arrives at x̂.",
-        of_flows(lambda x, g, k: 0.5 * g.square().mean()),
     ),
     (
         "loss_of_each_example",
         "One loss for each example is returned. L is one number.",
         of_flows(lambda x, g, k: (x - (x - g).detach()).square().reshape(len(x), -1).mean(1) / 2),
     ),
+)
+
+
+matching_without_gradient = several(
+    MATCHING,
+    (
+        "goal_with_gradient",
+        "The gradient in x̂ is 0. That is so where the goal x̂ − g is not stopped: x̂ cancels out of "
+        "x̂ − (x̂ − g).",
+        of_flows(lambda x, g, k: 0.5 * (x - (x - g)).square().mean() + 0 * x.sum()),
+    ),
+    (
+        "no_gradient_at_all",
+        "The loss has no graph: no gradient arrives at x̂.",
+        of_flows(lambda x, g, k: 0.5 * g.square().mean()),
+    ),
+    sure=True,
 )
 
 
@@ -1381,6 +1392,12 @@ def auxiliary_trained_along(teacher, auxiliary, x_hat, z, t, y=None):
 def both_flows_trained_along(teacher, auxiliary, x_hat, z, t, y=None):
     k = Flows(teacher, auxiliary, x_hat.detach(), z, t, y)
     return 0.5 * (x_hat - (x_hat.detach() - k.g)).square().mean()
+
+
+@mistake(MATCHING, "Large losses are cut off.", public=False)
+def large_losses_cut_off(teacher, auxiliary, x_hat, z, t, y=None):
+    L = matching(lambda k: k.g)(teacher, auxiliary, x_hat, z, t, y)
+    return L - (L - 10).clamp(min=0)
 
 
 @mistake(MATCHING, "Examples near t = 1 do not count.", public=False)

@@ -599,6 +599,7 @@ def test_the_margin(student, generator):
         (levels(1.5, 3.0), levels(-2.0, -4.0), levels(3.0, 0.0)),
         (levels(-2.0, -4.0), levels(1.5, 3.0), levels(-2.25, 7.25)),
         (levels(0.5, -0.5), levels(0.25, -0.75), levels(0.25, 1.75)),
+        (levels(-50.0, -30.0), levels(30.0, 90.0), levels(-60.0, 102.0)),
     ):
         found = student.distill.adversarial_loss(features, heads, x, x_hat)
         found = torch.stack([*expect.unpack(found, ["L_student", "L_heads"])])
@@ -695,10 +696,11 @@ def made(generator, n=3, shape=(2,)):
 def test_the_loss_is_half_the_mean_of_g_squared(student, generator):
     """L is ½ mean g²"""
     given = made(generator)
-    g, _ = gap(bent(), other_bent(), *given)
-    L = matched(student, bent(), other_bent(), *given)
-    says = "½ mean of (t (f_teacher − f_aux))², over batch and dimensions"
-    expect.close(L, 0.5 * g.square().mean(), says, what="L", **DOUBLE)
+    says = "½ mean of the squared difference of the denoisers, over batch and dimensions"
+    for size in (0.1, 30.0):
+        g, _ = gap(fakes.linear(size), other_bent(), *given)
+        L = matched(student, fakes.linear(size), other_bent(), *given)
+        expect.close(L, 0.5 * g.square().mean(), says, what="L", **DOUBLE)
 
 
 @moment_matching_loss
