@@ -18,6 +18,7 @@ TRIALS = (
     "attention_maps",
     "autoencoder_trial",
     "conditioning_trial",
+    "consistency_bias",
     "decoder_trial",
     "distillation_trial",
     "dit_sizes",
@@ -30,6 +31,7 @@ TRIALS = (
     "linear_vae_trial",
     "sampler_trial",
     "schedule_trial",
+    "straightening",
     "target_trial",
 )
 SHORT |= {name: f"experiments.{name}" for name in TRIALS}

@@ -7,7 +7,8 @@ so that what each costs is all there is to it.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from cs231n_gen import consistency, distill, flow
 from cs231n_gen.flow import Model
 from cs231n_gen.given import processes
-from cs231n_gen.given.mlp import VelocityMLP
+from cs231n_gen.given.mlp import MeanVelocityMLP, VelocityMLP
 from cs231n_gen.given.toys import Toy
 from cs231n_gen.given.training import Run
 from cs231n_gen.truth import GaussianMixture
@@ -61,6 +62,17 @@ def round_velocity(mixture: GaussianMixture) -> Model:
     return velocity
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """On matrices this small, more threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass
 class Lesson:
     """What a method gets: data, noise, levels, a teacher, and a loop for any loss.
@@ -98,7 +110,7 @@ class Lesson:
 
     def pairs(self, teacher: Model | None = None) -> Callable[[], tuple[Points, Points]]:
         """A source of batches of samples and the noise that a teacher made them of."""
-        z = self.noise(max(BATCH, round(PAIRS * min(1.0, self.effort))))
+        z = self.noise(max(BATCH, round(PAIRS * min(1.0, 2.5 * self.effort))))
         x, z = distill.reflow_pairs(teacher or self.teacher, z, HEUN_STEPS)
 
         def batch() -> tuple[Points, Points]:
@@ -110,11 +122,27 @@ class Lesson:
     def net(
         self, kind: type[nn.Module] = VelocityMLP, hidden: int = 128, frequencies: int = 6
     ) -> nn.Module:
+        """A new network of velocities."""
+        return self.seeded(lambda: kind(hidden=hidden, frequencies=frequencies))
+
+    def seeded(self, make: Callable[[], nn.Module]) -> nn.Module:
         """A new network, with initial weights from the generator."""
         seed = int(torch.randint(2**31, (), generator=self.generator))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return kind(hidden=hidden, frequencies=frequencies)
+            return make()
+
+    def imitation(self, steps: int) -> nn.Module:
+        """A network that has the teacher's velocity, by regression on it."""
+        net = self.net()
+
+        def loss(share):
+            t = self.levels()
+            x_t, _ = flow.interpolate(self.data(), self.noise(), t)
+            return (net(x_t, t) - self.teacher(x_t, t)).square().mean()
+
+        self.fit(net, loss, steps)
+        return net
 
     def fit(
         self, net: nn.Module, loss: Callable[[float], Tensor], steps: int, lr: float = 5e-3, **run
@@ -155,23 +183,29 @@ def direct(lesson: Lesson, steps: int = 3000) -> Draw:
     return walk(net)
 
 
-def reflow(lesson: Lesson, rounds: int = 1, steps: int = 2500) -> Draw:
-    """Reflow: train a flow on the pairs of the flow before it."""
-    net = None
+def reflow_flows(lesson: Lesson, rounds: int = 1, steps: int = 1500) -> list[nn.Module]:
+    """A flow on the pairs of the teacher, one on the pairs of that flow, and so on."""
+    flows = []
     for _ in range(rounds):
-        pairs = lesson.pairs(net)
-        net = lesson.net() if net is None else copy.deepcopy(net)
+        pairs = lesson.pairs(flows[-1] if flows else None)
+        net = copy.deepcopy(flows[-1]) if flows else lesson.net()
 
         def loss(share, net=net, pairs=pairs):
             return flow.loss(net, *pairs(), lesson.levels())
 
         lesson.fit(net, loss, steps)
-    return walk(net)
+        flows.append(net)
+    return flows
+
+
+def reflow(lesson: Lesson, steps: int = 2500) -> Draw:
+    """Reflow: train a flow on the teacher's pairs of noise and sample."""
+    return walk(reflow_flows(lesson, 1, steps)[-1])
 
 
 def reflow_twice(lesson: Lesson, steps: int = 1500) -> Draw:
     """Reflow of reflow."""
-    return reflow(lesson, 2, steps)
+    return walk(reflow_flows(lesson, 2, steps)[-1])
 
 
 # --- from a teacher's steps ---------------------------------------------------------------------
@@ -265,3 +299,60 @@ def continuous(lesson: Lesson, steps: int = 1500, warm: float = 0.3, teacher: bo
     return lambda z, calls, generator: (
         scale * consistency.sample(net, z, calls, generator, process, target)
     )
+
+
+# --- mean velocities (beyond the lecture) -------------------------------------------------------
+
+
+def mean_flow(
+    lesson: Lesson,
+    steps: int = 1800,
+    equal: float = 0.5,
+    power: float = 1.0,
+    teacher: bool = True,
+    lr: float = 5e-3,
+) -> Draw:
+    """MeanFlow, with the teacher's velocity: s = t for a share `equal` of a batch.
+
+    Large gaps can be weighted down, as in the paper: gap² / (gap² + 0.01)^power.
+    """
+    net = lesson.net(MeanVelocityMLP, frequencies=FREQUENCIES)
+
+    def loss(share):
+        t, s = torch.stack([lesson.levels(), lesson.levels()]).sort(0, descending=True).values
+        s = torch.where(lesson.levels() < equal, t, s)
+        x_t, v = flow.interpolate(lesson.data(), lesson.noise(), t)
+        if teacher:
+            v = lesson.teacher(x_t, t)
+        goal = consistency.mean_flow_target(net, x_t, t, s, v)
+        gap = (net(x_t, t, s) - goal).square().mean(1)
+        return (gap / (gap.detach() + 0.01) ** power).mean()
+
+    lesson.fit(net, loss, steps, lr)
+    return lambda z, calls, generator: consistency.sample_mean(net, z, calls)
+
+
+def mean_flow_from_data(lesson: Lesson) -> Draw:
+    """MeanFlow from data alone, v = z − x. Each gap then holds noise that no network can predict:
+    a weight that depends on it would move the answer away from the mean."""
+    return mean_flow(lesson, power=0.0, teacher=False, lr=3e-3)
+
+
+def shortcut(lesson: Lesson, steps: int = 3500, double: float = 0.25, finest: int = 32) -> Draw:
+    """A shortcut model, from data alone: a share `double` of a batch learns that a step is two of
+    half its length, the others learn the velocity, s = t."""
+    net = lesson.net(MeanVelocityMLP, frequencies=FREQUENCIES)
+    long, lengths = round(double * BATCH), round(math.log2(finest))
+
+    def loss(share):
+        t = lesson.levels()
+        N = 2 ** (lesson.whole(lengths, long) - 1)  # steps are 1, 1/2, …, 2 / finest long
+        t[:long] = lesson.whole(N, long) / N
+        s = t.clone()
+        s[:long] -= 1 / N
+        x_t, goal = flow.interpolate(lesson.data(), lesson.noise(), t)
+        goal[:long] = consistency.shortcut_target(net, x_t[:long], t[:long], s[:long])
+        return (net(x_t, t, s) - goal).square().mean()
+
+    lesson.fit(net, loss, steps)
+    return lambda z, calls, generator: consistency.sample_mean(net, z, calls)

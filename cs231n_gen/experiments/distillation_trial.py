@@ -5,7 +5,7 @@
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,14 @@ from tqdm.auto import tqdm
 
 from cs231n_gen import flow
 from cs231n_gen.experiments import distillation_methods as methods
-from cs231n_gen.experiments.distillation_methods import Draw, Lesson, Points, round_velocity
+from cs231n_gen.experiments import distribution_matching as matching
+from cs231n_gen.experiments.distillation_methods import (
+    Draw,
+    Lesson,
+    Points,
+    one_thread,
+    round_velocity,
+)
 from cs231n_gen.experiments.schedule_trial import energy_distance
 from cs231n_gen.given.toys import Toy
 
@@ -48,6 +55,13 @@ METHODS = {
     "consistency distillation": Method(methods.consistency_distillation),
     "consistency training": Method(methods.consistency_training, data=True),
     "sCM": Method(methods.continuous),
+    "MeanFlow, distilled": Method(methods.mean_flow),
+    "MeanFlow, from data": Method(methods.mean_flow_from_data, data=True),
+    "shortcut": Method(methods.shortcut, data=True),
+    "moment matching": Method(matching.moment_matching, calls=(1,)),
+    "ADD": Method(matching.adversarial, calls=(1,)),
+    "LADD": Method(matching.latent_adversarial, calls=(1,)),
+    "LADD, the game alone": Method(matching.adversarial_alone, calls=(1,)),
 }
 
 
@@ -101,14 +115,22 @@ def train(
         raise ValueError(f"name must be one of {', '.join(METHODS)}, got {name!r}")
     if not effort > 0:
         raise ValueError(f"effort must be positive, got {effort}")
-    method, threads = METHODS[name], torch.get_num_threads()
+    return learn(name, METHODS[name], toy, generator, effort, progress)
+
+
+def learn(
+    name: str,
+    method: Method,
+    toy: Toy,
+    generator: torch.Generator,
+    effort: float = FULL,
+    progress: bool = False,
+) -> Distilled:
+    """The same, for a method that need not be among `METHODS`."""
     lesson = Lesson(toy, round_velocity(toy.mixture), generator, effort, progress, name)
-    torch.set_num_threads(1)  # on matrices this small, more threads would only wait for each other
     start = time.process_time()
-    try:
+    with one_thread():
         draw = method.learn(lesson)
-    finally:
-        torch.set_num_threads(threads)
     return Distilled(name, draw, method.calls, time.process_time() - start)
 
 
@@ -176,7 +198,7 @@ def run(
     names: Iterable[str] = tuple(METHODS),
     seeds: Sequence[int] = range(3),
     *,
-    effort: float | Mapping[str, float] = QUICK,
+    effort: float = QUICK,
     samples: int = 4000,
     progress: bool = True,
 ) -> DistillationTrial:
@@ -186,60 +208,73 @@ def run(
         toy: the data.
         names: of methods.
         seeds: of weights, data and noise; a method gets the same ones as all others.
-        effort: as in `train`, or one by name of method.
+        effort: as in `train`.
         samples: of each student and number of calls.
         progress: whether to show a bar.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return _run(toy, list(names), seeds, effort, samples, progress)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _run(toy, names, seeds, effort, samples, progress) -> DistillationTrial:
-    efforts = effort if isinstance(effort, Mapping) else dict.fromkeys(names, effort)
-    students, seconds = {}, {}
+    outcomes = []
     bar = tqdm([(name, seed) for name in names for seed in seeds], disable=not progress)
     for name, seed in bar:
         bar.set_description(name)
-        g = torch.Generator().manual_seed(seed)
-        student = train(name, toy, g, efforts[name])
-        seconds.setdefault(name, []).append(student.seconds)
-        for calls in student.calls:
-            found = distance(student.sample, toy, calls, seed, samples)
-            students.setdefault(name, {}).setdefault(calls, []).append(found)
+        outcomes.append(measure(name, METHODS[name], toy, seed, effort, samples))
+    return gather(toy, outcomes, samples)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One student: its method, its seed, the seconds that it took, and its energy distances."""
+
+    name: str
+    seed: int
+    seconds: float
+    distances: dict[int, float]
+
+
+def measure(name: str, method: Method, toy: Toy, seed: int, effort: float, samples: int) -> Outcome:
+    """Train one student and measure it."""
+    student = learn(name, method, toy, torch.Generator().manual_seed(seed), effort)
+    found = {calls: distance(student.sample, toy, calls, seed, samples) for calls in student.calls}
+    return Outcome(name, seed, student.seconds, found)
+
+
+def gather(toy: Toy, outcomes: Sequence[Outcome], samples: int) -> DistillationTrial:
+    """The trial that consists of these students, all methods with the same seeds."""
+    seeds = sorted({outcome.seed for outcome in outcomes})
     velocity = round_velocity(toy.mixture)
 
     def euler(z, calls, generator):
         return flow.sample(velocity, z, calls)
 
-    teacher = {
-        calls: torch.stack([distance(euler, toy, calls, seed, samples) for seed in seeds])
-        for calls in TEACHER_CALLS
-    }
-    real = torch.stack(
-        [distance(lambda z, calls, g: toy.sample(len(z), g), toy, 0, s, samples) for s in seeds]
-    )
+    def real(z, calls, generator):
+        return toy.sample(len(z), generator)
+
+    def several(draw, calls):
+        return torch.tensor([distance(draw, toy, calls, seed, samples) for seed in seeds])
+
+    students, seconds = {}, {}
+    for outcome in outcomes:
+        seconds.setdefault(outcome.name, []).append(outcome.seconds)
+        for calls, d in outcome.distances.items():
+            students.setdefault(outcome.name, {}).setdefault(calls, []).append(d)
     return DistillationTrial(
         toy=toy.name,
         samples=samples,
-        teacher=teacher,
-        real=real,
+        teacher={calls: several(euler, calls) for calls in TEACHER_CALLS},
+        real=several(real, 0),
         students={
-            name: {calls: torch.stack(d) for calls, d in found.items()}
+            name: {calls: torch.tensor(d) for calls, d in found.items()}
             for name, found in students.items()
         },
         seconds={name: sum(s) / len(s) for name, s in seconds.items()},
     )
 
 
-def distance(draw: Draw, toy: Toy, calls: int, seed: int, samples: int) -> Float[Tensor, ""]:
+def distance(draw: Draw, toy: Toy, calls: int, seed: int, samples: int) -> float:
     """The energy distance of samples to the density, of noise that no student was trained on."""
     g = torch.Generator().manual_seed(10_000 + seed)
     z = torch.randn(samples, 2, generator=g)
-    return energy_distance(draw(z, calls, g), toy.mixture)
+    with one_thread():
+        return float(energy_distance(draw(z, calls, g), toy.mixture))
 
 
 def _mean_and_spread(found: Tensor) -> tuple[float, float]:

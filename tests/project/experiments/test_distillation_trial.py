@@ -68,6 +68,7 @@ def test_the_table_has_a_row_for_each_method_and_a_cell_for_each_number_of_calls
     assert all(torch.equal(d, again.teacher[c]) for c, d in trial.teacher.items())
     assert list(trial.students["consistency training"]) == [1, 2, 4]
     assert list(trial.students["direct regression"]) == [1]
+    assert trial.teacher.keys() == {1, 2, 4, 8, 50}
     rows = {name: found for name, found, _ in trial.rows()}
     mean, spread = rows["direct regression"][1]
     d = 1000 * trial.students["direct regression"][1]
