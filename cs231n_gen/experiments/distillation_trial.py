@@ -221,7 +221,7 @@ def run(
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MeasuredStudent:
     """One student: its method, its seed, the seconds that it took, and its energy distances."""
 
     name: str
@@ -230,14 +230,16 @@ class Outcome:
     distances: dict[int, float]
 
 
-def measure(name: str, method: Method, toy: Toy, seed: int, effort: float, samples: int) -> Outcome:
+def measure(
+    name: str, method: Method, toy: Toy, seed: int, effort: float, samples: int
+) -> MeasuredStudent:
     """Train one student and measure it."""
     student = learn(name, method, toy, torch.Generator().manual_seed(seed), effort)
     found = {calls: distance(student.sample, toy, calls, seed, samples) for calls in student.calls}
-    return Outcome(name, seed, student.seconds, found)
+    return MeasuredStudent(name, seed, student.seconds, found)
 
 
-def gather(toy: Toy, outcomes: Sequence[Outcome], samples: int) -> DistillationTrial:
+def gather(toy: Toy, outcomes: Sequence[MeasuredStudent], samples: int) -> DistillationTrial:
     """The trial that consists of these students, all methods with the same seeds."""
     seeds = sorted({outcome.seed for outcome in outcomes})
     velocity = round_velocity(toy.mixture)

@@ -22,7 +22,7 @@ from torchcfm.conditional_flow_matching import ExactOptimalTransportConditionalF
 from cs231n_gen.common.files import write_whole
 from cs231n_gen.experiments import distillation_trial
 from cs231n_gen.experiments.distillation_methods import Lesson, walk
-from cs231n_gen.experiments.distillation_trial import METHODS, Method, Outcome
+from cs231n_gen.experiments.distillation_trial import METHODS, Method, MeasuredStudent
 from cs231n_gen.given.toys import TOYS
 
 README = Path(__file__).with_name("README.md")
@@ -58,13 +58,13 @@ def effort_for(name: str, toy, seconds: float) -> float:
     return max(efforts[0], efforts[1] + (seconds - taken[1]) / slope)
 
 
-def kept(path: Path | None, toy: str) -> list[Outcome]:
+def kept(path: Path | None, toy: str) -> list[MeasuredStudent]:
     """The students of a file."""
     if path is None or not path.exists():
         return []
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return [
-        Outcome(**row | {"distances": {int(c): d for c, d in row["distances"].items()}})
+        MeasuredStudent(**row | {"distances": {int(c): d for c, d in row["distances"].items()}})
         for row in rows
         if row.pop("toy") == toy
     ]
