@@ -22,7 +22,7 @@ from torchcfm.conditional_flow_matching import ExactOptimalTransportConditionalF
 from cs231n_gen.common.files import write_whole
 from cs231n_gen.experiments import distillation_trial
 from cs231n_gen.experiments.distillation_methods import Lesson, walk
-from cs231n_gen.experiments.distillation_trial import METHODS, Method, MeasuredStudent
+from cs231n_gen.experiments.distillation_trial import METHODS, MeasuredStudent, Method
 from cs231n_gen.given.toys import TOYS
 
 README = Path(__file__).with_name("README.md")
@@ -48,14 +48,12 @@ def ot_cfm(lesson: Lesson, steps: int = 1000):
 ALL = METHODS | {"OT-CFM (torchcfm)": Method(ot_cfm, data=True)}
 
 
-def effort_for(name: str, toy, seconds: float) -> float:
-    """The effort with which a student takes so many seconds of a processor."""
-    efforts, taken = (0.02, 0.08), []
-    for effort in efforts:
+def effort_for(name: str, toy, seconds: float, probe: float = 0.08) -> float:
+    """The effort with which a student takes about so many seconds of a processor."""
+    for effort in (0.01, probe):  # the first run imports what torch needs, and is not counted
         g = torch.Generator().manual_seed(0)
-        taken.append(distillation_trial.learn(name, ALL[name], toy, g, effort).seconds)
-    slope = max(taken[1] - taken[0], 1e-3) / (efforts[1] - efforts[0])
-    return max(efforts[0], efforts[1] + (seconds - taken[1]) / slope)
+        taken = distillation_trial.learn(name, ALL[name], toy, g, effort).seconds
+    return probe * seconds / taken
 
 
 def kept(path: Path | None, toy: str) -> list[MeasuredStudent]:
