@@ -56,9 +56,10 @@ def function(
     Returns:
         f, shaped like x_t and in its precision. Gradients flow into x_t, t and the model.
     Raises:
-        ValueError: if the boundary does not hold by itself, as for x-prediction (d = 0); else as
-            `diffusion.to_x_and_noise`.
+        ValueError: if t is not one level for each example, or the boundary does not hold by itself,
+            as for x-prediction (d = 0); else as `diffusion.to_x_and_noise`.
     """
+    check_levels(x_t, t)
     check_boundary(process, target)
     ### BEGIN SOLUTION
     prediction = model(x_t, t) if y is None else model(x_t, t, y)
@@ -149,6 +150,7 @@ def tangent(
         ValueError: as `function`, or if v is not shaped like x_t.
     """
     check_alike(x_t, v, "v", "x_t")
+    check_levels(x_t, t)
     check_boundary(process, target)
 
     ### BEGIN SOLUTION

@@ -22,6 +22,9 @@ from cs231n_gen.given.processes import (
 
 function = pytest.mark.exercise("consistency.function")
 loss = pytest.mark.exercise("consistency.loss")
+tangent = pytest.mark.exercise("consistency.tangent", graph=False)
+mean_flow_target = pytest.mark.exercise("consistency.mean_flow_target", graph=False)
+shortcut_target = pytest.mark.exercise("consistency.shortcut_target", graph=False)
 
 # What rounding leaves where all that is computed is a double.
 DOUBLE = {"atol": 1e-11, "rtol": 1e-11}
@@ -708,3 +711,668 @@ def test_what_are_no_neighbours_is_refused(student, generator):
     want = plainly(net, x, z, t, near)
     says = "levels next to each other are allowed"
     expect.close(value, want, says, what="the loss", atol=1e-9, rtol=1e-4)
+
+
+# --- consistency.tangent ------------------------------------------------------------------------
+
+
+def rectified(student):
+    """Rectified flow and its velocity on the student's side."""
+    flow = student.new("given.processes.rectified_flow")
+    return flow, student.new("given.processes.velocity", flow)
+
+
+def their_forms(student, generator):
+    """Forms on the student's side, where derivatives by t are taken, and the same here. Without any
+    it is rectified flow."""
+    sizes, more = own_form(generator)
+    most, S, S2 = number(generator, 2, 10), number(generator, 0.3, 0.9), number(generator, 0.3, 0.9)
+    edm = student.new("given.processes.edm", most)
+    own = student.new("checking.fakes.CurvedProcess", *sizes)
+    linear = student.new("given.processes.variance_preserving")
+    here, vp = fakes.CurvedProcess(*sizes), processes.variance_preserving()
+    of_edm = processes.edm(most)
+    return {
+        "rectified flow": ((), (FLOW, velocity(FLOW))),
+        "EDM": (
+            (edm, student.new("given.processes.preconditioned", edm, S)),
+            (of_edm, preconditioned(of_edm, S)),
+        ),
+        "TrigFlow": (tuple(student.new("given.processes.trigflow", S2)), trigflow(S2)),
+        "a process of its own": (
+            (own, student.new("checking.fakes.CurvedTarget", *more)),
+            (here, fakes.CurvedTarget(*more)),
+        ),
+        "its velocity": (
+            (own, student.new("given.processes.velocity", own)),
+            (here, velocity(here)),
+        ),
+        "linear β and the noise": (
+            (linear, student.function("given.processes.NOISE")),
+            (vp, NOISE),
+        ),
+    }
+
+
+def along(f, x_t, t, v):
+    """d/de f(x_t + e v, t + e) at e = 0, by two backward passes."""
+
+    def moved(e):
+        return f(x_t + e * v, t + e)
+
+    _, slope = torch.autograd.functional.jvp(moved, torch.zeros((), dtype=t.dtype))
+    return slope.detach()
+
+
+def tangent_of(net, x_t, t, v, process=FLOW, target=None, y=None):
+    target = velocity(FLOW) if target is None else target
+    return along(lambda x, t: end_of(net, x, t, process, target, y), x_t, t, v)
+
+
+def slope_of(student, net, x_t, t, v, *form, **more):
+    found = student.consistency.tangent(net, x_t, t, v, *form, **more)
+    return expect.tensor(found, x_t.shape, "df/dt")
+
+
+def of_size(want, off=1e-10):
+    """Tolerances for numbers of this size."""
+    return {"atol": off * max(1.0, float(want.abs().max())), "rtol": off}
+
+
+@tangent(weight=4)
+def test_it_is_0_on_the_exact_function(student, generator):
+    """it is 0 on the exact function of a Gaussian along its exact flow, in every form"""
+    for name, (form, (process, _)) in their_forms(student, generator).items():
+        truth, e = Gaussian(generator, 3), normal(generator, 5, 3)
+        t = uniform(generator, 5, 0.1, 0.95)
+        x_t = truth.at(e, t, process)
+        shown = form or rectified(student)
+        net = student.new("checking.fakes.GaussianJump", truth.means, truth.S, *shown)
+        v = truth.velocity(x_t, t, process)
+        found = slope_of(student, net, x_t, t, v, *form)
+        says = f"f is the same along a path, with {name}"
+        expect.close(found, 0 * x_t, says, what="df/dt", **of_size(v, 1e-9))
+        other = slope_of(student, net, x_t, t, v + 1, *form)
+        says = f"along another v f changes, with {name}"
+        spread = column(truth.spread(process, t), x_t)
+        want = (truth.S / spread).expand_as(x_t)
+        expect.close(other, want, says, what="df/dt", **of_size(v, 1e-9))
+
+
+def bumps(student, generator):
+    """Two bumps in the plane: the exact velocity here and on the student's side, and points."""
+    m, S = normal(generator, 2), number(generator, 0.5, 0.8)
+    m = 1.2 * m / m.norm()
+    net = student.new("checking.fakes.TwoBumps", m, S, *rectified(student))
+    here = fakes.TwoBumps(m, S, FLOW, velocity(FLOW))
+    t = uniform(generator, 4, 0.3, 0.95)
+    x_t = (1 - t)[:, None] * (m + S * normal(generator, 4, 2)) + t[:, None] * normal(
+        generator, 4, 2
+    )
+    with torch.no_grad():
+        return net, here(x_t, t), x_t, t
+
+
+@tangent(weight=2)
+def test_it_is_0_on_the_exact_function_of_a_mixture(student, generator):
+    """it is 0 on the exact function of two bumps, found by walking along the exact flow"""
+    net, v, x_t, t = bumps(student, generator)
+    jump = student.new("checking.fakes.Carried", net, 12)
+    found = slope_of(student, jump, x_t, t, v)
+    expect.close(found, 0 * x_t, "f is the same along a path", what="df/dt", atol=1e-3, rtol=0)
+    found = slope_of(student, jump, x_t, t, 0 * v)
+    says = "at a point that stays, f changes with t"
+    expect.true(float(found.abs().max()) > 1e-2, says, found)
+
+
+@tangent(weight=3)
+def test_finite_differences(student, generator):
+    """for any network, form and v it is the limit of the difference between two neighbours"""
+    for name, (form, (process, target)) in their_forms(student, generator).items():
+        net, weights = bent(generator)
+        x_t, v = normal(generator, 5, 2), normal(generator, 5, 2)
+        t = uniform(generator, 5, 0.2, 0.9)
+        found = slope_of(student, theirs(student, weights), x_t, t, v, *form)
+
+        def f(h, x_t=x_t, v=v, t=t, net=net, process=process, target=target):
+            with torch.no_grad():
+                return end_of(net, x_t + h * v, t + h, process, target)
+
+        h = 1e-3  # differences of order 4, of doubles
+        want = (8 * (f(h) - f(-h)) - (f(2 * h) - f(-2 * h))) / (12 * h)
+        says = f"(f(x_t + h v, t + h) − f(x_t, t)) / h for small h, with {name}"
+        expect.close(found, want, says, what="df/dt", **of_size(want, 1e-6))
+
+
+@tangent(weight=3)
+def test_every_digit(student, generator):
+    """it is exact, and no difference of neighbours: to every digit of float64, at both ends too"""
+    for name, (form, (process, target)) in their_forms(student, generator).items():
+        net, weights = bent(generator)
+        x_t, v = normal(generator, 5, 2), normal(generator, 5, 2)
+        t = uniform(generator, 5, 0.2, 0.9)
+        if name in ("rectified flow", "TrigFlow", "EDM"):
+            t[0], t[1] = 0, 1
+        found = slope_of(student, theirs(student, weights), x_t, t, v, *form)
+        want = tangent_of(net, x_t, t, v, process, target)
+        expect.close(found, want, f"df/dt with {name}", what="df/dt", **of_size(want))
+
+
+@tangent(weight=2)
+def test_both_parts_of_the_chain_rule(student, generator):
+    """v = 0 leaves ∂f/∂t, a constant network leaves v − F, and v counts linearly"""
+    net, weights = bent(generator)
+    x_t, t, v = normal(generator, 4, 3), uniform(generator, 4, 0.1, 0.9), normal(generator, 4, 3)
+    their = theirs(student, weights)
+    still = slope_of(student, their, x_t, t, 0 * v)
+    want = along(lambda x, t: x - t[:, None] * net(x, t), x_t, t, 0 * v)
+    says = "v = 0: ∂f/∂t alone, of t in front of F too"
+    expect.close(still, want, says, what="∂f/∂t", **of_size(want))
+    once, minus = slope_of(student, their, x_t, t, v), slope_of(student, their, x_t, t, -2 * v)
+    says = "df/dt − ∂f/∂t must be ∂f/∂x_t · v, linear in v"
+    expect.close(minus - still, -2 * (once - still), says, what="df/dt", **of_size(once))
+    flat = {"w": torch.zeros(8, dtype=torch.float64)}
+    found = slope_of(student, theirs(student, flat), x_t, t, v)
+    expect.close(found, v, "F = 0: f is x_t, which moves by v", what="df/dt", **DOUBLE)
+    turned = {"w": levels(0, 0, 0, 0, 0, 0, 0, 1)}  # F = y
+    y = torch.tensor([3, -1, 0, 2])
+    found = slope_of(student, theirs(student, turned), x_t, t, v, y=y)
+    want = v - column(y.double(), v)
+    expect.close(found, want, "F constant: f is x_t − t F, which changes by v − F", **DOUBLE)
+
+
+@tangent(weight=2)
+def test_a_gap_of_neighbours_is_the_tangent(student, generator):
+    """what two neighbours disagree about, over t − s, comes to it as they come near"""
+    net, weights = bent(generator)
+    x_t, t, v = normal(generator, 5, 2), uniform(generator, 5, 0.4, 0.9), normal(generator, 5, 2)
+    slope = slope_of(student, theirs(student, weights), x_t, t, v)
+    with torch.no_grad():
+        errors = []
+        for h in (1e-2, 5e-3, 2.5e-3):
+            x_s, s = x_t - h * v, t - h
+            gap = (x_t - t[:, None] * net(x_t, t) - x_s + s[:, None] * net(x_s, s)) / h
+            errors.append(float((gap - slope).abs().max()))
+    told = ", ".join(f"{e:.3g}" for e in errors)
+    says = "half the gap must leave half the difference"
+    expect.true(all(1.7 < one / two < 2.3 for one, two in pairwise(errors)), says, told)
+
+
+@tangent(weight=2)
+def test_conditions_reach_the_network_of_a_tangent(student, generator):
+    """y reaches the network, of labels, of a label of 0 and of words"""
+    for y in (
+        torch.tensor([4, 0, 2]),
+        torch.zeros(3, dtype=torch.int32),
+        normal(generator, 3, 2, 2),
+    ):
+        forms_of_both = their_forms(student, generator)
+        for name in ("rectified flow", "TrigFlow"):
+            form, (process, target) = forms_of_both[name]
+            net, weights = bent(generator)
+            x_t, v, t = normal(generator, 3, 2), normal(generator, 3, 2), levels(0.2, 0.5, 0.9)
+            their = theirs(student, weights)
+            found = slope_of(student, their, x_t, t, v, *form, y=y)
+            want = tangent_of(net, x_t, t, v, process, target, y)
+            expect.close(found, want, f"df/dt for y, with {name}", what="df/dt", **of_size(want))
+            slope_of(student, their, x_t, t, v, *form)
+            calls, told = their.get("calls"), their.get("told")
+            expect.true(told < calls, "a condition was passed, though none was given")
+    truth, e = Gaussian(generator, 2, classes=3), normal(generator, 5, 2)
+    y, t = torch.tensor([2, 0, 1, 2, 0]), uniform(generator, 5, 0.1, 0.9)
+    x_t = truth.at(e, t, y=y)
+    net = student.new("checking.fakes.GaussianJump", truth.means, truth.S, *rectified(student))
+    found = slope_of(student, net, x_t, t, truth.velocity(x_t, t, y=y), y=y)
+    expect.close(found, 0 * x_t, "0 along the paths of each class", what="df/dt", atol=1e-9, rtol=0)
+
+
+@tangent
+def test_examples_of_every_form_move(student, generator):
+    """numbers, points and images, one and several, each at a level of its own"""
+    each = [*their_forms(student, generator).items()]
+    for k, shape in enumerate(SHAPES):
+        name, (form, (process, target)) = each[k % len(each)]
+        net, weights = bent(generator)
+        x_t, v = normal(generator, *shape), normal(generator, *shape)
+        t = uniform(generator, shape[0], 0.2, 0.9)
+        found = slope_of(student, theirs(student, weights), x_t, t, v, *form)
+        want = tangent_of(net, x_t, t, v, process, target)
+        expect.close(
+            found, want, f"x_t of shape {shape}, with {name}", what="df/dt", **of_size(want)
+        )
+
+
+@tangent
+def test_single_precision_of_a_tangent(student, generator):
+    """float32 stays float32"""
+    for name, (form, (process, target)) in their_forms(student, generator).items():
+        net, weights = bent(generator)
+        x_t, v = normal(generator, 4, 2), normal(generator, 4, 2)
+        t = uniform(generator, 4, 0.2, 0.9)
+        args = x_t.float(), t.float(), v.float()
+        found = slope_of(student, theirs(student, weights), *args, *form)
+        expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
+        want = tangent_of(net, x_t, t, v, process, target)
+        expect.close(found, want, f"float32, with {name}", what="df/dt", **of_size(want, 1e-3))
+
+
+@tangent
+def test_it_has_no_graph(student, generator):
+    """it has no graph, and is the same under torch.no_grad()"""
+    net, weights = bent(generator)
+    x_t, v, t = normal(generator, 4, 2), normal(generator, 4, 2), uniform(generator, 4, 0.2, 0.9)
+    their = theirs(student, weights)
+    args, name = (their, x_t, t, v), "consistency.tangent"
+    nothing_learns(student, name, args, [x_t, t, v, their])
+    want = along(lambda x, t: x - t[:, None] * net(x, t), x_t, t, v)
+    without_gradients(student, name, args, want)
+
+
+def nothing_learns(student, name, args, wrt):
+    found = student.gradient(name, *args, wrt=wrt)
+    flat = [g for v in found for g in (v.values() if isinstance(v, dict) else [v])]
+    expect.true(all(g is None for g in flat), "the result has a graph: it is a target, detach it")
+
+
+def without_gradients(student, name, args, want):
+    still = student.new("checking.fakes.WithoutGradients", student.function(name))
+    found = expect.tensor(still(*args), want.shape, "the result")
+    expect.close(found, want, "under torch.no_grad() it must be the same", **of_size(want))
+
+
+@tangent
+def test_what_does_not_fit_a_tangent_is_refused(student, generator):
+    """a v of another shape, levels that do not fit, and forms without a boundary are refused"""
+    _, weights = bent(generator)
+    their, call = theirs(student, weights), student.consistency.tangent
+    x_t, v, t = normal(generator, 4, 3), normal(generator, 4, 3), levels(0.1, 0.5, 0.7, 1.0)
+    for other in (v[:1], v[:, :1], v[None], v[0], v[..., None], t):
+        says = f"v of shape {tuple(other.shape)} for x_t of shape (4, 3) is refused"
+        expect.raises("ValueError", lambda o=other: call(their, x_t, t, o), says)
+    for other in (t[0], t[:1], t[:3], t[:, None]):
+        says = f"t of shape {tuple(other.shape)} for 4 examples is refused"
+        expect.raises("ValueError", lambda o=other: call(their, x_t, o, v), says)
+    flow = student.new("given.processes.rectified_flow")
+    exploding = student.new("given.processes.variance_exploding")
+    x, noise = (student.function(f"given.processes.{n}") for n in ("X", "NOISE"))
+    for says, form in (
+        ("a prediction of x", (flow, x)),
+        ("a process with noise left at t = 0", (exploding, noise)),
+        ("a prediction of the noise at a = 0", (flow, noise)),
+    ):
+        expect.raises("ValueError", lambda f=form: call(their, x_t, t, v, *f), f"{says} is refused")
+
+
+# --- consistency.mean_flow_target ---------------------------------------------------------------
+
+
+def exact_mean(truth, x_t, t, s, y=None):
+    """(x_t − x_s) / (t − s) of a Gaussian's paths, (x_t − (1 − t) mean) / σ_t = e."""
+    e = (x_t - truth.at(torch.zeros_like(x_t), t, y=y)) / column(truth.spread(FLOW, t), x_t)
+    return (x_t - truth.at(e, s, y=y)) / column(t - s, x_t)
+
+
+def goal_of(student, net, x_t, t, s, v, **more):
+    found = student.consistency.mean_flow_target(net, x_t, t, s, v, **more)
+    return expect.tensor(found, x_t.shape, "the target")
+
+
+def two_levels(generator, n, low=0.3):
+    t = uniform(generator, n, low, 1.0)
+    return t, t * uniform(generator, n, 0.0, 0.9)
+
+
+@mean_flow_target(weight=4)
+def test_the_exact_mean_velocity_is_its_own_target(student, generator):
+    """for the exact mean velocity of a Gaussian and its exact velocity the target is u itself"""
+    for classes in (1, 3):
+        truth, e = Gaussian(generator, 2, classes=classes), normal(generator, 6, 2)
+        t, s = two_levels(generator, 6)
+        s[0], t[1] = 0, 1
+        y = torch.randint(0, classes, (6,), generator=generator) if classes > 1 else None
+        x_t = truth.at(e, t, y=y)
+        net = student.new("checking.fakes.GaussianMean", truth.means, truth.S)
+        how = {} if y is None else {"y": y}
+        found = goal_of(student, net, x_t, t, s, truth.velocity(x_t, t, y=y), **how)
+        want = exact_mean(truth, x_t, t, s, y)
+        says = "u = v − (t − s) du/dt holds for (x_t − x_s) / (t − s)"
+        expect.close(found, want, says, what="the target", atol=1e-9, rtol=1e-9)
+
+
+@mean_flow_target(weight=2)
+def test_the_mean_velocity_of_a_mixture(student, generator):
+    """for the mean velocity of two bumps, found by walking along the exact flow, it is u itself"""
+    net, v, x_t, t = bumps(student, generator)
+    s = t * uniform(generator, 4, 0.0, 0.8)
+    mean = student.new("checking.fakes.Carried", net, 12)
+    found = goal_of(student, mean, x_t, t, s, v)
+    want = mean(x_t, t, s)
+    expect.close(found, want, "the mean of v along the path", what="the target", atol=1e-3, rtol=0)
+
+
+@mean_flow_target(weight=3)
+def test_for_equal_levels_it_is_v(student, generator):
+    """where s = t it is v: rectified flow"""
+    _, weights = bent(generator, 2)
+    x_t, v = normal(generator, 5, 3), normal(generator, 5, 3)
+    t = levels(0.0, 0.3, 0.5, 0.9, 1.0)
+    their = theirs(student, weights, 2)
+    found = goal_of(student, their, x_t, t, t.clone(), v)
+    expect.close(found, v, "s = t: v", what="the target", atol=0, rtol=1e-15)
+    s = levels(0.0, 0.1, 0.5, 0.0, 1.0)
+    found = goal_of(student, their, x_t, t, s, v)
+    same = s == t
+    says = "s = t for some examples, beside others"
+    expect.close(found[same], v[same], says, what="the target", atol=0, rtol=1e-15)
+    away = (found - v)[~same].abs().amax(1)
+    expect.true(bool((away > 1e-3).all()), "where s is below t it is not v", away)
+
+
+def goal_by_hand(net, x_t, t, s, v, y=None):
+    more = [] if y is None else [y]
+    return v - column(t - s, x_t) * along(lambda x, t: net(x, t, s, *more), x_t, t, v)
+
+
+@mean_flow_target(weight=3)
+def test_for_any_network_it_is_the_right_side(student, generator):
+    """for any network it is v − (t − s) du/dt, in which s stays, to every digit"""
+    for _ in range(3):
+        net, weights = bent(generator, 2)
+        x_t, v = normal(generator, 5, 2), normal(generator, 5, 2)
+        t, s = two_levels(generator, 5)
+        s[0], t[1] = 0, 1
+        found = goal_of(student, theirs(student, weights, 2), x_t, t, s, v)
+        want = goal_by_hand(net, x_t, t, s, v)
+        expect.close(found, want, "v − (t − s) du/dt", what="the target", **of_size(want))
+
+
+@mean_flow_target(weight=2)
+def test_finite_differences_of_u(student, generator):
+    """(v − target) / (t − s) is how fast u changes along (v, 1), in small steps of x_t and t"""
+    net, weights = bent(generator, 2)
+    x_t, v = normal(generator, 5, 2), normal(generator, 5, 2)
+    t, s = two_levels(generator, 5)
+    found = goal_of(student, theirs(student, weights, 2), x_t, t, s, v)
+
+    def u(h):
+        with torch.no_grad():
+            return net(x_t + h * v, t + h, s)
+
+    h = 1e-3
+    want = (8 * (u(h) - u(-h)) - (u(2 * h) - u(-2 * h))) / (12 * h)
+    rate = (v - found) / (t - s)[:, None]
+    expect.close(
+        rate, want, "du/dt with s fixed", what="(v − target) / (t − s)", atol=1e-6, rtol=1e-6
+    )
+
+
+@mean_flow_target(weight=2)
+def test_each_part_of_the_derivative(student, generator):
+    """s has no tangent, v = 0 leaves −(t − s) ∂u/∂t, and a constant u leaves v"""
+    x_t, v = normal(generator, 4, 3), normal(generator, 4, 3)
+    t, s = two_levels(generator, 4)
+    says = "u = sin(s), which stays as it is along a path"
+    of_s = theirs(student, {"w": levels(1, 0, 0, 1, 0, 0, 0, 0)}, 2)
+    expect.close(goal_of(student, of_s, x_t, t, s, v), v, says, what="the target", **DOUBLE)
+    of_t = theirs(student, {"w": levels(1, 0, 1, 0, 0, 0, 0, 0)}, 2)
+    want = v - ((t - s) * t.cos())[:, None]
+    says = "u = sin(t): v − (t − s) cos(t)"
+    expect.close(goal_of(student, of_t, x_t, t, s, v), want, says, what="the target", **DOUBLE)
+    of_x = theirs(student, {"w": levels(1, 1, 0, 0, 0, 0, 0, 0)}, 2)
+    want = v - (t - s)[:, None] * x_t.cos() * v
+    says = "u = sin(x_t): v − (t − s) cos(x_t) v"
+    expect.close(goal_of(student, of_x, x_t, t, s, v), want, says, what="the target", **DOUBLE)
+    net, weights = bent(generator, 2)
+    want = goal_by_hand(net, x_t, t, s, 0 * v)
+    found = goal_of(student, theirs(student, weights, 2), x_t, t, s, 0 * v)
+    expect.close(found, want, "v = 0: −(t − s) ∂u/∂t", what="the target", **of_size(want))
+
+
+@mean_flow_target
+def test_conditions_reach_the_mean_velocity(student, generator):
+    """y reaches the network, of labels, of a label of 0 and of words"""
+    for y in (
+        torch.tensor([4, 0, 2]),
+        torch.zeros(3, dtype=torch.int32),
+        normal(generator, 3, 2, 2),
+    ):
+        net, weights = bent(generator, 2)
+        x_t, v = normal(generator, 3, 2), normal(generator, 3, 2)
+        t, s = two_levels(generator, 3)
+        their = theirs(student, weights, 2)
+        found = goal_of(student, their, x_t, t, s, v, y=y)
+        want = goal_by_hand(net, x_t, t, s, v, y)
+        expect.close(found, want, "the target for y", what="the target", **of_size(want))
+        goal_of(student, their, x_t, t, s, v)
+        calls, told = their.get("calls"), their.get("told")
+        expect.true(told < calls, "a condition was passed, though none was given")
+
+
+@mean_flow_target
+def test_targets_of_every_form(student, generator):
+    """numbers, points and images, one and several; float32 stays float32"""
+    for shape in SHAPES:
+        net, weights = bent(generator, 2)
+        x_t, v = normal(generator, *shape), normal(generator, *shape)
+        t, s = two_levels(generator, shape[0])
+        their = theirs(student, weights, 2)
+        found = goal_of(student, their, x_t, t, s, v)
+        want = goal_by_hand(net, x_t, t, s, v)
+        expect.close(found, want, f"x_t of shape {shape}", what="the target", **of_size(want))
+        found = goal_of(student, their, *(k.float() for k in (x_t, t, s, v)))
+        expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
+        expect.close(found, want, "float32", what="the target", **of_size(want, 1e-3))
+
+
+@mean_flow_target
+def test_the_target_has_no_graph(student, generator):
+    """it has no graph, and is the same under torch.no_grad()"""
+    net, weights = bent(generator, 2)
+    x_t, v = normal(generator, 4, 2), normal(generator, 4, 2)
+    t, s = two_levels(generator, 4)
+    their = theirs(student, weights, 2)
+    args, name = (their, x_t, t, s, v), "consistency.mean_flow_target"
+    nothing_learns(student, name, args, [x_t, t, s, v, their])
+    without_gradients(student, name, args, goal_by_hand(net, x_t, t, s, v))
+
+
+def misfits(x_t, t, s):
+    """Levels that fit no examples, or do not fall."""
+    above, below = s.clone(), s.clone()
+    above[2], below[1] = t[2] + 1e-6, -1e-6
+    return {
+        "s above t for one example": (t, above),
+        "s below 0 for one example": (t, below),
+        "s and t exchanged": (s, t),
+        "NaN for s": (t, s * math.nan),
+        "one s for all": (t, s[0]),
+        "s of shape (1,)": (t, s[:1] / 9),
+        "s with another axis": (t, s[:, None]),
+        "t of shape (1,)": (t[:1], s[:1]),
+        "t and s with another axis": (t[:, None], s[:, None]),
+    }
+
+
+@mean_flow_target
+def test_what_does_not_fit_a_target_is_refused(student, generator):
+    """levels that rise or do not fit, and a v of another shape are refused"""
+    _, weights = bent(generator, 2)
+    their, call = theirs(student, weights, 2), student.consistency.mean_flow_target
+    x_t, v = normal(generator, 4, 3), normal(generator, 4, 3)
+    t, s = two_levels(generator, 4)
+    for says, (high, low) in misfits(x_t, t, s).items():
+        expect.raises(
+            "ValueError", lambda a=high, b=low: call(their, x_t, a, b, v), f"{says} is refused"
+        )
+    for other in (v[:1], v[:, :1], v[None], v[0], v[..., None]):
+        says = f"v of shape {tuple(other.shape)} for x_t of shape (4, 3) is refused"
+        expect.raises("ValueError", lambda o=other: call(their, x_t, t, s, o), says)
+
+
+# --- consistency.shortcut_target ----------------------------------------------------------------
+
+
+class Asked:
+    """A mean velocity that remembers what it is asked: (x_t, t, s) and y."""
+
+    def __init__(self, net):
+        self.net, self.calls, self.conditions = net, [], []
+
+    def __call__(self, x_t, t, s, *y):
+        self.calls.append([v.detach().clone() for v in (x_t, t, s)])
+        self.conditions.append(y[0] if y else None)
+        with torch.no_grad():
+            return self.net(x_t, t, s, *y)
+
+
+def halves(student, net, x_t, t, s, *y):
+    found = student.consistency.shortcut_target(net, x_t, t, s, *y)
+    return expect.tensor(found, x_t.shape, "the target")
+
+
+def two_halves(net, x_t, t, s, *y):
+    """Where two steps lead, over the length of both."""
+    with torch.no_grad():
+        middle, half = (t + s) / 2, column(t - s, x_t) / 2
+        x_m = x_t - half * net(x_t, t, middle, *y)
+        x_s = x_m - half * net(x_m, middle, s, *y)
+    return (x_t - x_s) / (2 * half)
+
+
+@shortcut_target(weight=4)
+def test_two_exact_halves_are_the_exact_whole(student, generator):
+    """for the exact mean velocity of a Gaussian it is the exact one of the long step"""
+    for classes in (1, 3):
+        truth, e = Gaussian(generator, 2, classes=classes), normal(generator, 6, 2)
+        t, s = two_levels(generator, 6)
+        s[0], t[1] = 0, 1
+        y = [torch.randint(0, classes, (6,), generator=generator)] if classes > 1 else []
+        x_t = truth.at(e, t, y=y[0] if y else None)
+        net = Asked(fakes.GaussianMean(truth.means, truth.S))
+        found = halves(student, net, x_t, t, s, *y)
+        want = exact_mean(truth, x_t, t, s, y[0] if y else None)
+        says = "x_t to x_m to x_s is the way from x_t to x_s"
+        expect.close(found, want, says, what="the target", atol=1e-9, rtol=1e-9)
+
+
+@shortcut_target(weight=3)
+def test_the_way_of_two_steps(student, generator):
+    """for any network it is the way of two steps over t − s"""
+    for _ in range(3):
+        net, _ = bent(generator, 2)
+        x_t = normal(generator, 5, 2)
+        t, s = two_levels(generator, 5)
+        s[0], t[1] = 0, 1
+        found = halves(student, Asked(net), x_t, t, s)
+        want = two_halves(net, x_t, t, s)
+        expect.close(found, want, "(x_t − x_s) / (t − s)", what="the target", **of_size(want))
+
+
+@shortcut_target(weight=3)
+def test_what_the_mean_velocity_is_asked(student, generator):
+    """it is asked twice: from t to the middle at x_t, from the middle to s at x_m"""
+    net, _ = bent(generator, 2)
+    x_t = normal(generator, 4, 2)
+    t, s = levels(1.0, 0.8, 0.5, 0.3), levels(0.0, 0.2, 0.1, 0.29)
+    model = Asked(net)
+    halves(student, model, x_t, t, s)
+    expect.true(len(model.calls) == 2, "calls of the network", len(model.calls), 2)
+    middle = (t + s) / 2
+    with torch.no_grad():
+        x_m = x_t - (t - middle)[:, None] * net(x_t, t, middle)
+    for k, want in enumerate(((x_t, t, middle), (x_m, middle, s))):
+        for name, got, right in zip(("x", "t", "s"), model.calls[k], want, strict=True):
+            expect.close(got, right, f"{name} of call {k + 1}", what=name, **DOUBLE)
+
+
+@shortcut_target(weight=2)
+def test_the_first_order_of_a_velocity(student, generator):
+    """a velocity that does not look at s takes two Euler steps: twice as near as one"""
+    truth, e = Gaussian(generator, 2), normal(generator, 6, 2)
+    t = uniform(generator, 6, 0.5, 0.9)
+    x_t = truth.at(e, t)
+
+    def net(x, t, s):
+        return truth.velocity(x, t)
+
+    errors = []
+    for gap in (0.04, 0.02, 0.01):
+        found = halves(student, net, x_t, t, t - gap)
+        one = (truth.velocity(x_t, t) - exact_mean(truth, x_t, t, t - gap)).abs().max()
+        two = (found - exact_mean(truth, x_t, t, t - gap)).abs().max()
+        errors.append(float(one / two))
+    told = ", ".join(f"{v:.3g}" for v in errors)
+    says = "two Euler steps must be about twice as near to the path as one"
+    expect.true(all(1.7 < v < 2.3 for v in errors), says, told)
+
+
+@shortcut_target(weight=2)
+def test_conditions_reach_both_calls(student, generator):
+    """y reaches both calls as it came, and none is made up"""
+    x_t = normal(generator, 3, 2)
+    t, s = two_levels(generator, 3)
+    for y in (
+        torch.tensor([4, 0, 2]),
+        torch.zeros(3, dtype=torch.int32),
+        normal(generator, 3, 2, 2),
+    ):
+        net, _ = bent(generator, 2)
+        model = Asked(net)
+        found = halves(student, model, x_t, t, s, y)
+        want = two_halves(net, x_t, t, s, y)
+        expect.close(found, want, "the target for y", what="the target", **of_size(want))
+        for seen in model.conditions:
+            expect.true(seen is not None, "the condition does not reach a call")
+            expect.close(seen, y, "the condition changed on the way", atol=0, rtol=0)
+            expect.true(seen.dtype == y.dtype, "the condition's dtype", seen.dtype, y.dtype)
+    model = Asked(net)
+    halves(student, model, x_t, t, s)
+    none = all(seen is None for seen in model.conditions)
+    expect.true(none, "a condition was passed, though none was given")
+
+
+@shortcut_target
+def test_shortcuts_of_every_form(student, generator):
+    """numbers, points and images, one and several; float32 stays float32"""
+    for shape in SHAPES:
+        net, _ = bent(generator, 2)
+        x_t = normal(generator, *shape)
+        t, s = two_levels(generator, shape[0])
+        found = halves(student, Asked(net), x_t, t, s)
+        want = two_halves(net, x_t, t, s)
+        expect.close(found, want, f"x_t of shape {shape}", what="the target", **of_size(want))
+        found = halves(student, Asked(net), x_t.float(), t.float(), s.float())
+        expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
+        expect.close(found, want, "float32", what="the target", **of_size(want, 1e-3))
+
+
+@shortcut_target
+def test_the_shortcut_has_no_graph(student, generator):
+    """it has no graph, and the network learns nothing from it"""
+    net, weights = bent(generator, 2)
+    x_t = normal(generator, 4, 2)
+    t, s = two_levels(generator, 4)
+    their = theirs(student, weights, 2)
+    name = "consistency.shortcut_target"
+    nothing_learns(student, name, (their, x_t, t, s), [x_t, t, s, their])
+    want = two_halves(net, x_t, t, s)
+    expect.close(halves(student, their, x_t, t, s), want, "a network", **of_size(want))
+
+
+@shortcut_target
+def test_what_is_no_shortcut_is_refused(student, generator):
+    """levels that do not fall or do not fit are refused"""
+    net, _ = bent(generator, 2)
+    call, x_t = student.consistency.shortcut_target, normal(generator, 4, 3)
+    t, s = two_levels(generator, 4)
+    equal = s.clone()
+    equal[3] = t[3]
+    wrong = misfits(x_t, t, s) | {"s = t for one example": (t, equal)}
+    for says, (high, low) in wrong.items():
+        expect.raises(
+            "ValueError", lambda a=high, b=low: call(Asked(net), x_t, a, b), f"{says} is refused"
+        )
+    near = t - 1e-6
+    found = halves(student, Asked(net), x_t, t, near)
+    want = two_halves(net, x_t, t, near)
+    expect.close(found, want, "levels next to each other are allowed", atol=1e-8, rtol=1e-8)
