@@ -1,6 +1,7 @@
 """Right answers to chapter 12's jumps written another way."""
 
 import torch
+from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from cs231n_gen.checking.variants import accepted
@@ -8,6 +9,8 @@ from cs231n_gen.consistency import RECTIFIED, VELOCITY, function
 from cs231n_gen.diffusion import check_solvable, to_x_and_noise
 
 FUNCTION, LOSS = "consistency.function", "consistency.loss"
+TANGENT, MEAN_FLOW = "consistency.tangent", "consistency.mean_flow_target"
+SHORTCUT = "consistency.shortcut_target"
 
 
 def refuse(wrong, says):
@@ -188,3 +191,178 @@ def by_norms(model, x, z, t, s, teacher=None, average=None, y=None, huber=0.0):
     m = torch.linalg.vecdot(off, off) / off.shape[1]
     delta = m if huber == 0 else (m + huber**2).sqrt() - huber
     return (delta @ (t - s).reciprocal()) / len(x)
+
+
+# --- consistency.tangent ------------------------------------------------------------------------
+
+
+def refuse_direction(x_t, t, v, process, target):
+    refuse(v.shape != x_t.shape, "v must be shaped like x_t")
+    refuse(t.ndim != 1 or len(t) != len(x_t), "one level for each example")
+    refuse_form(process, target)
+
+
+@accepted(TANGENT)
+def by_dual_numbers(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    refuse_direction(x_t, t, v, process, target)
+    with forward_ad.dual_level(), torch.no_grad():
+        x = forward_ad.make_dual(x_t.detach(), v.detach())
+        level = forward_ad.make_dual(t.detach(), torch.ones_like(t))
+        found = forward_ad.unpack_dual(function(model, x, level, process, target, y)).tangent
+    return found.clone()
+
+
+@accepted(TANGENT)
+@torch.enable_grad()
+def by_two_backward_passes(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    """The gradient of ⟨w, f⟩ along (v, 1), by w."""
+    refuse_direction(x_t, t, v, process, target)
+    x, level = x_t.detach().requires_grad_(), t.detach().requires_grad_()
+    w = torch.zeros_like(x_t).detach().requires_grad_()
+    f = function(model, x, level, process, target, y)
+    by_x, by_t = torch.autograd.grad((w * f).sum(), (x, level), create_graph=True)
+    rate = (by_x * v.detach()).sum() + by_t.sum()
+    return torch.autograd.grad(rate, w)[0].detach()
+
+
+@accepted(TANGENT)
+def part_by_part(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    refuse_direction(x_t, t, v, process, target)
+    x_t, t, v = x_t.detach(), t.detach(), v.detach()
+    _, by_x = torch.func.jvp(lambda x: function(model, x, t, process, target, y), (x_t,), (v,))
+    _, by_t = torch.func.jvp(
+        lambda level: function(model, x_t, level, process, target, y), (t,), (torch.ones_like(t),)
+    )
+    return (by_x + by_t).detach()
+
+
+@accepted(TANGENT)
+def along_one_number(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    """d/de f(x_t + e v, t + e), a Jacobian of one column."""
+    refuse_direction(x_t, t, v, process, target)
+    x_t, t, v = x_t.detach(), t.detach(), v.detach()
+
+    def moved(e):
+        return function(model, x_t + e * v, t + e, process, target, y)
+
+    return torch.func.jacfwd(moved)(torch.zeros((), dtype=t.dtype)).detach()
+
+
+@accepted(TANGENT)
+@torch.enable_grad()
+def number_by_number(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    """The gradient of every number of f."""
+    refuse_direction(x_t, t, v, process, target)
+    x, level = x_t.detach().requires_grad_(), t.detach().requires_grad_()
+    f = function(model, x, level, process, target, y)
+    rates = []
+    for number in f.flatten():
+        by_x, by_t = torch.autograd.grad(number, (x, level), retain_graph=True)
+        rates.append((by_x * v).sum() + by_t.sum())
+    return torch.stack(rates).reshape(f.shape).detach()
+
+
+# --- consistency.mean_flow_target ---------------------------------------------------------------
+
+
+@accepted(MEAN_FLOW)
+def with_a_tangent_for_s(model, x_t, t, s, v, y=None):
+    refuse(v.shape != x_t.shape, "v must be shaped like x_t")
+    refuse_levels(x_t, t, s, equal=True)
+    x_t, t, s, v = (k.detach() for k in (x_t, t, s, v))
+    _, rate = torch.func.jvp(
+        lambda *at: ask(model, *at, y), (x_t, t, s), (v, torch.ones_like(t), torch.zeros_like(s))
+    )
+    return v.detach() - torch.einsum("n,n...->n...", t - s, rate.detach())
+
+
+@accepted(MEAN_FLOW)
+def by_the_product(model, x_t, t, s, v, y=None):
+    """d/dt of (t − s) u is u + (t − s) du/dt."""
+    refuse(v.shape != x_t.shape, "v must be shaped like x_t")
+    refuse_levels(x_t, t, s, equal=True)
+    x_t, t, s, v = (k.detach() for k in (x_t, t, s, v))
+
+    def u(x, level):
+        return ask(model, x, level, s, y)
+
+    def way(x, level):
+        return shaped(level - s, x) * u(x, level)
+
+    _, rate = torch.func.jvp(way, (x_t, t), (v, torch.ones_like(t)))
+    with torch.no_grad():
+        found = v + (u(x_t, t) - rate)
+    return torch.where(shaped(s == t, x_t), v, found).detach()
+
+
+@accepted(MEAN_FLOW)
+@torch.no_grad()
+def by_dual_means(model, x_t, t, s, v, y=None):
+    refuse(v.shape != x_t.shape, "v must be shaped like x_t")
+    refuse_levels(x_t, t, s, equal=True)
+    with forward_ad.dual_level():
+        x = forward_ad.make_dual(x_t.detach(), v.detach())
+        level = forward_ad.make_dual(t.detach(), torch.ones_like(t))
+        rate = forward_ad.unpack_dual(ask(model, x, level, s.detach(), y)).tangent
+        rate = torch.zeros_like(v) if rate is None else rate.clone()
+    return v + (s - t).reshape(-1, *[1] * (x_t.dim() - 1)) * rate
+
+
+@accepted(MEAN_FLOW)
+@torch.enable_grad()
+def by_two_gradients(model, x_t, t, s, v, y=None):
+    refuse(v.shape != x_t.shape, "v must be shaped like x_t")
+    refuse_levels(x_t, t, s, equal=True)
+    x_t, t, s, v = (k.detach() for k in (x_t, t, s, v))
+    e = torch.zeros_like(t).requires_grad_()  # one for each example, which do not touch
+    w = torch.zeros_like(x_t).requires_grad_()
+    u = ask(model, x_t + shaped(e, x_t) * v, t + e, s, y)
+    (pulled,) = torch.autograd.grad((w * u).sum(), e, create_graph=True)
+    (rate,) = torch.autograd.grad(pulled.sum(), w)
+    return (v - shaped(t - s, x_t) * rate).detach()
+
+
+# --- consistency.shortcut_target ----------------------------------------------------------------
+
+
+@accepted(SHORTCUT)
+def by_where_it_leads(model, x_t, t, s, y=None):
+    """Two steps, and the way over its length."""
+    refuse_levels(x_t, t, s)
+    with torch.no_grad():
+        x, levels = x_t, (t, (t + s) / 2, s)
+        for k in range(2):
+            u = ask(model, x, levels[k], levels[k + 1], y)
+            x = x - shaped(levels[k] - levels[k + 1], x) * u
+        return (x_t - x) / shaped(t - s, x_t)
+
+
+@accepted(SHORTCUT)
+def by_detached_halves(model, x_t, t, s, y=None):
+    refuse_levels(x_t, t, s)
+    x_t, t, s = x_t.detach(), t.detach(), s.detach()
+    half = 0.5 * (t - s)
+    first = ask(model, x_t, t, t - half, y).detach()
+    second = ask(model, x_t - torch.einsum("n,n...->n...", half, first), s + half, s, y).detach()
+    return torch.stack([first, second]).mean(0)
+
+
+@accepted(SHORTCUT)
+@torch.no_grad()
+def by_lerp(model, x_t, t, s, y=None):
+    refuse_levels(x_t, t, s)
+    m = torch.lerp(t, s, 0.5)
+    one = ask(model, x_t, t, m, y)
+    two = ask(model, torch.addcmul(x_t, shaped(m - t, x_t).expand_as(x_t), one), m, s, y)
+    return torch.lerp(one, two, 0.5)
+
+
+@accepted(SHORTCUT)
+@torch.no_grad()
+def by_examples(model, x_t, t, s, y=None):
+    refuse_levels(x_t, t, s)
+    m = s + (t - s) / 2
+    one = ask(model, x_t, t, m, y)
+    x_m = torch.stack([x_t[i] - (t[i] - m[i]) * one[i] for i in range(len(t))])
+    two = ask(model, x_m, m, s, y)
+    return one + (two - one) / 2

@@ -3,14 +3,17 @@
 import torch
 
 from cs231n_gen.checking.variants import mistake, several
-from cs231n_gen.consistency import RECTIFIED, VELOCITY, check_between, check_boundary
-from cs231n_gen.diffusion import column, ode_velocity, to_x_and_noise
+from cs231n_gen.consistency import RECTIFIED, VELOCITY, check_between, check_boundary, function
+from cs231n_gen.diffusion import check_alike, check_levels, column, ode_velocity, to_x_and_noise
 from cs231n_gen.flow import interpolate
 
 FUNCTION, LOSS = "consistency.function", "consistency.loss"
+TANGENT, MEAN_FLOW = "consistency.tangent", "consistency.mean_flow_target"
+SHORTCUT = "consistency.shortcut_target"
 
 
 def no_form(model, x_t, t, process=RECTIFIED, target=VELOCITY, y=None):
+    check_levels(x_t, t)
     check_boundary(process, target)
 
 
@@ -20,8 +23,29 @@ def no_neighbours(model, x, z, t, s, teacher=None, average=None, y=None, huber=0
         raise ValueError(f"huber must be at least 0, got {huber}")
 
 
+def no_direction(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    check_alike(x_t, v, "v", "x_t")
+    check_levels(x_t, t)
+    check_boundary(process, target)
+
+
+def no_way(model, x_t, t, s, v, y=None):
+    check_alike(x_t, v, "v", "x_t")
+    check_between(x_t, t, s, equal=True)
+
+
+def no_step(model, x_t, t, s, y=None):
+    check_between(x_t, t, s)
+
+
 # What the lines above a stub's gap refuse; see `variants.load`.
-REFUSED = {FUNCTION: no_form, LOSS: no_neighbours}
+REFUSED = {
+    FUNCTION: no_form,
+    LOSS: no_neighbours,
+    TANGENT: no_direction,
+    MEAN_FLOW: no_way,
+    SHORTCUT: no_step,
+}
 
 
 def called(model, x_t, t, y):
@@ -573,3 +597,548 @@ def no_small_huber(model, x, z, t, s, teacher=None, average=None, y=None, huber=
 def no_small_gaps(model, x, z, t, s, teacher=None, average=None, y=None, huber=0.0):
     k = Pair(model, x, z, t, s, teacher, average, y, huber)
     return (k.huber(k.m()) / (t - s).clamp(min=1e-2)).mean()
+
+
+# --- consistency.tangent ------------------------------------------------------------------------
+
+
+def slope(f, at, along):
+    """The Jacobian–vector product, without a graph."""
+    _, found = torch.func.jvp(f, tuple(k.detach() for k in at), tuple(k.detach() for k in along))
+    return found.detach()
+
+
+def moving(direction, of=function):
+    """A tangent along another direction than (v, 1), or of another function than f."""
+
+    def tangent(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+        def f(x_t, t):
+            return of(model, x_t, t, process, target, y)
+
+        return slope(f, (x_t, t), direction(x_t, t, v))
+
+    return tangent
+
+
+def right_way(x_t, t, v):
+    return v, torch.ones_like(t)
+
+
+def backwards(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    """vᵀ ∂f/∂x_t + ∂f/∂t."""
+
+    def f(x_t, t):
+        return function(model, x_t, t, process, target, y)
+
+    _, pull = torch.func.vjp(lambda x: f(x, t), x_t.detach())
+    still = slope(f, (x_t, t), (torch.zeros_like(v), torch.ones_like(t)))
+    return pull(v)[0].detach() + still
+
+
+def by_the_diagonal(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    """v times the column sums of ∂f/∂x_t, and ∂f/∂t."""
+
+    def f(x_t, t):
+        return function(model, x_t, t, process, target, y)
+
+    _, pull = torch.func.vjp(lambda x: f(x, t), x_t.detach())
+    still = slope(f, (x_t, t), (torch.zeros_like(v), torch.ones_like(t)))
+    return v * pull(torch.ones_like(v))[0].detach() + still
+
+
+def prediction(model, x_t, t, process, target, y):
+    return called(model, x_t, t, y)
+
+
+def of_rectified_flow(model, x_t, t, process, target, y):
+    return function(model, x_t, t, y=y)
+
+
+def difference(h, order=1):
+    def tangent(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+        with torch.no_grad():
+
+            def f(e):
+                return function(model, x_t + e * v, t + e, process, target, y)
+
+            return (f(h) - f(0.0)) / h if order == 1 else (f(h) - f(-h)) / (2 * h)
+
+    return tangent
+
+
+of_tangents = several(
+    TANGENT,
+    (
+        "t_stays",
+        "t has the tangent 0. It moves along the path at the rate 1.",
+        moving(lambda x_t, t, v: (v, torch.zeros_like(t))),
+    ),
+    (
+        "x_t_stays",
+        "x_t has the tangent 0. It moves along the path at the rate v.",
+        moving(lambda x_t, t, v: (torch.zeros_like(v), torch.ones_like(t))),
+    ),
+    (
+        "t_has_the_tangent_t",
+        "t has the tangent t. dt/dt is 1.",
+        moving(lambda x_t, t, v: (v, t)),
+    ),
+    (
+        "t_falls",
+        "t has the tangent −1, while x_t moves along rising t: dt/dt is 1.",
+        moving(lambda x_t, t, v: (v, -torch.ones_like(t))),
+    ),
+    (
+        "x_t_moves_back",
+        "x_t has the tangent −v, and v is dx_t/dt.",
+        moving(lambda x_t, t, v: (-v, torch.ones_like(t))),
+    ),
+    (
+        "the_other_way",
+        "The sign is wrong: this is the rate along falling t.",
+        moving(lambda x_t, t, v: (-v, -torch.ones_like(t))),
+    ),
+    (
+        "along_x_t",
+        "x_t has itself as a tangent. It moves at the rate v.",
+        moving(lambda x_t, t, v: (x_t, torch.ones_like(t))),
+    ),
+    (
+        "of_the_network",
+        "This is dF/dt, the rate of what the network returns. It is f that is the same on a path.",
+        moving(right_way, prediction),
+    ),
+    (
+        "always_of_rectified_flow",
+        "f is `function` of the process and target that are given: pass both on.",
+        moving(right_way, of_rectified_flow),
+    ),
+    (
+        "transposed",
+        "∂f/∂x_t is transposed: this is a vector–Jacobian product, by vjp in place of jvp.",
+        backwards,
+    ),
+    (
+        "diagonal",
+        "v multiplies the gradient of a sum. Each number of f has derivatives by all of x_t.",
+        by_the_diagonal,
+    ),
+    (
+        "a_difference_of_neighbours",
+        "This is a difference of two neighbours: near to df/dt, yet not exact.",
+        difference(1e-4),
+    ),
+)
+
+
+@mistake(TANGENT, "This is f itself: torch.func.jvp returns the value first, and then its rate.")
+def the_value(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    return function(model, x_t, t, process, target, y).detach()
+
+
+@mistake(TANGENT, "y does not reach the network.")
+def a_tangent_without_y(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    def f(x_t, t):
+        return function(model, x_t, t, process, target)
+
+    return slope(f, (x_t, t), right_way(x_t, t, v))
+
+
+@mistake(TANGENT, "The result has a graph. It is a target: detach it.", sure=True)
+def a_tangent_with_a_graph(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    def f(x_t, t):
+        return function(model, x_t, t, process, target, y)
+
+    return torch.func.jvp(f, (x_t, t), (v, torch.ones_like(t)))[1]
+
+
+@mistake(TANGENT, "Half of it: the mean of both parts.", public=False)
+def half_of_a_tangent(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    def f(x_t, t):
+        return function(model, x_t, t, process, target, y)
+
+    return slope(f, (x_t, t), right_way(x_t, t, v)) / 2
+
+
+@mistake(TANGENT, "By central differences, nearly exact.", public=False)
+def a_central_difference(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    return difference(1e-5, order=2)(model, x_t, t, v, process, target, y)
+
+
+@mistake(TANGENT, "It fails where gradients are switched off.", public=False)
+def needs_gradients(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    def moved(e):
+        return function(model, x_t.detach() + e * v, t + e, process, target, y)
+
+    zero = torch.zeros((), dtype=t.dtype)
+    return torch.autograd.functional.jvp(moved, zero, strict=True)[1].detach()
+
+
+@mistake(TANGENT, "Any v and any form will do.", public=False, bare=True)
+def along_anything(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    def f(x_t, t):
+        told = called(model, x_t, t, y)
+        return to_x_and_noise(told, x_t, t, process, target)[0]
+
+    return slope(f, (x_t, t), right_way(x_t, t, v.expand_as(x_t)))
+
+
+@mistake(TANGENT, "float64 is computed in float32.", public=False)
+def a_tangent_in_float32(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    def f(x_t, t):
+        return function(model, x_t, t, process, target, y)
+
+    low = slope(f, (x_t.float(), t.float()), right_way(x_t.float(), t.float(), v.float()))
+    return low.to(x_t.dtype)
+
+
+@mistake(TANGENT, "float32 becomes float64.", public=False)
+def a_tangent_in_float64(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
+    def f(x_t, t):
+        return function(model, x_t, t, process, target, y)
+
+    return slope(f, (x_t, t), right_way(x_t, t, v)).double()
+
+
+# --- consistency.mean_flow_target ---------------------------------------------------------------
+
+
+def mean(model, x_t, t, s, y):
+    return model(x_t, t, s) if y is None else model(x_t, t, s, y)
+
+
+class Way:
+    """A mean velocity at one place, and its rates."""
+
+    def __init__(self, model, x_t, t, s, v, y):
+        self.model, self.x_t, self.t, self.s, self.v, self.y = model, x_t, t, s, v, y
+        self.h, self.one, self.still = column(t - s, x_t), torch.ones_like(t), torch.zeros_like(t)
+
+    def u(self):
+        return mean(self.model, self.x_t, self.t, self.s, self.y).detach()
+
+    def rate(self, x_t=None, t=None, s=None, y=True):
+        """du along tangents of x_t, t and s: by default (v, 1, 0)."""
+        along = (
+            self.v if x_t is None else x_t,
+            self.one if t is None else t,
+            self.still if s is None else s,
+        )
+
+        def u(x_t, t, s):
+            return mean(self.model, x_t, t, s, self.y if y else None)
+
+        return slope(u, (self.x_t, self.t, self.s), along)
+
+
+def goal_by(formula):
+    def goal(model, x_t, t, s, v, y=None):
+        return formula(Way(model, x_t, t, s, v, y)).detach()
+
+    return goal
+
+
+def levels_swapped(k):
+    def u(x_t, t):
+        return mean(k.model, x_t, k.s, t, k.y)
+
+    return k.v - k.h * slope(u, (k.x_t, k.t), (k.v, k.one))
+
+
+def by_a_difference(k):
+    with torch.no_grad():
+        far = mean(k.model, k.x_t + 1e-4 * k.v, k.t + 1e-4, k.s, k.y)
+    return k.v - k.h * (far - k.u()) / 1e-4
+
+
+of_ways = several(
+    MEAN_FLOW,
+    (
+        "the_sign_of_the_correction",
+        "The rate is added. d/dt of (t − s) u = x_t − x_s gives u = v − (t − s) du/dt.",
+        goal_by(lambda k: k.v + k.h * k.rate()),
+    ),
+    (
+        "without_the_way",
+        "The rate is not multiplied by t − s.",
+        goal_by(lambda k: k.v - k.rate()),
+    ),
+    (
+        "as_long_as_t",
+        "The rate is multiplied by t, and must be by t − s.",
+        goal_by(lambda k: k.v - column(k.t, k.x_t) * k.rate()),
+    ),
+    (
+        "as_long_as_s",
+        "The rate is multiplied by s, and must be by t − s.",
+        goal_by(lambda k: k.v - column(k.s, k.x_t) * k.rate()),
+    ),
+    (
+        "s_moves_along",
+        "s has the tangent 1 as well. It stays where it is while t moves: 0.",
+        goal_by(lambda k: k.v - k.h * k.rate(s=k.one)),
+    ),
+    (
+        "s_moves_and_t_stays",
+        "The tangents of t and s are swapped: t moves, with 1, and s stays, with 0.",
+        goal_by(lambda k: k.v - k.h * k.rate(t=k.still, s=k.one)),
+    ),
+    (
+        "t_has_no_tangent",
+        "t has the tangent 0. It moves at the rate 1.",
+        goal_by(lambda k: k.v - k.h * k.rate(t=k.still)),
+    ),
+    (
+        "x_t_has_no_tangent",
+        "x_t has the tangent 0. It moves at the rate v.",
+        goal_by(lambda k: k.v - k.h * k.rate(x_t=torch.zeros_like(k.v))),
+    ),
+    (
+        "t_goes_down",
+        "t has the tangent −1. v is dx_t/dt along rising t, so that t's is 1.",
+        goal_by(lambda k: k.v - k.h * k.rate(t=-k.one)),
+    ),
+    (
+        "along_u",
+        "x_t moves along u here. A point moves by v, its velocity at t; u is a mean.",
+        goal_by(lambda k: k.v - k.h * k.rate(x_t=k.u())),
+    ),
+    (
+        "u_for_v",
+        "u is what the network says; v, the velocity that is given, comes first here.",
+        goal_by(lambda k: k.u() - k.h * k.rate()),
+    ),
+    (
+        "u_itself",
+        "This is what the network says, and not what it should say.",
+        goal_by(lambda k: k.u()),
+    ),
+    (
+        "v_itself",
+        "This is v, which is right for s = t alone.",
+        goal_by(lambda k: k.v + 0 * k.u()),
+    ),
+    (
+        "levels_are_swapped",
+        "The network is asked from s to t: the level to go from, t, comes first.",
+        goal_by(levels_swapped),
+    ),
+    (
+        "a_difference_for_the_rate",
+        "du/dt is a difference of two neighbours: near to it, yet not exact.",
+        goal_by(by_a_difference),
+    ),
+    (
+        "u_without_y",
+        "y does not reach the network.",
+        goal_by(lambda k: k.v - k.h * k.rate(y=False)),
+    ),
+)
+
+
+@mistake(MEAN_FLOW, "The result has a graph. It is a target: detach it.", sure=True)
+def a_goal_with_a_graph(model, x_t, t, s, v, y=None):
+    def u(x_t, t):
+        return mean(model, x_t, t, s, y)
+
+    rate = torch.func.jvp(u, (x_t, t), (v, torch.ones_like(t)))[1]
+    return v - column(t - s, x_t) * rate
+
+
+@mistake(MEAN_FLOW, "t − s is lined up with the last axis of x_t: make a column of it.")
+def a_way_along_the_last_axis(model, x_t, t, s, v, y=None):
+    return v - (t - s) * Way(model, x_t, t, s, v, y).rate()
+
+
+@mistake(MEAN_FLOW, "Any levels and any v will do.", public=False, bare=True)
+def a_goal_of_anything(model, x_t, t, s, v, y=None):
+    k = Way(model, x_t, t, s, v.expand_as(x_t), y)
+    return v - k.h * k.rate()
+
+
+@mistake(MEAN_FLOW, "It fails where gradients are switched off.", public=False)
+def a_goal_that_needs_gradients(model, x_t, t, s, v, y=None):
+    def moved(e):
+        return mean(model, x_t.detach() + e * v, t + e, s, y)
+
+    zero = torch.zeros((), dtype=t.dtype)
+    rate = torch.autograd.functional.jvp(moved, zero, strict=True)[1].detach()
+    return v.detach() - column(t - s, x_t) * rate
+
+
+@mistake(MEAN_FLOW, "float64 is computed in float32.", public=False)
+def a_goal_in_float32(model, x_t, t, s, v, y=None):
+    k = Way(model, *(k.float() for k in (x_t, t, s, v)), y)
+    return (k.v - k.h * k.rate()).to(x_t.dtype)
+
+
+@mistake(MEAN_FLOW, "Small steps count as none.", public=False)
+def no_small_ways(model, x_t, t, s, v, y=None):
+    k = Way(model, x_t, t, s, v, y)
+    return torch.where(k.h < 0.02 * column(t, x_t), v, v - k.h * k.rate())
+
+
+# --- consistency.shortcut_target ----------------------------------------------------------------
+
+
+class Halves:
+    def __init__(self, model, x_t, t, s, y):
+        self.model, self.x_t, self.t, self.s, self.y = model, x_t, t, s, y
+        self.m, self.h = (t + s) / 2, column(t - s, x_t) / 2
+
+    def u(self, x, t, s, y=True):
+        return mean(self.model, x, t, s, self.y if y else None)
+
+    def both(self, x_m=None, m=None, first=None):
+        m = self.m if m is None else m
+        first = self.u(self.x_t, self.t, m) if first is None else first
+        x_m = self.x_t - column(self.t - m, self.x_t) * first if x_m is None else x_m(first)
+        return first, self.u(x_m, m, self.s)
+
+
+def by_halves(formula):
+    @torch.no_grad()
+    def shortcut(model, x_t, t, s, y=None):
+        return formula(Halves(model, x_t, t, s, y))
+
+    return shortcut
+
+
+def middle(pair):
+    return (pair[0] + pair[1]) / 2
+
+
+of_halves = several(
+    SHORTCUT,
+    (
+        "one_long_step",
+        "This is one step of the network, and what it should be is two of half the length.",
+        by_halves(lambda k: k.u(k.x_t, k.t, k.s)),
+    ),
+    (
+        "both_from_x_t",
+        "The second step begins at x_t too. It begins where the first ends, at x_m.",
+        by_halves(lambda k: middle(k.both(lambda first: k.x_t))),
+    ),
+    (
+        "a_first_step_to_more_noise",
+        "The first step goes to more noise: x_m is x_t − (t − m) u₁.",
+        by_halves(lambda k: middle(k.both(lambda first: k.x_t + k.h * first))),
+    ),
+    (
+        "a_first_step_of_both_lengths",
+        "The first step is t − s long. x_m is half as far.",
+        by_halves(lambda k: middle(k.both(lambda first: k.x_t - 2 * k.h * first))),
+    ),
+    (
+        "a_first_step_of_length_m",
+        "The first step is m long, and must be t − m long.",
+        by_halves(lambda k: middle(k.both(lambda first: k.x_t - column(k.m, k.x_t) * first))),
+    ),
+    (
+        "a_first_step_of_length_1",
+        "u₁ is not multiplied by the length t − m of the first step.",
+        by_halves(lambda k: middle(k.both(lambda first: k.x_t - first))),
+    ),
+    (
+        "first_asked_to_s",
+        "The network is first asked for the velocity from t to s. The first step ends at m.",
+        by_halves(lambda k: middle(k.both(first=k.u(k.x_t, k.t, k.s)))),
+    ),
+    (
+        "always_half_of_t",
+        "m is half of t. It lies in the middle between t and s.",
+        by_halves(lambda k: middle(k.both(m=k.t / 2))),
+    ),
+    (
+        "half_of_the_gap",
+        "m is half of t − s, a length. The level in the middle is (t + s) / 2.",
+        by_halves(lambda k: middle(k.both(m=(k.t - k.s) / 2))),
+    ),
+    (
+        "the_geometric_middle",
+        "m is the root of t s. It lies in the middle between both levels.",
+        by_halves(lambda k: middle(k.both(m=(k.t * k.s).sqrt()))),
+    ),
+    (
+        "the_sum_of_both",
+        "This is u₁ + u₂. The mean velocity of two equal steps is their mean.",
+        by_halves(lambda k: sum(k.both())),
+    ),
+    (
+        "where_two_steps_end",
+        "This is where two steps end, x_s. The target is a velocity.",
+        by_halves(lambda k: k.x_t - k.h * sum(k.both())),
+    ),
+    (
+        "only_the_second",
+        "This is the velocity of the second step alone.",
+        by_halves(lambda k: k.both()[1]),
+    ),
+    (
+        "only_the_first",
+        "This is the velocity of the first step alone.",
+        by_halves(lambda k: k.both()[0]),
+    ),
+    (
+        "second_levels_as_first",
+        "The second call has the levels of the first, t and m. It goes from m to s.",
+        by_halves(lambda k: middle([u := k.u(k.x_t, k.t, k.m), k.u(k.x_t - k.h * u, k.t, k.m)])),
+    ),
+    (
+        "levels_in_the_other_order",
+        "The levels are swapped: the one to go from comes first.",
+        by_halves(lambda k: middle([u := k.u(k.x_t, k.m, k.t), k.u(k.x_t - k.h * u, k.s, k.m)])),
+    ),
+    (
+        "no_y_at_all",
+        "y reaches neither call.",
+        by_halves(
+            lambda k: middle(
+                [u := k.u(k.x_t, k.t, k.m, False), k.u(k.x_t - k.h * u, k.m, k.s, False)]
+            )
+        ),
+    ),
+    (
+        "no_y_for_the_second",
+        "y does not reach the second call.",
+        by_halves(
+            lambda k: middle([u := k.u(k.x_t, k.t, k.m), k.u(k.x_t - k.h * u, k.m, k.s, False)])
+        ),
+    ),
+)
+
+
+@mistake(SHORTCUT, "The result has a graph: the network would chase its own target.", sure=True)
+def a_shortcut_with_a_graph(model, x_t, t, s, y=None):
+    return middle(Halves(model, x_t, t, s, y).both())
+
+
+@mistake(SHORTCUT, "Any levels will do.", public=False, bare=True)
+@torch.no_grad()
+def a_shortcut_of_anything(model, x_t, t, s, y=None):
+    return middle(Halves(model, x_t, t, s, y).both())
+
+
+@mistake(SHORTCUT, "float64 is computed in float32.", public=False)
+@torch.no_grad()
+def a_shortcut_in_float32(model, x_t, t, s, y=None):
+    return middle(Halves(model, x_t.float(), t.float(), s.float(), y).both()).to(x_t.dtype)
+
+
+@mistake(SHORTCUT, "Four steps in place of two.", public=False)
+@torch.no_grad()
+def four_quarters(model, x_t, t, s, y=None):
+    total, x = 0.0, x_t
+    for k in range(4):
+        here, there = t + (s - t) * k / 4, t + (s - t) * (k + 1) / 4
+        u = mean(model, x, here, there, y)
+        x, total = x - column(here - there, x) * u, total + u / 4
+    return total
+
+
+@mistake(SHORTCUT, "Steps are not shorter than a hundredth.", public=False)
+@torch.no_grad()
+def no_small_halves(model, x_t, t, s, y=None):
+    k = Halves(model, x_t, t, s, y)
+    return middle(k.both(lambda first: x_t - k.h.clamp(min=0.01) * first))

@@ -11,6 +11,9 @@ from cs231n_gen.given.processes import NOISE, Target, X, preconditioned, trigflo
 
 function = pytest.mark.exercise("consistency.function")
 loss = pytest.mark.exercise("consistency.loss")
+tangent = pytest.mark.exercise("consistency.tangent", graph=False)
+mean_flow_target = pytest.mark.exercise("consistency.mean_flow_target", graph=False)
+shortcut_target = pytest.mark.exercise("consistency.shortcut_target", graph=False)
 
 DOUBLE = {"atol": 1e-10, "rtol": 1e-10}
 FLOW, EDM = processes.rectified_flow(), processes.edm(4.0)
@@ -73,7 +76,7 @@ def end_of(model, x_t, t, process, target, y=None):
     of = process.a, process.b, target.c, target.d
     a, b, c, d = (column(f(t), x_t) for f in of)
     told = model(x_t, t) if y is None else model(x_t, t, y)
-    return x_t / a - b / a * (a * told - c * x_t) / (a * d - b * c)
+    return (d * x_t - b * told) / (a * d - b * c)
 
 
 # --- consistency.function -----------------------------------------------------------------------
@@ -467,3 +470,429 @@ def test_what_are_no_neighbours_is_refused(student, generator):
         expect.raises(
             "ValueError", lambda a=args, c=huber: call(fakes.linear(0.5), *a, huber=c), says
         )
+
+
+# --- consistency.tangent ------------------------------------------------------------------------
+
+
+def along(f, x_t, t, v):
+    """d/de f(x_t + e v, t + e) at e = 0."""
+
+    def moved(e):
+        return f(x_t + e * v, t + e)
+
+    _, slope = torch.autograd.functional.jvp(moved, torch.zeros((), dtype=t.dtype))
+    return slope.detach()
+
+
+def tangent_of(net, x_t, t, v, process, target, y=None):
+    return along(lambda x, t: end_of(net, x, t, process, target, y), x_t, t, v)
+
+
+def slope_of(student, net, x_t, t, v, *form, **more):
+    found = student.consistency.tangent(net, x_t, t, v, *form, **more)
+    return expect.tensor(found, x_t.shape, "df/dt")
+
+
+def of_size(want, off=1e-9):
+    """Tolerances for numbers of this size."""
+    return {"atol": off * max(1.0, float(want.abs().max())), "rtol": off}
+
+
+def flow_of(mean, S, x_t, t, process=FLOW):
+    """The exact velocity for data from N(mean, S² I)."""
+    of = process.a, process.b, process.da, process.db
+    a, b, da, db = (column(f(t), x_t) for f in of)
+    rate = (a * da * S**2 + b * db) / (a**2 * S**2 + b**2)
+    return da * mean + rate * (x_t - a * mean)
+
+
+@tangent
+def test_it_is_0_on_the_exact_function(student, generator):
+    """it is 0 on the exact function of a Gaussian along its exact flow, in every form"""
+    mean, S, t = normal(generator, 1, 2), 0.6, levels(0.2, 0.5, 0.8, 0.9)
+    for name, (process, target) in FORMS.items():
+        x_t = normal(generator, 4, 2)
+        net = student.new("checking.fakes.GaussianJump", mean, S, process, target)
+        v = flow_of(mean, S, x_t, t, process)
+        found = slope_of(student, net, x_t, t, v, process, target)
+        says = f"f is the same along a path, with {name}"
+        expect.close(found, 0 * x_t, says, what="df/dt", **of_size(v))
+    x_t, v = normal(generator, 4, 2), normal(generator, 4, 2)
+    net = student.new("checking.fakes.GaussianJump", mean, S, FLOW, velocity(FLOW))
+    found = slope_of(student, net, x_t, t, flow_of(mean, S, x_t, t) + v)
+    spread_t = ((1 - t) ** 2 * S**2 + t**2).sqrt()[:, None]
+    says = "across the paths f changes by s / √((1 − t)² s² + t²)"
+    expect.close(found, S / spread_t * v, says, what="df/dt", **DOUBLE)
+
+
+@tangent
+def test_any_network_form_and_direction(student, generator):
+    """it is ∂f/∂x_t · v + ∂f/∂t of any network, to every digit, and no difference of neighbours"""
+    for name, (process, target) in FORMS.items():
+        net, weights = bent(generator)
+        x_t, v, t = normal(generator, 4, 2), normal(generator, 4, 2), levels(0.2, 0.4, 0.7, 0.9)
+        if name in ("rectified flow", "TrigFlow", "EDM"):
+            t[0], t[3] = 0, 1
+        found = slope_of(student, theirs(student, weights), x_t, t, v, process, target)
+        want = tangent_of(net, x_t, t, v, process, target)
+        expect.close(found, want, f"df/dt with {name}", what="df/dt", **of_size(want))
+
+
+@tangent
+def test_both_parts_of_the_chain_rule(student, generator):
+    """v = 0 leaves ∂f/∂t, and a constant network leaves v − F"""
+    net, weights = bent(generator)
+    x_t, t, v = normal(generator, 3, 2), levels(0.2, 0.5, 0.8), normal(generator, 3, 2)
+    still = slope_of(student, theirs(student, weights), x_t, t, 0 * v)
+    want = along(lambda x, t: x - t[:, None] * net(x, t), x_t, t, 0 * v)
+    expect.close(still, want, "v = 0: ∂f/∂t", what="df/dt", **of_size(want))
+    flat = theirs(student, {"w": levels(0, 0, 0, 0, 0, 0, 0, 1)})
+    y = torch.tensor([3, 0, -1])
+    says = "F = y: f is x_t − t y, which changes by v − y"
+    found = slope_of(student, flat, x_t, t, v, y=y)
+    expect.close(found, v - y.double()[:, None], says, what="df/dt", **DOUBLE)
+
+
+@tangent
+def test_conditions_reach_the_network_of_a_tangent(student, generator):
+    """y reaches the network, and none is made up"""
+    x_t, t, v = normal(generator, 3, 2), levels(0.2, 0.5, 0.8), normal(generator, 3, 2)
+    for y in (torch.tensor([4, 0, 2]), torch.zeros(3, dtype=torch.int64)):
+        for form in (FORMS["rectified flow"], FORMS["TrigFlow"]):
+            net, weights = bent(generator)
+            their = theirs(student, weights)
+            found = slope_of(student, their, x_t, t, v, *form, y=y)
+            want = tangent_of(net, x_t, t, v, *form, y)
+            expect.close(found, want, "df/dt for y", what="df/dt", **of_size(want))
+            slope_of(student, their, x_t, t, v, *form)
+            says = "a condition was passed, though none was given"
+            expect.true(their.get("told") < their.get("calls"), says)
+
+
+@tangent
+def test_examples_of_every_form_move(student, generator):
+    """numbers, points and images, each at its own level; float32 stays float32"""
+    for shape, (name, (process, target)) in zip(SHAPES * 2, FORMS.items(), strict=False):
+        net, weights = bent(generator)
+        x_t, v = normal(generator, *shape), normal(generator, *shape)
+        t, their = spread(generator, shape[0], 0.2, 0.9), theirs(student, weights)
+        found = slope_of(student, their, x_t, t, v, process, target)
+        want = tangent_of(net, x_t, t, v, process, target)
+        says = f"x_t of shape {shape}, with {name}"
+        expect.close(found, want, says, what="df/dt", **of_size(want))
+        found = slope_of(student, their, x_t.float(), t.float(), v.float(), process, target)
+        expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
+
+
+def nothing_learns(student, name, args, wrt):
+    found = student.gradient(name, *args, wrt=wrt)
+    flat = [g for v in found for g in (v.values() if isinstance(v, dict) else [v])]
+    expect.true(all(g is None for g in flat), "the result has a graph: it is a target, detach it")
+
+
+def without_gradients(student, name, args, want):
+    still = student.new("checking.fakes.WithoutGradients", student.function(name))
+    found = expect.tensor(still(*args), want.shape, "the result")
+    expect.close(found, want, "under torch.no_grad() it must be the same", **of_size(want))
+
+
+@tangent
+def test_it_has_no_graph(student, generator):
+    """it has no graph, and is the same under torch.no_grad()"""
+    net, weights = bent(generator)
+    x_t, v, t = normal(generator, 3, 2), normal(generator, 3, 2), levels(0.3, 0.5, 0.8)
+    their = theirs(student, weights)
+    args, name = (their, x_t, t, v), "consistency.tangent"
+    nothing_learns(student, name, args, [x_t, t, v, their])
+    want = along(lambda x, t: x - t[:, None] * net(x, t), x_t, t, v)
+    without_gradients(student, name, args, want)
+
+
+@tangent
+def test_what_does_not_fit_a_tangent_is_refused(student, generator):
+    """a v of another shape, levels that do not fit, and forms without a boundary are refused"""
+    _, weights = bent(generator)
+    their, call = theirs(student, weights), student.consistency.tangent
+    x_t, v, t = normal(generator, 3, 2), normal(generator, 3, 2), levels(0.1, 0.5, 0.7)
+    for says, args in (
+        ("a v of another shape", (t, v[:, :1])),
+        ("one v for all", (t, v[0])),
+        ("one level for all", (t[0], v)),
+        ("a prediction of x", (t, v, FLOW, X)),
+        ("noise left at t = 0", (t, v, processes.variance_exploding(), NOISE)),
+    ):
+        says = f"ValueError for {says}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda a=args: call(their, x_t, *a), says)
+
+
+# --- consistency.mean_flow_target ---------------------------------------------------------------
+
+
+def two_levels(generator, n):
+    t = spread(generator, n, 0.3, 1.0)
+    return t, t * spread(generator, n, 0.0, 0.9)
+
+
+def goal_of(student, net, x_t, t, s, v, **more):
+    found = student.consistency.mean_flow_target(net, x_t, t, s, v, **more)
+    return expect.tensor(found, x_t.shape, "the target")
+
+
+def goal_by_hand(net, x_t, t, s, v, y=None):
+    more = [] if y is None else [y]
+    return v - column(t - s, x_t) * along(lambda x, t: net(x, t, s, *more), x_t, t, v)
+
+
+@mean_flow_target
+def test_the_exact_mean_velocity_is_its_own_target(student, generator):
+    """for the exact mean velocity of a Gaussian and its exact velocity the target is u itself"""
+    mean, S, x_t = normal(generator, 1, 2), 0.6, normal(generator, 4, 2)
+    t, s = levels(1.0, 0.8, 0.5, 0.6), levels(0.0, 0.2, 0.0, 0.5)
+    net = student.new("checking.fakes.GaussianMean", mean, S)
+    found = goal_of(student, net, x_t, t, s, flow_of(mean, S, x_t, t))
+    at_t, at_s = (((1 - k) ** 2 * S**2 + k**2).sqrt()[:, None] for k in (t, s))
+    x_s = (1 - s)[:, None] * mean + at_s / at_t * (x_t - (1 - t)[:, None] * mean)
+    says = "u = v − (t − s) du/dt holds for (x_t − x_s) / (t − s)"
+    want = (x_t - x_s) / (t - s)[:, None]
+    expect.close(found, want, says, what="the target", **of_size(want))
+
+
+@mean_flow_target
+def test_for_equal_levels_it_is_v(student, generator):
+    """where s = t it is v: rectified flow"""
+    _, weights = bent(generator, 2)
+    x_t, v, t = normal(generator, 4, 2), normal(generator, 4, 2), levels(0.0, 0.4, 0.8, 1.0)
+    found = goal_of(student, theirs(student, weights, 2), x_t, t, t.clone(), v)
+    expect.close(found, v, "s = t: v", what="the target", atol=0, rtol=1e-15)
+    found = goal_of(student, theirs(student, weights, 2), x_t, t, levels(0, 0.1, 0.8, 0.2), v)
+    says = "s = t for some examples, beside others"
+    expect.close(found[[0, 2]], v[[0, 2]], says, what="the target", atol=0, rtol=1e-15)
+
+
+@mean_flow_target
+def test_for_any_network_it_is_the_right_side(student, generator):
+    """for any network it is v − (t − s) du/dt, to every digit"""
+    for _ in range(2):
+        net, weights = bent(generator, 2)
+        x_t, v = normal(generator, 4, 2), normal(generator, 4, 2)
+        t, s = two_levels(generator, 4)
+        s[0], t[1] = 0, 1
+        found = goal_of(student, theirs(student, weights, 2), x_t, t, s, v)
+        want = goal_by_hand(net, x_t, t, s, v)
+        expect.close(found, want, "v − (t − s) du/dt", what="the target", **of_size(want))
+
+
+@mean_flow_target
+def test_each_part_of_the_derivative(student, generator):
+    """s has no tangent, t has 1, x_t has v"""
+    x_t, v = normal(generator, 3, 2), normal(generator, 3, 2)
+    t, s = levels(0.5, 0.8, 1.0), levels(0.0, 0.1, 0.7)
+    for says, weights, want in (
+        ("u = sin(s), which stays: v", levels(1, 0, 0, 1, 0, 0, 0, 0), v),
+        (
+            "u = sin(t): v − (t − s) cos(t)",
+            levels(1, 0, 1, 0, 0, 0, 0, 0),
+            v - ((t - s) * t.cos())[:, None],
+        ),
+        (
+            "u = sin(x_t): v − (t − s) cos(x_t) v",
+            levels(1, 1, 0, 0, 0, 0, 0, 0),
+            v - (t - s)[:, None] * x_t.cos() * v,
+        ),
+    ):
+        net = theirs(student, {"w": weights}, 2)
+        expect.close(goal_of(student, net, x_t, t, s, v), want, says, what="the target", **DOUBLE)
+
+
+@mean_flow_target
+def test_conditions_reach_the_mean_velocity(student, generator):
+    """y reaches the network, and none is made up"""
+    for y in (torch.tensor([4, 0, 2]), torch.zeros(3, dtype=torch.int64)):
+        net, weights = bent(generator, 2)
+        x_t, v = normal(generator, 3, 2), normal(generator, 3, 2)
+        t, s = two_levels(generator, 3)
+        their = theirs(student, weights, 2)
+        found = goal_of(student, their, x_t, t, s, v, y=y)
+        want = goal_by_hand(net, x_t, t, s, v, y)
+        expect.close(found, want, "the target for y", what="the target", **of_size(want))
+        goal_of(student, their, x_t, t, s, v)
+        says = "a condition was passed, though none was given"
+        expect.true(their.get("told") < their.get("calls"), says)
+
+
+@mean_flow_target
+def test_targets_of_every_form(student, generator):
+    """numbers, points and images, each at its own levels; float32 stays float32"""
+    for shape in SHAPES:
+        net, weights = bent(generator, 2)
+        x_t, v = normal(generator, *shape), normal(generator, *shape)
+        t, s = two_levels(generator, shape[0])
+        their = theirs(student, weights, 2)
+        found = goal_of(student, their, x_t, t, s, v)
+        want = goal_by_hand(net, x_t, t, s, v)
+        expect.close(found, want, f"x_t of shape {shape}", what="the target", **of_size(want))
+        found = goal_of(student, their, *(k.float() for k in (x_t, t, s, v)))
+        expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
+
+
+@mean_flow_target
+def test_the_target_has_no_graph(student, generator):
+    """it has no graph, and is the same under torch.no_grad()"""
+    net, weights = bent(generator, 2)
+    x_t, v = normal(generator, 3, 2), normal(generator, 3, 2)
+    t, s = two_levels(generator, 3)
+    their = theirs(student, weights, 2)
+    args, name = (their, x_t, t, s, v), "consistency.mean_flow_target"
+    nothing_learns(student, name, args, [x_t, t, s, v, their])
+    without_gradients(student, name, args, goal_by_hand(net, x_t, t, s, v))
+
+
+@mean_flow_target
+def test_what_does_not_fit_a_target_is_refused(student, generator):
+    """levels that rise or do not fit, and a v of another shape are refused"""
+    _, weights = bent(generator, 2)
+    their, call = theirs(student, weights, 2), student.consistency.mean_flow_target
+    x_t, v = normal(generator, 3, 2), normal(generator, 3, 2)
+    t, s = two_levels(generator, 3)
+    for says, args in (
+        ("s above t", (s, t, v)),
+        ("s below 0", (t, -s, v)),
+        ("one s for all", (t, s[0], v)),
+        ("levels with another axis", (t[:, None], s[:, None], v)),
+        ("a v of another shape", (t, s, v[:, :1])),
+    ):
+        says = f"ValueError for {says}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda a=args: call(their, x_t, *a), says)
+
+
+# --- consistency.shortcut_target ----------------------------------------------------------------
+
+
+class Asked:
+    """A mean velocity that remembers what it is asked: (x_t, t, s) and y."""
+
+    def __init__(self, net):
+        self.net, self.calls, self.conditions = net, [], []
+
+    def __call__(self, x_t, t, s, *y):
+        self.calls.append([v.detach().clone() for v in (x_t, t, s)])
+        self.conditions.append(y[0] if y else None)
+        with torch.no_grad():
+            return self.net(x_t, t, s, *y)
+
+
+def halves(student, net, x_t, t, s, *y):
+    found = student.consistency.shortcut_target(net, x_t, t, s, *y)
+    return expect.tensor(found, x_t.shape, "the target")
+
+
+def two_halves(net, x_t, t, s, *y):
+    """Where two steps lead, over the length of both."""
+    with torch.no_grad():
+        middle, half = (t + s) / 2, column(t - s, x_t) / 2
+        x_m = x_t - half * net(x_t, t, middle, *y)
+        x_s = x_m - half * net(x_m, middle, s, *y)
+    return (x_t - x_s) / (2 * half)
+
+
+@shortcut_target
+def test_two_exact_halves_are_the_exact_whole(student, generator):
+    """for the exact mean velocity of a Gaussian it is the exact one of the long step"""
+    mean, S, x_t = normal(generator, 1, 2), 0.6, normal(generator, 4, 2)
+    t, s = levels(1.0, 0.8, 0.5, 0.6), levels(0.0, 0.2, 0.0, 0.5)
+    net = fakes.GaussianMean(mean, S)
+    found = halves(student, Asked(net), x_t, t, s)
+    says = "x_t to x_m to x_s is the way from x_t to x_s"
+    expect.close(found, net(x_t, t, s), says, what="the target", **DOUBLE)
+
+
+@shortcut_target
+def test_the_way_of_two_steps(student, generator):
+    """for any network it is the way of two steps over t − s"""
+    net, _ = bent(generator, 2)
+    x_t = normal(generator, 4, 2)
+    t, s = two_levels(generator, 4)
+    s[0], t[1] = 0, 1
+    found = halves(student, Asked(net), x_t, t, s)
+    want = two_halves(net, x_t, t, s)
+    expect.close(found, want, "(x_t − x_s) / (t − s)", what="the target", **of_size(want))
+    found = halves(student, lambda x, t, s: 4 * column(s, x) + 0 * x, x_t[:1], t[1:2], s[:1])
+    says = "u = 4 s, from 1 to 0: 2 at the first half, 0 at the second, 1 in the mean"
+    expect.close(found, torch.ones(1, 2).double(), says, what="the target", **DOUBLE)
+
+
+@shortcut_target
+def test_what_the_mean_velocity_is_asked(student, generator):
+    """it is asked twice: from t to the middle at x_t, from the middle to s at x_m"""
+    net, _ = bent(generator, 2)
+    x_t, model = normal(generator, 3, 2), Asked(net)
+    t, s = levels(1.0, 0.8, 0.3), levels(0.0, 0.2, 0.29)
+    halves(student, model, x_t, t, s)
+    expect.true(len(model.calls) == 2, "calls of the network", len(model.calls), 2)
+    middle = (t + s) / 2
+    with torch.no_grad():
+        x_m = x_t - (t - middle)[:, None] * net(x_t, t, middle)
+    for k, want in enumerate(((x_t, t, middle), (x_m, middle, s))):
+        for name, got, right in zip(("x", "t", "s"), model.calls[k], want, strict=True):
+            expect.close(got, right, f"{name} of call {k + 1}", what=name, **DOUBLE)
+
+
+@shortcut_target
+def test_conditions_reach_both_calls(student, generator):
+    """y reaches both calls as it came, and none is made up"""
+    x_t = normal(generator, 3, 2)
+    t, s = two_levels(generator, 3)
+    for y in (torch.tensor([4, 0, 2]), torch.zeros(3, dtype=torch.int64), None):
+        net, _ = bent(generator, 2)
+        model, more = Asked(net), [] if y is None else [y]
+        found = halves(student, model, x_t, t, s, *more)
+        want = two_halves(net, x_t, t, s, *more)
+        expect.close(found, want, "the target for y", what="the target", **of_size(want))
+        for seen in model.conditions:
+            says = "each call gets y if it is given, and nothing if it is not"
+            expect.true((seen is None) == (y is None), says)
+            expect.true(y is None or seen.dtype == y.dtype, "the condition's dtype changed")
+
+
+@shortcut_target
+def test_shortcuts_of_every_form(student, generator):
+    """numbers, points and images, each at its own levels; float32 stays float32"""
+    for shape in SHAPES:
+        net, _ = bent(generator, 2)
+        x_t = normal(generator, *shape)
+        t, s = two_levels(generator, shape[0])
+        found = halves(student, Asked(net), x_t, t, s)
+        want = two_halves(net, x_t, t, s)
+        expect.close(found, want, f"x_t of shape {shape}", what="the target", **of_size(want))
+        found = halves(student, Asked(net), x_t.float(), t.float(), s.float())
+        expect.true(found.dtype == torch.float32, "float32 stays float32", found.dtype)
+
+
+@shortcut_target
+def test_the_shortcut_has_no_graph(student, generator):
+    """it has no graph, and the network learns nothing from it"""
+    net, weights = bent(generator, 2)
+    x_t = normal(generator, 3, 2)
+    t, s = two_levels(generator, 3)
+    their = theirs(student, weights, 2)
+    nothing_learns(student, "consistency.shortcut_target", (their, x_t, t, s), [x_t, t, s, their])
+    want = two_halves(net, x_t, t, s)
+    expect.close(halves(student, their, x_t, t, s), want, "of a network", **of_size(want))
+
+
+@shortcut_target
+def test_what_is_no_shortcut_is_refused(student, generator):
+    """levels that do not fall or do not fit are refused"""
+    net, _ = bent(generator, 2)
+    call, x_t = student.consistency.shortcut_target, normal(generator, 3, 2)
+    t, s = two_levels(generator, 3)
+    for says, args in (
+        ("s = t", (t, t.clone())),
+        ("s above t", (s, t)),
+        ("s below 0", (t, -s)),
+        ("one s for all", (t, s[0])),
+        ("levels with another axis", (t[:, None], s[:, None])),
+    ):
+        says = f"ValueError for {says}: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda a=args: call(Asked(net), x_t, *a), says)
