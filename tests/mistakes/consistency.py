@@ -608,6 +608,16 @@ def slope(f, at, along):
     return found.detach()
 
 
+def twice_backward(f, x_t, t, v):
+    """The same by two backward passes, which need gradients to be switched on."""
+    e, w = torch.zeros_like(t).requires_grad_(), torch.zeros_like(x_t).requires_grad_()
+    found = f(x_t.detach() + column(e, x_t) * v.detach(), t.detach() + e)
+    (pulled,) = torch.autograd.grad((w * found).sum(), e, create_graph=True)
+    if not pulled.requires_grad:  # by no example
+        return torch.zeros_like(x_t)
+    return torch.autograd.grad(pulled.sum(), w)[0].detach()
+
+
 def moving(direction, of=function):
     """A tangent along another direction than (v, 1), or of another function than f."""
 
@@ -767,11 +777,10 @@ def a_central_difference(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y
 
 @mistake(TANGENT, "It fails where gradients are switched off.", public=False)
 def needs_gradients(model, x_t, t, v, process=RECTIFIED, target=VELOCITY, y=None):
-    def moved(e):
-        return function(model, x_t.detach() + e * v, t + e, process, target, y)
+    def f(x_t, t):
+        return function(model, x_t, t, process, target, y)
 
-    zero = torch.zeros((), dtype=t.dtype)
-    return torch.autograd.functional.jvp(moved, zero, strict=True)[1].detach()
+    return twice_backward(f, x_t, t, v)
 
 
 @mistake(TANGENT, "Any v and any form will do.", public=False, bare=True)
@@ -958,12 +967,10 @@ def a_goal_of_anything(model, x_t, t, s, v, y=None):
 
 @mistake(MEAN_FLOW, "It fails where gradients are switched off.", public=False)
 def a_goal_that_needs_gradients(model, x_t, t, s, v, y=None):
-    def moved(e):
-        return mean(model, x_t.detach() + e * v, t + e, s, y)
+    def u(x_t, t):
+        return mean(model, x_t, t, s, y)
 
-    zero = torch.zeros((), dtype=t.dtype)
-    rate = torch.autograd.functional.jvp(moved, zero, strict=True)[1].detach()
-    return v.detach() - column(t - s, x_t) * rate
+    return v.detach() - column(t - s, x_t) * twice_backward(u, x_t, t, v)
 
 
 @mistake(MEAN_FLOW, "float64 is computed in float32.", public=False)
