@@ -449,7 +449,8 @@ progressive_formulas = several(
     ),
     (
         "a_and_b_exchanged",
-        "a and b are exchanged in your formula: this solves for the noise, not for the data.",
+        "This is the noise that leads to x_s, as the formula gives it with a and b exchanged. x̃ is "
+        "the data that leads there.",
         target_by(lambda k: (k.a_t * k.x_s - k.a_s * k.x_t) / (k.a_t * k.b_s - k.a_s * k.b_t)),
     ),
     (

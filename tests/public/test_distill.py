@@ -107,7 +107,7 @@ def test_pairs_do_not_cross(student):
 @reflow_pairs
 def test_so_many_at_once(student, generator):
     """the model is called on at_once examples at most, 2 T times for each part"""
-    for n, at_once in ((10, 4), (8, 4), (1030, None)):
+    for n, at_once in ((23, 4), (8, 4), (1030, None)):
         model, z = bent(), normal(generator, n, 1)
         pairs(student, model, z, 2, **({} if at_once is None else {"at_once": at_once}))
         most, sizes = at_once or 1024, [len(x) for x in model.inputs]
