@@ -171,7 +171,7 @@ def jump(net: Model) -> Draw:
 # --- from pairs ---------------------------------------------------------------------------------
 
 
-def direct(lesson: Lesson, steps: int = 3000) -> Draw:
+def direct(lesson: Lesson, steps: int = 3200) -> Draw:
     """Direct regression: at t = 1 alone, learn what the teacher makes of z."""
     net, pairs = lesson.net(), lesson.pairs()
 
@@ -198,12 +198,12 @@ def reflow_flows(lesson: Lesson, rounds: int = 1, steps: int = 1500) -> list[nn.
     return flows
 
 
-def reflow(lesson: Lesson, steps: int = 2500) -> Draw:
+def reflow(lesson: Lesson, steps: int = 3100) -> Draw:
     """Reflow: train a flow on the teacher's pairs of noise and sample."""
     return walk(reflow_flows(lesson, 1, steps)[-1])
 
 
-def reflow_twice(lesson: Lesson, steps: int = 1500) -> Draw:
+def reflow_twice(lesson: Lesson, steps: int = 1400) -> Draw:
     """Reflow of reflow."""
     return walk(reflow_flows(lesson, 2, steps)[-1])
 
@@ -211,7 +211,7 @@ def reflow_twice(lesson: Lesson, steps: int = 1500) -> Draw:
 # --- from a teacher's steps ---------------------------------------------------------------------
 
 
-def progressive(lesson: Lesson, start: int = 16, first: int = 1200, each: int = 700) -> Draw:
+def progressive(lesson: Lesson, start: int = 16, first: int = 650, each: int = 380) -> Draw:
     """Progressive distillation: 2 · start steps of the teacher become start, …, 2, 1."""
     process = processes.rectified_flow()
     target = processes.velocity(process)
@@ -237,7 +237,7 @@ def progressive(lesson: Lesson, start: int = 16, first: int = 1200, each: int = 
 
 def consistency_distillation(
     lesson: Lesson,
-    steps: int = 3000,
+    steps: int = 2000,
     levels: tuple[int, int] = (8, 128),
     huber: float = 0.03,
     teacher: bool = True,
@@ -264,12 +264,12 @@ def consistency_distillation(
     return jump(net)
 
 
-def consistency_training(lesson: Lesson, **options) -> Draw:
+def consistency_training(lesson: Lesson, steps: int = 2500) -> Draw:
     """Consistency training: the same from data alone."""
-    return consistency_distillation(lesson, teacher=False, **options)
+    return consistency_distillation(lesson, steps, teacher=False)
 
 
-def continuous(lesson: Lesson, steps: int = 1500, warm: float = 0.3, teacher: bool = True) -> Draw:
+def continuous(lesson: Lesson, steps: int = 850, warm: float = 0.3, teacher: bool = True) -> Draw:
     """sCM: consistency in continuous time, of data scaled to unit variance."""
     net = lesson.net(frequencies=FREQUENCIES)
     scale = float(lesson.data(20_000).std())
@@ -306,7 +306,7 @@ def continuous(lesson: Lesson, steps: int = 1500, warm: float = 0.3, teacher: bo
 
 def mean_flow(
     lesson: Lesson,
-    steps: int = 1800,
+    steps: int = 1000,
     equal: float = 0.5,
     power: float = 1.0,
     teacher: bool = True,
@@ -338,7 +338,7 @@ def mean_flow_from_data(lesson: Lesson) -> Draw:
     return mean_flow(lesson, power=0.0, teacher=False, lr=3e-3)
 
 
-def shortcut(lesson: Lesson, steps: int = 3500, double: float = 0.25, finest: int = 32) -> Draw:
+def shortcut(lesson: Lesson, steps: int = 2700, double: float = 0.25, finest: int = 32) -> Draw:
     """A shortcut model, from data alone: a share `double` of a batch learns that a step is two of
     half its length, the others learn the velocity, s = t."""
     net = lesson.net(MeanVelocityMLP, frequencies=FREQUENCIES)

@@ -28,7 +28,7 @@ from cs231n_gen.given.toys import Toy
 
 CALLS = (1, 2, 4)
 TEACHER_CALLS = (1, 2, 4, 8, 50)
-FULL, QUICK = 1.0, 0.4  # efforts: about 10 and 4 s of a processor for each method
+FULL, QUICK = 1.0, 0.4  # efforts: about 10 and 4 s of a busy processor for each method
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,56 @@ METHODS = {
     "reflow, once": Method(methods.reflow),
     "reflow, twice": Method(methods.reflow_twice),
     "progressive": Method(methods.progressive),
-    "consistency distillation": Method(methods.consistency_distillation),
-    "consistency training": Method(methods.consistency_training, data=True),
-    "sCM": Method(methods.continuous),
-    "MeanFlow, distilled": Method(methods.mean_flow),
-    "MeanFlow, from data": Method(methods.mean_flow_from_data, data=True),
+    "consistency distillation": Method(
+        methods.consistency_distillation,
+        caveat="What is wrong at one level is the target of the next. With six sines of t in the "
+        "network instead of two, it is about ten times worse.",
+    ),
+    "consistency training": Method(
+        methods.consistency_training,
+        data=True,
+        caveat="Targets are those of distillation, with noise.",
+    ),
+    "sCM": Method(
+        methods.continuous,
+        caveat="Its target holds the derivative of a network that is still learning. It takes two "
+        "to three times as long as other students, and needs slow sines of t.",
+    ),
+    "MeanFlow, distilled": Method(
+        methods.mean_flow,
+        caveat="It learns a jump for every pair of levels, from its own derivative, which takes "
+        "longer: two times the seconds halve its distance.",
+    ),
+    "MeanFlow, from data": Method(
+        methods.mean_flow_from_data,
+        data=True,
+        caveat="Noise of z − x is in its target, and in the direction of its derivative. The "
+        "paper's weight, gap to the power −2, takes that noise for error: here it ends at 114.",
+    ),
     "shortcut": Method(methods.shortcut, data=True),
-    "moment matching": Method(matching.moment_matching, calls=(1,)),
-    "ADD": Method(matching.adversarial, calls=(1,)),
-    "LADD": Method(matching.latent_adversarial, calls=(1,)),
-    "LADD, the game alone": Method(matching.adversarial_alone, calls=(1,)),
+    "moment matching": Method(
+        matching.moment_matching,
+        calls=(1,),
+        caveat="The student goes where a second network sends it, and that one lags behind the "
+        "student's samples: their two learning rates decide whether it arrives.",
+    ),
+    "ADD": Method(
+        matching.adversarial,
+        calls=(1,),
+        caveat="Features of a classifier see which component a point belongs to, and little of "
+        "where in it. Direct regression beside the game holds the student in place.",
+    ),
+    "LADD": Method(
+        matching.latent_adversarial,
+        calls=(1,),
+        caveat="The game moves a student that direct regression alone would leave better.",
+    ),
+    "LADD, the game alone": Method(
+        matching.adversarial_alone,
+        calls=(1,),
+        caveat="It begins as a direct student, at about 0.4, and gets worse: two players that "
+        "answer each other do not come to rest.",
+    ),
 }
 
 
@@ -163,6 +203,11 @@ class DistillationTrial:
         first = [("real data", {0: _mean_and_spread(1000 * self.real)}, 0.0)]
         first.append(("teacher, Euler", several(self.teacher), 0.0))
         return first + [(n, several(d), self.seconds[n]) for n, d in self.students.items()]
+
+    def caveats(self) -> str:
+        """Why methods are fragile, a line for each that is."""
+        known = [(n, METHODS[n].caveat) for n in self.students if n in METHODS]
+        return "\n".join(f"{name}: {caveat}" for name, caveat in known if caveat)
 
     def table(self, markdown: bool = False) -> str:
         """All numbers, as text or as a table of Markdown."""

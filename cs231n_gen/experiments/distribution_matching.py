@@ -13,7 +13,7 @@ from cs231n_gen.given.mlp import MLP, VelocityMLP
 
 
 def moment_matching(
-    lesson: Lesson, steps: int = 900, first: int = 700, turns: int = 2, lr: float = 2e-3
+    lesson: Lesson, steps: int = 720, first: int = 560, turns: int = 2, lr: float = 2e-3
 ) -> Draw:
     """Moment matching: a second flow follows the student's samples and says where they should go.
 
@@ -38,7 +38,7 @@ def moment_matching(
     return jump(net)
 
 
-def adversarial(lesson: Lesson, steps: int = 1000, weight: float = 1.0) -> Draw:
+def adversarial(lesson: Lesson, steps: int = 670, weight: float = 1.0) -> Draw:
     """ADD: heads on a network that knows points, since it tells the data's labels apart.
 
     `weight` is that of the distillation loss beside the adversarial one: direct regression.
@@ -50,18 +50,18 @@ def adversarial(lesson: Lesson, steps: int = 1000, weight: float = 1.0) -> Draw:
         x, y = lesson.toy.sample_labelled(BATCH, lesson.generator)
         return F.cross_entropy(classifier(x), y)
 
-    lesson.fit(classifier, loss, 400)
+    lesson.fit(classifier, loss, 270)
     return _play(lesson, Inside(classifier), False, steps, weight)
 
 
-def latent_adversarial(lesson: Lesson, steps: int = 800, weight: float = 1.0) -> Draw:
+def latent_adversarial(lesson: Lesson, steps: int = 500, weight: float = 1.0) -> Draw:
     """LADD: heads on a flow's own hidden layers, of noised samples."""
-    return _play(lesson, Inside(lesson.imitation(600)), True, steps, weight)
+    return _play(lesson, Inside(lesson.imitation(380)), True, steps, weight)
 
 
 def adversarial_alone(lesson: Lesson) -> Draw:
     """LADD without a distillation loss: nothing but the game, from the direct student."""
-    return latent_adversarial(lesson, weight=0.0)
+    return latent_adversarial(lesson, 620, weight=0.0)
 
 
 class Inside(nn.Module):
@@ -106,7 +106,7 @@ def _play(lesson: Lesson, features: Inside, noised: bool, steps: int, weight: fl
         follow.step(judges, share)
         return student + weight * direct() if weight else student
 
-    lesson.fit(net, direct, 1000)
+    lesson.fit(net, direct, 640)
     lesson.fit(net, loss, steps, lr=1e-3)
     return walk(net)
 

@@ -28,7 +28,7 @@ from cs231n_gen.given.toys import TOYS
 README = Path(__file__).with_name("README.md")
 
 
-def ot_cfm(lesson: Lesson, steps: int = 1000):
+def ot_cfm(lesson: Lesson, steps: int = 340):
     """Flow matching on pairs of torchcfm's optimal transport within a batch, from data alone."""
     matcher, net = ExactOptimalTransportConditionalFlowMatcher(sigma=0.0), lesson.net()
     seed = int(torch.randint(2**31, (), generator=lesson.generator))

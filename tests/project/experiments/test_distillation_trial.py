@@ -73,6 +73,7 @@ def test_the_table_has_a_row_for_each_method_and_a_cell_for_each_number_of_calls
     mean, spread = rows["direct regression"][1]
     d = 1000 * trial.students["direct regression"][1]
     assert (mean, spread) == pytest.approx((float(d.mean()), float(d.std())))
+    assert trial.caveats().startswith("consistency training: ")
     lines = trial.table().splitlines()
     assert "2 seeds" in lines[0] and "CPU s" in lines[1]
     assert [line.split("  ")[0] for line in lines[2:]] == ["real data", "teacher, Euler", *names]
