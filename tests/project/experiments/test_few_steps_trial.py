@@ -117,3 +117,41 @@ def test_a_trial_of_two_methods(teacher, images):
     table = found.table()
     assert table.count("\n") == 8 and "real images" in table and "w = 1" in table
     assert all(name in table for name in ("teacher", "direct", "consistency"))
+
+
+def test_the_shipped_teacher_makes_what_is_asked_for():
+    teacher = few_steps_trial.load_teacher()
+    assert not teacher.training and not any(p.requires_grad for p in teacher.parameters())
+    y = torch.arange(100) % 10
+    guided, plain = (few_steps_trial.of_teacher(teacher, w) for w in (1.0, 0.0))
+    right = [judge.class_accuracy(few_steps_trial.pictures(s, y, 8), y) for s in (guided, plain)]
+    assert right[0] > 0.92 and 0.7 < right[1] <= right[0], right
+
+
+@pytest.mark.parametrize("w", few_steps_trial.STUDENTS)
+def test_a_shipped_student_lands_where_its_teacher_does(w):
+    """From the same noise, one call of it is nearer to 20 steps of the teacher than one of his."""
+    student = few_steps_trial.load_student(w)
+    assert student.calls == (1,) and student.w == w
+    teacher = few_steps_trial.of_teacher(few_steps_trial.load_teacher(), w)
+    y = torch.arange(50) % 10
+    many, one = (few_steps_trial.pictures(teacher, y, n, seed=9) for n in (20, 1))
+    own = few_steps_trial.pictures(student, y, 1, seed=9)
+    apart = [float((x - many).square().mean()) for x in (own, one)]
+    assert apart[0] < 0.5 * apart[1], apart
+
+
+def test_there_is_no_student_of_another_weight():
+    with pytest.raises(ValueError, match=r"a student for w = 1.0, 0.0, got 2"):
+        few_steps_trial.load_student(2)
+
+
+def test_direct_regression_learns_in_a_few_seconds(images):
+    """It starts as the teacher, whose one call is far from its many, and comes nearer."""
+    student = lesson("direct", few_steps_trial.load_teacher(), images, seconds=4.0, batch=16)
+    teacher = few_steps_trial.of_teacher(few_steps_trial.load_teacher(), 1.0)
+    y = torch.arange(50) % 10
+    many, one = (few_steps_trial.pictures(teacher, y, n, seed=9) for n in (20, 1))
+    own = few_steps_trial.pictures(student, y, 1, seed=9)
+    apart = [float((x - many).square().mean()) for x in (own, one)]
+    assert apart[0] < 0.8 * apart[1], apart

@@ -313,11 +313,14 @@ def test_a_run_that_ends_is_not_interrupted():
     assert history.seconds > 0
 
 
-def test_a_time_limit_ends_the_run_and_its_schedule(monkeypatch, bars):
+@pytest.mark.parametrize(
+    ("of_processor", "name"), [(False, "perf_counter"), (True, "process_time")]
+)
+def test_a_time_limit_ends_the_run_and_its_schedule(of_processor, name, monkeypatch, bars):
     clock = iter(x / 10 for x in range(10_000))  # every look at the clock is 0.1 s later
-    monkeypatch.setattr(training.time, "perf_counter", lambda: next(clock))
-    rates = []
-    with Run(Point(), 10**9, lr=1.0, warmup=0.0, seconds=5.0) as run:
+    monkeypatch.setattr(training.time, name, lambda: next(clock))
+    rates, limit = [], {"seconds": 5.0, "of_processor": of_processor}
+    with Run(Point(), 10**9, lr=1.0, warmup=0.0, **limit) as run:
         for _ in run:
             rates.append(run.optimizer.param_groups[0]["lr"])
             step_towards(run, 1.0)
