@@ -1,9 +1,9 @@
 """Train the students of chapter 12 that need one call: `python data/train_few_steps.py`.
 
-Writes `few_steps.safetensors` (float16; guidance w = 1 learned along), or with `--w 0`
-`few_steps_unguided.safetensors`, and says what it measures. It is direct regression on pairs that
-the teacher made. `--seconds` says how many CPU seconds it may take. The seed is fixed, but how many
-pairs and steps fit depends on the machine. Nothing is written before the end.
+Writes `few_steps.safetensors` (float16), which has learned guidance with w = 1, and says what it
+measures. It is direct regression on pairs that the teacher made. `--seconds` says how many CPU
+seconds it may take. The seed is fixed, but how many pairs and steps fit depends on the machine.
+Nothing is written before the end.
 """
 
 import argparse
@@ -26,7 +26,9 @@ def main() -> None:
     """Train, measure, write the weights."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=400.0, help="CPU seconds, one thread")
-    parser.add_argument("--w", type=float, choices=(0.0, 1.0), default=1.0, help="guidance")
+    parser.add_argument(
+        "--w", type=float, choices=tuple(few_steps_trial.STUDENTS), default=1.0, help="guidance"
+    )
     args = parser.parse_args()
     torch.set_num_threads(1)
     student = few_steps_trial.run("direct", args.seconds, w=args.w)
