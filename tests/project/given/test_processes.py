@@ -25,6 +25,7 @@ PROCESSES = {
     "variance_exploding": processes.variance_exploding(),
     "other sigmas": processes.variance_exploding(0.5, 2.0),
     "edm": processes.edm(),
+    "trigflow": processes.trigflow(0.5)[0],
 }
 # A share of cos(2 t)⁴ rises again after t = π/4, so b / a does not rise all the way.
 RISING = {name: p for name, p in PROCESSES.items() if name != "share of a cosine"}
@@ -377,3 +378,59 @@ def test_a_process_never_changes():
     process = processes.rectified_flow()
     with pytest.raises(AttributeError):
         process.a = torch.ones_like
+
+
+# --- preconditioned targets ---------------------------------------------------------------------
+
+
+def moments(process, target, t, size):
+    """Variances of x_t and y and their covariance, for data of standard deviation `size`."""
+    a, b, c, d = process.a(t), process.b(t), target.c(t), target.d(t)
+    return (
+        a**2 * size**2 + b**2,
+        c**2 * size**2 + d**2,
+        a * c * size**2 + b * d,
+    )
+
+
+@pytest.mark.parametrize("size", [0.5, 1.3])
+@pytest.mark.parametrize("process", [processes.edm(), processes.variance_exploding()])
+def test_edms_target_has_variance_1_and_nothing_of_x_t(process, size):
+    """Karras et al. 2022, eq. 4: so c_out is as small as it can be."""
+    t = levels()
+    _, variance, shared = moments(process, processes.preconditioned(process, size), t, size)
+    torch.testing.assert_close(variance, torch.ones_like(t), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(shared, torch.zeros_like(t), rtol=0, atol=1e-9)
+
+
+def test_edms_data_are_skip_and_out():
+    process, t, size = processes.edm(7.0), levels(), 0.5
+    target, sigma = processes.preconditioned(process), 7.0 * t
+    x, z = torch.tensor(1.3, dtype=torch.float64), torch.tensor(-0.4, dtype=torch.float64)
+    x_t, y = x + sigma * z, target.c(t) * x + target.d(t) * z
+    skip = size**2 / (sigma**2 + size**2)
+    out = sigma * size / (sigma**2 + size**2).sqrt()
+    torch.testing.assert_close(skip * x_t + out * y, x.expand_as(t), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0, 2.0])
+def test_trigflow_keeps_the_size_of_the_data(size):
+    process, target = processes.trigflow(size)
+    t = levels()
+    of_x_t, variance, shared = moments(process, target, t, size)
+    torch.testing.assert_close(of_x_t, torch.full_like(t, size**2), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(variance, torch.ones_like(t), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(shared, torch.zeros_like(t), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0, 2.0])
+def test_trigflows_target_is_the_velocity_in_the_angle(size):
+    process, target = processes.trigflow(size)
+    t, quarter = levels(), math.pi / 2
+    own = processes.velocity(process)
+    for found, want in ((target.c, own.c), (target.d, own.d)):
+        torch.testing.assert_close(size * quarter * found(t), want(t), rtol=1e-12, atol=1e-12)
+    x, z = torch.tensor(1.3, dtype=torch.float64), torch.tensor(-0.4, dtype=torch.float64)
+    x_t, y = process.a(t) * x + process.b(t) * z, target.c(t) * x + target.d(t) * z
+    found = (quarter * t).cos() * x_t - size * (quarter * t).sin() * y
+    torch.testing.assert_close(found, x.expand_as(t), rtol=1e-12, atol=1e-12)
