@@ -19,6 +19,8 @@ from cs231n_gen.given.processes import (
     trigflow,
     velocity,
 )
+from cs231n_gen.truth import GaussianMixture
+from cs231n_gen.truth.flow_map import flow_map, mean_velocity
 
 function = pytest.mark.exercise("consistency.function")
 loss = pytest.mark.exercise("consistency.loss")
@@ -51,6 +53,20 @@ def levels(*values):
 def column(value, x):
     """One number for each example, shaped to multiply x."""
     return value.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def of_size(want, off=1e-10):
+    """Tolerances for numbers of this size."""
+    return {"atol": off * max(1.0, float(want.abs().max())), "rtol": off}
+
+
+def in_use(student, generator, levels=1):
+    """A model on the student's side in the middle of a training: gradients lie in its weights. What
+    a call leaves otherwise is noted for the shared properties."""
+    net, weights = bent(generator, levels)
+    their = theirs(student, weights, levels)
+    their.call("put_to_use")
+    return net, their
 
 
 def parts(process, target, t, x):
@@ -232,6 +248,22 @@ def test_the_end_of_every_path_of_a_gaussian(student, generator):
 
 
 @function(weight=2)
+def test_the_end_of_every_path_of_a_mixture(student, generator):
+    """with the exact F for a mixture it is the quantile of the data, F₀⁻¹(F_t(x_t))"""
+    means, sizes = 2 * normal(generator, 3, 1), uniform(generator, 3, 0.1, 0.5)
+    truth = GaussianMixture(uniform(generator, 3, 0.5, 1.5), means, sizes[:, None, None])
+    t, nothing = uniform(generator, 6, 0.05, 1.0), torch.zeros(6, dtype=torch.float64)
+    x_t = (1 - t)[:, None] * truth.sample(6, generator) + t[:, None] * normal(generator, 6, 1)
+
+    def jump(x_t, t, y):
+        return (x_t - flow_map(truth, x_t, t.flatten(), 0 * t.flatten())) / t
+
+    found = f_of(student, fakes.Recorder(jump), x_t, t)
+    want = flow_map(truth, x_t, t, nothing)
+    expect.close(found, want, "the end of the path", what="f", atol=1e-9, rtol=1e-9)
+
+
+@function(weight=2)
 def test_the_data_that_a_prediction_stands_for(student, generator):
     """for any process, target and network it is the x̂ of x_t = a x̂ + b ẑ, F = c x̂ + d ẑ"""
     for name, (process, target) in forms(generator).items():
@@ -287,7 +319,7 @@ def test_examples_of_every_form(student, generator):
     for k, shape in enumerate(SHAPES):
         process, target = each[k % len(each)]
         net, _ = bent(generator)
-        x_t, t = 3 * normal(generator, *shape), uniform(generator, shape[0], 0.1, 0.95)
+        x_t, t = 30 * normal(generator, *shape), uniform(generator, shape[0], 0.1, 0.95)
         found = f_of(student, recorded(net), x_t, t, process, target)
         with torch.no_grad():
             want = end_of(net, x_t, t, process, target)
@@ -316,10 +348,11 @@ def test_gradients_flow_through(student, generator):
         net, weights = bent(generator)
         x_t, t = normal(generator, 3, 2, 2), uniform(generator, 3, 0.2, 0.9)
         weigh, their = normal(generator, 3, 2, 2), theirs(student, weights)
-        how = [student.function("consistency.function"), weigh, their, x_t, t, process, target]
+        y = torch.tensor([2, 0, 1]) if name in ("TrigFlow", "its velocity") else None
+        how = [student.function("consistency.function"), weigh, their, x_t, t, process, target, y]
         found = student.gradient("checking.fakes.weighted", *how, wrt=[x_t, t, their])
         leaves = [v.clone().requires_grad_() for v in (x_t, t)]
-        total = (weigh * end_of(net, *leaves, process, target)).sum()
+        total = (weigh * end_of(net, *leaves, process, target, y)).sum()
         *want, of_w = torch.autograd.grad(total, [*leaves, net.w])
         triples = ("x_t", found[0], want[0]), ("t", found[1], want[1]), ("w", found[2]["w"], of_w)
         for what, got, right in triples:
@@ -327,6 +360,18 @@ def test_gradients_flow_through(student, generator):
             expect.true(got is not None, f"no gradient arrives: {says}")
             off = 1e-10 * max(1.0, float(right.abs().max()))
             expect.close(got, right, says, what="gradient", atol=off, rtol=1e-10)
+
+
+@function
+def test_a_network_in_use(student, generator):
+    """a network in the middle of a training is left as it is, in either mode"""
+    x_t, t = normal(generator, 3, 2), uniform(generator, 3, 0.1, 0.9)
+    net, their = in_use(student, generator)
+    other, weights = bent(generator)
+    for here, there in ((net, their), (other, theirs(student, weights))):
+        with torch.no_grad():
+            want = x_t - t[:, None] * here(x_t, t)
+        expect.close(f_of(student, there, x_t, t), want, "x_t − t F", what="f", **DOUBLE)
 
 
 @function
@@ -619,12 +664,15 @@ def test_gradients_of_the_weights(student, generator):
         for taught, averaged in ((False, False), (True, False), (False, True), (True, True)):
             (net, w), (other, w_other), (slow, w_slow) = (bent(generator) for _ in range(3))
             args = case(generator, 5, 2)
+            y = torch.tensor([2, 0, 1, 0, 2]) if taught else None
             model, teacher, average = (theirs(student, v) for v in (w, w_other, w_slow))
             how = {"teacher": teacher if taught else None, "average": average if averaged else None}
+            how["y"] = y
             found = student.gradient(
                 "consistency.loss", model, *args, wrt=[model, teacher, average], huber=huber, **how
             )
             own = {"teacher": other if taught else None, "average": slow if averaged else None}
+            own["y"] = y
             (want,) = torch.autograd.grad(disagreement(net, *args, huber=huber, **own), net.w)
             expect.true(found[0]["w"] is not None, "no gradient reaches the student's weights")
             says = "the gradient of the formula in which f⁻ is a constant"
@@ -651,17 +699,30 @@ def test_gradients_reach_nothing_else(student, generator):
 
 
 @loss
+def test_networks_in_use(student, generator):
+    """networks in the middle of a training are left as they are"""
+    (net, their), (other, teacher), (slow, average) = (in_use(student, generator) for _ in range(3))
+    args = case(generator, 4, 2)
+    found = one_number(student.consistency.loss(their, *args, teacher, average))
+    want = plainly(net, *args, teacher=other, average=slow)
+    expect.close(found, want, "the loss", what="the loss", **DOUBLE)
+    found = one_number(student.consistency.loss(their, *args))
+    expect.close(found, plainly(net, *args), "alone", what="the loss", **DOUBLE)
+
+
+@loss
 def test_batches_of_every_form(student, generator):
     """points and images, one and several, s = 0 and t = 1 among the levels"""
     for shape in SHAPES[2:]:
         net, _ = bent(generator)
         x, z, t, s = case(generator, *shape)
+        x, z = 20 * x, 20 * z
         s[0], t[-1] = 0.0, 1.0
         for huber in (0.0, 0.5):
             found = student.consistency.loss(recorded(net), x, z, t, s, huber=huber)
             want = plainly(net, x, z, t, s, huber=huber)
             says = f"x of shape {shape}"
-            expect.close(one_number(found), want, says, what="the loss", **DOUBLE)
+            expect.close(one_number(found), want, says, what="the loss", **of_size(want))
 
 
 @loss
@@ -772,11 +833,6 @@ def tangent_of(net, x_t, t, v, process=FLOW, target=None, y=None):
 def slope_of(student, net, x_t, t, v, *form, **more):
     found = student.consistency.tangent(net, x_t, t, v, *form, **more)
     return expect.tensor(found, x_t.shape, "df/dt")
-
-
-def of_size(want, off=1e-10):
-    """Tolerances for numbers of this size."""
-    return {"atol": off * max(1.0, float(want.abs().max())), "rtol": off}
 
 
 @tangent(weight=4)
@@ -933,7 +989,7 @@ def test_examples_of_every_form_move(student, generator):
     for k, shape in enumerate(SHAPES):
         name, (form, (process, target)) = each[k % len(each)]
         net, weights = bent(generator)
-        x_t, v = normal(generator, *shape), normal(generator, *shape)
+        x_t, v = 20 * normal(generator, *shape), 20 * normal(generator, *shape)
         t = uniform(generator, shape[0], 0.2, 0.9)
         found = slope_of(student, theirs(student, weights), x_t, t, v, *form)
         want = tangent_of(net, x_t, t, v, process, target)
@@ -966,6 +1022,9 @@ def test_it_has_no_graph(student, generator):
     nothing_learns(student, name, args, [x_t, t, v, their])
     want = along(lambda x, t: x - t[:, None] * net(x, t), x_t, t, v)
     without_gradients(student, name, args, want)
+    net, their = in_use(student, generator)
+    want = along(lambda x, t: x - t[:, None] * net(x, t), x_t, t, v)
+    expect.close(slope_of(student, their, x_t, t, v), want, "of a network in use", **of_size(want))
 
 
 def nothing_learns(student, name, args, wrt):
@@ -1153,7 +1212,7 @@ def test_targets_of_every_form(student, generator):
     """numbers, points and images, one and several; float32 stays float32"""
     for shape in SHAPES:
         net, weights = bent(generator, 2)
-        x_t, v = normal(generator, *shape), normal(generator, *shape)
+        x_t, v = 20 * normal(generator, *shape), 20 * normal(generator, *shape)
         t, s = two_levels(generator, shape[0])
         their = theirs(student, weights, 2)
         found = goal_of(student, their, x_t, t, s, v)
@@ -1174,6 +1233,9 @@ def test_the_target_has_no_graph(student, generator):
     args, name = (their, x_t, t, s, v), "consistency.mean_flow_target"
     nothing_learns(student, name, args, [x_t, t, s, v, their])
     without_gradients(student, name, args, goal_by_hand(net, x_t, t, s, v))
+    net, their = in_use(student, generator, 2)
+    found, want = goal_of(student, their, x_t, t, s, v), goal_by_hand(net, x_t, t, s, v)
+    expect.close(found, want, "of a network in use", what="the target", **of_size(want))
 
 
 def misfits(x_t, t, s):
@@ -1253,6 +1315,22 @@ def test_two_exact_halves_are_the_exact_whole(student, generator):
         want = exact_mean(truth, x_t, t, s, y[0] if y else None)
         says = "x_t to x_m to x_s is the way from x_t to x_s"
         expect.close(found, want, says, what="the target", atol=1e-9, rtol=1e-9)
+
+
+@shortcut_target(weight=2)
+def test_two_halves_of_a_mixture(student, generator):
+    """for the exact mean velocity of a mixture it is the exact one of the long step"""
+    means, sizes = 2 * normal(generator, 3, 1), uniform(generator, 3, 0.1, 0.5)
+    truth = GaussianMixture(uniform(generator, 3, 0.5, 1.5), means, sizes[:, None, None])
+    t, s = two_levels(generator, 6)
+    x_t = (1 - t)[:, None] * truth.sample(6, generator) + t[:, None] * normal(generator, 6, 1)
+
+    def net(x, t, s):
+        return mean_velocity(truth, x, t, s)
+
+    found = halves(student, net, x_t, t, s)
+    says = "the mean velocity of F_s⁻¹(F_t(x_t)), which keeps quantiles"
+    expect.close(found, net(x_t, t, s), says, what="the target", atol=1e-7, rtol=1e-7)
 
 
 @shortcut_target(weight=3)
@@ -1336,7 +1414,7 @@ def test_shortcuts_of_every_form(student, generator):
     """numbers, points and images, one and several; float32 stays float32"""
     for shape in SHAPES:
         net, _ = bent(generator, 2)
-        x_t = normal(generator, *shape)
+        x_t = 20 * normal(generator, *shape)
         t, s = two_levels(generator, shape[0])
         found = halves(student, Asked(net), x_t, t, s)
         want = two_halves(net, x_t, t, s)
@@ -1357,6 +1435,9 @@ def test_the_shortcut_has_no_graph(student, generator):
     nothing_learns(student, name, (their, x_t, t, s), [x_t, t, s, their])
     want = two_halves(net, x_t, t, s)
     expect.close(halves(student, their, x_t, t, s), want, "a network", **of_size(want))
+    net, their = in_use(student, generator, 2)
+    found, want = halves(student, their, x_t, t, s), two_halves(net, x_t, t, s)
+    expect.close(found, want, "a network in use", what="the target", **of_size(want))
 
 
 @shortcut_target

@@ -71,6 +71,20 @@ def recorded(net):
     return fakes.Recorder(field)
 
 
+def of_size(want, off=1e-9):
+    """Tolerances for numbers of this size."""
+    return {"atol": off * max(1.0, float(want.abs().max())), "rtol": off}
+
+
+def in_use(student, generator, count=1):
+    """A model in the middle of a training: gradients lie in its weights, and its mode is eval. What
+    a call leaves otherwise is noted for the shared properties."""
+    net, weights = bent(generator, count)
+    their = theirs(student, weights, count)
+    their.call("put_to_use")
+    return net, their
+
+
 def end_of(model, x_t, t, process, target, y=None):
     """(d x_t − b F) / (a d − b c)."""
     of = process.a, process.b, target.c, target.d
@@ -170,7 +184,7 @@ def test_examples_of_every_form(student, generator):
     """numbers, points and images, each at its own level, in float32 and float64"""
     for shape, (name, (process, target)) in zip(SHAPES * 2, FORMS.items(), strict=False):
         net, _ = bent(generator)
-        x_t, t = 3 * normal(generator, *shape), spread(generator, shape[0], 0.1, 0.9)
+        x_t, t = 30 * normal(generator, *shape), spread(generator, shape[0], 0.1, 0.9)
         with torch.no_grad():
             want = end_of(net, x_t, t, process, target)
         found = f_of(student, recorded(net), x_t, t, process, target)
@@ -187,16 +201,29 @@ def test_gradients_flow_through(student, generator):
         net, weights = bent(generator)
         x_t, t, weigh = normal(generator, 3, 2), levels(0.3, 0.5, 0.8), normal(generator, 3, 2)
         their = theirs(student, weights)
-        how = [student.function("consistency.function"), weigh, their, x_t, t, process, target]
+        y = torch.tensor([2, 0, 1]) if name == "TrigFlow" else None
+        how = [student.function("consistency.function"), weigh, their, x_t, t, process, target, y]
         found = student.gradient("checking.fakes.weighted", *how, wrt=[x_t, t, their])
         leaves = [v.clone().requires_grad_() for v in (x_t, t)]
-        total = (weigh * end_of(net, *leaves, process, target)).sum()
+        total = (weigh * end_of(net, *leaves, process, target, y)).sum()
         want = torch.autograd.grad(total, [*leaves, net.w])
         triples = zip(("x_t", "t", "w"), (*found[:2], found[2]["w"]), want, strict=True)
         for what, got, right in triples:
             says = f"the gradient in {what}, with {name}"
             expect.true(got is not None, f"no gradient arrives: {says}")
             expect.close(got, right, says, what="gradient", atol=1e-8, rtol=1e-8)
+
+
+@function
+def test_a_network_in_use(student, generator):
+    """a network in the middle of a training is left as it is, in either mode"""
+    x_t, t = normal(generator, 3, 2), levels(0.2, 0.5, 0.8)
+    net, their = in_use(student, generator)
+    other, weights = bent(generator)
+    for here, there in ((net, their), (other, theirs(student, weights))):
+        with torch.no_grad():
+            want = x_t - t[:, None] * here(x_t, t)
+        expect.close(f_of(student, there, x_t, t), want, "x_t − t F", what="f", **DOUBLE)
 
 
 @function
@@ -436,15 +463,26 @@ def test_gradients_of_the_weights(student, generator):
 
 
 @loss
+def test_networks_in_use(student, generator):
+    """networks in the middle of a training are left as they are"""
+    (net, their), (other, teacher), (slow, average) = (in_use(student, generator) for _ in range(3))
+    args = case(generator, 4, 2)
+    found = one_number(student.consistency.loss(their, *args, teacher, average))
+    want = plainly(net, *args, teacher=other, average=slow)
+    expect.close(found, want, "of networks in use", what="the loss", **DOUBLE)
+
+
+@loss
 def test_batches_of_every_form(student, generator):
     """points and images, s = 0 and t = 1 among the levels, in float32 and float64"""
     for shape in ((4, 1), (1, 3), (3, 3), (2, 3, 2, 2)):
         (net, _), (other, _) = bent(generator), bent(generator)
-        args = x, z, t, s = case(generator, *shape)
+        x, z, t, s = case(generator, *shape)
         s[0], t[-1] = 0.0, 1.0
+        args = x, z, t, s = 20 * x, 20 * z, t, s
         found = one_number(student.consistency.loss(recorded(net), x, z, t, s, huber=0.5))
         want = plainly(net, x, z, t, s, huber=0.5)
-        expect.close(found, want, f"x of shape {shape}", what="the loss", **DOUBLE)
+        expect.close(found, want, f"x of shape {shape}", what="the loss", **of_size(want))
         for huber, teacher in ((0.0, None), (0.5, other)):
             told = None if teacher is None else recorded(teacher)
             single = [v.float() for v in args]
@@ -492,11 +530,6 @@ def tangent_of(net, x_t, t, v, process, target, y=None):
 def slope_of(student, net, x_t, t, v, *form, **more):
     found = student.consistency.tangent(net, x_t, t, v, *form, **more)
     return expect.tensor(found, x_t.shape, "df/dt")
-
-
-def of_size(want, off=1e-9):
-    """Tolerances for numbers of this size."""
-    return {"atol": off * max(1.0, float(want.abs().max())), "rtol": off}
 
 
 def flow_of(mean, S, x_t, t, process=FLOW):
@@ -575,7 +608,7 @@ def test_examples_of_every_form_move(student, generator):
     """numbers, points and images, each at its own level; float32 stays float32"""
     for shape, (name, (process, target)) in zip(SHAPES * 2, FORMS.items(), strict=False):
         net, weights = bent(generator)
-        x_t, v = normal(generator, *shape), normal(generator, *shape)
+        x_t, v = 20 * normal(generator, *shape), 20 * normal(generator, *shape)
         t, their = spread(generator, shape[0], 0.2, 0.9), theirs(student, weights)
         found = slope_of(student, their, x_t, t, v, process, target)
         want = tangent_of(net, x_t, t, v, process, target)
@@ -607,6 +640,9 @@ def test_it_has_no_graph(student, generator):
     nothing_learns(student, name, args, [x_t, t, v, their])
     want = along(lambda x, t: x - t[:, None] * net(x, t), x_t, t, v)
     without_gradients(student, name, args, want)
+    net, their = in_use(student, generator)
+    want = along(lambda x, t: x - t[:, None] * net(x, t), x_t, t, v)
+    expect.close(slope_of(student, their, x_t, t, v), want, "of a network in use", **of_size(want))
 
 
 @tangent
@@ -726,7 +762,7 @@ def test_targets_of_every_form(student, generator):
     """numbers, points and images, each at its own levels; float32 stays float32"""
     for shape in SHAPES:
         net, weights = bent(generator, 2)
-        x_t, v = normal(generator, *shape), normal(generator, *shape)
+        x_t, v = 20 * normal(generator, *shape), 20 * normal(generator, *shape)
         t, s = two_levels(generator, shape[0])
         their = theirs(student, weights, 2)
         found = goal_of(student, their, x_t, t, s, v)
@@ -746,6 +782,9 @@ def test_the_target_has_no_graph(student, generator):
     args, name = (their, x_t, t, s, v), "consistency.mean_flow_target"
     nothing_learns(student, name, args, [x_t, t, s, v, their])
     without_gradients(student, name, args, goal_by_hand(net, x_t, t, s, v))
+    net, their = in_use(student, generator, 2)
+    found, want = goal_of(student, their, x_t, t, s, v), goal_by_hand(net, x_t, t, s, v)
+    expect.close(found, want, "of a network in use", what="the target", **of_size(want))
 
 
 @mean_flow_target
@@ -860,7 +899,7 @@ def test_shortcuts_of_every_form(student, generator):
     """numbers, points and images, each at its own levels; float32 stays float32"""
     for shape in SHAPES:
         net, _ = bent(generator, 2)
-        x_t = normal(generator, *shape)
+        x_t = 20 * normal(generator, *shape)
         t, s = two_levels(generator, shape[0])
         found = halves(student, Asked(net), x_t, t, s)
         want = two_halves(net, x_t, t, s)
@@ -879,6 +918,9 @@ def test_the_shortcut_has_no_graph(student, generator):
     nothing_learns(student, "consistency.shortcut_target", (their, x_t, t, s), [x_t, t, s, their])
     want = two_halves(net, x_t, t, s)
     expect.close(halves(student, their, x_t, t, s), want, "of a network", **of_size(want))
+    net, their = in_use(student, generator, 2)
+    found, want = halves(student, their, x_t, t, s), two_halves(net, x_t, t, s)
+    expect.close(found, want, "of a network in use", what="the target", **of_size(want))
 
 
 @shortcut_target
