@@ -1,10 +1,12 @@
 """Right answers to chapter 09's blocks and to the DiT written another way."""
 
+import functools
 import types
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from cs231n_gen import dit
 from cs231n_gen.checking.variants import accepted
@@ -91,6 +93,16 @@ def norms_by_hand(dim, heads, ratio=4, qk_norm=False):
 
 
 @accepted("dit.Block")
+def made_in_another_order(dim, heads, ratio=4, qk_norm=False):
+    made = dit.Block(dim, heads, ratio, qk_norm)
+    for name in ("mlp", "attention"):  # behind `modulation`
+        layer = getattr(made, name)
+        delattr(made, name)
+        setattr(made, name, layer)
+    return made
+
+
+@accepted("dit.Block")
 def zeros_by_constant(dim, heads, ratio=4, qk_norm=False):
     made = dit.Block(dim, heads, ratio, qk_norm)
     made.modulation = nn.Linear(dim, 6 * dim)
@@ -160,6 +172,15 @@ def blocks_in_a_loop(**options):
         heads, dim = old[0].attention.heads, made.embed.out_features
         made.blocks.append(dit.Block(dim, heads, qk_norm=options.get("qk_norm", False)))
     made.initialise()
+    return made
+
+
+@accepted("dit.DiT")
+def blocks_computed_again(**options):
+    """Gradient checkpointing: the same numbers, with less memory."""
+    made = dit.DiT(**options)
+    for block in made.blocks:
+        block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
     return made
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from cs231n_gen import dit
 from cs231n_gen.checking.variants import mistake
+from cs231n_gen.dit_attention import Attention
 from cs231n_gen.dit_tokens import patchify, timestep_embedding, unpatchify
 
 
@@ -99,6 +100,17 @@ def block(dim, heads, ratio=4, qk_norm=False):
     return dit.Block(dim, heads, ratio, qk_norm)
 
 
+def with_modulation(dim, heads, ratio, qk_norm):
+    """The reference's block with another `modulation`, drawn after the other layers, once."""
+    before = torch.get_rng_state()
+    made = block(dim, heads, ratio, qk_norm)
+    torch.set_rng_state(before)
+    made.attention = Attention(dim, heads, qk_norm)
+    made.mlp = nn.Sequential(nn.Linear(dim, ratio * dim), made.mlp[1], nn.Linear(ratio * dim, dim))
+    made.modulation = nn.Linear(dim, 6 * dim)
+    return made
+
+
 def walking(forward, dim, heads, ratio, qk_norm):
     """A block with another way through its layers."""
     made = block(dim, heads, ratio, qk_norm)
@@ -120,9 +132,7 @@ def normed(x):
     " 0, so that all gates are 0.",
 )
 def modulation_not_zero(dim, heads, ratio=4, qk_norm=False):
-    made = block(dim, heads, ratio, qk_norm)
-    made.modulation.reset_parameters()
-    return made
+    return with_modulation(dim, heads, ratio, qk_norm)
 
 
 @mistake(
@@ -130,8 +140,8 @@ def modulation_not_zero(dim, heads, ratio=4, qk_norm=False):
     "Only the weights of `modulation` begin at 0. Its biases have to as well.",
 )
 def bias_not_zero(dim, heads, ratio=4, qk_norm=False):
-    made = block(dim, heads, ratio, qk_norm)
-    nn.init.normal_(made.modulation.bias)
+    made = with_modulation(dim, heads, ratio, qk_norm)
+    nn.init.zeros_(made.modulation.weight)
     return made
 
 
@@ -147,6 +157,106 @@ def branches_zero_too(dim, heads, ratio=4, qk_norm=False):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
     return made
+
+
+@mistake(
+    "dit.Block",
+    "The last layer of the attention begins at 0 as well as its gate, which gets no gradient then. "
+    "Only `modulation` begins at 0.",
+    sure=True,
+)
+def attention_zero_too(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    nn.init.zeros_(made.attention.out.weight)
+    nn.init.zeros_(made.attention.out.bias)
+    return made
+
+
+@mistake(
+    "dit.Block",
+    "The last layer of the MLP begins at 0 as well as its gate, which gets no gradient then. Only "
+    "`modulation` begins at 0.",
+    sure=True,
+)
+def mlp_zero_too(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    nn.init.zeros_(made.mlp[2].weight)
+    nn.init.zeros_(made.mlp[2].bias)
+    return made
+
+
+@mistake(
+    "dit.Block",
+    "`modulation` is a linear layer by itself. SiLU comes before it, and has no weights.",
+    sure=True,
+)
+def silu_in_modulation(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = self.modulation(c).chunk(6, dim=1)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    made = walking(forward, dim, heads, ratio, qk_norm)
+    made.modulation = nn.Sequential(nn.SiLU(), made.modulation)
+    return made
+
+
+@mistake(
+    "dit.Block",
+    "Your MLP's width is rounded up to a multiple of 8. It is ratio times dim, whatever that is.",
+    sure=True,
+)
+def width_rounded(dim, heads, ratio=4, qk_norm=False):
+    middle = -(-ratio * dim // 8) * 8
+    return with_mlp(dim, heads, ratio, qk_norm, nn.GELU("tanh"), middle)
+
+
+@mistake(
+    "dit.Block",
+    "Without a grid nothing turns. Your block takes a square number of tokens for a grid.",
+    sure=True,
+)
+def grid_made_up(dim, heads, ratio=4, qk_norm=False):
+    made = block(dim, heads, ratio, qk_norm)
+    usual = made.forward
+
+    def forward(self, x, c, grid=None):
+        side = math.isqrt(x.shape[1])
+        grid = grid or ((side, side) if side**2 == x.shape[1] and dim // heads % 4 == 0 else None)
+        return usual(x, c, grid)
+
+    made.forward = types.MethodType(forward, made)
+    return made
+
+
+@mistake(
+    "dit.Block",
+    "Your block keeps the rows of an earlier pass. Each pass has conditions of its own.",
+    sure=True,
+)
+def rows_kept(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        if self.training or len(getattr(self, "rows", ())) != len(c):
+            self.rows = self.modulation(F.silu(c))
+        a, b, g, d, e, h = self.rows.chunk(6, dim=1)
+        x = x + g[:, None] * self.attention(dit.modulate(normed(x), a, b), grid)
+        return x + h[:, None] * self.mlp(dit.modulate(normed(x), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
+
+
+@mistake(
+    "dit.Block",
+    "Your tokens are divided by their root mean square. A layer norm subtracts the mean first.",
+)
+def rms_norm(dim, heads, ratio=4, qk_norm=False):
+    def forward(self, x, c, grid=None):
+        a, b, g, d, e, h = rows_of(self, c)
+        branch = self.attention(dit.modulate(F.rms_norm(x, (dim,), eps=1e-6), a, b), grid)
+        x = x + g[:, None] * branch
+        return x + h[:, None] * self.mlp(dit.modulate(F.rms_norm(x, (dim,), eps=1e-6), d, e))
+
+    return walking(forward, dim, heads, ratio, qk_norm)
 
 
 @mistake("dit.Block", "The gates are missing: a branch is multiplied by its gate, then added.")
@@ -666,10 +776,13 @@ def no_qk_norm(**options):
     "A new DiT does not predict 0: `initialise` has not been called, or is undone after it.",
 )
 def not_initialised(**options):
+    return type("DiT", (dit.DiT,), {"initialise": lambda self: None})(**options)
+
+
+@mistake("dit.DiT", "A new DiT does not predict 0, because `out` does not begin at 0.")
+def out_made_later(**options):
     made = net(**options)
-    for layer in made.modules():
-        if isinstance(layer, nn.Linear | nn.Embedding):
-            layer.reset_parameters()
+    made.out.reset_parameters()
     return made
 
 
@@ -691,6 +804,189 @@ def torchs_first_weights(**options):
         if isinstance(layer, nn.Linear) and "modulation" not in at and at != "out":
             nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5))
     return made
+
+
+@mistake(
+    "dit.DiT",
+    "With classes=1 your network has no condition. Only with classes=0 it has none.",
+    sure=True,
+)
+def one_class_is_none(**options):
+    return net(**{**options, "classes": options.get("classes", 0) * (options.get("classes") != 1)})
+
+
+@mistake(
+    "dit.DiT",
+    "A class that comes twice in a batch learns half as fast from each: leave `condition` as torch "
+    "makes it.",
+    sure=True,
+)
+def gradient_by_frequency(**options):
+    made = net(**options)
+    if made.condition is not None:
+        made.condition.scale_grad_by_freq = True
+    return made
+
+
+@mistake(
+    "dit.DiT",
+    "The null condition's embedding never learns: as padding it gets no gradient. It is a class as "
+    "others are.",
+    sure=True,
+)
+def null_is_padding(**options):
+    made = net(**options)
+    if made.condition is not None:
+        made.condition.padding_idx = options["classes"] - 1
+    return made
+
+
+@mistake(
+    "dit.DiT",
+    "Your network keeps what it made of the levels of an earlier pass. Each pass has its own.",
+    sure=True,
+)
+def levels_kept(**options):
+    def forward(self, x_t, t, y):
+        key = (len(t), round(float(t.detach().sum()), 9))
+        if getattr(self, "key", None) != key:
+            self.key, self.waves = key, timestep_embedding(t, 256)
+        c = self.level(self.waves)
+        c = c if y is None else c + self.condition(y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        return ended(self, x, c)
+
+    return asked(forward, options)
+
+
+@mistake(
+    "dit.DiT",
+    "Your positions are weights, which training changes. They are given, and stay as they are.",
+    sure=True,
+)
+def learned_positions(**options):
+    made = net(**options)
+    positions = made.positions
+    del made.positions
+    made.positions = nn.Parameter(positions)
+    return made
+
+
+@mistake(
+    "dit.DiT",
+    "Your blocks are in a plain list, where torch finds no weights: no optimizer would train them.",
+    sure=True,
+)
+def plain_list(**options):
+    made = net(**options)
+    blocks = [*made.blocks]
+    del made.blocks
+    made.blocks = blocks
+    return made
+
+
+@mistake("dit.DiT", "There is GELU between the layers of `level`: it is SiLU.")
+def gelu_in_level(**options):
+    made = net(**options)
+    made.level[1] = nn.GELU()
+    return made
+
+
+@mistake("dit.DiT", "A level becomes `dim` numbers in your network. It becomes 256.")
+def level_of_dim(**options):
+    def forward(self, x_t, t, y):
+        c = self.level(timestep_embedding(t, self.level[0].in_features))
+        c = c if y is None else c + self.condition(y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        return ended(self, x, c)
+
+    made = asked(forward, options)
+    dim = made.embed.out_features
+    made.level[0] = nn.Linear(dim, dim)
+    nn.init.normal_(made.level[0].weight, std=0.02)
+    nn.init.zeros_(made.level[0].bias)
+    return made
+
+
+@mistake(
+    "dit.DiT",
+    "The features of your patches run along channels first. Cut the image by `patchify`.",
+)
+def channels_first_at_the_start(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        patches = F.unfold(x_t, self.patch, stride=self.patch).transpose(1, 2)
+        return ended(self, walk(self, self.embed(patches) + self.positions, c), c)
+
+    return asked(forward, options)
+
+
+@mistake(
+    "dit.DiT",
+    "`embed` is a convolution in your network. It is a linear layer, of what `patchify` returns.",
+)
+def embed_convolves(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = self.embed(x_t).flatten(2).transpose(1, 2) + self.positions
+        return ended(self, walk(self, x, c), c)
+
+    made = asked(forward, options)
+    made.embed = nn.Conv2d(made.shape[0], made.embed.out_features, made.patch, made.patch)
+    return made
+
+
+@mistake("dit.DiT", "Your network adds x_t to its answer. The velocity is what `out` says, alone.")
+def from_x_t(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        return x_t + ended(self, x, c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "Tokens are added to what a block returns. A block has added them already.")
+def added_again(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = self.embed(patchify(x_t, self.patch)) + self.positions
+        for block in self.blocks:
+            x = x + block(x, c, self.grid)
+        return ended(self, x, c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "All examples of a batch get one level, the first. Each has its own.")
+def level_of_the_first(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t[:1].expand(len(t)), y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        return ended(self, x, c)
+
+    return asked(forward, options)
+
+
+@mistake("dit.DiT", "Your blocks have one head, whatever `heads` is.")
+def one_head_each(**options):
+    made = net(**options)
+    if not options.get("qk_norm"):
+        for block in made.blocks:
+            block.attention.heads = 1
+    return made
+
+
+@mistake("dit.DiT", "ε of your last layer norm is torch's 10⁻⁵. Here it is 10⁻⁶.")
+def last_epsilon(**options):
+    def forward(self, x_t, t, y):
+        c = condition_of(self, t, y)
+        x = walk(self, self.embed(patchify(x_t, self.patch)) + self.positions, c)
+        shift, scale = self.modulation(F.silu(c)).chunk(2, dim=1)
+        v = self.out(dit.modulate(F.layer_norm(x, x.shape[-1:]), shift, scale))
+        return unpatchify(v, self.patch, *self.shape[1:])
+
+    return asked(forward, options)
 
 
 @mistake("dit.DiT", "There is one row for a null condition too many: `classes` counts it already.")

@@ -14,15 +14,17 @@ from cs231n_gen.given.unet import SelfAttention
 
 
 def encoder(channels, latent, width, layers):
-    """An encoder of other layers."""
-    made = latent_nets.Encoder(channels, latent, width)
+    """An encoder of other layers, which are drawn once."""
+    with torch.random.fork_rng(devices=[]):
+        made = latent_nets.Encoder(channels, latent, width)
     made.layers = nn.Sequential(*layers)
     return made
 
 
 def decoder(channels, latent, width, layers):
-    """A decoder of other layers."""
-    made = latent_nets.Decoder(channels, latent, width)
+    """A decoder of other layers, which are drawn once."""
+    with torch.random.fork_rng(devices=[]):
+        made = latent_nets.Decoder(channels, latent, width)
     made.layers = nn.Sequential(*layers)
     return made
 
@@ -181,6 +183,97 @@ def one_half(channels=1, latent=4, width=24):
     return encoder(channels, latent, width, layers)
 
 
+def another_norm(norm, silu=True):
+    """Layers of an encoder with another norm before the last convolution."""
+
+    def build(channels=1, latent=4, width=24):
+        layers = down(channels, latent, width)
+        layers[5:6] = [norm(2 * width), nn.SiLU()] if silu else [norm(2 * width)]
+        return encoder(channels, latent, width, layers)
+
+    return build
+
+
+@mistake(
+    "latent_nets.Encoder",
+    "ε of your norm before the last convolution is torch's 10⁻⁵. Here it is 10⁻⁶.",
+)
+def another_epsilon(channels=1, latent=4, width=24):
+    return another_norm(lambda c: nn.GroupNorm(8, c))(channels, latent, width)
+
+
+@mistake("latent_nets.Encoder", "There is no SiLU after the norm, before the last convolution.")
+def norm_alone(channels=1, latent=4, width=24):
+    build = another_norm(lambda c: nn.GroupNorm(8, c, eps=1e-6), silu=False)
+    return build(channels, latent, width)
+
+
+@mistake("latent_nets.Encoder", "There is no norm before the SiLU and the last convolution.")
+def silu_alone(channels=1, latent=4, width=24):
+    layers = down(channels, latent, width)
+    layers[5] = nn.SiLU()
+    return encoder(channels, latent, width, layers)
+
+
+@mistake(
+    "latent_nets.Encoder",
+    "Your norm has as many groups as `width` says. It has 8, whatever the width is.",
+    sure=True,
+)
+def groups_by_width(channels=1, latent=4, width=24):
+    build = another_norm(lambda c: nn.GroupNorm(c // 2, c, eps=1e-6))
+    return build(channels, latent, width)
+
+
+@mistake("latent_nets.Encoder", "Your last norm is a layer norm, of all channels: it has 8 groups.")
+def one_group(channels=1, latent=4, width=24):
+    return another_norm(lambda c: nn.GroupNorm(1, c, eps=1e-6))(channels, latent, width)
+
+
+@mistake("latent_nets.Encoder", "The last convolution is 3×3: it is 1×1.")
+def last_three_by_three(channels=1, latent=4, width=24):
+    layers = down(channels, latent, width)
+    layers[-1] = nn.Conv2d(2 * width, 2 * latent, 3, padding=1)
+    return encoder(channels, latent, width, layers)
+
+
+@mistake("latent_nets.Encoder", "GELU stands where SiLU belongs.")
+def gelu(channels=1, latent=4, width=24):
+    return encoder(channels, latent, width, down(channels, latent, width, nn.GELU))
+
+
+@mistake(
+    "latent_nets.Encoder",
+    "An axis is lost where there is one latent channel: the result has always four axes.",
+    public=False,
+)
+def one_channel_lost(channels=1, latent=4, width=24):
+    return answering(
+        latent_nets.Encoder, lambda self, usual, x: tuple(v.squeeze(1) for v in usual(x))
+    )(channels, latent, width)
+
+
+def kept(make, channels, latent, width):
+    """A network that computes once for each first number of its inputs."""
+
+    def forward(self, usual, x):
+        key = (*x.shape, float(x.flatten()[0]))
+        if getattr(self, "key", None) != key:
+            self.key, self.found = key, usual(x)
+        return self.found
+
+    return answering(make, forward)(channels, latent, width)
+
+
+@mistake(
+    "latent_nets.Encoder",
+    "What an earlier pass found is returned again, though weights have changed: keep nothing.",
+    public=False,
+)
+def results_kept(channels=1, latent=4, width=24):
+    return kept(latent_nets.Encoder, channels, latent, width)
+
+
 @mistake("latent_nets.Encoder", "μ is cut off from the graph: it would never learn.", sure=True)
 def mean_cut_off(channels=1, latent=4, width=24):
     def forward(self, usual, x):
@@ -276,6 +369,111 @@ def last_relu(channels=1, latent=4, width=24):
 @mistake("latent_nets.Decoder", "Pixels are kept from −1 to 1: they have no bounds.")
 def clipped(channels=1, latent=4, width=24):
     return answering(latent_nets.Decoder, lambda self, usual, u: usual(u).clamp(-1, 1))(
+        channels, latent, width
+    )
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "In eval mode your pixels are kept from −1 to 1: they have no bounds.",
+    sure=True,
+)
+def clipped_in_eval(channels=1, latent=4, width=24):
+    def forward(self, usual, u):
+        return usual(u) if self.training else usual(u).clamp(-1, 1)
+
+    return answering(latent_nets.Decoder, forward)(channels, latent, width)
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "What an earlier pass found is returned again, though weights have changed: keep nothing.",
+    public=False,
+)
+def images_kept(channels=1, latent=4, width=24):
+    return kept(latent_nets.Decoder, channels, latent, width)
+
+
+def another_norm_up(norm, silu=True):
+    """Layers of a decoder with another norm after the second residual block."""
+
+    def build(channels=1, latent=4, width=24):
+        layers = up(channels, latent, width)
+        layers[6:7] = [norm(width), nn.SiLU()] if silu else [norm(width)]
+        return decoder(channels, latent, width, layers)
+
+    return build
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "ε of your norm after the second residual block is torch's 10⁻⁵. Here it is 10⁻⁶.",
+)
+def another_epsilon_up(channels=1, latent=4, width=24):
+    return another_norm_up(lambda c: nn.GroupNorm(8, c))(channels, latent, width)
+
+
+@mistake("latent_nets.Decoder", "There is no SiLU after the norm of the second residual block.")
+def norm_alone_up(channels=1, latent=4, width=24):
+    build = another_norm_up(lambda c: nn.GroupNorm(8, c, eps=1e-6), silu=False)
+    return build(channels, latent, width)
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "Your norm has as many groups as `width` says. It has 8, whatever the width is.",
+    sure=True,
+)
+def groups_by_width_up(channels=1, latent=4, width=24):
+    return another_norm_up(lambda c: nn.GroupNorm(c, c, eps=1e-6))(channels, latent, width)
+
+
+@mistake("latent_nets.Decoder", "The convolution before the first pixel shuffle is 3×3: it is 1×1.")
+def wide_before_shuffle(channels=1, latent=4, width=24):
+    layers = up(channels, latent, width)
+    layers[3] = nn.Conv2d(2 * width, 4 * width, 3, padding=1)
+    return decoder(channels, latent, width, layers)
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "At full size your images have `width` channels. They have 16, whatever the width is.",
+    sure=True,
+)
+def wide_at_full_size(channels=1, latent=4, width=24):
+    layers = up(channels, latent, width)
+    layers[7] = nn.Conv2d(width, 4 * width, 3, padding=1)
+    layers[10] = nn.Conv2d(width, channels, 3, padding=1)
+    return decoder(channels, latent, width, layers)
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "A transposed convolution stands where a convolution and a pixel shuffle belong.",
+    sure=True,
+)
+def transposed_convolution(channels=1, latent=4, width=24):
+    layers = up(channels, latent, width)
+    layers[7:9] = [nn.ConvTranspose2d(width, 16, 2, stride=2)]
+    return decoder(channels, latent, width, layers)
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "The last SiLU comes before the convolution to 64 channels. It comes after it.",
+)
+def silu_too_early(channels=1, latent=4, width=24):
+    layers = up(channels, latent, width)
+    layers[7:10] = [nn.SiLU(), layers[7], layers[8]]
+    return decoder(channels, latent, width, layers)
+
+
+@mistake(
+    "latent_nets.Decoder",
+    "You divide the latents by a scale. The decoder takes them as they are.",
+)
+def latents_scaled(channels=1, latent=4, width=24):
+    return answering(latent_nets.Decoder, lambda self, usual, u: usual(u / 0.18215))(
         channels, latent, width
     )
 
