@@ -278,6 +278,8 @@ def test_a_block_with_a_grid(student, generator):
     for grid in ((2, 3), (3, 2)):
         want = by_hand_block(x, c, s, heads, grid)
         expect.close(made(x, c, grid), want, f"the tokens of a grid of {grid}", **DOUBLE)
+        got = made(x[:1], c[:1], grid)
+        expect.close(got, want[:1], f"one example with a grid of {grid}", **DOUBLE)
     want = by_hand_block(x, c, s, heads)
     expect.close(made(x, c, None), want, "without a grid nothing turns", **DOUBLE)
 
@@ -373,7 +375,7 @@ def test_a_new_dit_says_0(student, generator):
 @net(weight=2)
 def test_the_layers_of_a_dit(student, generator):
     """its layers have the documented shapes, and nothing else has weights"""
-    for classes, patch, depth, qk_norm in ((5, 2, 2, False), (0, 1, 1, True), (1, 4, 3, False)):
+    for classes, patch, depth, qk_norm in ((5, 2, 2, False), (0, 1, 2, True), (1, 4, 3, False)):
         made = a_dit(student, generator, classes=classes, patch=patch, depth=depth, qk_norm=qk_norm)
         D, F_ = 8, 3 * patch**2
         want = {
@@ -461,6 +463,7 @@ def test_levels_and_classes_reach_all_channels(student, generator):
     made.call("eval")
     x_t, t, y = asked(generator, classes=5)
     v = expect.tensor(made(x_t, t, y), x_t.shape, "the velocity")
+    expect.close(made(x_t, t, y.int()), v, "conditions as int32", **DOUBLE)
     of_t = (made(x_t, (t + 0.1) % 1, y) - v).abs().amax((2, 3))
     of_y = (made(x_t, t, (y + 1) % 5) - v).abs().amax((2, 3))
     for what, change in (("t", of_t), ("y", of_y)):

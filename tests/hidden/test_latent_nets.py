@@ -195,7 +195,7 @@ def test_latents_of_any_size(student, generator):
 @encoder(weight=4)
 def test_mean_and_variance_by_hand(student, generator):
     """μ and log σ² are what the table gives, in float64, for images of any size"""
-    for options, sizes in ((options_of(generator), SIZES), ((1, 1, 16), SIZES[:2])):
+    for options, sizes in ((options_of(generator), SIZES), ((1, 1, 24), SIZES[:2])):
         C, n, w = options
         net = student.new("latent_nets.Encoder", *options)
         s = drawn(net, generator)
@@ -354,7 +354,7 @@ def test_images_of_any_size(student, generator):
 @decoder(weight=4)
 def test_the_image_by_hand(student, generator):
     """the image is what the table gives, in float64, for latents of any size"""
-    for options, sizes in ((options_of(generator), SIZES), ((1, 1, 16), SIZES[:2])):
+    for options, sizes in ((options_of(generator), SIZES), ((1, 1, 24), SIZES[:2])):
         C, n, w = options
         net = student.new("latent_nets.Decoder", *options)
         s = drawn(net, generator)

@@ -968,6 +968,27 @@ def level_of_the_first(**options):
     return asked(forward, options)
 
 
+@mistake("dit.DiT", "`qk_norm` reaches only your first block.", sure=True)
+def first_block_normed(**options):
+    made = net(**options)
+    for block in made.blocks[1:]:
+        block.attention.q_norm = block.attention.k_norm = nn.Identity()
+    return made
+
+
+@mistake("dit.DiT", "Your conditions have to be int64. They may be any whole numbers.", sure=True)
+def long_only(**options):
+    def forward(self, x_t, t, y):
+        if y is not None and y.dtype != torch.int64:
+            raise TypeError("y must be int64")
+        return self.usual(x_t, t, y)
+
+    made = net(**options)
+    made.usual = made.forward
+    made.forward = types.MethodType(lambda self, x_t, t, y=None: forward(self, x_t, t, y), made)
+    return made
+
+
 @mistake("dit.DiT", "Your blocks have one head, whatever `heads` is.")
 def one_head_each(**options):
     made = net(**options)

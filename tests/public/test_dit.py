@@ -367,7 +367,7 @@ def test_a_new_dit_says_0(student):
 @net
 def test_the_layers_of_a_dit(student):
     """its layers have the documented shapes; nothing else has weights"""
-    for classes, patch, depth, qk_norm in ((5, 2, 2, False), (0, 1, 1, True), (1, 4, 3, False)):
+    for classes, patch, depth, qk_norm in ((5, 2, 2, False), (0, 1, 2, True), (1, 4, 3, False)):
         options = {"classes": classes, "patch": patch, "depth": depth, "qk_norm": qk_norm}
         D, F = 8, 3 * patch**2
         want = {
@@ -427,6 +427,8 @@ def test_each_example_by_itself(student):
     for what, other in (("t", made(x_t, t / 2 + 0.3, y)), ("y", made(x_t, t, (y + 1) % 5))):
         change = (other - v).abs().amax((2, 3))
         expect.true(bool((change > 1e-6).all()), f"every channel depends on {what}", change)
+    got = made(x_t, t, y.int())
+    expect.close(got, v, "conditions as int32, as other whole numbers", atol=1e-9, rtol=1e-9)
     alone = torch.cat([made(x_t[n : n + 1], t[n : n + 1], y[n : n + 1]) for n in range(3)])
     expect.close(alone, v, "an example depends on the others of its batch", atol=1e-9, rtol=1e-9)
 
