@@ -174,6 +174,7 @@ def test_what_the_network_is_asked(student, generator):
             else:
                 expect.true(seen is not None, "the condition does not reach the network")
                 expect.close(seen, given, "the condition as it came", atol=0, rtol=0)
+                expect.true(seen.dtype == given.dtype, "the condition's dtype changed", seen.dtype)
             with torch.no_grad():
                 want = end_of(net, x_t, t, process, target, given)
             expect.close(found, want, "the data that F stands for", what="f", **DOUBLE)
