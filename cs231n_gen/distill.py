@@ -77,6 +77,7 @@ def progressive_target(
 
     Args:
         model: the teacher, called twice, as `model(x_t, t)` or `model(x_t, t, y)`, at t and at m.
+            No gradients are recorded meanwhile.
         x_t: noisy examples.
         t, s: where the student's step begins and ends, one of each for each example, s below t.
         process: a and b.
@@ -108,7 +109,7 @@ def guidance_target(
         v = (1 + w) f(x_t, t, y) − w f(x_t, t, ∅),    student(x_t, t, y, w) ≈ v
 
     Args:
-        model: the teacher, called as in `guidance.velocities`.
+        model: the teacher, called as in `guidance.velocities`. No gradients are recorded meanwhile.
         x_t, t: noisy examples and their levels.
         y: their conditions.
         null: ∅, as in `guidance.velocities`.

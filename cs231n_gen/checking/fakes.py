@@ -162,9 +162,11 @@ class Features(InUse, nn.Module):
         self.times: list[Tensor | None] = []
         self.conditions: list[Tensor | None] = []
 
-    def forward(
-        self, x: Tensor, t: Tensor | None = None, y: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, *noise: Tensor) -> tuple[Tensor, Tensor]:
+        # What is not given is left out: networks of images know neither levels nor conditions.
+        if any(given is None for given in noise):
+            raise TypeError(f"features got None, in {1 + len(noise)} arguments: leave it out")
+        t, y = (*noise, None, None)[:2]
         self.inputs.append(x.detach().clone())
         self.times.append(None if t is None else t.detach().clone())
         self.conditions.append(None if y is None else y.clone())

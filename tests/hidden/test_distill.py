@@ -51,6 +51,11 @@ def bent():
     return fakes.Recorder(lambda x, t, y: meaning(y, x) * (t - 0.4 * x + 0.2).cos())
 
 
+def unconditional(x_t, t):
+    """v = t − x_t / 2, of a teacher that knows no conditions: x_t and t are all it takes."""
+    return column(t, x_t) - x_t / 2
+
+
 def conditions(generator, n):
     """None, and conditions in every form."""
     label = torch.arange(n) % 5
@@ -112,6 +117,9 @@ def test_samples_of_the_exact_velocity(student, generator):
     z, y = normal(generator, n, 2), torch.randint(0, 3, (n,), generator=generator)
     x = pairs(student, exact(truth), z, steps)
     expect.close(x, heun(truth.velocity, z, steps), "without a condition", **DOUBLE)
+    want = heun(lambda x, t, y=None: unconditional(x, t), z, steps)
+    says = "a teacher without conditions, called as model(x, t)"
+    expect.close(pairs(student, unconditional, z, steps), want, says, **DOUBLE)
     for at_once in (3, n - 1, n):
         x = pairs(student, exact(truth), z, steps, y, at_once)
         says = f"of {n} examples, {at_once} at once"
@@ -368,6 +376,12 @@ def test_the_teacher_is_asked_twice(student, generator):
                 else:
                     same = isinstance(seen, torch.Tensor) and torch.equal(seen, y)
                     expect.true(same, "the conditions must arrive as they came", seen, y)
+    flow = processes.rectified_flow()
+    x = solved(student, unconditional, x_t, t, s, flow, velocity(flow))
+    field = lambda x, t, y=None: unconditional(x, t)  # noqa: E731
+    want, _, _ = two_steps(field, x_t, t, s, flow, velocity(flow))
+    says = "a teacher without conditions, called as model(x_t, t)"
+    expect.close(ddim(x, x_t, t, s, flow, X), want, says, **DOUBLE)
 
 
 @progressive_target(weight=2)
@@ -448,6 +462,7 @@ def test_no_step_is_refused(student, generator):
     refused("one s is not below its t", t, late)
     refused("s above t", s, t)
     refused("fewer s than t", t, s[:-1])
+    refused("one s for all", t, s.min()[None])
     refused("one t for all", t[:1], s[:1])
     refused("t and s with an axis too many", t[:, None], s[:, None])
     one = torch.ones(n, dtype=torch.float64)
@@ -533,7 +548,8 @@ def test_the_teacher_is_called_once_on_both(student, generator):
         for null in (0, 9):
             x_t, t = normal(generator, n, 2), uniform(generator, n, 0, 1)
             y, model = torch.randint(1, 5, (n,), generator=generator), bent()
-            guided(student, model, x_t, t, y, null, uniform(generator, n, 0, 4))
+            w = 0.0 if null else uniform(generator, n, 0, 4)  # 0 is a weight as any other
+            guided(student, model, x_t, t, y, null, w)
             calls = len(model.times)
             expect.true(calls == 1, "the teacher must be called once", calls, 1)
             asked = (model.inputs[0], (2 * n, 2)), (model.times[0], (2 * n,))
@@ -662,7 +678,8 @@ class Judge:
         if t is None:
             return self.heads(self.features(x))
         level = column(t, x)
-        return self.heads(self.features((1 - level) * x + level * z, t, y))
+        told = () if y is None else (y,)
+        return self.heads(self.features((1 - level) * x + level * z, t, *told))
 
     def losses(self, x, x_hat, *noise):
         """Both losses, number by number."""
@@ -975,7 +992,7 @@ def test_the_loss_is_half_the_mean_of_g_squared(student, generator):
     """L is ½ mean g², for any two flows"""
     n = draws.whole(generator, 3, 7)
     x_hat, z, t = normal(generator, n, 3), normal(generator, n, 3), uniform(generator, n, 0, 1)
-    for flows in (lambda: (bent(), other_bent()), lambda: (fakes.linear(90.0), bent())):
+    for flows in (lambda: (bent(), other_bent()), lambda: (fakes.linear(9e3), bent())):
         g, _ = gap(*flows(), x_hat, z, t)
         L = matched(student, *flows(), x_hat, z, t)
         expect.close(L, 0.5 * g.square().mean(), "½ mean g²", **DOUBLE)
@@ -1090,6 +1107,8 @@ def test_flows_that_agree_and_flows_that_change_places(student, generator):
     x_hat, z, t = normal(generator, n, 2), normal(generator, n, 2), uniform(generator, n, 0, 1)
     says = "teacher and auxiliary agree"
     expect.close(matched(student, bent(), bent(), x_hat, z, t), 0.0, says, **DOUBLE)
+    says = "flows without conditions, called as model(x_t, t)"
+    expect.close(matched(student, *2 * [unconditional], x_hat, z, t), 0.0, says, **DOUBLE)
     expect.close(pull(student, bent(), bent(), x_hat, z, t), 0 * x_hat, says, **DOUBLE)
     one, two = (
         pull(student, *flows, x_hat, z, t)
@@ -1109,6 +1128,8 @@ def test_losses_of_matching_of_every_form(student, generator):
                 t = uniform(generator, n, 0, 1)
                 if n > 1:
                     t[0], t[1] = 0.0, 1.0
+                else:
+                    t[0] = 1e-5
                 flows = lambda: (bent(), other_bent())  # noqa: E731
                 g, _ = gap(*flows(), x_hat, z, t, y)
                 want, says = 0.5 * g.square().mean(), f"x̂ of shape {tuple(x_hat.shape)}"

@@ -291,6 +291,33 @@ def labels_as_floats(model, z, steps, y=None, at_once=1024):
     return torch.cat([sample_heun(model, p, steps, c) for p, c in parts(z, y, at_once)]), z
 
 
+@mistake(
+    REFLOW,
+    "Your teacher gets None as its third argument. Without conditions it is called as model(x, t): "
+    "a teacher that knows of none takes no more.",
+    sure=True,
+)
+def none_for_no_conditions(model, z, steps, y=None, at_once=1024):
+    told = lambda x, t, c=None: model(x, t, c)  # noqa: E731
+    return torch.cat([sample_heun(told, p, steps, c) for p, c in parts(z, y, at_once)]), z
+
+
+@mistake(
+    REFLOW,
+    "The teacher is told one level of shape () for a whole part. It gets one for each example.",
+)
+def a_level_for_all(model, z, steps, y=None, at_once=1024):
+    told = lambda x, t, *c: model(x, t[0], *c)  # noqa: E731
+    return torch.cat([sample_heun(told, p, steps, c) for p, c in parts(z, y, at_once)]), z
+
+
+@mistake(REFLOW, "One example at a time is refused.", public=False)
+def never_one_at_once(model, z, steps, y=None, at_once=1024):
+    if at_once == 1:
+        raise ValueError("at_once must be at least 2")
+    return torch.cat([sample_heun(model, p, steps, c) for p, c in parts(z, y, at_once)]), z
+
+
 # --- distill.progressive_target -----------------------------------------------------------------
 
 
@@ -592,6 +619,51 @@ def asked_three_times(model, x_t, t, s, process, target, y=None):
     return k.solved(k.x_s)
 
 
+@mistake(
+    PROGRESSIVE,
+    "Your teacher gets None as its third argument. Without conditions it is called as "
+    "model(x_t, t): a teacher that knows of none takes no more.",
+    sure=True,
+)
+@torch.no_grad()
+def progressive_none_for_no_conditions(model, x_t, t, s, process, target, y=None):
+    told = lambda x, t, c=None: model(x, t, c)  # noqa: E731
+    k = Two(told, x_t, t, s, process, target, y)
+    return k.solved(k.x_s)
+
+
+@mistake(PROGRESSIVE, "One s will do for all.", public=False, bare=True)
+@torch.no_grad()
+def one_s_for_all(model, x_t, t, s, process, target, y=None):
+    s = s.expand_as(t) if s.shape == (1,) else s
+    check_step(x_t, t, s)
+    k = Two(model, x_t, t, s, process, target, y)
+    return k.solved(k.x_s)
+
+
+@mistake(PROGRESSIVE, "A step is enough that goes down for one example.", public=False, bare=True)
+@torch.no_grad()
+def one_step_down(model, x_t, t, s, process, target, y=None):
+    check_step(x_t, t, torch.minimum(s, t - 1e-3) if bool((s < t).any()) else s)
+    k = Two(model, x_t, t, torch.minimum(s, t - 1e-6), process, target, y)
+    return k.solved(k.x_s)
+
+
+@mistake(PROGRESSIVE, "A prediction is stretched to the shape of x_t.", public=False)
+@torch.no_grad()
+def prediction_stretched(model, x_t, t, s, process, target, y=None):
+    k = Two(lambda *asked: model(*asked).expand_as(x_t), x_t, t, s, process, target, y)
+    return k.solved(k.x_s)
+
+
+@mistake(PROGRESSIVE, "The divisor is at least 0.01.", public=False)
+@torch.no_grad()
+def divisor_kept_from_0(model, x_t, t, s, process, target, y=None):
+    k = Two(model, x_t, t, s, process, target, y)
+    ratio = k.b_s / k.b_t
+    return (k.x_s - ratio * x_t) / (k.a_s - ratio * k.a_t).clamp(min=0.01)
+
+
 # --- distill.guidance_target --------------------------------------------------------------------
 
 
@@ -782,6 +854,21 @@ def any_weights(model, x_t, t, y, null, w):
     if isinstance(w, torch.Tensor) and w.dim():
         w = w.flatten()[0] if w.numel() != len(x_t) else column(w, x_t)
     return v_y + w * (v_y - v_null)
+
+
+@mistake(GUIDANCE, "Without a weight the teacher is not asked for ∅.", public=False)
+@torch.no_grad()
+def no_weight_no_null(model, x_t, t, y, null, w):
+    if not isinstance(w, torch.Tensor) and w == 0:
+        return model(x_t, t, y)
+    return guided_velocity(*velocities(model, x_t, t, y, null), w)
+
+
+@mistake(GUIDANCE, "The weights keep their graph.", public=False, bare=True)
+def graph_of_the_weights(model, x_t, t, y, null, w):
+    with torch.no_grad():
+        both = velocities(model, x_t, t, y, null)
+    return guided_velocity(*both, w)
 
 
 # --- distill.adversarial_loss -------------------------------------------------------------------
@@ -1181,6 +1268,37 @@ def y_ignored_without_noise(features, heads, x, x_hat, z=None, t=None, y=None):
     return judged(plainly)(features, heads, x, x_hat, z, t, y)
 
 
+@mistake(
+    ADVERSARIAL,
+    "Your features get None for what is not given. Of clean images they are called as features(x), "
+    "without conditions as features(x_t, t).",
+    sure=True,
+)
+def none_for_what_is_not_given(features, heads, x, x_hat, z=None, t=None, y=None):
+    def see(used, v, z, t, y, which):
+        return used(v if t is None else interpolate(v, z, t)[0], t, y)
+
+    return judged(see)(features, heads, x, x_hat, z, t, y)
+
+
+@mistake(ADVERSARIAL, "Logits are cut off at ±1000.", public=False)
+def far_logits_cut_off(features, heads, x, x_hat, z=None, t=None, y=None):
+    return losses_by(
+        lambda fake: up(fake.clamp(-1e3, 1e3)),
+        lambda real, fake: hinge(real.clamp(-1e3, 1e3), fake.clamp(-1e3, 1e3)),
+    )(features, heads, x, x_hat, z, t, y)
+
+
+@mistake(ADVERSARIAL, "The number of examples is enough.", public=False, bare=True)
+def as_many_examples(features, heads, x, x_hat, z=None, t=None, y=None):
+    if len(x) != len(x_hat):
+        raise ValueError("x_hat must be as many as x")
+    no_pair(features, heads, x, x, z, t, y)
+    if x.numel() < x_hat.numel():
+        x = x.expand_as(x_hat)
+    return judged(plainly)(features, heads, x, x_hat.expand_as(x), z, t, y)
+
+
 # --- distill.moment_matching_loss ---------------------------------------------------------------
 
 
@@ -1435,3 +1553,26 @@ def any_noise(teacher, auxiliary, x_hat, z, t, y=None):
         told = level.flatten()
         g = level * (ask(teacher, x_t, told, y) - ask(auxiliary, x_t, told, y))
     return towards(x_hat, x_hat - g)
+
+
+@mistake(
+    MATCHING,
+    "Your flows get None as their third argument. Without conditions they are called as "
+    "model(x_t, t): a flow that knows of none takes no more.",
+    sure=True,
+)
+def flows_get_none(teacher, auxiliary, x_hat, z, t, y=None):
+    told = [lambda x, t, c=None, f=f: f(x, t, c) for f in (teacher, auxiliary)]
+    return matching(lambda k: k.g)(*told, x_hat, z, t, y)
+
+
+matching_at_the_ends = several(
+    MATCHING,
+    ("g_cut_off", "g is cut off at ±100.", matching(lambda k: k.g.clamp(-100, 100))),
+    (
+        "small_levels_left_out",
+        "Levels below 0.001 count as 0.",
+        matching(lambda k: k.g * (k.t >= 1e-3)),
+    ),
+    public=False,
+)

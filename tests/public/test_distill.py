@@ -45,6 +45,11 @@ def bent():
     return fakes.Recorder(lambda x, t, y: meaning(y, x) * (t - 0.4 * x + 0.2).cos())
 
 
+def unconditional(x_t, t):
+    """v = t − x_t / 2, of a teacher that knows no conditions: x_t and t are all it takes."""
+    return column(t, x_t) - x_t / 2
+
+
 def teachers(student):
     """A network in training mode, and one in the middle of its own training, in eval mode."""
     found = [student.new("checking.fakes.AnyCondition") for _ in range(2)]
@@ -85,6 +90,9 @@ def test_each_noise_has_its_own_sample(student, generator):
             f"v = x and 4 steps of Heun's method, {at_once} at once: each row falls by one factor"
         )
         expect.close(x, z * (1 - 1 / 4 + 1 / 32) ** 4, says, what="x", **DOUBLE)
+    want = heun(lambda x, t, y: unconditional(x, t), z, 2)
+    says = "a teacher without conditions, called as model(x, t)"
+    expect.close(pairs(student, unconditional, z, 2), want, says, what="x", **DOUBLE)
 
 
 @reflow_pairs
@@ -107,7 +115,7 @@ def test_pairs_do_not_cross(student):
 @reflow_pairs
 def test_so_many_at_once(student, generator):
     """the model is called on at_once examples at most, 2 T times for each part"""
-    for n, at_once in ((23, 4), (8, 4), (1030, None)):
+    for n, at_once in ((23, 4), (8, 4), (3, 1), (1030, None)):
         model, z = bent(), normal(generator, n, 1)
         pairs(student, model, z, 2, **({} if at_once is None else {"at_once": at_once}))
         most, sizes = at_once or 1024, [len(x) for x in model.inputs]
@@ -116,6 +124,8 @@ def test_so_many_at_once(student, generator):
         calls = 4 * math.ceil(n / most)
         says = f"{n} examples, at_once = {most}, 2 steps of Heun's method: the number of calls"
         expect.true(len(sizes) == calls, says, len(sizes), calls)
+        for x, t in zip(model.inputs, model.times, strict=True):
+            expect.tensor(t, (len(x),), "t, one level for each example of a call,")
 
 
 @reflow_pairs
@@ -227,10 +237,11 @@ def test_one_step_goes_as_far_as_two(student, generator):
     """a DDIM step with x̃ ends where two of the teacher's end, for any process and target"""
     for process, target in kinds():
         x_t = normal(generator, 3, 2)
-        x = solved(student, bent(), x_t, T, S, process, target)
-        want, _, _ = two_steps(bent(), x_t, T, S, process, target)
-        says = "one DDIM step with x̃ as its prediction of the data must end where two steps do"
-        expect.close(ddim(x, x_t, T, S, process, X), want, says, what="x_s", **DOUBLE)
+        for s, how in ((S, ""), (T - 1e-3, ", a short one too")):
+            x = solved(student, bent(), x_t, T, s, process, target)
+            want, _, _ = two_steps(bent(), x_t, T, s, process, target)
+            says = "one DDIM step with x̃ as its prediction of the data must end where two steps do"
+            expect.close(ddim(x, x_t, T, s, process, X), want, says + how, what="x_s", **DOUBLE)
 
 
 @progressive_target
@@ -273,6 +284,10 @@ def test_the_teacher_is_asked_twice(student, generator):
         for seen in model.conditions:
             same = seen is None if given is None else torch.equal(seen, given)
             expect.true(same, "both calls get the conditions as they came", seen, given)
+    x = solved(student, unconditional, x_t, T, S, FLOW, velocity(FLOW))
+    want, _, _ = two_steps(lambda x, t, y: unconditional(x, t), x_t, T, S, FLOW, velocity(FLOW))
+    says = "a teacher without conditions, called as model(x_t, t)"
+    expect.close(ddim(x, x_t, T, S, FLOW, X), want, says, what="x_s", **DOUBLE)
 
 
 @progressive_target
@@ -319,13 +334,21 @@ def test_no_step_is_refused(student, generator):
     """s at or above t and predictions that say nothing are refused"""
     x_t, call = normal(generator, 3, 2), student.distill.progressive_target
     says = "ValueError for {}: leave the lines above yours as they are"
-    for t, s, what in ((T, T, "s = t"), (S, T, "s above t"), (T, S[:2], "fewer s than t")):
+    for t, s, what in (
+        (T, T, "s = t"),
+        (S, T, "s above t"),
+        (T, levels(0.6, 0.1, 0.8), "one s above its t"),
+        (T, S[:2], "fewer s than t"),
+        (T, levels(0.1), "one s for all"),
+    ):
         expect.raises(
             "ValueError",
             lambda t=t, s=s: call(bent(), x_t, t, s, FLOW, velocity(FLOW)),
             says.format(what),
         )
-    one = torch.ones_like(T)
+    one, narrow = torch.ones_like(T), fakes.Recorder(lambda x, t, y: x[:, :1])
+    says = "ValueError of `ddim_step`: a prediction that is not shaped like x_t"
+    expect.raises("ValueError", lambda: call(narrow, x_t, T, S, FLOW, velocity(FLOW)), says)
     says = "ValueError of `ddim_step`: at t = 1 a prediction of noise says nothing of x"
     expect.raises("ValueError", lambda: call(bent(), x_t, one, S, FLOW, NOISE), says)
 
@@ -382,16 +405,18 @@ def test_a_weight_for_each_example(student, generator):
 def test_the_teacher_is_called_once(student, generator):
     """the teacher is called once, with every example twice: with its condition and with ∅"""
     x_t, t, y = normal(generator, 3, 2), levels(0.2, 0.5, 0.9), torch.tensor([3, 1, 2])
-    model = bent()
-    guided(student, model, x_t, t, y, 0, 1.5)
-    calls = len(model.times)
-    expect.true(calls == 1, "the number of the teacher's calls", calls, 1)
-    rows = len(model.inputs[0])
-    expect.true(rows == 6, "examples in the call, for 3 with y and 3 with ∅", rows, 6)
-    told = model.conditions[0].sort().values
-    says = "the conditions 1, 2, 3 and three times ∅ = 0, in their dtype"
-    expect.close(told, torch.tensor([0, 0, 0, 1, 2, 3]), says, what="y")
-    expect.true(told.dtype == y.dtype, says, told.dtype, y.dtype)
+    for w in (1.5, 0.0):
+        model = bent()
+        guided(student, model, x_t, t, y, 0, w)
+        calls = len(model.times)
+        expect.true(calls == 1, "the number of the teacher's calls", calls, 1)
+        rows = len(model.inputs[0])
+        says = f"w = {w:g}: examples in the call, for 3 with y and 3 with ∅"
+        expect.true(rows == 6, says, rows, 6)
+        told = model.conditions[0].sort().values
+        says = "the conditions 1, 2, 3 and three times ∅ = 0, in their dtype"
+        expect.close(told, torch.tensor([0, 0, 0, 1, 2, 3]), says, what="y")
+        expect.true(told.dtype == y.dtype, says, told.dtype, y.dtype)
 
 
 @guidance_target
@@ -427,6 +452,9 @@ def test_no_gradients_of_the_guided_teacher(student, generator):
         v = guided(student, teacher, x_t, t, y, 8, 1.5)
         says = "the guided velocity of a network"
         expect.close(v, v_y + 1.5 * (v_y - v_null), says, what="v")
+        args = teacher, x_t, t, y, 8, torch.full((3,), 1.5)
+        of_w, *_ = student.gradient("distill.guidance_target", *args, wrt=[args[-1]])
+        expect.true(of_w is None, "a target takes no gradients: something flows back into w")
         recorded = sum(teacher.get("recorded"))
         expect.true(recorded == 0, "calls of the teacher that record gradients", recorded, 0)
 
@@ -475,7 +503,8 @@ class Judge:
         if t is None:
             return self.heads(self.features(x))
         level = column(t, x)
-        return self.heads(self.features((1 - level) * x + level * z, t, y))
+        told = () if y is None else (y,)
+        return self.heads(self.features((1 - level) * x + level * z, t, *told))
 
     def losses(self, x, x_hat, *noise):
         """Both losses, number by number."""
@@ -599,7 +628,7 @@ def test_the_margin(student, generator):
         (levels(1.5, 3.0), levels(-2.0, -4.0), levels(3.0, 0.0)),
         (levels(-2.0, -4.0), levels(1.5, 3.0), levels(-2.25, 7.25)),
         (levels(0.5, -0.5), levels(0.25, -0.75), levels(0.25, 1.75)),
-        (levels(-50.0, -30.0), levels(30.0, 90.0), levels(-60.0, 102.0)),
+        (levels(-5000.0, -3000.0), levels(3000.0, 9000.0), levels(-6000.0, 10002.0)),
     ):
         found = student.distill.adversarial_loss(features, heads, x, x_hat)
         found = torch.stack([*expect.unpack(found, ["L_student", "L_heads"])])
@@ -654,6 +683,7 @@ def test_what_does_not_belong_together_is_refused(student, generator):
         expect.raises("ValueError", lambda: call(*judge.nets, *args, **noise), says)
 
     refused("x of shape (3, 3) and x̂ of shape (1, 3)", x, x[:1])
+    refused("x of shape (3, 3) and x̂ of shape (3, 1)", x, x[:, :1])
     refused("z without t", x, x, z=z)
     refused("t without z", x, x, t=t)
     refused("y without z and t", x, x, y=y)
@@ -697,7 +727,7 @@ def test_the_loss_is_half_the_mean_of_g_squared(student, generator):
     """L is ½ mean g²"""
     given = made(generator)
     says = "½ mean of the squared difference of the denoisers, over batch and dimensions"
-    for size in (0.1, 30.0):
+    for size in (0.1, 3000.0):
         g, _ = gap(fakes.linear(size), other_bent(), *given)
         L = matched(student, fakes.linear(size), other_bent(), *given)
         expect.close(L, 0.5 * g.square().mean(), says, what="L", **DOUBLE)
@@ -759,6 +789,8 @@ def test_each_flow_is_asked_once(student, generator):
             seen = flow.conditions[0]
             same = seen is None if y is None else torch.equal(seen, y)
             expect.true(same, f"the {name} gets the conditions as they came", seen, y)
+    L = matched(student, unconditional, unconditional, x_hat, z, t)
+    expect.close(L, 0.0, "flows without conditions, called as model(x_t, t)", what="L", **DOUBLE)
 
 
 @moment_matching_loss
@@ -766,7 +798,7 @@ def test_losses_of_matching_of_every_form(student, generator):
     """numbers, points and images, in float32 and float64, levels from 0 to 1"""
     for n, shape, y in ((1, (2,), None), (3, (), torch.arange(3)), (3, (2, 3, 3), None)):
         x_hat, z, _ = (10 * v for v in made(generator, n, shape))
-        t = levels(0.7, 0.0, 1.0)[:n]
+        t = levels(1e-5, 0.0, 1.0)[:n]
         g, _ = gap(bent(), other_bent(), x_hat, z, t, y)
         L = matched(student, bent(), other_bent(), x_hat, z, t, y)
         says = f"x̂ of shape {tuple(x_hat.shape)}: L must be computed in its precision"
