@@ -128,6 +128,19 @@ def test_the_shipped_teacher_makes_what_is_asked_for():
     assert right[0] > 0.92 and 0.7 < right[1] <= right[0], right
 
 
+@pytest.mark.parametrize("w", few_steps_trial.STUDENTS)
+def test_a_shipped_student_lands_where_its_teacher_does(w):
+    """From the same noise, one call of it is nearer to 20 steps of the teacher than one of his."""
+    student = few_steps_trial.load_student(w)
+    assert student.calls == (1,) and student.w == w
+    teacher = few_steps_trial.of_teacher(few_steps_trial.load_teacher(), w)
+    y = torch.arange(50) % 10
+    many, one = (few_steps_trial.pictures(teacher, y, n, seed=9) for n in (20, 1))
+    own = few_steps_trial.pictures(student, y, 1, seed=9)
+    apart = [float((x - many).square().mean()) for x in (own, one)]
+    assert apart[0] < 0.5 * apart[1], apart
+
+
 def test_there_is_no_student_of_another_weight():
     with pytest.raises(ValueError, match=r"a student for w = 1.0, got 2"):
         few_steps_trial.load_student(2)
