@@ -99,8 +99,8 @@ def loss(
         y: conditions, which every model then gets, or None.
         huber: c, 0 or more. Large gaps count less than by their square.
     Returns:
-        One number. Gradients flow through f(x_t, t) into the weights of the model, and nowhere
-        else.
+        One number. Gradients flow through f(x_t, t) into the weights of the model; data, noise, the
+        teacher and the averaged weights get none.
     Raises:
         ValueError: as `flow.interpolate`; if s is not one level below t for each example and at
             least 0, or huber is negative.

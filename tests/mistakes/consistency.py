@@ -58,61 +58,76 @@ def called(model, x_t, t, y):
 class Form:
     """What of a network and a form an answer can be made of."""
 
-    def __init__(self, told, x_t, t, process, target):
+    def __init__(self, told, x_t, t, process, target, refuses=True):
         self.F, self.x_t, self.level, self.process, self.target = told, x_t, t, process, target
         of = process.a, process.b, target.c, target.d
         self.a, self.b, self.c, self.d = (column(f(t), x_t) for f in of)
         self.t = column(t, x_t)
         self.delta = self.a * self.d - self.b * self.c
-        self.x, self.z = to_x_and_noise(told, x_t, t, process, target)
+        if refuses:
+            self.x, self.z = to_x_and_noise(told, x_t, t, process, target)
+        else:  # by hand, whatever does not fit
+            self.z = (self.a * told - self.c * x_t) / self.delta
 
 
-def f_by(formula):
+def f_by(formula, refuses=True):
     """An f by a formula of its parts."""
 
     def f(model, x_t, t, process=RECTIFIED, target=VELOCITY, y=None):
-        return formula(Form(called(model, x_t, t, y), x_t, t, process, target))
+        return formula(Form(called(model, x_t, t, y), x_t, t, process, target, refuses))
 
     return f
 
 
-by_formula = several(
-    FUNCTION,
+# Formulas that many write by hand, without `to_x_and_noise` and what it refuses.
+BY_HAND = (
     (
         "noise_for_data",
         "This is ẑ, the noise that the prediction stands for, and not the data x̂.",
-        f_by(lambda k: k.z),
+        lambda k: k.z,
     ),
     (
         "a_step_of_one",
         "F is multiplied by 1 and not by b: at b = 0 the network must count for nothing.",
-        f_by(lambda k: (k.d * k.x_t - k.F) / k.delta),
+        lambda k: (k.d * k.x_t - k.F) / k.delta,
     ),
     (
         "away_from_the_data",
         "The prediction has the wrong sign: this goes away from the data.",
-        f_by(lambda k: (k.d * k.x_t + k.b * k.F) / k.delta),
+        lambda k: (k.d * k.x_t + k.b * k.F) / k.delta,
     ),
     (
         "always_rectified_flow",
         "x_t − t F is right for rectified flow alone: other forms have a, b, c and d of their own.",
-        f_by(lambda k: k.x_t - k.t * k.F),
+        lambda k: k.x_t - k.t * k.F,
     ),
     (
         "the_prediction_itself",
         "This returns what the network says; f is the data that x_t and the prediction stand for.",
-        f_by(lambda k: k.F + 0 * k.x_t),
+        lambda k: k.F + 0 * k.x_t,
     ),
     (
         "c_and_d_swapped",
         "c and d are swapped: c belongs to the data in y = c x + d z, d to the noise.",
-        f_by(lambda k: (k.c * k.x_t - k.b * k.F) / (k.a * k.c - k.b * k.d)),
+        lambda k: (k.c * k.x_t - k.b * k.F) / (k.a * k.c - k.b * k.d),
     ),
     (
         "not_divided",
         "The sum is not divided by a d − b c, which is 1 for some forms only.",
-        f_by(lambda k: k.d * k.x_t - k.b * k.F),
+        lambda k: k.d * k.x_t - k.b * k.F,
     ),
+    (
+        "the_target_is_ignored",
+        "The prediction is taken for the noise here, whatever the target is: c and d say.",
+        lambda k: (k.x_t - k.b * k.F) / k.a,
+    ),
+)
+of_forms = several(FUNCTION, *((n, says, f_by(f)) for n, says, f in BY_HAND))
+forms_by_hand = several(
+    FUNCTION, *((f"{n}_by_hand", says, f_by(f, refuses=False)) for n, says, f in BY_HAND)
+)
+by_formula = several(
+    FUNCTION,
     (
         "a_times_the_data",
         "This is a x̂, the part of x_t that is data. f is x̂ itself.",
@@ -267,7 +282,8 @@ def end(model, x_t, t, y):
 class Pair:
     """The two points of a loss, with and without a teacher."""
 
-    def __init__(self, model, x, z, t, s, teacher, average, y, huber):
+    def __init__(self, model, x, z, t, s, teacher, average, y, huber, target_first=False):
+        self.target_first = target_first
         self.x, self.z, self.t, self.s, self.y, self.c = x, z, t, s, y, huber
         self.model, self.teacher, self.average = model, teacher, average
         self.slow = model if average is None else average
@@ -285,9 +301,13 @@ class Pair:
     def near(self):
         return end(self.slow, self.x_s, self.s, self.y)
 
+    def off(self, far=None, near=None):
+        if self.target_first:
+            near = self.near() if near is None else near
+        return (self.far() if far is None else far) - (self.near() if near is None else near)
+
     def m(self, far=None, near=None):
-        off = (self.far() if far is None else far) - (self.near() if near is None else near)
-        return off.square().flatten(1).mean(1)
+        return self.off(far, near).square().flatten(1).mean(1)
 
     def huber(self, m):
         return (m + self.c**2).sqrt() - self.c if self.c else m
@@ -296,9 +316,9 @@ class Pair:
         return (self.huber(m) / (self.t - self.s)).mean()
 
 
-def loss_by(formula):
+def loss_by(formula, target_first=False):
     def loss(model, x, z, t, s, teacher=None, average=None, y=None, huber=0.0):
-        return formula(Pair(model, x, z, t, s, teacher, average, y, huber))
+        return formula(Pair(model, x, z, t, s, teacher, average, y, huber, target_first))
 
     return loss
 
@@ -358,6 +378,80 @@ def heun(k):
     return moved(k, k.x_t - k.h * v)
 
 
+# Formulas of both ends, whichever network is asked first.
+OF_GAPS = (
+    (
+        "gaps_not_divided",
+        "The examples are not divided by t − s.",
+        lambda k: k.huber(k.m()).mean(),
+    ),
+    (
+        "gaps_multiplied",
+        "The examples are multiplied by t − s, and must be divided by it.",
+        lambda k: (k.huber(k.m()) * (k.t - k.s)).mean(),
+    ),
+    (
+        "gaps_squared",
+        "The examples are divided by (t − s)², and must be by t − s.",
+        lambda k: (k.huber(k.m()) / (k.t - k.s) ** 2).mean(),
+    ),
+    (
+        "divided_by_the_mean_gap",
+        "All examples are divided by the mean of t − s. Each is divided by its own.",
+        lambda k: k.huber(k.m()).mean() / (k.t - k.s).mean(),
+    ),
+    (
+        "divided_by_t",
+        "The examples are divided by t, and must be by t − s.",
+        lambda k: (k.huber(k.m()) / k.t).mean(),
+    ),
+    (
+        "summed_over_dimensions",
+        "m is a sum over the dimensions. It is their mean.",
+        lambda k: k.mean(k.off().square().flatten(1).sum(1)),
+    ),
+    (
+        "summed_over_the_batch",
+        "This is a sum over the batch, and must be a mean.",
+        lambda k: (k.huber(k.m()) / (k.t - k.s)).sum(),
+    ),
+    (
+        "absolute_gaps",
+        "m is made of absolute values. It is the mean of squares.",
+        lambda k: k.mean(k.off().abs().flatten(1).mean(1)),
+    ),
+    (
+        "huber_is_ignored",
+        "`huber` changes nothing here.",
+        lambda k: (k.m() / (k.t - k.s)).mean(),
+    ),
+    (
+        "huber_above_0",
+        "c is not taken off: equal ends must count 0, and √c² is c.",
+        lambda k: ((k.m() + k.c**2).sqrt() / (k.t - k.s)).mean() if k.c else k.mean(k.m()),
+    ),
+    (
+        "huber_of_c",
+        "Under the root it is c², not c.",
+        lambda k: (
+            (((k.m() + k.c).sqrt() - k.c**0.5) / (k.t - k.s)).mean() if k.c else k.mean(k.m())
+        ),
+    ),
+    (
+        "huber_of_numbers",
+        "The root is drawn of every number's square. It is drawn of m, one number an example.",
+        lambda k: (k.huber(k.off().square()).flatten(1).mean(1) / (k.t - k.s)).mean(),
+    ),
+    (
+        "huber_of_the_batch",
+        "The root is drawn of the mean over the batch. It is drawn of m, example by example.",
+        lambda k: k.huber((k.m() / (k.t - k.s)).mean()),
+    ),
+)
+of_gaps = several(LOSS, *((n, says, loss_by(f)) for n, says, f in OF_GAPS))
+gaps_target_first = several(
+    LOSS, *((f"{n}_target_first", says, loss_by(f, target_first=True)) for n, says, f in OF_GAPS)
+)
 of_pairs = several(
     LOSS,
     (
@@ -414,79 +508,6 @@ of_pairs = several(
         "networks_compared",
         "This compares what the networks return. Ends are compared, by `function`.",
         loss_by(of_both_networks),
-    ),
-    (
-        "gaps_not_divided",
-        "The examples are not divided by t − s.",
-        loss_by(lambda k: k.huber(k.m()).mean()),
-    ),
-    (
-        "gaps_multiplied",
-        "The examples are multiplied by t − s, and must be divided by it.",
-        loss_by(lambda k: (k.huber(k.m()) * (k.t - k.s)).mean()),
-    ),
-    (
-        "gaps_squared",
-        "The examples are divided by (t − s)², and must be by t − s.",
-        loss_by(lambda k: (k.huber(k.m()) / (k.t - k.s) ** 2).mean()),
-    ),
-    (
-        "divided_by_the_mean_gap",
-        "All examples are divided by the mean of t − s. Each is divided by its own.",
-        loss_by(lambda k: k.huber(k.m()).mean() / (k.t - k.s).mean()),
-    ),
-    (
-        "divided_by_t",
-        "The examples are divided by t, and must be by t − s.",
-        loss_by(lambda k: (k.huber(k.m()) / k.t).mean()),
-    ),
-    (
-        "summed_over_dimensions",
-        "m is a sum over the dimensions. It is their mean.",
-        loss_by(lambda k: k.mean((k.far() - k.near()).square().flatten(1).sum(1))),
-    ),
-    (
-        "summed_over_the_batch",
-        "This is a sum over the batch, and must be a mean.",
-        loss_by(lambda k: (k.huber(k.m()) / (k.t - k.s)).sum()),
-    ),
-    (
-        "absolute_gaps",
-        "m is made of absolute values. It is the mean of squares.",
-        loss_by(lambda k: k.mean((k.far() - k.near()).abs().flatten(1).mean(1))),
-    ),
-    (
-        "huber_is_ignored",
-        "`huber` changes nothing here.",
-        loss_by(lambda k: (k.m() / (k.t - k.s)).mean()),
-    ),
-    (
-        "huber_above_0",
-        "c is not taken off: equal ends must count 0, and √c² is c.",
-        loss_by(lambda k: ((k.m() + k.c**2).sqrt() / (k.t - k.s)).mean() if k.c else k.mean(k.m())),
-    ),
-    (
-        "huber_of_c",
-        "Under the root it is c², not c.",
-        loss_by(
-            lambda k: (
-                (((k.m() + k.c).sqrt() - k.c**0.5) / (k.t - k.s)).mean() if k.c else k.mean(k.m())
-            )
-        ),
-    ),
-    (
-        "huber_of_numbers",
-        "The root is drawn of every number's square. It is drawn of m, one number an example.",
-        loss_by(
-            lambda k: (
-                k.huber((k.far() - k.near()).square()).flatten(1).mean(1) / (k.t - k.s)
-            ).mean()
-        ),
-    ),
-    (
-        "huber_of_the_batch",
-        "The root is drawn of the mean over the batch. It is drawn of m, example by example.",
-        loss_by(lambda k: k.huber((k.m() / (k.t - k.s)).mean())),
     ),
     (
         "the_teacher_at_s",
@@ -548,6 +569,25 @@ def without_the_average(model, x, z, t, s, teacher=None, average=None, y=None, h
 def without_any_y(model, x, z, t, s, teacher=None, average=None, y=None, huber=0.0):
     k = Pair(model, x, z, t, s, teacher, average, None, huber)
     return k.mean(k.m())
+
+
+def without(**left_out):
+    """The right loss, the target first, that does not use some of its arguments."""
+
+    def loss(model, x, z, t, s, teacher=None, average=None, y=None, huber=0.0):
+        used = {"teacher": teacher, "average": average, "y": y, "huber": huber} | left_out
+        k = Pair(model, x, z, t, s, **used, target_first=True)
+        return k.mean(k.m())
+
+    return loss
+
+
+unused_target_first = several(
+    LOSS,
+    ("no_teacher_target_first", without_its_teacher, without(teacher=None)),
+    ("no_average_target_first", without_the_average, without(average=None)),
+    ("no_y_target_first", without_any_y, without(y=None)),
+)
 
 
 @mistake(

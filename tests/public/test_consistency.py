@@ -111,6 +111,8 @@ def test_the_boundary_holds_for_any_network(student, generator):
         found = f_of(student, model, x_t, nothing, process, target)
         says = f"with {name}: b = 0 there, so the network counts for nothing"
         expect.close(found, want, says, what="f", **DOUBLE)
+        says = "calls of the network where all levels are 0"
+        expect.true(len(model.times) == 1, says, len(model.times), 1)
     found = f_of(student, fakes.constant(7.0), x_t, levels(0, 0.5, 1))
     want = x_t - 7 * levels(0, 0.5, 1)[:, None]
     expect.close(found, want, "t = 0 beside other levels", what="f", **DOUBLE)
@@ -160,8 +162,9 @@ def test_all_of_a_path_has_one_end(student, generator):
 def test_what_the_network_is_asked(student, generator):
     """the network is called once, with x_t, the levels and the condition as they came"""
     x_t, t, y = normal(generator, 3, 2), levels(0.2, 1e-9, 0.9), torch.tensor([4, 0, 2])
-    for process, target in FORMS.values():
-        for given in (None, y, 0 * y):
+    faint = Target(lambda t: -1e-5 * torch.ones_like(t), lambda t: 1e-5 * torch.ones_like(t))
+    for process, target in (*FORMS.values(), (FLOW, faint)):
+        for given in (None, y, 0 * y, normal(generator, 3, 2)):
             net, _ = bent(generator)
             model = recorded(net)
             found = f_of(student, model, x_t, t, process, target, given)
@@ -177,7 +180,7 @@ def test_what_the_network_is_asked(student, generator):
                 expect.true(seen.dtype == given.dtype, "the condition's dtype changed", seen.dtype)
             with torch.no_grad():
                 want = end_of(net, x_t, t, process, target, given)
-            expect.close(found, want, "the data that F stands for", what="f", **DOUBLE)
+            expect.close(found, want, "the data that F stands for", what="f", **of_size(want))
 
 
 @function
@@ -203,6 +206,11 @@ def test_gradients_flow_through(student, generator):
         x_t, t, weigh = normal(generator, 3, 2), levels(0.3, 0.5, 0.8), normal(generator, 3, 2)
         their = theirs(student, weights)
         y = torch.tensor([2, 0, 1]) if name == "TrigFlow" else None
+        value = f_of(student, their, x_t, t, process, target, y=y)
+        with torch.no_grad():
+            right = end_of(net, x_t, t, process, target, y)
+        says = f"f of a network, with {name}"
+        expect.close(value, right, says, what="f", **of_size(right))
         how = [student.function("consistency.function"), weigh, their, x_t, t, process, target, y]
         found = student.gradient("checking.fakes.weighted", *how, wrt=[x_t, t, their])
         leaves = [v.clone().requires_grad_() for v in (x_t, t)]
@@ -310,7 +318,7 @@ def test_with_a_teacher(student, generator):
     for shape in ((4, 3), (3, 1, 2, 2)):
         (net, _), (other, _) = bent(generator), bent(generator)
         x, z, t, s = case(generator, *shape)
-        teacher = recorded(other)
+        s[0], teacher = 0.0, recorded(other)  # at s = 0 the target is x_s, and not x
         found = one_number(student.consistency.loss(recorded(net), x, z, t, s, teacher))
         want = plainly(net, x, z, t, s, other)
         expect.close(found, want, "x_s = x_t − (t − s) v(x_t, t)", what="the loss", **DOUBLE)
@@ -368,7 +376,7 @@ def test_the_gap_of_huber(student, generator):
     """with huber an example counts √(m + c²) − c, with 0 it counts m"""
     (net, _), (other, _) = bent(generator), bent(generator)
     args = case(generator, 4, 1, 2, 2)
-    for c in (0.03, 1.0, 4.0, 1, 0):
+    for c in (1e-3, 1.0, 4.0, 1, 0):
         for teacher in (None, other):
             told = None if teacher is None else recorded(teacher)
             found = student.consistency.loss(recorded(net), *args, told, huber=c)
@@ -381,7 +389,7 @@ def test_the_gap_of_huber(student, generator):
 @loss
 def test_each_example_counts_by_its_own_gap(student, generator):
     """each example is divided by its own t − s, and all count alike"""
-    t, s = levels(1.0, 0.9, 0.4), levels(0.0, 0.8, 0.399)
+    t, s = levels(1.0, 0.9, 0.4), levels(0.0, 0.8, 0.3999)
     x, z = normal(generator, 3, 3), normal(generator, 3, 3)
     net, _ = bent(generator)
     each = []
@@ -484,6 +492,9 @@ def test_batches_of_every_form(student, generator):
         found = one_number(student.consistency.loss(recorded(net), x, z, t, s, huber=0.5))
         want = plainly(net, x, z, t, s, huber=0.5)
         expect.close(found, want, f"x of shape {shape}", what="the loss", **of_size(want))
+        found = one_number(student.consistency.loss(recorded(net), 50 * x, z, t, s))
+        want = plainly(net, 50 * x, z, t, s)
+        expect.close(found, want, "x of numbers near 1000", what="the loss", **of_size(want))
         for huber, teacher in ((0.0, None), (0.5, other)):
             told = None if teacher is None else recorded(teacher)
             single = [v.float() for v in args]
@@ -568,9 +579,12 @@ def test_any_network_form_and_direction(student, generator):
         x_t, v, t = normal(generator, 4, 2), normal(generator, 4, 2), levels(0.2, 0.4, 0.7, 0.9)
         if name in ("rectified flow", "TrigFlow", "EDM"):
             t[0], t[3] = 0, 1
-        found = slope_of(student, theirs(student, weights), x_t, t, v, process, target)
-        want = tangent_of(net, x_t, t, v, process, target)
-        expect.close(found, want, f"df/dt with {name}", what="df/dt", **of_size(want))
+        their = theirs(student, weights)
+        for size in (1.0, 1e3):
+            found = slope_of(student, their, size * x_t, t, size * v, process, target)
+            want = tangent_of(net, size * x_t, t, size * v, process, target)
+            says = f"df/dt with {name}, of numbers near {size:g}"
+            expect.close(found, want, says, what="df/dt", **of_size(want))
 
 
 @tangent
@@ -658,6 +672,7 @@ def test_what_does_not_fit_a_tangent_is_refused(student, generator):
         ("one level for all", (t[0], v)),
         ("a prediction of x", (t, v, FLOW, X)),
         ("noise left at t = 0", (t, v, processes.variance_exploding(), NOISE)),
+        ("a prediction of the noise where a = 0", (levels(0.1, 0.5, 1.0), v, FLOW, NOISE)),
     ):
         says = f"ValueError for {says}: leave the lines above yours as they are"
         expect.raises("ValueError", lambda a=args: call(their, x_t, *a), says)
@@ -698,23 +713,26 @@ def test_the_exact_mean_velocity_is_its_own_target(student, generator):
 @mean_flow_target
 def test_for_equal_levels_it_is_v(student, generator):
     """where s = t it is v: rectified flow"""
-    _, weights = bent(generator, 2)
+    net, weights = bent(generator, 2)
     x_t, v, t = normal(generator, 4, 2), normal(generator, 4, 2), levels(0.0, 0.4, 0.8, 1.0)
     found = goal_of(student, theirs(student, weights, 2), x_t, t, t.clone(), v)
     expect.close(found, v, "s = t: v", what="the target", atol=0, rtol=1e-15)
-    found = goal_of(student, theirs(student, weights, 2), x_t, t, levels(0, 0.1, 0.8, 0.2), v)
+    s = levels(0, 0.1, 0.8, 0.2)
+    found = goal_of(student, theirs(student, weights, 2), x_t, t, s, v)
     says = "s = t for some examples, beside others"
     expect.close(found[[0, 2]], v[[0, 2]], says, what="the target", atol=0, rtol=1e-15)
+    want = goal_by_hand(net, x_t, t, s, v)
+    expect.close(found, want, f"{says}, where it is not v", what="the target", **DOUBLE)
 
 
 @mean_flow_target
 def test_for_any_network_it_is_the_right_side(student, generator):
     """for any network it is v − (t − s) du/dt, to every digit"""
-    for _ in range(2):
+    for size in (1.0, 1e3):
         net, weights = bent(generator, 2)
-        x_t, v = normal(generator, 4, 2), normal(generator, 4, 2)
+        x_t, v = size * normal(generator, 4, 2), size * normal(generator, 4, 2)
         t, s = two_levels(generator, 4)
-        s[0], t[1] = 0, 1
+        s[0], t[1], s[2] = 0, 1, t[2] - 1e-4
         found = goal_of(student, theirs(student, weights, 2), x_t, t, s, v)
         want = goal_by_hand(net, x_t, t, s, v)
         expect.close(found, want, "v − (t − s) du/dt", what="the target", **of_size(want))
@@ -854,9 +872,11 @@ def test_the_way_of_two_steps(student, generator):
     x_t = normal(generator, 4, 2)
     t, s = two_levels(generator, 4)
     s[0], t[1] = 0, 1
-    found = halves(student, Asked(net), x_t, t, s)
-    want = two_halves(net, x_t, t, s)
-    expect.close(found, want, "(x_t − x_s) / (t − s)", what="the target", **of_size(want))
+    for size in (1.0, 1e3):
+        found = halves(student, Asked(net), size * x_t, t, s)
+        want = two_halves(net, size * x_t, t, s)
+        says = f"(x_t − x_s) / (t − s), of numbers near {size:g}"
+        expect.close(found, want, says, what="the target", **of_size(want))
     found = halves(student, lambda x, t, s: 4 * column(s, x) + 0 * x, x_t[:1], t[1:2], s[:1])
     says = "u = 4 s, from 1 to 0: 2 at the first half, 0 at the second, 1 in the mean"
     expect.close(found, torch.ones(1, 2).double(), says, what="the target", **DOUBLE)
