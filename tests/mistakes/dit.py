@@ -998,7 +998,11 @@ def one_head_each(**options):
     return made
 
 
-@mistake("dit.DiT", "ε of your last layer norm is torch's 10⁻⁵. Here it is 10⁻⁶.")
+@mistake(
+    "dit.DiT",
+    "Your numbers are nearly right: either ε of the last layer norm is not 10⁻⁶, or some of them "
+    "are computed in float32 where the arguments are float64.",
+)
 def last_epsilon(**options):
     def forward(self, x_t, t, y):
         c = condition_of(self, t, y)

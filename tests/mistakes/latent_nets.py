@@ -196,7 +196,8 @@ def another_norm(norm, silu=True):
 
 @mistake(
     "latent_nets.Encoder",
-    "ε of your norm before the last convolution is torch's 10⁻⁵. Here it is 10⁻⁶.",
+    "Your numbers are nearly right: either ε of the norm before the last convolution is not 10⁻⁶, "
+    "or some of them are computed in float32 where the image is float64.",
 )
 def another_epsilon(channels=1, latent=4, width=24):
     return another_norm(lambda c: nn.GroupNorm(8, c))(channels, latent, width)
@@ -407,7 +408,8 @@ def another_norm_up(norm, silu=True):
 
 @mistake(
     "latent_nets.Decoder",
-    "ε of your norm after the second residual block is torch's 10⁻⁵. Here it is 10⁻⁶.",
+    "Your numbers are nearly right: either ε of the norm after the second residual block is not "
+    "10⁻⁶, or some of them are computed in float32 where the latents are float64.",
 )
 def another_epsilon_up(channels=1, latent=4, width=24):
     return another_norm_up(lambda c: nn.GroupNorm(8, c))(channels, latent, width)
