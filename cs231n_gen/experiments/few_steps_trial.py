@@ -35,7 +35,7 @@ RATE = 1e-3
 FLOW = rectified_flow()
 VELOCITY = velocity(FLOW)
 TEACHER_CALLS = (50, 20, 8, 4, 2, 1)
-STUDENTS = {1.0: "few_steps.safetensors"}  # shipped, by w
+STUDENTS = {1.0: "few_steps.safetensors", 0.0: "few_steps_unguided.safetensors"}  # shipped, by w
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def test_a_shipped_student_lands_where_its_teacher_does(w):
 
 
 def test_there_is_no_student_of_another_weight():
-    with pytest.raises(ValueError, match=r"a student for w = 1.0, got 2"):
+    with pytest.raises(ValueError, match=r"a student for w = 1.0, 0.0, got 2"):
         few_steps_trial.load_student(2)
 
 
