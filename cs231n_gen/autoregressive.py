@@ -199,8 +199,8 @@ def next_probabilities(
         top_k: k, at least 1; None, or more than there are, keeps all. Of equal scores at the border
             any are kept, k in all.
     Returns:
-        Probabilities, each row with sum 1. Right for finite scores of any size. Gradients flow into
-        both scores.
+        Probabilities, each row with sum 1; those that are not kept are exactly 0. Right for scores
+        of any size, as far as ℓ / T is finite. Gradients flow into both scores.
     Raises:
         ValueError: if both scores differ in shape, temperature is not positive, or top_k is less
             than 1.
@@ -247,10 +247,11 @@ def sample(
             same call, on a batch twice as large.
         temperature, top_k: as in `next_probabilities`.
         cached: whether keys and values are remembered: then only `prior.step` is called, once a
-            token; otherwise only the prior itself, once a token.
-        generator: for the tokens, one `torch.multinomial` of the whole batch a place.
+            token; otherwise only the prior itself, once a token, on all tokens so far. What stands
+            in the place of the next one, and after it, changes nothing.
+        generator: for the tokens. The same seed gives the same tokens, with a cache or without.
     Returns:
-        x, (batch, N) int64.
+        x, (batch, N) int64. Each sequence has draws of its own.
     Raises:
         ValueError: as `next_probabilities`.
     """

@@ -662,3 +662,79 @@ class NormedDecoder(_Normed):
 
     def __init__(self, latents: int = 2, channels: int = 1):
         super().__init__(latents, nn.ConvTranspose2d(latents, channels, 2, stride=2))
+
+
+class TablePrior(InUse, nn.Module):
+    """A `Prior` whose scores stand in a table, and that remembers what it was asked, made by
+    `student.new`. In training mode all scores change their sign.
+
+    It answers as `autoregressive.Prior` does, and refuses what that refuses. A cache is a list of
+    one pair, the tokens and the labels so far, shaped like keys and values.
+
+    Args:
+        table: scores, (labels, prefixes, K). The prefixes are ordered by their length, from none to
+            N − 1 tokens, and then as numbers whose digits are the tokens.
+        length: N.
+        null: the number of ∅.
+    """
+
+    def __init__(self, table: Tensor, length: int, null: int):
+        super().__init__()
+        self.table, self.part = nn.Parameter(table.clone()), nn.Identity()
+        self.vocabulary, self.length, self.null = table.shape[2], length, null
+        self.ways: list[str] = []
+        self.known: list[Tensor] = []  # the tokens of a call, after those in its cache
+        self.labels: list[Tensor] = []
+        self.modes: list[list[bool]] = []  # whether a part trains, whether gradients are recorded
+
+    def half_frozen(self) -> None:
+        """In training mode, but for a part."""
+        self.train()
+        self.part.eval()
+
+    def forward(self, tokens: Tensor, y: Tensor) -> Tensor:
+        if tokens.dim() != 2 or not 1 <= tokens.shape[1] <= self.length:
+            raise ValueError(f"tokens must be (batch, n), got {tuple(tokens.shape)}")
+        self._remember("forward", tokens, y)
+        return self._scores(tokens, y)
+
+    def step(
+        self, last: Tensor | None, y: Tensor, cache: list | None = None
+    ) -> tuple[Tensor, list]:
+        """Scores of the next token, and a new cache."""
+        if (last is None) != (cache is None):
+            raise ValueError("last and cache must be None at the first place, and only there")
+        own = y[:, None, None, None].to(self.table.dtype)
+        if last is None:
+            known, cache = y.new_empty(len(y), 0), [(own[:, :, :0], own[:, :, :0])]
+        else:
+            if last.shape != y.shape:
+                raise ValueError(f"last must be one token each, got {tuple(last.shape)}")
+            known = torch.cat([cache[0][0][:, 0, 1:, 0].long(), last[:, None]], 1)
+        if known.shape[1] >= self.length:
+            raise ValueError(f"all {self.length} places are taken")
+        self._remember("step", known, y)
+        unread = torch.cat([known, torch.zeros_like(y)[:, None]], 1)
+        start = torch.full_like(y, self.vocabulary) if last is None else last
+        new = (start[:, None, None, None].to(own.dtype), own)
+        pair = tuple(torch.cat([old, more], 2) for old, more in zip(cache[0], new, strict=True))
+        return self._scores(unread, y)[:, -1], [pair]
+
+    def _remember(self, way: str, known: Tensor, y: Tensor) -> None:
+        if y.shape != known.shape[:1]:
+            raise ValueError(f"y must be one label for each sequence, got {tuple(y.shape)}")
+        if known.numel() and not 0 <= int(known.min()) <= int(known.max()) <= self.vocabulary:
+            raise IndexError("index out of range in self")
+        self.ways.append(way)
+        self.known.append(known.clone())
+        self.labels.append(y.clone())
+        self.modes.append([self.training or self.part.training, torch.is_grad_enabled()])
+
+    def _scores(self, tokens: Tensor, y: Tensor) -> Tensor:
+        """Of every token: those of `tokens[:, t]` stand in the row of the prefix before it."""
+        k, row, rows = self.vocabulary, torch.zeros_like(y), []
+        for token in tokens.T:
+            rows.append(row)
+            row = k * row + 1 + token.clamp(max=k - 1)
+        sign = -1 if self.modes[-1][0] else 1
+        return sign * self.table[y[:, None], torch.stack(rows, 1)]
