@@ -276,7 +276,7 @@ def likeliest(table, N, y, null, w=0.0):
     return torch.stack(found, 1)
 
 
-def asked(prior, N, way):
+def calls_of(prior, N, way):
     """What the prior was asked, call by call: tokens, labels."""
     ways = prior.get("ways")
     says = f"{N} tokens cost {N} calls, all of them of prior{'.step' if way == 'step' else ''}"
@@ -359,7 +359,7 @@ def test_what_is_asked_with_a_cache(student, generator):
     y = torch.randint(0, 4, (7,), generator=generator)
     prior = prior_of(student, table, 4, 4)
     x = written(student, prior, y, generator=generator, N=4, K=4)
-    for t, (known, labels) in enumerate(asked(prior, 4, "step")):
+    for t, (known, labels) in enumerate(calls_of(prior, 4, "step")):
         says = f"token {t + 1}: last and cache hold the tokens before it"
         expect.true(questions(known, labels) == questions(x[:, :t], y), says, known, x[:, :t])
 
@@ -371,7 +371,7 @@ def test_what_is_asked_without_a_cache(student, generator):
     y = torch.randint(0, 4, (7,), generator=generator)
     prior = prior_of(student, table, 4, 4)
     x = written(student, prior, y, cached=False, generator=generator, N=4, K=4)
-    for t, (known, labels) in enumerate(asked(prior, 4, "forward")):
+    for t, (known, labels) in enumerate(calls_of(prior, 4, "forward")):
         says = f"token {t + 1}: the prior gets the tokens before it, and one more"
         known = known[:, :t]
         expect.true(questions(known, labels) == questions(x[:, :t], y), says, known, x[:, :t])
@@ -387,7 +387,7 @@ def test_what_is_asked_for_guidance(student, generator):
         x = written(student, prior, y, w, cached=cached, generator=generator, K=4)
         nothing = torch.full_like(y, null)
         both = (torch.cat([x, x]), torch.cat([y, nothing])) if w else (x, y)
-        for t, (known, labels) in enumerate(asked(prior, 3, "step" if cached else "forward")):
+        for t, (known, labels) in enumerate(calls_of(prior, 3, "step" if cached else "forward")):
             says = f"w = {w:g}: each sequence with y{f', and with ∅ = {null}' if w else ''}"
             want = questions(both[0][:, :t], both[1])
             expect.true(questions(known[:, :t], labels) == want, says, labels, both[1])
