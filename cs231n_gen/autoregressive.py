@@ -58,7 +58,7 @@ class CausalBlock(nn.Module):
         Returns:
             `(h, (k, v))`: as many tokens, and the keys and values of past and new tokens in their
             order, (batch, heads, tokens, dim / heads) each. No token depends on a later one: these
-            derivatives are exactly 0.
+            derivatives are exactly 0. All others flow, to the past and to k and v as well.
         """
         ### BEGIN SOLUTION
         q, k, v = self.attention.split(self.norm_1(h))  # (batch, heads, new, head) each
@@ -141,7 +141,8 @@ class Prior(nn.Module):
         """Scores of the next token, from the last one and what is remembered of those before it.
 
         `step(None, y)` gives the scores of x_1; with the cache that it returns, `step(x_1, y,
-        cache)` gives those of x_2, and so on: the same as in `forward`, but for rounding.
+        cache)` gives those of x_2, and so on: the same as in `forward`, but for rounding, and with
+        the same gradients.
 
         Args:
             last: the token before, one for each sequence, or None at the first place.
@@ -277,6 +278,6 @@ def sample(
 
 
 def _check_labels(tokens: Tensor, y: Tensor) -> None:
-    if y.shape != tokens.shape[:1]:
-        want = f"one label for each of {len(tokens)} sequences"
-        raise ValueError(f"y must be {want}, got shape {tuple(y.shape)}")
+    if y.dim() != 1 or y.shape != tokens.shape[:1]:
+        shapes = f"{tuple(y.shape)} for tokens of shape {tuple(tokens.shape)}"
+        raise ValueError(f"y must be one label for each sequence, got shape {shapes}")

@@ -475,6 +475,46 @@ def weighted(function: Callable, weights: Tensor, *args, **kwargs) -> Tensor:
     return (weights * function(*args, **kwargs)).sum()
 
 
+def weighted_tokens(block: Callable, weights: Sequence[Tensor], h: Tensor, *past: Tensor) -> Tensor:
+    """As `weighted`, of `h, (k, v) = block(h, past)`: the keys and values before, if there are any,
+    are two arguments by themselves, so that gradients can be asked for."""
+    h, (k, v) = block(h, past) if past else block(h)
+    return sum((w * result).sum() for w, result in zip(weights, (h, k, v), strict=True))
+
+
+def step_by_step(prior: nn.Module, tokens: Tensor, y: Tensor) -> Tensor:
+    """Scores of all tokens as `prior(tokens, y)` gives them, by one step after another. For
+    `student.gradient`, which needs the caches between them with their graph."""
+    last, cache, found = None, None, []
+    for t in range(tokens.shape[1]):
+        logits, cache = prior.step(last, y, cache)
+        found.append(logits)
+        last = tokens[:, t]
+    return torch.stack(found, 1)
+
+
+def two_endings(
+    prior: nn.Module, y: Tensor, shared: Tensor, one: Tensor, other: Tensor
+) -> list[Tensor]:
+    """Scores after each token of two endings, in turn; both go on from one cache.
+
+    Args:
+        prior: what is stepped.
+        y: labels.
+        shared: tokens that both begin with, (batch, n).
+        one, other: those that follow, (batch, m) each.
+    """
+    _, cache = prior.step(None, y)
+    for last in shared.unbind(1):
+        _, cache = prior.step(last, y, cache)
+    found, caches = [], [cache, cache]
+    for t in range(one.shape[1]):
+        for n, tokens in enumerate((one, other)):
+            logits, caches[n] = prior.step(tokens[:, t], y, caches[n])
+            found.append(logits)
+    return found
+
+
 def in_inference_mode(function: Callable, *args) -> Tensor:
     """What a function returns where autograd cannot work."""
     with torch.inference_mode():

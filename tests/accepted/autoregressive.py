@@ -1,11 +1,226 @@
-"""Right answers to chapter 13, autoregressive models, written another way."""
+"""Right answers to chapter 13's Transformer, and to sampling from it, written another way."""
+
+import math
+import types
 
 import torch
-import torch.nn.functional as F
+from torch.nn import functional as F
 
+from cs231n_gen import autoregressive
 from cs231n_gen.autoregressive import next_probabilities
 from cs231n_gen.checking.variants import accepted
+from cs231n_gen.dit_attention import attend, heads_of, join
 from cs231n_gen.given.frozen import frozen
+
+# --- CausalBlock and Prior ------------------------------------------------------------------------
+
+BLOCK, PRIOR = "autoregressive.CausalBlock", "autoregressive.Prior"
+
+
+def block(forward):
+    """A maker of blocks that go through their layers in this way."""
+
+    def make(dim, heads, ratio=4):
+        made = autoregressive.CausalBlock(dim, heads, ratio)
+        made.forward = types.MethodType(forward, made)
+        return made
+
+    make.__name__ = forward.__name__
+    return make
+
+
+@accepted(BLOCK)
+@block
+def softmax_by_hand(self, h, past=None):
+    qkv = self.attention.qkv(self.norm_1(h))
+    q, k, v = heads_of(qkv, 3, self.attention.heads)
+    if past is not None:
+        k, v = (torch.cat(pair, dim=-2) for pair in zip(past, (k, v), strict=True))
+    T, S = q.shape[-2], k.shape[-2]
+    scores = torch.einsum("bhtd,bhsd->bhts", q, k) / math.sqrt(q.shape[-1])
+    key, query = torch.arange(S), torch.arange(S - T, S)
+    scores = scores.masked_fill(key > query[:, None], float("-inf"))
+    weights = (scores - scores.amax(-1, keepdim=True)).exp()
+    weights = weights / weights.sum(-1, keepdim=True)
+    out = torch.einsum("bhts,bhsd->bthd", weights, v).reshape(h.shape)
+    h = h + self.attention.out(out)
+    return h + self.mlp(self.norm_2(h)), (k, v)
+
+
+@accepted(BLOCK)
+@block
+def query_by_query(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    old = 0
+    if past is not None:
+        old = past[0].shape[2]
+        k, v = torch.cat((past[0], k), 2), torch.cat((past[1], v), 2)
+    rows = []
+    for t in range(q.shape[2]):
+        seen = old + t + 1
+        rows.append(attend(q[:, :, t : t + 1], k[:, :, :seen], v[:, :, :seen]))
+    h = h + self.attention.out(join(torch.cat(rows, 2)))
+    return h + self.mlp(self.norm_2(h)), (k, v)
+
+
+@accepted(BLOCK)
+@block
+def mask_of_truths(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    if past is None and h.shape[1] > 1:
+        out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    else:
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        seen = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2])
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+    h = h + self.attention.out(out.transpose(1, 2).flatten(2))
+    return h + self.mlp(self.norm_2(h)), (k, v)
+
+
+@accepted(BLOCK)
+@block
+def one_mask_for_all_and_its_last_rows(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+    S = k.shape[2]
+    bias = torch.full((S, S), -math.inf).triu(1)  # in float32, which `attend` takes
+    h = torch.add(h, self.attention.out(join(attend(q, k, v, bias[-q.shape[2] :]))))
+    return torch.add(h, self.mlp(self.norm_2(h))), (k, v)
+
+
+@accepted(BLOCK)
+@block
+def layers_by_functions(self, h, past=None):
+    n, a, m = self.norm_1, self.attention, self.mlp
+    x = F.layer_norm(h, h.shape[-1:], n.weight, n.bias, n.eps)
+    q, k, v = F.linear(x, a.qkv.weight, a.qkv.bias).chunk(3, dim=-1)
+    q, k, v = (p.unflatten(-1, (a.heads, -1)).transpose(1, 2) for p in (q, k, v))
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+    bias = torch.full((q.shape[2], k.shape[2]), -math.inf, dtype=h.dtype)
+    bias = bias.triu(1 + k.shape[2] - q.shape[2])
+    h = h + F.linear(join(attend(q, k, v, bias)), a.out.weight, a.out.bias)
+    x = F.layer_norm(h, h.shape[-1:], self.norm_2.weight, self.norm_2.bias, self.norm_2.eps)
+    x = F.gelu(F.linear(x, m[0].weight, m[0].bias), approximate="tanh")
+    return h + F.linear(x, m[2].weight, m[2].bias), (k, v)
+
+
+def prior(forward=None, step=None):
+    """A maker of priors with another way through their layers, below the lines that refuse."""
+
+    def make(*args, **kwargs):
+        made = autoregressive.Prior(*args, **kwargs)
+        usual, usual_step = made.forward, made.step
+
+        def checked(self, tokens, y):
+            fits = tokens.dim() == 2 and 1 <= tokens.shape[1] <= self.length
+            if not fits or y.shape != tokens.shape[:1]:
+                return usual(tokens, y)
+            return forward(self, tokens, y)
+
+        def checked_step(self, last, y, cache=None):
+            at = 0 if cache is None else cache[0][0].shape[2]
+            first = (last is None, cache is None)
+            if (
+                first[0] != first[1]
+                or at >= self.length
+                or y.dim() != 1
+                or len(y) != len(y if last is None else last)
+            ):
+                return usual_step(last, y, cache)
+            return step(self, last, y, cache, at)
+
+        if forward:
+            made.forward = types.MethodType(checked, made)
+        if step:
+            made.step = types.MethodType(checked_step, made)
+        return made
+
+    return make
+
+
+def several_ways(name, forward=None, step=None):
+    make = prior(forward, step)
+    make.__name__ = name
+    return accepted(PRIOR)(make)
+
+
+def with_padded_inputs(self, tokens, y):
+    h = self.embed(F.pad(tokens[:, :-1], (1, 0), value=self.vocabulary), y)
+    for layer in self.blocks:
+        h = layer(h)[0]
+    return self.out(self.norm(h))
+
+
+padded = several_ways("padded", with_padded_inputs)
+
+
+def by_rolling(self, tokens, y):
+    inputs = tokens.roll(1, dims=1)
+    inputs[:, 0] = self.out.out_features
+    n = tokens.shape[1]
+    h = self.token(inputs) + self.place.weight[:n] + self.label(y).unsqueeze(1)
+    for layer in self.blocks:
+        h, _ = layer(h, None)
+    return torch.einsum("bnd,kd->bnk", self.norm(h), self.out.weight) + self.out.bias
+
+
+rolled = several_ways("rolled", by_rolling)
+
+
+def with_steps(self, tokens, y):
+    logits, cache = self.step(None, y)
+    rows = [logits]
+    for t in range(1, tokens.shape[1]):
+        logits, cache = self.step(tokens[:, t - 1], y, cache)
+        rows.append(logits)
+    return torch.stack(rows, dim=1)
+
+
+step_by_step = several_ways("step_by_step", with_steps)
+
+
+def longer_by_one(self, tokens, y):
+    """All tokens with the start in front, without the last score."""
+    start = torch.full((len(tokens), 1), self.vocabulary)
+    inputs = torch.cat((start, tokens), 1)
+    h = self.embed(inputs[:, :-1], y)
+    for layer in self.blocks:
+        h, _ = layer(h)
+    return self.out(self.norm(h))
+
+
+start_in_front = several_ways("start_in_front", longer_by_one)
+
+
+def of_pairs(self, last, y, cache, at):
+    if last is None:
+        last, cache = y.new_full((len(y),), self.vocabulary), [None] * len(self.blocks)
+    h = (self.token(last) + self.place.weight[at] + self.label(y)).unsqueeze(1)
+    found = []
+    for layer, past in zip(self.blocks, cache, strict=True):
+        h, remembered = layer(h, past)
+        found += [remembered]
+    return self.out(self.norm(h.squeeze(1))), found
+
+
+pair_by_pair = several_ways("pair_by_pair", None, of_pairs)
+
+
+def with_a_copy(self, last, y, cache, at):
+    """A list of its own, whose entries are replaced."""
+    cache = list(cache) if cache else [None for _ in self.blocks]
+    tokens = torch.full_like(y, self.vocabulary) if last is None else last
+    h = self.embed(tokens.reshape(-1, 1), y, at)
+    for n, layer in enumerate(self.blocks):
+        h, cache[n] = layer(h, cache[n])
+    return self.out(self.norm(h)).flatten(0, 1), cache
+
+
+a_list_of_its_own = several_ways("a_list_of_its_own", with_padded_inputs, with_a_copy)
+
 
 # --- next_probabilities and sample --------------------------------------------------------------
 

@@ -1,15 +1,24 @@
-"""Hidden graders of chapter 13, autoregressive models: held to theory first (softmax in closed
-form, exact probabilities of all sequences of tiny worlds)."""
+"""Hidden graders of chapter 13, a Transformer that writes: no token sees a later one, sequences may
+come in pieces of any lengths, and the probabilities of all of them sum to 1. Sampling is held to
+theory first (softmax in closed form, exact probabilities of all sequences of tiny worlds)."""
 
+import itertools
 import math
 
 import pytest
 import torch
 
 from cs231n_gen.checking import draws, expect
+from cs231n_gen.likelihood import autoregressive_log_likelihood
 
+block = pytest.mark.exercise("autoregressive.CausalBlock")
+net = pytest.mark.exercise("autoregressive.Prior")
 next_probabilities = pytest.mark.exercise("autoregressive.next_probabilities")
 sample = pytest.mark.exercise("autoregressive.sample", graph=False)
+
+# What rounding leaves of numbers of size 1 where all is computed in float64, and in float32.
+DOUBLE = {"atol": 1e-11, "rtol": 1e-11}
+SINGLE = {"atol": 1e-4, "rtol": 1e-4}
 
 
 def uniform(generator, low, high):
@@ -18,6 +27,512 @@ def uniform(generator, low, high):
 
 def normal(generator, *shape):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+# --- CausalBlock and Prior ------------------------------------------------------------------------
+
+
+def block_shapes(D, ratio=4, at=""):
+    """The shapes of a block's weights, by name."""
+    shapes = {
+        "norm_1.weight": (D,), "norm_1.bias": (D,), "norm_2.weight": (D,), "norm_2.bias": (D,),
+        "attention.qkv.weight": (3 * D, D), "attention.qkv.bias": (3 * D,),
+        "attention.out.weight": (D, D), "attention.out.bias": (D,),
+        "mlp.0.weight": (ratio * D, D), "mlp.0.bias": (ratio * D,),
+        "mlp.2.weight": (D, ratio * D), "mlp.2.bias": (D,),
+    }  # fmt: skip
+    return {at + name: shape for name, shape in shapes.items()}
+
+
+def prior_shapes(K, N, classes, D, layers):
+    """The shapes of a prior's weights, by name."""
+    shapes = {
+        "token.weight": (K + 1, D), "place.weight": (N, D), "label.weight": (classes + 1, D),
+        "norm.weight": (D,), "norm.bias": (D,), "out.weight": (K, D), "out.bias": (K,),
+    }  # fmt: skip
+    for n in range(layers):
+        shapes |= block_shapes(D, at=f"blocks.{n}.")
+    return shapes
+
+
+def filled(module, want, generator):
+    """Random float64 weights for a module whose weights have these shapes: them, by name. Scores of
+    the attention are large enough for it to choose."""
+    module.call("double")
+    got = {name: tuple(w.shape) for name, w in module.state().items()}
+    expect.true(got == want, "the layers are given: leave them as they are", got, want)
+    weights = {}
+    for name, shape in want.items():
+        size = shape[1] if len(shape) > 1 and not name.startswith(EMBEDDINGS) else 1
+        weights[name] = normal(generator, *shape) / size**0.5
+        if "qkv" in name:
+            weights[name] *= 1.5
+        if "norm" in name:
+            weights[name] = name.endswith("weight") + 0.5 * weights[name]
+    module.load(weights)
+    return weights
+
+
+EMBEDDINGS = ("token", "place", "label")
+
+
+def linear(x, s, at):
+    return torch.einsum("...i,oi->...o", x, s[at + "weight"]) + s[at + "bias"]
+
+
+def normed(x, s, at):
+    off = x - x.mean(-1, keepdim=True)
+    unit = off / (off.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    return unit * s[at + "weight"] + s[at + "bias"]
+
+
+def gelu(x):
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def by_hand_block(h, s, heads, past=None, at=""):
+    """Tokens after the block, keys and values, one query after another, in float64."""
+    B, T, D = h.shape
+    qkv = linear(normed(h, s, at + "norm_1."), s, at + "attention.qkv.")
+    q, k, v = (p.reshape(B, T, heads, D // heads).transpose(1, 2) for p in qkv.split(D, dim=-1))
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
+    before, rows = k.shape[2] - T, []
+    for t in range(T):
+        seen = before + t + 1
+        scores = torch.einsum("bhd,bhsd->bhs", q[:, :, t], k[:, :, :seen]) / (D // heads) ** 0.5
+        weights = (scores - scores.amax(-1, keepdim=True)).exp()
+        weights = weights / weights.sum(-1, keepdim=True)
+        rows.append(torch.einsum("bhs,bhsd->bhd", weights, v[:, :, :seen]).reshape(B, D))
+    h = h + linear(torch.stack(rows, 1), s, at + "attention.out.")
+    m = gelu(linear(normed(h, s, at + "norm_2."), s, at + "mlp.0."))
+    return h + linear(m, s, at + "mlp.2."), (k, v)
+
+
+def by_hand_prior(tokens, y, s, heads):
+    """Scores of all tokens, and keys and values of every block."""
+    B, n = tokens.shape
+    K, layers = s["out.bias"].shape[0], len({m.split(".")[1] for m in s if "qkv" in m})
+    before = torch.cat([torch.full((B, 1), K), tokens[:, : n - 1]], 1)
+    h = s["token.weight"][before] + s["place.weight"][:n] + s["label.weight"][y][:, None]
+    pasts = []
+    for k in range(layers):
+        h, past = by_hand_block(h, s, heads, None, f"blocks.{k}.")
+        pasts.append(past)
+    return linear(normed(h, s, "norm."), s, "out."), pasts
+
+
+def a_block(student, generator, D=None, heads=None, **options):
+    """A block with random weights, of random size if none is given: it, its weights, dim and
+    heads."""
+    heads = heads or draws.whole(generator, 2, 5)
+    D = D or heads * draws.whole(generator, 2, 5)
+    made = student.new("autoregressive.CausalBlock", D, heads, **options)
+    return made, filled(made, block_shapes(D, **options), generator), D, heads
+
+
+def ran(made, h, past=None):
+    """What a block returns: tokens, keys and values, each of the right shape."""
+    result = made(h) if past is None else made(h, past)
+    out, found = expect.unpack(result, ("h", "(k, v)"))
+    k, v = expect.unpack(found, ("k", "v"))
+    return expect.tensor(out, h.shape, "h"), k, v
+
+
+@block(weight=3)
+def test_the_formula_of_a_block(student, generator):
+    """tokens are those of the documented formula, in float64, for any number of tokens and heads"""
+    for D, heads, ratio in ((8, 2, 4), (6, 1, 4), (12, 4, 4), (6, 3, 2)):
+        options = {} if ratio == 4 else {"ratio": ratio}
+        made, s, *_ = a_block(student, generator, D, heads, **options)
+        for B, T in ((3, 5), (1, 4), (2, 1), (1, 1), (2, heads), (D, D)):
+            h = normal(generator, B, T, D)
+            want, _ = by_hand_block(h, s, heads)
+            says = f"{T} tokens of dim {D} are not those of the formula, with {heads} heads"
+            expect.close(ran(made, h)[0], want, says, **DOUBLE)
+
+
+@block(weight=2)
+def test_what_is_remembered(student, generator):
+    """keys and values of all tokens come back, (batch, heads, tokens, dim / heads), those of the
+    past first"""
+    made, s, D, heads = a_block(student, generator)
+    for B, T, before in ((3, 4, 0), (1, 1, 0), (2, 1, 3), (2, 3, 1), (1, 2, 2)):
+        h, past = normal(generator, B, T, D), None
+        if before:
+            past = tuple(normal(generator, 2, B, heads, before, D // heads))
+        _, want = by_hand_block(h, s, heads, past)
+        for got, w, name in zip(ran(made, h, past)[1:], want, ("keys", "values"), strict=True):
+            says = f"the {name} of {before} earlier tokens and {T} new ones"
+            expect.close(got, w, says, what=f"the {name}", **DOUBLE)
+
+
+@block(weight=3)
+def test_the_causal_jacobian(student, generator):
+    """the derivative of a token to a later one is exactly 0, that to itself and earlier ones not"""
+    made, _, D, heads = a_block(student, generator)
+    T = draws.whole(generator, 4, 7)
+    for before in (0, 2):
+        h = normal(generator, 2, T, D)
+        past = [*normal(generator, 2, 2, heads, before, D // heads)] if before else []
+        silent = torch.zeros(2, heads, before + T, D // heads).double()
+        for t in range(T):
+            c = torch.zeros_like(h)
+            c[:, t] = normal(generator, 2, D)
+            weights = [c, silent, silent]
+            (to_h,) = student.gradient(
+                "checking.fakes.weighted_tokens", made, weights, h, *past, wrt=[h]
+            )
+            to_h = expect.tensor(to_h, h.shape, "the gradient of h")
+            later = to_h[:, t + 1 :]
+            says = f"token {t + 1} of {T} depends on a later one, after {before} of the past"
+            expect.true(not later.any(), says, later.abs().max() if later.numel() else "", 0)
+            seen = to_h[:, : t + 1].abs().amax(2)
+            says = f"token {t + 1} of {T} depends on itself and on all before it"
+            expect.true(bool((seen > 1e-9).all()), says, seen.min())
+
+
+@block(weight=3)
+def test_a_sequence_in_pieces(student, generator):
+    """a sequence that comes in pieces of any lengths gives the same as at once"""
+    made, _, D, _ = a_block(student, generator)
+    T = draws.whole(generator, 6, 9)
+    h = normal(generator, 2, T, D)
+    whole = ran(made, h)
+    for lengths in ([1] * T, [2, 3, T - 5], [T - 1, 1], [1, T - 1], [3, 1, T - 4]):
+        past, rows = None, []
+        for piece in h.split(lengths, 1):
+            row, *past = ran(made, piece, None if past is None else tuple(past))
+            rows.append(row)
+        for got, want, what in zip(
+            (torch.cat(rows, 1), *past), whole, ("h", "k", "v"), strict=True
+        ):
+            says = f"{what} of pieces of {', '.join(map(str, lengths))} tokens is another"
+            expect.close(got, want, says, what=what, **DOUBLE)
+
+
+@block(weight=2)
+def test_any_past(student, generator):
+    """new tokens attend to all of the past, whatever keys and values it holds, and causally among
+    themselves"""
+    made, s, D, heads = a_block(student, generator)
+    for B, T, before in ((2, 3, 4), (1, 1, 5), (3, 4, 1), (2, 2, 2), (2, 5, 3)):
+        h = normal(generator, B, T, D)
+        past = tuple(normal(generator, 2, B, heads, before, D // heads))
+        want, _ = by_hand_block(h, s, heads, past)
+        says = f"{T} new tokens after {before} of the past"
+        expect.close(ran(made, h, past)[0], want, says, **DOUBLE)
+
+
+@block(weight=2)
+def test_all_gradients_of_a_block(student, generator):
+    """tokens, past and all weights get the gradient of the formula, through keys and values, too"""
+    made, s, D, heads = a_block(student, generator)
+    for before in (0, 3):
+        h, leaves = normal(generator, 2, 4, D), {n: w.clone() for n, w in s.items()}
+        past = [*normal(generator, 2, 2, heads, before, D // heads)] if before else []
+        total = (2, heads, before + 4, D // heads)
+        c = [normal(generator, 2, 4, D), normal(generator, *total), normal(generator, *total)]
+        got = student.gradient(
+            "checking.fakes.weighted_tokens", made, c, h, *past, wrt=[made, h, *past]
+        )
+        inputs = [w.clone() for w in (h, *past)]
+        for leaf in (*leaves.values(), *inputs):
+            leaf.requires_grad_()
+        out, (k, v) = by_hand_block(inputs[0], leaves, heads, tuple(inputs[1:]) or None)
+        sum((a * b).sum() for a, b in zip(c, (out, k, v), strict=True)).backward()
+        found = got[0] | dict(zip(("h", "past's keys", "past's values"), got[1:], strict=False))
+        wanted = leaves | dict(zip(("h", "past's keys", "past's values"), inputs, strict=False))
+        for name, leaf in wanted.items():
+            says = f"the gradient of {name} is not that of the formula"
+            expect.close(found[name], leaf.grad, says, what=f"the gradient of {name}", **DOUBLE)
+
+
+@block
+def test_tokens_of_any_size(student, generator):
+    """tokens of any size, in float32 and in float64; in evaluation as in training"""
+    made, s, D, heads = a_block(student, generator)
+    past = tuple(normal(generator, 2, 2, heads, 2, D // heads))
+    for mode, size in (("train", 1e-2), ("eval", 1e3)):
+        made.call(mode)
+        student.checking.fakes.holding_gradients(made)
+        h = size * normal(generator, 2, 4, D)
+        want, _ = by_hand_block(h, s, heads, past)
+        says = f"tokens of size {size:g}, in mode {mode}"
+        expect.close(ran(made, h, past)[0], want, says, atol=1e-10, rtol=1e-10)
+    made.call("float")
+    h, past = normal(generator, 2, 4, D).float(), tuple(p.float() for p in past)
+    s = {name: w.float().double() for name, w in s.items()}
+    want, _ = by_hand_block(h.double(), s, heads, tuple(p.double() for p in past))
+    expect.close(ran(made, h, past)[0], want, "tokens in float32", **SINGLE)
+
+
+@block
+def test_examples_do_not_meet(student, generator):
+    """an example and its past tell nothing to others"""
+    made, _, D, heads = a_block(student, generator)
+    h, past = normal(generator, 3, 4, D), tuple(normal(generator, 2, 3, heads, 2, D // heads))
+    together = ran(made, h, past)
+    turned = ran(made, h.flip(0), tuple(p.flip(0) for p in past))
+    for got, want, what in zip(turned, together, ("h", "k", "v"), strict=True):
+        says = f"{what}: examples that change places change places"
+        expect.close(got, want.flip(0), says, what=what, **DOUBLE)
+    alone = [ran(made, h[n : n + 1], tuple(p[n : n + 1] for p in past)) for n in range(3)]
+    for got, want, what in zip(zip(*alone, strict=True), together, ("h", "k", "v"), strict=True):
+        says = f"{what}: an example depends on the others of its batch"
+        expect.close(torch.cat(got), want, says, what=what, **DOUBLE)
+
+
+SMALL = {"vocabulary": 5, "length": 6, "classes": 3, "dim": 8, "layers": 2, "heads": 2}
+
+
+def a_prior(student, generator, **options):
+    """A small prior with random weights: it, its weights and its heads."""
+    sizes = {**SMALL, **options}
+    made = student.new("autoregressive.Prior", **sizes)
+    K, N, classes, D, layers, heads = (sizes[name] for name in SMALL)
+    return made, filled(made, prior_shapes(K, N, classes, D, layers), generator), heads
+
+
+def some_sequences(generator, B=4, n=6, vocabulary=5, classes=3):
+    """Tokens, and labels with ∅ among them."""
+    tokens = torch.randint(vocabulary, (B, n), generator=generator)
+    y = torch.randint(classes + 1, (B,), generator=generator)
+    y[-1] = classes
+    return tokens, y
+
+
+def stepped(made, tokens, y):
+    """Scores of all tokens, one step after another, and all caches on the way."""
+    logits, cache = expect.unpack(made.call("step", None, y), ("logits", "cache"))
+    rows, caches = [logits], [cache]
+    for last in tokens[:, :-1].unbind(1):
+        found = made.call("step", last, y, caches[-1])
+        logits, cache = expect.unpack(found, ("logits", "cache"))
+        rows.append(logits)
+        caches.append(cache)
+    return rows, caches
+
+
+KINDS = {
+    "usual": {},
+    "one code": {"vocabulary": 1, "length": 3},
+    "one place": {"length": 1, "layers": 1},
+    "one head": {"dim": 6, "heads": 1, "layers": 3},
+    "four heads": {"dim": 12, "heads": 4, "layers": 1, "classes": 12},
+    "no labels": {"classes": 0, "vocabulary": 7, "length": 4},
+}
+
+
+@net(weight=3)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_scores_of_a_prior(student, generator, kind):
+    """scores of all tokens, or of the first of them, are those of the documented formula, in
+    float64"""
+    made, s, heads = a_prior(student, generator, **KINDS[kind])
+    sizes = {**SMALL, **KINDS[kind]}
+    K, N, classes = (sizes[name] for name in ("vocabulary", "length", "classes"))
+    for B, n in ((4, N), (1, N), (3, 1), (N, N), (2, max(1, N - 1)), (1, max(1, N // 2))):
+        tokens, y = some_sequences(generator, B, n, K, classes)
+        got = expect.tensor(made(tokens, y), (B, n, K), "the scores")
+        want, _ = by_hand_prior(tokens, y, s, heads)
+        says = f"{n} of {N} tokens, labels {y.tolist()} with ∅ = {classes}: other scores"
+        expect.close(got, want, says, what="the scores", **DOUBLE)
+
+
+@net(weight=3)
+def test_all_sequences_of_a_tiny_world(student, generator):
+    """the probabilities of all sequences sum to 1, for each label and for ∅; their logarithms are
+    those of chapter 00"""
+    K, N, classes = 3, 4, 2
+    made, s, heads = a_prior(student, generator, vocabulary=K, length=N, classes=classes)
+    every = torch.tensor([*itertools.product(range(K), repeat=N)])
+    for label in range(classes + 1):
+        y = torch.full((len(every),), label)
+        logits = expect.tensor(made(every, y), (len(every), N, K), "the scores")
+        log_p = autoregressive_log_likelihood(logits, every)
+        says = f"all sequences together do not have probability 1, with label {label} of {classes}"
+        expect.close(log_p.exp().sum(), 1.0, says, atol=1e-12, rtol=0)
+        p = by_hand_prior(every, y, s, heads)[0].softmax(-1)
+        bits = -p.gather(2, every[..., None]).log2().sum((1, 2))
+        says = f"bits of the sequences, with label {label} of {classes}"
+        expect.close(-log_p / math.log(2), bits, says, **DOUBLE)
+
+
+@net(weight=2)
+def test_a_world_that_is_known(student, generator):
+    """with weights that make it a Markov chain, it is that chain: the token before, the place and
+    the label each add their scores"""
+    K, N, classes = 3, 4, 2
+    D = (K + 1) + N + (classes + 1)  # a token is three units on different axes
+    made = student.new("autoregressive.Prior", K, N, classes, D, 2, 1)
+    made.call("double")
+    weights = {name: torch.zeros_like(w) for name, w in made.state().items()}
+    units = torch.eye(D).double()
+    first = {"token": 0, "place": K + 1, "label": K + 1 + N}
+    for name, at in first.items():
+        w = weights[f"{name}.weight"]
+        weights[f"{name}.weight"] = units[at : at + len(w)]
+    # A layer norm takes the mean from each number, and divides by σ: both are those of any token.
+    mean = 3 / D
+    weights["norm.weight"] += (mean - mean**2 + 1e-5) ** 0.5
+    weights["norm.bias"] += mean
+    weights["out.weight"] = table = 2 * normal(generator, K, D)
+    made.load(weights)
+    every = torch.tensor([*itertools.product(range(K), repeat=N)])
+    for label in range(classes + 1):
+        got = expect.tensor(made(every, torch.full((len(every),), label)), (len(every), N, K))
+        before = torch.cat([torch.full((len(every), 1), K), every[:, :-1]], 1)
+        place = table.T[first["place"] : first["place"] + N]
+        want = table.T[before] + place + table.T[first["label"] + label]
+        says = f"the scores are not those of the chain, with label {label} of {classes}"
+        expect.close(got, want, says, what="the scores", **DOUBLE)
+
+
+@net(weight=3)
+def test_no_token_sees_itself_or_a_later_one(student, generator):
+    """a token that changes leaves all scores up to its own as they are, bit for bit, and moves all
+    after it; the last changes nothing"""
+    made, *_ = a_prior(student, generator)
+    tokens, y = some_sequences(generator)
+    logits = expect.tensor(made(tokens, y), (4, 6, 5), "the scores")
+    for t in range(6):
+        other = tokens.clone()
+        other[:, t] = (other[:, t] + draws.whole(generator, 1, 5)) % 5
+        got = expect.tensor(made(other, y), (4, 6, 5), "the scores")
+        moved = (got - logits).abs().amax(2)  # (batch, places)
+        says = f"token {t + 1} changes scores up to its own place"
+        expect.true(torch.equal(got[:, : t + 1], logits[:, : t + 1]), says, moved[:, : t + 1], 0)
+        says = f"token {t + 1} does not change all scores after it"
+        expect.true(bool((moved[:, t + 1 :] > 1e-9).all()), says, moved[:, t + 1 :])
+
+
+@net(weight=3)
+def test_step_by_step(student, generator):
+    """one step after another gives the scores of all tokens at once, to 1e-12 in float64"""
+    for options in ({}, {"layers": 3, "heads": 1}, {"classes": 12, "heads": 4}, {"length": 1}):
+        made, *_ = a_prior(student, generator, **options)
+        N, classes = ({**SMALL, **options}[name] for name in ("length", "classes"))
+        for B in (4, 1):
+            tokens, y = some_sequences(generator, B, N, classes=classes)
+            want = expect.tensor(made(tokens, y), (B, N, 5), "the scores")
+            rows, _ = stepped(made, tokens, y)
+            for t, row in enumerate(rows):
+                says = f"the step to place {t + 1} of {N} gives other scores than all at once"
+                expect.close(row, want[:, t], says, what="the scores", atol=1e-12, rtol=1e-12)
+
+
+@net(weight=2)
+def test_what_steps_remember(student, generator):
+    """the cache holds keys and values of every block, for all places up to the last"""
+    made, s, heads = a_prior(student, generator, layers=3)
+    tokens, y = some_sequences(generator)
+    rows, caches = stepped(made, tokens, y)
+    logits, pasts = by_hand_prior(tokens, y, s, heads)
+    for t, (row, cache) in enumerate(zip(rows, caches, strict=True)):
+        expect.close(row, logits[:, t], f"the scores at place {t + 1}", what="the scores", **DOUBLE)
+        blocks = expect.unpack(cache, ["the first block's", "the second's", "the third's"])
+        for n, (past, wants) in enumerate(zip(blocks, pasts, strict=True)):
+            pair = expect.unpack(past, ("k", "v"))
+            for got, want, name in zip(pair, wants, ("keys", "values"), strict=True):
+                says = f"the {name} of block {n + 1} after the step to place {t + 1}"
+                expect.close(got, want[:, :, : t + 1], says, what=f"the {name}", **DOUBLE)
+
+
+@net(weight=2)
+def test_two_endings(student, generator):
+    """a cache stays as it was: two sequences may go on from it, in turn"""
+    made, s, heads = a_prior(student, generator)
+    one, y = some_sequences(generator)
+    other = one.clone()
+    other[:, 2:] = (one[:, 2:] + 1 + torch.randint(4, (4, 4), generator=generator)) % 5
+    found = student.checking.fakes.two_endings(made, y, one[:, :2], one[:, 2:5], other[:, 2:5])
+    wants = [by_hand_prior(tokens, y, s, heads)[0] for tokens in (one, other)]
+    for k, got in enumerate(found):
+        t = 3 + k // 2
+        says = "two sequences that go on from one cache, in turn: one of them has other scores"
+        expect.close(got, wants[k % 2][:, t], says, what="the scores", **DOUBLE)
+
+
+@net
+def test_nothing_is_kept_in_the_prior(student, generator):
+    """what a step knows comes from its cache: other calls between two steps change nothing"""
+    made, s, heads = a_prior(student, generator)
+    tokens, y = some_sequences(generator)
+    more, z = some_sequences(generator, 2)
+    _, caches = stepped(made, tokens, y)
+    stepped(made, more, z)
+    expect.tensor(made(more, z), (2, 6, 5), "the scores")
+    want, _ = by_hand_prior(tokens, y, s, heads)
+    for t in (4, 1, 3):
+        logits, _ = expect.unpack(
+            made.call("step", tokens[:, t], y, caches[t]), ("logits", "cache")
+        )
+        says = f"place {t + 2}, from a cache of before"
+        expect.close(logits, want[:, t + 1], says, what="the scores", **DOUBLE)
+
+
+@net(weight=2)
+def test_all_gradients_of_a_prior(student, generator):
+    """all weights get the gradient of the formula, at once and step by step"""
+    made, s, heads = a_prior(student, generator)
+    tokens, y = some_sequences(generator)
+    c = normal(generator, 4, 6, 5)
+    leaves = {name: w.requires_grad_() for name, w in s.items()}
+    (c * by_hand_prior(tokens, y, leaves, heads)[0]).sum().backward()
+    steps = student.function("checking.fakes.step_by_step")
+    ways = {"": [made, c], " step by step": [steps, c, made]}
+    for way, first in ways.items():
+        (got,) = student.gradient("checking.fakes.weighted", *first, tokens, y, wrt=[made])
+        for name, leaf in leaves.items():
+            says = f"the gradient of {name}{way} is not that of the formula"
+            expect.close(got[name], leaf.grad, says, what=f"the gradient of {name}", **DOUBLE)
+
+
+@net
+def test_sequences_do_not_meet(student, generator):
+    """a sequence and its label tell nothing to others, in training and evaluation, in float32 as in
+    float64"""
+    made, s, heads = a_prior(student, generator)
+    tokens, y = some_sequences(generator)
+    for mode in ("train", "eval"):
+        made.call(mode)
+        student.checking.fakes.holding_gradients(made)
+        together = expect.tensor(made(tokens, y), (4, 6, 5), "the scores")
+        got = made(tokens.flip(0), y.flip(0))
+        says = "sequences that change places change places"
+        expect.close(got, together.flip(0), says, what="the scores", **DOUBLE)
+        alone = torch.cat([made(tokens[n : n + 1], y[n : n + 1]) for n in range(4)])
+        says = f"a sequence depends on the others of its batch, in mode {mode}"
+        expect.close(alone, together, says, what="the scores", **DOUBLE)
+    made.call("float")
+    want, _ = by_hand_prior(tokens, y, {n: w.float().double() for n, w in s.items()}, heads)
+    expect.close(made(tokens, y), want, "scores in float32", what="the scores", **SINGLE)
+    rows, _ = stepped(made, tokens, y)
+    for t, row in enumerate(rows):
+        expect.close(row, want[:, t], "steps in float32", what="the scores", **SINGLE)
+
+
+@net
+def test_what_a_prior_refuses(student, generator):
+    """a ValueError for too many tokens or none, labels that do not fit, a step beyond the last
+    place, and a last token without a cache"""
+    made, *_ = a_prior(student, generator)
+    tokens, y = some_sequences(generator)
+    for bad in (tokens.repeat(1, 2), tokens[:, :0], tokens[0], tokens[..., None]):
+        says = f"tokens of shape {tuple(bad.shape)} must be refused: there are 6 places"
+        expect.raises("ValueError", lambda x=bad: made(x, y), says)
+    _, caches = stepped(made, tokens, y)
+    for bad in (y[:3], y[:1], y[0], y[:, None], y.repeat(2)):
+        says = f"labels of shape {tuple(bad.shape)} must be refused for 4 sequences"
+        expect.raises("ValueError", lambda z=bad: made(tokens, z), says)
+        steps = (tokens[:, 0], bad, caches[0])
+        expect.raises("ValueError", lambda a=steps: made.call("step", *a), says)
+    says = "a step after all places are taken must be refused"
+    expect.raises("ValueError", lambda: made.call("step", tokens[:, 5], y, caches[5]), says)
+    says = "last and cache are None together, or neither is"
+    expect.raises("ValueError", lambda: made.call("step", None, y, caches[0]), says)
+    expect.raises("ValueError", lambda: made.call("step", tokens[:, 0], y), says)
 
 
 # --- next_probabilities and sample --------------------------------------------------------------

@@ -1,11 +1,655 @@
-"""Typical wrong answers to chapter 13, autoregressive models, each with the sentence that explains
-it."""
+"""Typical wrong answers to chapter 13's Transformer and to sampling from it, each with the sentence
+that explains it. Networks are the reference's with another way through their layers, so that they
+go by the same name."""
+
+import types
 
 import torch
 
+from cs231n_gen import autoregressive
 from cs231n_gen.autoregressive import next_probabilities
 from cs231n_gen.checking.variants import mistake, several
+from cs231n_gen.dit_attention import attend, join
 from cs231n_gen.given.frozen import frozen
+
+# --- CausalBlock and Prior ------------------------------------------------------------------------
+
+BLOCK, PRIOR = "autoregressive.CausalBlock", "autoregressive.Prior"
+
+
+def block(forward):
+    """A maker of blocks that go through their layers in this way."""
+
+    def make(dim, heads, ratio=4):
+        made = autoregressive.CausalBlock(dim, heads, ratio)
+        made.forward = types.MethodType(forward, made)
+        return made
+
+    make.__name__ = forward.__name__
+    return make
+
+
+def after(past, k, v):
+    """Keys and values with those of the past in front."""
+    return (k, v) if past is None else (torch.cat([past[0], k], 2), torch.cat([past[1], v], 2))
+
+
+def later(q, k, first=None):
+    """Where a query must not look: True from the column that comes `first` in the first row on."""
+    new, total = q.shape[2], k.shape[2]
+    first = total - new + 1 if first is None else first
+    return torch.ones(new, total, dtype=torch.bool).triu(first)
+
+
+def hiding(where, like, depth=-torch.inf):
+    """A bias that hides."""
+    return torch.zeros(where.shape, dtype=like.dtype).masked_fill(where, depth)
+
+
+def rest(self, h, attended):
+    """What a block does with what its attention found."""
+    h = h + self.attention.out(join(attended))
+    return h + self.mlp(self.norm_2(h))
+
+
+@mistake(
+    BLOCK,
+    "The mask is one place too far to the right: a token sees the one after it. In training it "
+    "reads the answer there.",
+)
+@block
+def mask_to_the_right(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    hidden = later(q, k, k.shape[2] - q.shape[2] + 2)
+    return rest(self, h, attend(q, k, v, hiding(hidden, h))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The mask is one place too far to the left: a token does not see itself, and the first one sees"
+    " nothing.",
+)
+@block
+def mask_to_the_left(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    hidden = later(q, k, k.shape[2] - q.shape[2])
+    return rest(self, h, attend(q, k, v, hiding(hidden, h))), (k, v)
+
+
+@mistake(BLOCK, "There is no mask: every token sees all of them, later ones too.")
+@block
+def no_mask(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v)), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The mask is turned round: a token sees itself and what comes later, and nothing before it. "
+    "Rows are queries, columns are keys.",
+)
+@block
+def mask_transposed(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    hidden = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril(k.shape[2] - q.shape[2] - 1)
+    return rest(self, h, attend(q, k, v, hiding(hidden, h))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "With a past your mask counts as if there were none: the first new token sees the first key "
+    "alone. Its own key stands behind all of the past.",
+)
+@block
+def mask_forgets_the_past(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k, 1), h))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "With a past nothing is masked. That is right for one new token; of several the first would see"
+    " the others.",
+)
+@block
+def mask_only_without_a_past(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    bias = hiding(later(q, k), h) if past is None else None
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, bias)), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The past stands behind the new keys and values. It comes first: the mask counts places from "
+    "the start of the sequence.",
+)
+@block
+def past_behind(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    if past is not None:
+        k, v = torch.cat([k, past[0]], 2), torch.cat([v, past[1]], 2)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The past comes back in another order than it is attended to: new keys first. The next piece "
+    "would take them for the oldest.",
+)
+@block
+def past_returned_behind(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    back = (k, v) if past is None else (torch.cat([k, past[0]], 2), torch.cat([v, past[1]], 2))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), back
+
+
+@mistake(
+    BLOCK,
+    "Only the new keys and values come back. The next token needs those of the past as well.",
+)
+@block
+def past_not_returned(self, h, past=None):
+    q, new_k, new_v = self.attention.split(self.norm_1(h))
+    k, v = after(past, new_k, new_v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (new_k, new_v)
+
+
+@mistake(BLOCK, "New tokens attend to each other alone. They attend to all of the past as well.")
+@block
+def past_not_seen(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    h = rest(self, h, attend(q, k, v, hiding(later(q, k), h)))
+    return h, after(past, k, v)
+
+
+@mistake(
+    BLOCK,
+    "The past is not looked at: neither do new tokens attend to it nor does it come back.",
+)
+@block
+def past_ignored(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "New tokens attend to the past, but not to each other or to themselves: their own keys and "
+    "values are missing.",
+)
+@block
+def past_alone(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    if past is None:
+        return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (k, v)
+    return rest(self, h, attend(q, *past)), after(past, k, v)
+
+
+@mistake(BLOCK, "What comes back is (v, k): the keys come first.")
+@block
+def values_first(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (v, k)
+
+
+@mistake(
+    BLOCK,
+    "The softmax runs over queries. For each query the weights of the keys sum to 1: it is the last"
+    " axis.",
+)
+@block
+def softmax_over_queries(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(later(q, k), -torch.inf)
+    weights = scores.softmax(-2)
+    return rest(self, h, weights @ v), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The mask comes after the softmax: the weights that are left no longer sum to 1. Hide scores "
+    "before it.",
+)
+@block
+def masked_after_the_softmax(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1).masked_fill(later(q, k), 0.0)
+    return rest(self, h, weights @ v), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Later tokens get a score of 0. That is a score like others, so some weight goes to them: −∞ "
+    "hides.",
+)
+@block
+def scores_of_0(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(later(q, k), 0.0)
+    return rest(self, h, scores.softmax(-1) @ v), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The mask of ones and zeros is added to the scores as it is. A bias of −∞ hides, one of 0 "
+    "leaves a score as it is.",
+)
+@block
+def ones_added(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, (~later(q, k)).to(h.dtype))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Your bias lowers later tokens by a finite number, and some weight still goes to them: −∞ hides"
+    " for certain.",
+)
+@block
+def finite_bias(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h, -10.0))), (k, v)
+
+
+@mistake(BLOCK, "The tokens go into the attention as they are: `norm_1` comes first.")
+@block
+def first_norm_left_out(self, h, past=None):
+    q, k, v = self.attention.split(h)
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (k, v)
+
+
+@mistake(BLOCK, "The tokens go into the MLP as they are: `norm_2` comes first.")
+@block
+def second_norm_left_out(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    h = h + self.attention.out(join(attend(q, k, v, hiding(later(q, k), h))))
+    return h + self.mlp(h), (k, v)
+
+
+@mistake(BLOCK, "Both branches use `norm_1`. The MLP has `norm_2`, with weights of its own.")
+@block
+def one_norm_for_both(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    h = h + self.attention.out(join(attend(q, k, v, hiding(later(q, k), h))))
+    return h + self.mlp(self.norm_1(h)), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The norms come after the sums. Here each branch sees normalised tokens, and the sum is left as"
+    " it is.",
+)
+@block
+def post_norm(self, h, past=None):
+    q, k, v = self.attention.split(h)
+    k, v = after(past, k, v)
+    h = self.norm_1(h + self.attention.out(join(attend(q, k, v, hiding(later(q, k), h)))))
+    return self.norm_2(h + self.mlp(h)), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The norm's result takes the place of the tokens: they are added to the branches as they are, "
+    "not normalised.",
+)
+@block
+def normalised_tokens_go_on(self, h, past=None):
+    h = self.norm_1(h)
+    q, k, v = self.attention.split(h)
+    k, v = after(past, k, v)
+    h = self.norm_2(h + self.attention.out(join(attend(q, k, v, hiding(later(q, k), h)))))
+    return h + self.mlp(h), (k, v)
+
+
+@mistake(BLOCK, "The tokens themselves are lost at the attention: its result is added to them.")
+@block
+def first_sum_left_out(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    h = self.attention.out(join(attend(q, k, v, hiding(later(q, k), h))))
+    return h + self.mlp(self.norm_2(h)), (k, v)
+
+
+@mistake(BLOCK, "The tokens themselves are lost at the MLP: its result is added to them.")
+@block
+def second_sum_left_out(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    h = h + self.attention.out(join(attend(q, k, v, hiding(later(q, k), h))))
+    return self.mlp(self.norm_2(h)), (k, v)
+
+
+@mistake(BLOCK, "The tokens themselves are lost: both branches are added to them.")
+@block
+def no_sums(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    h = self.attention.out(join(attend(q, k, v, hiding(later(q, k), h))))
+    return self.mlp(self.norm_2(h)), (k, v)
+
+
+@mistake(BLOCK, "The MLP sees the tokens as they were before the attention. It comes after it.")
+@block
+def in_parallel(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    found = self.attention.out(join(attend(q, k, v, hiding(later(q, k), h))))
+    return h + found + self.mlp(self.norm_2(h)), (k, v)
+
+
+@mistake(BLOCK, "The heads are not mixed: `attention.out` comes after they are joined.")
+@block
+def heads_not_mixed(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    h = h + join(attend(q, k, v, hiding(later(q, k), h)))
+    return h + self.mlp(self.norm_2(h)), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "The heads are put side by side in another order. Each token's heads belong together: use "
+    "`join`.",
+)
+@block
+def heads_joined_by_view(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    h = h + self.attention.out(attend(q, k, v, hiding(later(q, k), h)).reshape(h.shape))
+    return h + self.mlp(self.norm_2(h)), (k, v)
+
+
+@mistake(BLOCK, "The MLP is left out: only the attention is there.")
+@block
+def no_mlp(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return h + self.attention.out(join(attend(q, k, v, hiding(later(q, k), h)))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Scores are not divided by √(dim / heads). `attend` does that for you.",
+)
+@block
+def not_scaled(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    scores = (q @ k.mT).masked_fill(later(q, k), -torch.inf)
+    return rest(self, h, scores.softmax(-1) @ v), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Scores are divided by √dim. It is the size of a head that counts, dim / heads; `attend` does "
+    "that for you.",
+)
+@block
+def scaled_by_dim(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    scores = (q @ k.mT / h.shape[-1] ** 0.5).masked_fill(later(q, k), -torch.inf)
+    return rest(self, h, scores.softmax(-1) @ v), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Keys and values come back cut off from the graph. A loss on later pieces is to reach the "
+    "tokens before.",
+    sure=True,
+)
+@block
+def cut_off(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    h = rest(self, h, attend(q, k, v, hiding(later(q, k), h)))
+    return h, (k.detach(), v.detach())
+
+
+@mistake(
+    BLOCK,
+    "The past is cut off from the graph: no gradient reaches its keys and values.",
+    sure=True,
+)
+@block
+def past_cut_off(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past and [p.detach() for p in past], k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Keys and values come back with the heads joined, (batch, tokens, dim). They are to be (batch, "
+    "heads, tokens, dim / heads), as `attend` takes them.",
+    sure=True,
+)
+@block
+def heads_joined_in_the_past(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    if past is not None and past[0].dim() == 3:
+        past = [p.unflatten(2, (q.shape[1], -1)).transpose(1, 2) for p in past]
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (join(k), join(v))
+
+
+@mistake(BLOCK, "Only the tokens come back: the block returns `(h, (k, v))`.", sure=True)
+@block
+def tokens_alone(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h)))
+
+
+@mistake(BLOCK, "Three results come back: k and v are a pair, `(h, (k, v))`.", sure=True)
+@block
+def three_results(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), k, v
+
+
+@mistake(
+    BLOCK,
+    "The new keys join the past, the new values do not. Both belong to every token.",
+    sure=True,
+)
+@block
+def keys_join_alone(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    if past is not None:
+        k, v = torch.cat([past[0], k], 2), past[1]
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Keys and values are kept in the block, so a sequence gets to see one of an earlier call. What "
+    "is remembered comes in as `past`, and nothing else.",
+    sure=True,
+)
+@block
+def kept_in_the_block(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    kept = getattr(self, "kept", None) if past is not None else None
+    if kept is None or kept[0].shape[2] != past[0].shape[2] or len(kept[0]) != len(h):
+        kept = past
+    self.kept = k, v = after(kept and [p.detach() for p in kept], k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (k, v)
+
+
+# A prior's way, of which a mistake changes a part.
+
+
+def given(self, tokens, y):
+    """What the lines above the gap refuse."""
+    if tokens.dim() != 2 or not 1 <= tokens.shape[1] <= self.length:
+        raise ValueError("tokens must be (batch, n), n from 1 to N")
+    labels_fit(tokens, y)
+
+
+def given_step(self, last, y, cache):
+    """What the lines above the gap refuse; the place of the step."""
+    if (last is None) != (cache is None):
+        raise ValueError("last and cache must be None at the first place, and only there")
+    at = 0 if cache is None else cache[0][0].shape[2]
+    if at >= self.length:
+        raise ValueError("all places are taken")
+    labels_fit(y if last is None else last, y)
+    return at
+
+
+def labels_fit(tokens, y):
+    if y.dim() != 1 or y.shape != tokens.shape[:1]:
+        raise ValueError("y must be one label for each sequence")
+
+
+def prior(forward=None, step=None):
+    """A maker of priors with another way through their layers."""
+
+    def make(*args, **kwargs):
+        made = autoregressive.Prior(*args, **kwargs)
+        if forward:
+
+            def checked(self, tokens, y):
+                given(self, tokens, y)
+                return forward(self, tokens, y)
+
+            made.forward = types.MethodType(checked, made)
+        if step:
+
+            def checked_step(self, last, y, cache=None):
+                return step(self, last, y, cache, given_step(self, last, y, cache))
+
+            made.step = types.MethodType(checked_step, made)
+        return made
+
+    return make
+
+
+def at_once(forward):
+    """A prior with another `forward`."""
+    make = prior(forward)
+    make.__name__ = forward.__name__
+    return make
+
+
+def at_each_step(step):
+    """A prior with another `step(self, last, y, cache, at)`."""
+    make = prior(None, step)
+    make.__name__ = step.__name__
+    return make
+
+
+def ahead(self, tokens):
+    """Each place's input: the token before it."""
+    start = torch.full_like(tokens[:, :1], self.vocabulary)
+    return torch.cat([start, tokens[:, :-1]], 1)
+
+
+def scores(self, h):
+    for one in self.blocks:
+        h, _ = one(h)
+    return self.out(self.norm(h))
+
+
+def next_scores(self, h, cache):
+    new = []
+    for i, one in enumerate(self.blocks):
+        h, past = one(h, None if cache is None else cache[i])
+        new.append(past)
+    return self.out(self.norm(h))[:, 0], new
+
+
+def before(self, last, y):
+    return (torch.full_like(y, self.vocabulary) if last is None else last)[:, None]
+
+
+@mistake(
+    PRIOR,
+    "The inputs are not shifted: each place sees the token that it is to predict. Its input is the "
+    "token before, and the start token at the first place.",
+)
+@at_once
+def not_shifted(self, tokens, y):
+    return scores(self, self.embed(tokens, y))
+
+
+@mistake(
+    PRIOR,
+    "The inputs are shifted the wrong way: each place gets the token after its own. It gets the one"
+    " before.",
+)
+@at_once
+def shifted_to_the_left(self, tokens, y):
+    end = torch.full_like(tokens[:, :1], self.vocabulary)
+    return scores(self, self.embed(torch.cat([tokens[:, 1:], end], 1), y))
+
+
+@mistake(
+    PRIOR,
+    "The inputs are shifted by two places. The token just before is the one that tells most.",
+)
+@at_once
+def shifted_by_two(self, tokens, y):
+    start = torch.full_like(tokens[:, :1], self.vocabulary)
+    inputs = torch.cat([start, start, tokens], 1)[:, : tokens.shape[1]]
+    return scores(self, self.embed(inputs, y))
+
+
+@mistake(
+    PRIOR,
+    "The inputs are rolled: the last token comes to the first place. There is the start token, "
+    "whose number is K.",
+)
+@at_once
+def rolled(self, tokens, y):
+    return scores(self, self.embed(tokens.roll(1, 1), y))
+
+
+def with_start(name, number):
+    """A prior with this number as its start token."""
+
+    def forward(self, tokens, y):
+        start = torch.full_like(tokens[:, :1], number(self))
+        return scores(self, self.embed(torch.cat([start, tokens[:, :-1]], 1), y))
+
+    def step(self, last, y, cache, at):
+        inputs = (torch.full_like(y, number(self)) if last is None else last)[:, None]
+        return next_scores(self, self.embed(inputs, y, first=at), cache)
+
+    make = prior(forward, step)
+    make.__name__ = name
+    return make
+
+
+start_is_0 = mistake(
+    PRIOR,
+    "Your start token is 0, which is a code as well. Its number is K, the row after all codes.",
+)(with_start("start_is_0", lambda self: 0))
+
+start_is_the_last_code = mistake(
+    PRIOR,
+    "Your start token is K − 1, which is the last code. Codes count from 0, so the row of the "
+    "start is K.",
+)(with_start("start_is_the_last_code", lambda self: self.vocabulary - 1))
+
 
 # --- next_probabilities and sample --------------------------------------------------------------
 

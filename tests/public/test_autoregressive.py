@@ -1,5 +1,6 @@
-"""Public checks of chapter 13, autoregressive models."""
+"""Public checks of chapter 13, a Transformer that writes."""
 
+import itertools
 import math
 
 import pytest
@@ -7,12 +8,692 @@ import torch
 
 from cs231n_gen.checking import expect
 
+block = pytest.mark.exercise("autoregressive.CausalBlock")
+net = pytest.mark.exercise("autoregressive.Prior")
 next_probabilities = pytest.mark.exercise("autoregressive.next_probabilities")
 sample = pytest.mark.exercise("autoregressive.sample", graph=False)
+
+EXACT = {"atol": 1e-10, "rtol": 1e-10}
 
 
 def normal(generator, *shape):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def waves(*shape, rate=7.3, scale=1.0):
+    """Any numbers, as long as they are the same everywhere."""
+    u = torch.arange(math.prod(shape), dtype=torch.float64)
+    return scale * (rate * (1 + u)).sin().reshape(shape)
+
+
+# --- CausalBlock and Prior ------------------------------------------------------------------------
+
+
+def block_shapes(D, ratio=4, at=""):
+    """The shapes of a block's weights, by name."""
+    shapes = {
+        "norm_1.weight": (D,), "norm_1.bias": (D,), "norm_2.weight": (D,), "norm_2.bias": (D,),
+        "attention.qkv.weight": (3 * D, D), "attention.qkv.bias": (3 * D,),
+        "attention.out.weight": (D, D), "attention.out.bias": (D,),
+        "mlp.0.weight": (ratio * D, D), "mlp.0.bias": (ratio * D,),
+        "mlp.2.weight": (D, ratio * D), "mlp.2.bias": (D,),
+    }  # fmt: skip
+    return {at + name: shape for name, shape in shapes.items()}
+
+
+def prior_shapes(K, N, classes, D, layers):
+    """The shapes of a prior's weights, by name."""
+    shapes = {
+        "token.weight": (K + 1, D), "place.weight": (N, D), "label.weight": (classes + 1, D),
+        "norm.weight": (D,), "norm.bias": (D,), "out.weight": (K, D), "out.bias": (K,),
+    }  # fmt: skip
+    for n in range(layers):
+        shapes |= block_shapes(D, at=f"blocks.{n}.")
+    return shapes
+
+
+def filled(student, module, want):
+    """The module with weights that are the same everywhere, in float64."""
+    got = {name: tuple(shape) for name, shape in student.checking.fakes.shapes(module).items()}
+    expect.true(got == want, "the layers are given: leave them as they are", got, want)
+    module.call("double")
+    module.load(weights_of(want))
+    return module
+
+
+def weights_of(shapes):
+    weights = {}
+    for n, (name, shape) in enumerate(sorted(shapes.items())):
+        many = len(shape) > 1 and not name.startswith(("token", "place", "label"))
+        w = waves(*shape, rate=1.1 + 0.37 * n, scale=2 / shape[1] ** 0.5 if many else 1)
+        weights[name] = 1 + 0.5 * w if "norm" in name and name.endswith("weight") else w
+    return weights
+
+
+def in_one(g):
+    """One number in which all numbers of a gradient count."""
+    return (g * waves(*g.shape, rate=1.3)).sum()
+
+
+def ran(made, h, past=None):
+    """What a block returns: tokens, keys and values."""
+    result = made(h) if past is None else made(h, past)
+    out, found = expect.unpack(result, ("h", "(k, v)"))
+    k, v = expect.unpack(found, ("k", "v"))
+    return expect.tensor(out, h.shape, "h"), k, v
+
+
+def a_block(student, D=8, heads=2, ratio=4):
+    options = {} if ratio == 4 else {"ratio": ratio}
+    made = student.new("autoregressive.CausalBlock", D, heads, **options)
+    return filled(student, made, block_shapes(D, ratio))
+
+
+def a_past(B=2, heads=2, before=3, head=4):
+    return waves(B, heads, before, head, rate=2.3), waves(B, heads, before, head, rate=1.9)
+
+
+BLOCKS = {"usual": (8, 2, 4), "one head": (6, 1, 4), "four heads": (8, 4, 2)}
+
+
+# Numbers of the formulas with the weights of `filled`.
+NUMBERS = {
+    "usual, 2 times 5 tokens": [
+        [-2.6756042014879, -2.6560401592777, 6.5883327593912],
+        [-1.2354403061298, -4.0752620175734, 7.9886276612589],
+        [-1.1368800906072, -4.2340081632569, 8.2534484025575],
+        [-2.3592838570458, -2.2184787674372, 5.670773096113],
+        [-1.3768336434619, -3.0374910631879, 6.2246387818136],
+    ],
+    "usual, 1 times 3 tokens": [
+        [-5.1255351630386, 0.56894284750586, 5.137111789355],
+        [-2.2271077610499, -1.7398464322632, 4.946426786668],
+        [-1.9827582730071, -1.8802067638715, 4.9193508011926],
+    ],
+    "usual, 2 times 1 tokens": [[-2.0820298149605, -1.8747709602986, 5.0038533909657]],
+    "usual, 2 times 2 tokens": [
+        [-3.8264537189687, -2.2551115583374, 7.3263746102958],
+        [-2.3855181112651, -3.7493440018465, 8.880830328646],
+    ],
+    "one head, 2 times 5 tokens": [
+        [1.1129965531673, 1.0749138384704],
+        [1.0248819704437, 1.2004375765262],
+        [0.89899669594466, 1.3471800478753],
+        [0.73560730089004, 1.5096621158472],
+        [0.53429936203282, 1.680325464853],
+    ],
+    "one head, 1 times 3 tokens": [
+        [0.71228522468436, 0.66194714882385],
+        [0.82553768007043, 0.64391378232745],
+        [0.89819696035927, 0.65273648904316],
+    ],
+    "one head, 2 times 1 tokens": [[0.894992274366, 0.69334632930496]],
+    "one head, 2 times 2 tokens": [
+        [1.0302873378189, 0.75231775939553],
+        [1.0688689808073, 0.79733926729647],
+    ],
+    "four heads, 2 times 5 tokens": [
+        [-0.95508049112346, 1.1794197462892, 3.5097354194953],
+        [0.57463301996888, -0.26172091932443, 4.8482581631991],
+        [0.58214988367554, -0.21197883976318, 4.8885944321506],
+        [-0.93988941338091, 1.8594567784506, 2.5508519791962],
+        [0.19090187492839, 0.91796863751624, 3.1150858120548],
+    ],
+    "four heads, 1 times 3 tokens": [
+        [-3.5744724442532, 4.4683309761051, 2.2051064423317],
+        [-0.9119060064718, 2.4130571296878, 1.8484224917499],
+        [-0.44441382870112, 1.9903103964009, 1.998365327488],
+    ],
+    "four heads, 2 times 1 tokens": [[-0.4765972058872, 2.0114884563354, 2.0034733975413]],
+    "four heads, 2 times 2 tokens": [
+        [-2.1070168074848, 1.5780151053414, 4.2544685311887],
+        [-0.70545364015477, 0.22634716916451, 5.6272173061819],
+    ],
+    "remembered 3 0": [
+        [
+            [1.2779763452954, 0.054270696379069, 1.4525207387887],
+            [4.3116506197551, 2.8938167383321, 2.1191646787172],
+        ],
+        [
+            [-0.97587323373079, 0.34469499198728, -1.0006329164529],
+            [-3.2374091178853, -1.9097928866832, -1.0432316622767],
+        ],
+    ],
+    "remembered 1 3": [
+        [
+            [-0.1095194528537, -0.11478481378319, 0.33331393995492, 0.36278467045339],
+            [-0.5350731227971, 0.70991130153219, -0.84903188532567, 2.1348183194705],
+        ],
+        [
+            [-0.76140811628854, 0.43616475524782, 0.98058949177553, 0.088033737475282],
+            [0.056600767434841, -0.9521464919441, -0.5350731227971, -1.1332600649532],
+        ],
+    ],
+    "remembered 2 2": [
+        [
+            [-0.5305891777502, 0.3283134938514, 1.9738263756034, 1.2779763452954],
+            [-0.1095194528537, -0.11478481378319, 2.7172658704455, 4.3116506197551],
+        ],
+        [
+            [0.34995136895667, -0.81878732212684, -1.5627992093558, -0.97587323373079],
+            [-0.76140811628854, 0.43616475524782, -1.6029271730327, -3.2374091178853],
+        ],
+    ],
+    "past 2 3 4": [
+        [1.2081233841076, -3.9921054736743, 5.6519386761487],
+        [0.62647425712008, -3.4508869352383, 4.9963361154746],
+        [-0.088842200255812, -2.481511891441, 3.734385955682],
+    ],
+    "past 1 1 5": [[1.6831213649933, -4.0514174166102, 5.2623847662293]],
+    "past 2 4 1": [
+        [2.2539796059582, -3.4017642885527, 3.2889343869817],
+        [1.2582639158381, -2.3267174190529, 2.154152465371],
+        [2.6546426047927, -3.6728037128748, 3.4923496777286],
+        [2.802533185033, -3.9738485121848, 3.9204676588705],
+    ],
+    "past 2 2 2": [
+        [0.31472748807321, -2.8454054679994, 4.0702991296198],
+        [1.4997468498719, -4.1929107343966, 5.6616646000929],
+    ],
+    "slopes 0": {
+        "attention.out.bias": -1.982458526787,
+        "attention.out.weight": 9.0909600940283,
+        "attention.qkv.bias": -7.7254344679266,
+        "attention.qkv.weight": -6.8723144339111,
+        "mlp.0.bias": -0.23941773889906,
+        "mlp.0.weight": -2.2540294185107,
+        "mlp.2.bias": -1.7375707597657,
+        "mlp.2.weight": -0.062546886552675,
+        "norm_1.bias": -0.35464625832104,
+        "norm_1.weight": 18.81473315908,
+        "norm_2.bias": -0.54483419145903,
+        "norm_2.weight": 0.17197579856028,
+        "h": 13.381064766426,
+    },
+    "slopes 2": {
+        "attention.out.bias": -3.7108953459497,
+        "attention.out.weight": 1.0448968120036,
+        "attention.qkv.bias": -6.3028919429951,
+        "attention.qkv.weight": -10.401694565843,
+        "mlp.0.bias": -0.34282916867708,
+        "mlp.0.weight": 1.4133436493207,
+        "mlp.2.bias": -1.7375707597657,
+        "mlp.2.weight": -0.094737947922844,
+        "norm_1.bias": 2.8075370253999,
+        "norm_1.weight": -27.32852302897,
+        "norm_2.bias": -0.55018830084948,
+        "norm_2.weight": 0.78820231804863,
+        "h": -2.813253226295,
+        "past's keys": -5.8344277578616,
+        "past's values": 9.3282673769822,
+    },
+    "size 0.01": [
+        [0.31411030120646, -2.4347137876727, 3.7463103171674],
+        [0.48319549729973, -2.5815111050891, 3.7926073588413],
+        [0.16695246472317, -2.4986959364471, 3.9820766582597],
+    ],
+    "size 1000": [
+        [964.77238902406, -939.04150052381, 904.81022027824],
+        [-13.745799256863, -79.414551673358, 171.08167187214],
+        [-956.7047263952, 976.83174482911, -989.68248786086],
+    ],
+    "usual 3 4": [
+        [2.6818352678131, 2.7102305416089, 2.6497878764579, 2.6836164470337],
+        [2.532153870243, 2.5512756227228, 2.4907049192391, 2.383902306555],
+        [0.14941616051435, -0.60566867687149, -0.54257430282596, -0.55229511733405],
+    ],
+    "usual 1 4": [[2.6818352678131, 2.7102305416089, 2.6497878764579, 2.6836164470337]],
+    "usual 2 1": [[2.6818352678131], [2.532153870243]],
+    "twelve labels 3 4": [
+        [-2.9709955884429, -3.1618123576887, -3.3468417288702, -3.1460547005301],
+        [-3.0600935021671, -3.3777676069203, -3.2500586880792, -3.9232461053672],
+        [-3.0894626912497, -2.9906965631912, -3.3940939240825, -3.5412102365108],
+    ],
+    "twelve labels 1 4": [[-2.9709955884429, -3.1618123576887, -3.3468417288702, -3.1460547005301]],
+    "twelve labels 2 1": [[-2.9709955884429], [-3.0600935021671]],
+    "no labels 3 3": [
+        [2.532153870243, 2.5591159657185, 2.4745319308464],
+        [2.532153870243, 2.5512756227228, 2.4907049192391],
+        [2.532153870243, 2.5963998954756, 2.5278053481503],
+    ],
+    "no labels 1 3": [[2.532153870243, 2.5591159657185, 2.4745319308464]],
+    "no labels 2 1": [[2.532153870243], [2.532153870243]],
+    "one place 3 1": [[-0.96609683856082], [0.1367845521988], [-0.71544849274565]],
+    "one place 1 1": [[-0.96609683856082]],
+    "one place 2 1": [[-0.96609683856082], [0.1367845521988]],
+    "one code 3 2": [
+        [1.0112888401245, 1.957782315794],
+        [0.98326031790388, 1.8227959415023],
+        [3.160850923425, 3.3134259585789],
+    ],
+    "one code 1 2": [[1.0112888401245, 1.957782315794]],
+    "one code 2 1": [[1.0112888401245], [0.98326031790388]],
+    "tiny world": [
+        [
+            0.68712821247855,
+            0.10621496634856,
+            0.098855085608089,
+            0.014066585232355,
+            0.060803265654729,
+            0.017889101342375,
+            0.012423215581566,
+            0.0026195677537758,
+        ],
+        [
+            5.065707808894e-07,
+            5.3924695344328e-05,
+            5.3426230671579e-05,
+            0.0058410760672221,
+            4.5260833844206e-05,
+            0.0066702746676582,
+            0.0061584844403711,
+            0.98117704649411,
+        ],
+        [
+            0.001542506769013,
+            0.01157312258809,
+            0.012351032117709,
+            0.079884029086942,
+            0.0074391620750411,
+            0.088046943538608,
+            0.074456535344557,
+            0.72470666848004,
+        ],
+    ],
+    "cache": {
+        "scores": [
+            [0.13355122340963, 0.18717649419112, -1.4854562160104, -0.0045840702248467],
+            [0.059246096860034, -0.22138962918621, -2.0408826538505, -1.8515842888115],
+            [-0.45620489044607, -0.4623677526503, -2.3165067082387, -2.0098077134984],
+        ],
+        "keys": [
+            [
+                [-1.0901406450494, 0.7149063050969, 1.7837788439217, 0.049845364707745],
+                [7.0453423701348, 0.082572414976898, 0.96667594957261, 7.4682384325003],
+            ],
+            [
+                [-2.0146664579008, -1.7649819687391, -2.5596905321695, -0.69146514065192],
+                [-0.54015469911829, -0.25798702713838, -1.5406906143942, -1.4623473356295],
+            ],
+            [
+                [1.5457783838142, 1.840476910529, 2.2609218436281, 0.25259950657051],
+                [-1.7095288748991, -1.9865931635595, -2.4336897148887, -0.60773955688206],
+            ],
+        ],
+        "values": [
+            [
+                [1.2054853284279, -0.12388400646939, -1.2531561080656, 0.036608203246927],
+                [-6.1201253866008, 0.93346348675794, 0.12650876846864, -6.4631669245449],
+            ],
+            [
+                [1.2553692122972, 1.3872481812733, 0.44741071012506, -1.3148743652762],
+                [2.2006286197798, 2.0967953229077, 2.1085962831454, -0.35281087702197],
+            ],
+            [
+                [-0.04834614328523, 0.20710096634208, 0.67442189410707, -0.94290711662328],
+                [-0.99485089296092, -1.2250086405908, -1.7058359672334, -0.32037803622027],
+            ],
+        ],
+    },
+    "slopes": {
+        "blocks.0.attention.out.bias": -0.2289128492056,
+        "blocks.0.attention.out.weight": 0.30632897344194,
+        "blocks.0.attention.qkv.bias": -0.25517380772317,
+        "blocks.0.attention.qkv.weight": -0.081248958873958,
+        "blocks.0.mlp.0.bias": -0.019496143334832,
+        "blocks.0.mlp.0.weight": -1.0118204282389,
+        "blocks.0.mlp.2.bias": -0.21870144749622,
+        "blocks.0.mlp.2.weight": -0.13914107763153,
+        "blocks.0.norm_1.bias": 0.14477789403896,
+        "blocks.0.norm_1.weight": 0.15804999345727,
+        "blocks.0.norm_2.bias": -0.02687655857283,
+        "blocks.0.norm_2.weight": -0.032023923010546,
+        "blocks.1.attention.out.bias": -0.21613379051004,
+        "blocks.1.attention.out.weight": 0.042996555499285,
+        "blocks.1.attention.qkv.bias": 0.0083054197174464,
+        "blocks.1.attention.qkv.weight": 0.0043730387078872,
+        "blocks.1.mlp.0.bias": 0.012997674416723,
+        "blocks.1.mlp.0.weight": 0.30634185872327,
+        "blocks.1.mlp.2.bias": -0.27596423677651,
+        "blocks.1.mlp.2.weight": 0.064972941836836,
+        "blocks.1.norm_1.bias": -0.0054480902851757,
+        "blocks.1.norm_1.weight": -0.020992614172567,
+        "blocks.1.norm_2.bias": 0.23213902137205,
+        "blocks.1.norm_2.weight": 0.0513891051287,
+        "label.weight": -0.0011722192597972,
+        "norm.bias": -1.8258027966912,
+        "norm.weight": 0.0057131949557185,
+        "out.bias": 0.72568048415419,
+        "out.weight": -0.5551214882588,
+        "place.weight": 0.10528932604423,
+        "token.weight": -0.42699785142715,
+    },
+}
+
+
+@block
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_tokens_after_a_block(student, kind):
+    """tokens are those of the formula, for any number of tokens and heads"""
+    D, heads, ratio = BLOCKS[kind]
+    made = a_block(student, D, heads, ratio)
+    for B, T in ((2, 5), (1, 3), (2, 1), (2, 2)):
+        h, _, _ = ran(made, waves(B, T, D))
+        says = f"{B} times {T} tokens of dim {D}, with {heads} heads"
+        expect.close(
+            h[-1, :, 1::3], NUMBERS[f"{kind}, {B} times {T} tokens"], says, what="h", **EXACT
+        )
+
+
+@block
+def test_what_is_remembered(student):
+    """keys and values of all tokens come back, (batch, heads, tokens, dim / heads), those of the
+    past first"""
+    made = a_block(student)
+    for T, before in ((3, 0), (1, 3), (2, 2)):
+        past = a_past(before=before) if before else None
+        _, *found = ran(made, waves(2, T, 8), past)
+        for n, name in enumerate(("keys", "values")):
+            got = expect.tensor(found[n], (2, 2, before + T, 4), f"the {name}")
+            want = NUMBERS[f"remembered {T} {before}"][n]
+            says = f"the {name} of {before} earlier tokens and {T} new ones"
+            expect.close(got[-1, :, :, 1], want, says, what=f"the {name}", **EXACT)
+
+
+@block
+def test_no_token_sees_a_later_one(student):
+    """a token's derivative to a later one is exactly 0, to itself and to earlier ones it is not"""
+    made, h = a_block(student), waves(2, 4, 8)
+    for before in (0, 2):
+        past, silent = a_past(before=before) if before else (), torch.zeros(2, 2, before + 4, 4)
+        for t in range(4):
+            c = torch.zeros_like(h)
+            c[:, t] = waves(2, 8, rate=0.7)
+            (to_h,) = student.gradient(
+                "checking.fakes.weighted_tokens", made, [c, silent, silent], h, *past, wrt=[h]
+            )
+            to_h = expect.tensor(to_h, h.shape, "the gradient of h")
+            says = f"token {t + 1} of 4 depends on a later one, after {before} of the past"
+            later = to_h[:, t + 1 :].abs()
+            expect.true(not later.any(), says, later.max() if later.numel() else "", 0)
+            seen = to_h[:, : t + 1].abs().amax(2)
+            says = f"token {t + 1} depends on itself and on all before it"
+            expect.true(bool((seen > 1e-9).all()), says, seen)
+
+
+@block
+def test_in_pieces(student):
+    """a sequence that comes in pieces gives the same as at once"""
+    made, h = a_block(student), waves(2, 6, 8)
+    whole = ran(made, h)
+    for lengths in ([1] * 6, [2, 3, 1], [5, 1], [1, 5], [3, 3]):
+        past, rows = None, []
+        for piece in h.split(lengths, 1):
+            row, *past = ran(made, piece, None if past is None else tuple(past))
+            rows.append(row)
+        for got, want, what in zip(
+            (torch.cat(rows, 1), *past), whole, ("h", "k", "v"), strict=True
+        ):
+            says = f"{what} of pieces of {', '.join(map(str, lengths))} tokens is another"
+            expect.close(got, want, says, what=what, **EXACT)
+
+
+@block
+def test_after_a_past(student):
+    """new tokens attend to all of the past, and among themselves up to their own place"""
+    made = a_block(student)
+    for B, T, before in ((2, 3, 4), (1, 1, 5), (2, 4, 1), (2, 2, 2)):
+        h, _, _ = ran(made, waves(B, T, 8), a_past(B, before=before))
+        says = f"{T} new tokens after {before} of the past"
+        expect.close(h[-1, :, 1::3], NUMBERS[f"past {B} {T} {before}"], says, what="h", **EXACT)
+
+
+@block
+def test_slopes_of_a_block(student):
+    """tokens, past and all weights get their gradients, through keys and values, too"""
+    made = a_block(student)
+    for before in (0, 2):
+        h, past = waves(2, 3, 8), a_past(before=before) if before else ()
+        rates = ((0.7, (2, 3, 8)), (0.3, (2, 2, before + 3, 4)), (0.5, (2, 2, before + 3, 4)))
+        c = [waves(*shape, rate=rate) for rate, shape in rates]
+        weights, *others = student.gradient(
+            "checking.fakes.weighted_tokens", made, c, h, *past, wrt=[made, h, *past]
+        )
+        found = {name: weights[name] for name in block_shapes(8)}
+        found |= dict(zip(("h", "past's keys", "past's values"), others, strict=False))
+        for name, want in NUMBERS[f"slopes {before}"].items():
+            g = found[name]
+            says = f"the gradient of {name}, after {before} tokens of the past"
+            expect.true(isinstance(g, torch.Tensor), f"no gradient reaches {name}")
+            expect.close(in_one(g), want, says, what=says, atol=1e-9, rtol=1e-9)
+
+
+@block
+def test_tokens_of_any_size(student):
+    """tokens of any size, in float32 and in float64; in evaluation as in training"""
+    made = a_block(student)
+    for mode, size in (("train", 1e-2), ("eval", 1e3)):
+        made.call(mode)
+        student.checking.fakes.holding_gradients(made)
+        h, _, _ = ran(made, waves(2, 3, 8, scale=size), a_past())
+        says = f"tokens of size {size:g}, in mode {mode}"
+        expect.close(h[-1, :, 1::3], NUMBERS[f"size {size:g}"], says, what="h", **EXACT)
+    made.call("float")
+    past = tuple(p.float() for p in a_past(before=4))
+    h, _, _ = ran(made, waves(2, 3, 8).float(), past)
+    expect.close(
+        h[-1, :, 1::3], NUMBERS["past 2 3 4"], "tokens in float32", atol=1e-4, rtol=1e-4, what="h"
+    )
+
+
+@block
+def test_each_example_by_itself(student):
+    """an example and its past tell nothing to others"""
+    made, h, past = a_block(student), waves(3, 2, 8), a_past(3)
+    together = ran(made, h, past)
+    alone = [ran(made, h[n : n + 1], tuple(p[n : n + 1] for p in past)) for n in range(3)]
+    for got, want, what in zip(zip(*alone, strict=True), together, ("h", "k", "v"), strict=True):
+        says = f"{what}: an example depends on the others of its batch"
+        expect.close(torch.cat(got), want, says, what=what, **EXACT)
+
+
+# By place and label numbers that no sequence repeats; ∅ comes last.
+SMALL = {"vocabulary": 5, "length": 4, "classes": 3, "dim": 8, "layers": 2, "heads": 2}
+PRIORS = {
+    "usual": {},
+    "twelve labels": {"classes": 12, "layers": 1, "heads": 4},
+    "no labels": {"classes": 0, "length": 3},
+    "one place": {"length": 1, "heads": 1, "dim": 6},
+    "one code": {"vocabulary": 1, "length": 2, "layers": 3},
+}
+
+
+def a_prior(student, **options):
+    sizes = {**SMALL, **options}
+    made = student.new("autoregressive.Prior", **sizes)
+    K, N, classes, D, layers, _ = (sizes[name] for name in SMALL)
+    return filled(student, made, prior_shapes(K, N, classes, D, layers))
+
+
+def some_sequences(B=3, n=4, vocabulary=5, classes=3):
+    """Tokens and labels, ∅ among them."""
+    tokens = torch.tensor([[3, 0, 4, 1], [2, 2, 0, 4], [4, 1, 3, 0]]) % vocabulary
+    y = torch.tensor([classes, 0, 1]) % (classes + 1)
+    return tokens[:B, :n], y[:B]
+
+
+def one_after_another(made, tokens, y):
+    """Scores of all tokens, one step after another, and all caches on the way."""
+    logits, cache = expect.unpack(made.call("step", None, y), ("logits", "cache"))
+    rows, caches = [logits], [cache]
+    for last in tokens[:, :-1].unbind(1):
+        found = made.call("step", last, y, caches[-1])
+        logits, cache = expect.unpack(found, ("logits", "cache"))
+        rows.append(logits)
+        caches.append(cache)
+    return rows, caches
+
+
+@net
+@pytest.mark.parametrize("kind", PRIORS)
+def test_scores(student, kind):
+    """scores of all tokens, or of the first of them, are those of the formula"""
+    made, sizes = a_prior(student, **PRIORS[kind]), {**SMALL, **PRIORS[kind]}
+    K, N, classes = (sizes[name] for name in ("vocabulary", "length", "classes"))
+    for B, n in ((3, N), (1, N), (2, 1)):
+        tokens, y = some_sequences(B, n, K, classes)
+        got = expect.tensor(made(tokens, y), (B, n, K), "the scores")
+        says = f"{n} of {N} tokens, labels {y.tolist()}, where ∅ is {classes}"
+        expect.close(got[..., K // 2], NUMBERS[f"{kind} {B} {n}"], says, what="scores", **EXACT)
+
+
+@net
+def test_probabilities_of_a_tiny_world(student):
+    """the probabilities of all sequences sum to 1, for each label and for ∅"""
+    made = a_prior(student, vocabulary=2, length=3, classes=2)
+    every = torch.tensor([*itertools.product(range(2), repeat=3)])
+    for label in range(3):
+        logits = expect.tensor(made(every, torch.full((8,), label)), (8, 3, 2), "the scores")
+        p = logits.softmax(2).gather(2, every[..., None]).prod(1)[:, 0]
+        says = f"all sequences together do not have probability 1, with label {label} of 2"
+        expect.close(p.sum(), 1.0, says, atol=1e-12, rtol=0)
+        says = f"the probability of each sequence, with label {label} of 2"
+        expect.close(p, NUMBERS["tiny world"][label], says, **EXACT)
+
+
+@net
+def test_no_token_sees_itself(student):
+    """a token that changes leaves all scores up to its own as they are, bit for bit, and moves all
+    after it; the last changes nothing"""
+    made = a_prior(student)
+    tokens, y = some_sequences()
+    logits = expect.tensor(made(tokens, y), (3, 4, 5), "the scores")
+    for t in range(4):
+        other = tokens.clone()
+        other[:, t] = (other[:, t] + 1 + t % 2) % 5
+        got = expect.tensor(made(other, y), (3, 4, 5), "the scores")
+        moved = (got - logits).abs().amax(2)
+        says = f"token {t + 1} changes scores up to its own place"
+        expect.true(torch.equal(got[:, : t + 1], logits[:, : t + 1]), says, moved[:, : t + 1], 0)
+        says = f"token {t + 1} does not change all scores after it"
+        expect.true(bool((moved[:, t + 1 :] > 1e-9).all()), says, moved[:, t + 1 :])
+
+
+@net
+def test_step_after_step(student):
+    """one step after another gives the scores of all tokens at once"""
+    for options in ({}, {"classes": 12, "heads": 4, "layers": 3}, {"length": 1}):
+        made, (tokens, y) = (
+            a_prior(student, **options),
+            some_sequences(classes=options.get("classes", 3)),
+        )
+        for B in (3, 1):
+            N = options.get("length", 4)
+            want = expect.tensor(made(tokens[:B, :N], y[:B]), (B, N, 5), "the scores")
+            rows, _ = one_after_another(made, tokens[:B, :N], y[:B])
+            for t, row in enumerate(rows):
+                says = f"the step to place {t + 1} of {N} gives other scores than all at once"
+                expect.close(row, want[:, t], says, what="scores", atol=1e-12, rtol=1e-12)
+
+
+@net
+def test_what_steps_remember(student):
+    """the cache holds keys and values of every block, for all places up to the last"""
+    made = a_prior(student, layers=3)
+    rows, caches = one_after_another(made, *some_sequences())
+    want = NUMBERS["cache"]
+    says = "the scores, one step after another"
+    expect.close(torch.stack(rows, 1)[..., 2], want["scores"], says, what="scores", **EXACT)
+    for t, cache in enumerate(caches):
+        blocks = expect.unpack(cache, ["the first block's", "the second's", "the third's"])
+        for n, past in enumerate(blocks):
+            pair = expect.unpack(past, ("k", "v"))
+            for got, name in zip(pair, ("keys", "values"), strict=True):
+                got = expect.tensor(got, (3, 2, t + 1, 4), f"the {name} of block {n + 1}")
+                wanted = torch.tensor(want[name][n])[:, : t + 1]
+                says = f"the {name} of block {n + 1} after the step to place {t + 1}"
+                expect.close(got[1, :, :, 1], wanted, says, atol=1e-6, rtol=1e-6)
+
+
+@net
+def test_two_endings(student):
+    """a cache stays as it was: two sequences may go on from it, in turn"""
+    made = a_prior(student)
+    one, y = some_sequences()
+    other = torch.cat([one[:, :1], (one[:, 1:] + 2) % 5], 1)
+    found = student.checking.fakes.two_endings(made, y, one[:, :1], one[:, 1:3], other[:, 1:3])
+    wants = [expect.tensor(made(tokens, y), (3, 4, 5), "the scores") for tokens in (one, other)]
+    for k, got in enumerate(found):
+        says = "two sequences that go on from one cache, in turn: one of them has other scores"
+        expect.close(got, wants[k % 2][:, 2 + k // 2], says, what="scores", **EXACT)
+
+
+@net
+def test_nothing_is_kept_in_the_prior(student):
+    """what a step knows comes from its cache: other calls between two steps change nothing"""
+    made = a_prior(student)
+    tokens, y = some_sequences()
+    want = expect.tensor(made(tokens, y), (3, 4, 5), "the scores")
+    _, caches = one_after_another(made, tokens, y)
+    one_after_another(made, tokens[:2].flip(1), y[:2])
+    for t in (2, 0, 1):
+        found = made.call("step", tokens[:, t], y, caches[t])
+        logits, _ = expect.unpack(found, ("logits", "cache"))
+        says = f"place {t + 2}, from a cache of before"
+        expect.close(logits, want[:, t + 1], says, what="scores", **EXACT)
+
+
+@net
+def test_slopes_of_a_prior(student):
+    """all weights get their gradients, step by step the same as at once"""
+    made = a_prior(student)
+    tokens, y = some_sequences()
+    c, steps = waves(3, 4, 5, rate=0.7), student.function("checking.fakes.step_by_step")
+    for way, first in (("at once", [made, c]), ("step by step", [steps, c, made])):
+        (got,) = student.gradient("checking.fakes.weighted", *first, tokens, y, wrt=[made])
+        for name, want in NUMBERS["slopes"].items():
+            expect.true(isinstance(got[name], torch.Tensor), f"no gradient reaches {name}, {way}")
+            says = f"the gradient of {name}, {way}"
+            expect.close(in_one(got[name]), want, says, what=says, atol=1e-9, rtol=1e-9)
+
+
+@net
+def test_each_sequence_by_itself(student):
+    """a sequence and its label tell nothing to others, in evaluation as in training, in float32 as
+    in float64"""
+    made = a_prior(student)
+    tokens, y = some_sequences()
+    made.call("eval")
+    student.checking.fakes.holding_gradients(made)
+    together = expect.tensor(made(tokens, y), (3, 4, 5), "the scores")
+    alone = torch.cat([made(tokens[n : n + 1], y[n : n + 1]) for n in range(3)])
+    says = "a sequence depends on the others of its batch"
+    expect.close(alone, together, says, what="scores", **EXACT)
+    made.call("float")
+    got, want = made(tokens, y), together
+    expect.close(got, want, "scores in float32", what="scores", atol=1e-3, rtol=1e-3)
+    rows, _ = one_after_another(made, tokens, y)
+    got = torch.stack(rows, 1)
+    expect.close(got, want, "steps in float32", what="scores", atol=1e-3, rtol=1e-3)
+
+
+@net
+def test_what_a_prior_refuses(student):
+    """a ValueError for other tokens and labels, for a step beyond the last place, and for a last
+    token without a cache"""
+    made = a_prior(student)
+    tokens, y = some_sequences()
+    says = "ValueError: leave the lines above yours as they are"
+    for bad in (tokens.repeat(1, 2), tokens[:, :0], tokens[0]):
+        expect.raises("ValueError", lambda x=bad: made(x, y), says)
+    _, caches = one_after_another(made, tokens, y)
+    for bad in (y[:2], y[0], y[:, None]):
+        expect.raises("ValueError", lambda z=bad: made(tokens, z), says)
+        steps = (tokens[:, 0], bad, caches[0])
+        expect.raises("ValueError", lambda a=steps: made.call("step", *a), says)
+    expect.raises("ValueError", lambda: made.call("step", tokens[:, 3], y, caches[3]), says)
+    expect.raises("ValueError", lambda: made.call("step", None, y, caches[0]), says)
+    expect.raises("ValueError", lambda: made.call("step", tokens[:, 0], y), says)
 
 
 # --- next_probabilities and sample --------------------------------------------------------------
