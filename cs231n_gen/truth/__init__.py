@@ -6,7 +6,9 @@ set taken for the whole truth; `linear_vae` is the best linear autoencoder, and
 `posterior_sampling_error` what a draw costs in place of a mean; `optimal_discriminator` and
 `jensen_shannon` compare densities; `follow` walks along a field without error. `flow_map` is where
 the perfect flow leads, `mean_velocity` its average on the way, and `teacher_free_consistency` what
-consistency training without a teacher makes of it.
+consistency training without a teacher makes of it. `best_quantizer` is where a codebook on numbers
+of known density must end; `SequenceWorld` is a world of sequences so small that all it asks of a
+sampler is in a table, see `sequences`.
 """
 
 from cs231n_gen.truth.average import Estimate, expect, grid
@@ -18,6 +20,8 @@ from cs231n_gen.truth.flow_map import flow_map, mean_velocity, teacher_free_cons
 from cs231n_gen.truth.linear_vae import LinearVAE, linear_vae, posterior_sampling_error
 from cs231n_gen.truth.mixture import GaussianMixture
 from cs231n_gen.truth.paths import follow
+from cs231n_gen.truth.quantizer import Quantizer, best_quantizer
+from cs231n_gen.truth.sequences import SequenceWorld, two_token_world
 
 __all__ = [
     "Estimate",
@@ -25,6 +29,9 @@ __all__ = [
     "GaussianMixture",
     "LinearVAE",
     "Posterior",
+    "Quantizer",
+    "SequenceWorld",
+    "best_quantizer",
     "expect",
     "flow_map",
     "follow",
@@ -37,4 +44,5 @@ __all__ = [
     "optimal_discriminator",
     "posterior_sampling_error",
     "teacher_free_consistency",
+    "two_token_world",
 ]
