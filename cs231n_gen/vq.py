@@ -252,7 +252,7 @@ def finite_scalar(z: Vectors, levels: Sequence[int]) -> tuple[Vectors, Index]:
     ### BEGIN SOLUTION
     L = torch.tensor(levels, device=z.device)
     below = L // 2  # levels below 0
-    half = ((L - 1) * (1 + EDGE) / 2).double()
+    half = (L - 1).double() * (1 + EDGE) / 2
     offset = torch.where(L % 2 == 0, 0.5, 0.0).double()
     shift = torch.atanh(offset / half)
     half, offset, shift = (v.to(z.dtype) for v in (half, offset, shift))
