@@ -626,7 +626,7 @@ def revived(student, before, z, least, generator):
 def test_dead_codes_become_vectors(student, generator):
     """each code with a count below least becomes a vector of the batch, the others stay"""
     for dtype in (torch.float64, torch.float32):
-        K, dim = draws.whole(generator, 8, 20), draws.whole(generator, 1, 5)
+        K, dim = draws.whole(generator, 16, 30), draws.whole(generator, 1, 5)
         before, z = half_dead(generator, K, dim, dtype), normal(generator, 30, dim).to(dtype)
         found, _ = revived(student, before, z, 1.0, generator)
         expect.true(bool((found[1] >= 1).all()), "a code is dead afterwards", found[1])
@@ -635,7 +635,7 @@ def test_dead_codes_become_vectors(student, generator):
 @revive(weight=3)
 def test_their_counts_and_sums_go_with_them(student, generator):
     """a revived code counts as much as the average one, at least `least`, and m = n e"""
-    z = normal(generator, 30, 3)
+    z = normal(generator, 90, 3)
     for least in (1.0, 0.3, 50.0):
         before = half_dead(generator, 11, 3)
         (codes, counts, sums), _ = revived(student, before, z, least, generator)
@@ -663,7 +663,7 @@ def test_no_vector_is_taken_twice_before_all_were(student, generator):
 @revive(weight=2)
 def test_each_vector_is_as_likely(student, generator):
     """each vector is as likely as any other, for each dead code"""
-    n, K, calls = 6, 5, 150
+    n, K, calls = 6, 36, 150
     z, before = normal(generator, 2, 3, 2), half_dead(generator, K, 2)
     times = torch.zeros(2, n)  # of the first and the last dead code
     for _ in range(calls):
@@ -728,13 +728,13 @@ def test_revived_in_the_precision_of_codes(student, generator):
     for dtype in (torch.float32, torch.float64):
         before = half_dead(generator, 8, 2, dtype)
         for other in (torch.bfloat16, torch.float32, torch.float64):
-            revived(student, before, normal(generator, 20, 2).to(other), 1.0, generator)
+            revived(student, before, normal(generator, 90, 2).to(other), 1.0, generator)
 
 
 @revive
 def test_revival_is_outside_of_every_graph(student, generator):
     """no graph leads back from codes, counts and sums"""
-    z, before = normal(generator, 20, 3), half_dead(generator, 9, 3)
+    z, before = normal(generator, 90, 3), half_dead(generator, 9, 3)
     revived(student, before, z, 1.0, generator)
     found = student.gradient("vq.revive", *before, z, 1.0, generator, wrt=[*before, z])
     expect.true(all(g is None for g in found), "a graph leads back")

@@ -506,7 +506,7 @@ def revived(student, before, z, least, generator):
 def test_dead_codes_become_vectors(student, generator):
     """each code with a count below least becomes a vector of the batch, the others stay"""
     for dtype in (torch.float64, torch.float32):
-        before, z = half_dead(generator, 9, 3, dtype), normal(generator, 20, 3).to(dtype)
+        before, z = half_dead(generator, 9, 3, dtype), normal(generator, 90, 3).to(dtype)
         (_, counts, _), _ = revived(student, before, z, 1.0, generator)
         expect.true(bool((counts >= 1).all()), "a code is dead afterwards", counts)
 
@@ -514,7 +514,7 @@ def test_dead_codes_become_vectors(student, generator):
 @revive
 def test_their_counts_and_sums_go_with_them(student, generator):
     """a revived code counts as much as the average one, at least `least`, and m = n e"""
-    codes, z = normal(generator, 4, 2), normal(generator, 9, 2)
+    codes, z = normal(generator, 4, 2), normal(generator, 2000, 2)
     counts = torch.tensor([0.5, 6.0, 0.0, 1.5], dtype=torch.float64)
     for least, share in ((1.0, 2.0), (3.0, 3.0)):
         before = codes, counts, counts[:, None] * codes
@@ -542,7 +542,7 @@ def test_no_vector_is_taken_twice_before_all_were(student, generator):
 def test_each_vector_is_as_likely(student, generator):
     """each vector is as likely as any other, for each dead code"""
     n, calls = 4, 60
-    z, before = normal(generator, 2, 2, 2), half_dead(generator, 5, 2)
+    z, before = normal(generator, 2, 2, 2), half_dead(generator, 32, 2)
     times = torch.zeros(2, n)  # of the first and the last dead code
     for _ in range(calls):
         _, taken = revived(student, before, z, 0.999, generator)
@@ -584,13 +584,13 @@ def test_revived_in_the_precision_of_codes(student, generator):
     for dtype in (torch.float32, torch.float64):
         before = half_dead(generator, 8, 2, dtype)
         for other in (torch.bfloat16, torch.float32, torch.float64):
-            revived(student, before, normal(generator, 20, 2).to(other), 1.0, generator)
+            revived(student, before, normal(generator, 90, 2).to(other), 1.0, generator)
 
 
 @revive
 def test_revival_is_outside_of_every_graph(student, generator):
     """no graph leads back from codes, counts and sums"""
-    z, before = normal(generator, 20, 3), half_dead(generator, 9, 3)
+    z, before = normal(generator, 90, 3), half_dead(generator, 9, 3)
     revived(student, before, z, 1.0, generator)
     found = student.gradient("vq.revive", *before, z, 1.0, generator, wrt=[*before, z])
     expect.true(all(g is None for g in found), "a graph leads back")
