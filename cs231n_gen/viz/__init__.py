@@ -2,6 +2,7 @@
 
 from cs231n_gen.common.palette import DATA, EXACT, GREY, LEARNED, MIDDLE, NOISE, SKY
 from cs231n_gen.viz.figures.best_discriminator import BestDiscriminator
+from cs231n_gen.viz.figures.code_lab import CodeLab
 from cs231n_gen.viz.figures.few_steps import FewSteps
 from cs231n_gen.viz.figures.flow_field import FlowField
 from cs231n_gen.viz.figures.gan_stepper import GanStepper
@@ -37,6 +38,7 @@ __all__ = [
     "NOISE",
     "SKY",
     "BestDiscriminator",
+    "CodeLab",
     "FewSteps",
     "FlowField",
     "GanStepper",

@@ -7,9 +7,11 @@ import torch
 
 from cs231n_gen import data
 from cs231n_gen.given.mlp import MLP, VelocityMLP
+from cs231n_gen.latent_nets import Decoder
 from cs231n_gen.truth import GaussianMixture
 from cs231n_gen.viz import (
     BestDiscriminator,
+    CodeLab,
     FewSteps,
     FlowField,
     GanStepper,
@@ -190,6 +192,39 @@ def few():
     )
 
 
+def any_decoder(**sizes):
+    """A decoder that was not trained, but makes images."""
+    random = torch.Generator().manual_seed(0)
+    net = Decoder(**sizes)
+    with torch.no_grad():
+        for p in net.parameters():
+            noise = torch.randn(p.shape, generator=random)
+            p.copy_(noise / p[0].numel() ** 0.5 if p.dim() > 1 else p + 0.1 * noise)
+    return halved(net)
+
+
+@cache
+def codes():
+    """Four examples of 64 codes each, of 40 that there are, and some chances of the next."""
+    random = np.random.default_rng(0)
+    tokens = random.integers(0, 40, (4, 64))
+    chances = np.exp(2 * random.standard_normal((4, 64, 40)))
+    chances /= chances.sum(-1, keepdims=True)
+    looks = np.linspace(-0.9, 0.9, 40)[:, None, None] + random.uniform(-0.1, 0.1, (40, 4, 4))
+    return CodeLab(
+        any_decoder(latent=4, width=8).state_dict(),
+        random.standard_normal((40, 4)).astype(np.float16),
+        tokens,
+        looks,
+        labels=("boot", "pullover", "trousers", "shirt"),
+        chances=chances,
+        place=19,
+        edits={20: 11},
+        written=7,
+        name="codes",
+    )
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
 OTHERS = {
     "game": game,
@@ -201,5 +236,6 @@ OTHERS = {
     "water": water,
     "patches": patches,
     "few": few,
+    "codes": codes,
 }
 EVERY = {**FIGURES, **OTHERS}

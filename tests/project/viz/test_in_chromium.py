@@ -314,7 +314,11 @@ def test_a_link_opens_its_setting(opened):
 
 @pytest.mark.drawn("figures", 2)
 @pytest.mark.parametrize(
-    "kind", ["flow_field", "garments", "guidance", "processes", "game", "water", "patches", "few"]
+    "kind",
+    [
+        *("flow_field", "garments", "guidance", "processes", "game", "water", "patches", "few"),
+        "codes",
+    ],
 )
 def test_a_host_may_lack_nearly_everything(chromium, kind):
     """It throws on on, off, send and save_changes; after the figure is gone nothing moves."""
