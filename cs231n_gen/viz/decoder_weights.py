@@ -46,6 +46,9 @@ def shapes_of(sizes: Sizes) -> list[tuple[int, ...]]:
     ]
 
 
+ARRAYS = len(shapes_of(Sizes(latent=1, width=GROUPS, fine=1)))
+
+
 def decoder_layers(weights: Weights) -> tuple[Sizes, Float[np.ndarray, "n"]]:
     """The sizes of a decoder, and all its numbers one after the other.
 
@@ -58,18 +61,15 @@ def decoder_layers(weights: Weights) -> tuple[Sizes, Float[np.ndarray, "n"]]:
     found = weights.values() if isinstance(weights, Mapping) else weights
     arrays = [np.asarray(v.cpu() if hasattr(v, "cpu") else v, dtype=float) for v in found]
     first = arrays[0].shape if arrays else ()
-    if len(first) != 4 or first[0] % (2 * GROUPS) or len(arrays) < 4:
-        said = "decoder must be the state_dict() of a latent_nets.Decoder"
-        raise ValueError(f"{said}, got {len(arrays)} arrays, the first of shape {first}")
+    if len(arrays) != ARRAYS or len(first) != 4 or first[0] % (2 * GROUPS):
+        said = f"decoder must be the state_dict() of a latent_nets.Decoder, {ARRAYS} arrays"
+        raise ValueError(f"{said}, got {len(arrays)}, the first of shape {first}")
     fine = arrays[-2].shape[1] if arrays[-2].ndim == 4 else 0
     sizes = Sizes(latent=first[1], width=first[0] // 2, fine=fine)
-    for k, (array, shape) in enumerate(zip(arrays, shapes_of(sizes), strict=False)):
+    for k, (array, shape) in enumerate(zip(arrays, shapes_of(sizes), strict=True)):
         if array.shape != shape:
             said = f"array {k} of the decoder must be {shape}, for images of one channel"
             raise ValueError(f"{said}, got {array.shape}")
-    if len(arrays) != len(shapes_of(sizes)):
-        said = f"decoder must have {len(shapes_of(sizes))} arrays"
-        raise ValueError(f"{said}, got {len(arrays)}")
     numbers = np.concatenate([array.ravel() for array in arrays])
     if not np.isfinite(numbers).all():
         raise ValueError("decoder must have finite weights: some are not")

@@ -24,7 +24,16 @@ from playwright.sync_api import sync_playwright
 
 from cs231n_gen import data, flow
 from cs231n_gen.given.mlp import VelocityMLP
-from cs231n_gen.viz import FewSteps, FlowField, PatchLab, ProcessLab, Trajectories, WaterLevel
+from cs231n_gen.latent_nets import Decoder
+from cs231n_gen.viz import (
+    CodeLab,
+    FewSteps,
+    FlowField,
+    PatchLab,
+    ProcessLab,
+    Trajectories,
+    WaterLevel,
+)
 
 RING = data.ring().mixture
 BUMPS = ([0.5, 0.3, 0.2], [-1.5, 0.4, 1.8], [0.3, 0.2, 0.25])  # a mixture on the line
@@ -52,9 +61,9 @@ COUNT = """async (seconds) => {
     return { rate: 1000 * (times.length - 1) / (times.at(-1) - times[0]),
              slow: gaps[Math.floor(0.95 * gaps.length)] };
 }"""
-WATCH = """() => {
+WATCH = """(which) => {
     window.moves = [];
-    const canvas = document.querySelector("canvas[tabindex]");
+    const canvas = document.querySelectorAll("canvas[tabindex]")[which];
     let began;
     window.addEventListener("pointermove", () => (began = performance.now()), true);
     canvas.addEventListener("pointermove", (event) => {
@@ -135,6 +144,7 @@ def figures() -> dict:
         "WaterLevel, 48 axes of 256 pixels": water(),
         "PatchLab, 4 blocks of 4 heads over 16 patches": patches(random),
         "FewSteps, 9 students, 1, 2 and 4 calls, 41 × 41 noises": few(random),
+        "CodeLab, chapter 08's decoder, 16 examples of 64 codes": codes(random),
     }
 
 
@@ -174,6 +184,16 @@ def few(random: np.random.Generator) -> FewSteps:
     return FewSteps(z, exact, students, paths=torch.stack(paths), data=exact, quantiles=lines)
 
 
+def codes(random: np.random.Generator) -> CodeLab:
+    """Any codes, and a decoder that was not trained."""
+    torch.manual_seed(0)
+    net = Decoder(latent=16).state_dict()
+    tokens, book = random.integers(0, 256, (16, 64)), random.standard_normal((256, 16))
+    looks = random.uniform(-1, 1, (256, 4, 4))
+    chances = random.dirichlet(np.full(256, 0.05), (16, 64))
+    return CodeLab(net, book, tokens, looks, chances=chances)
+
+
 def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[str, float]:
     """Everything about one figure on its page."""
     html = figure.html()
@@ -195,8 +215,11 @@ def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[s
     }
     inside = tab.frame_locator("iframe")
     if not isinstance(figure, Trajectories):
-        frame.evaluate(WATCH)
-        box = inside.locator("canvas[tabindex]").first.bounding_box()
+        which = int(isinstance(figure, CodeLab))  # there the second one holds codes to try
+        frame.evaluate(WATCH, which)
+        canvas = inside.locator("canvas[tabindex]").nth(which)
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
         tab.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.45 * box["height"])
         tab.mouse.down()
         for k in range(120):

@@ -117,12 +117,13 @@ class CodeLab(MovingFigure):
         start = {
             "example": example,
             "place": side * (side // 2) + side // 2 if place is None else place,
-            "edits": _edits({} if edits is None else edits, side**2, len(book)),
+            "edits": "",
             "cells": cells,
             "order": order or ("likeliest" if known else "similar"),
             "written": written,
         }
         _fits(start, len(tokens), side**2, known)
+        start["edits"] = _edits({} if edits is None else edits, tokens[example], len(book))
         super().__init__(
             decoder=half(numbers),
             sizes=dict(sizes),
@@ -268,12 +269,15 @@ def _next(chances, tokens: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarr
     return top, np.take_along_axis(p, top, -1), bits
 
 
-def _edits(edits: Mapping[int, int], places: int, count: int) -> str:
+def _edits(edits: Mapping[int, int], original: np.ndarray, count: int) -> str:
+    """Edits by place as text; a code that was there anyway is none."""
+    places = len(original)
     for place, code in edits.items():
         if place not in range(places) or code not in range(count):
             said = f"edits must be codes from 0 to {count - 1} by places from 0 to {places - 1}"
             raise ValueError(f"{said}, got {dict(edits)}")
-    return ".".join(f"{int(place)}-{int(edits[place])}" for place in sorted(edits))
+    found = sorted((int(p), int(k)) for p, k in edits.items() if k != original[p])
+    return ".".join(f"{place}-{code}" for place, code in found)
 
 
 def _fits(start, examples: int, places: int, known: bool) -> None:

@@ -219,7 +219,7 @@ def codes():
         labels=("boot", "pullover", "trousers", "shirt"),
         chances=chances,
         place=19,
-        edits={20: 11},
+        edits={20: 12},
         written=7,
         name="codes",
     )

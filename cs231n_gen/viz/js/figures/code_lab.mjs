@@ -147,7 +147,7 @@ class CodeLabFigure extends Figure {
     const image = captioned([make("b", {}, "Decoded image")], this.picture.box);
     const change = captioned(
       [make("b", {}, "What changed"), key(COLORS.noise, "brighter"), key(COLORS.data, "darker")],
-      this.change.box,
+      this.differs.box,
     );
     const pair = make("div", { class: "gen-pair" }, image, change);
     const beside = make("div", { style: "flex:2 1 330px;min-width:0" }, pair, this.says.change);
@@ -184,7 +184,7 @@ class CodeLabFigure extends Figure {
     const alt = stage.get("alt");
     this.grid = new Chart(stage, focusable(`${alt}. Arrow keys choose a place.`, "grid of codes"), NONE);
     this.picture = new Chart(stage, { role: "img" }, NONE);
-    this.change = new Chart(stage, { role: "img" }, NONE);
+    this.differs = new Chart(stage, { role: "img" }, NONE);
     this.palette = new Chart(stage, focusable("Codes to put there. Arrow keys try them.", "list of codes"), NONE);
     this.says = { change: make("p", { class: "gen-says" }), next: make("p", { class: "gen-says" }) };
     this.offers = make("span", { class: "gen-plain" });
@@ -496,13 +496,13 @@ class CodeLabFigure extends Figure {
     };
     drawCodes(this.grid, scene);
     drawDecoded(this.picture, { ...scene, picture: pictureOf(after) });
-    drawChange(this.change, scene);
+    drawChange(this.differs, scene);
     this.drawPalette(codes[now.place]);
     const parts = whereChanged(change, side, changed.length ? changed : [now.place]);
     const label = this.labels[now.example];
     sayChange(this.says.change, { ...scene, label, count: this.count, parts });
     this.picture.canvas.setAttribute("aria-label", `The image of the codes (${label})`);
-    this.change.canvas.setAttribute("aria-label", `What changed. ${this.says.change.textContent}`);
+    this.differs.canvas.setAttribute("aria-label", `What changed. ${this.says.change.textContent}`);
   }
 
   drawPalette(code) {
