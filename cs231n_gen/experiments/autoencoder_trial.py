@@ -74,10 +74,9 @@ def fit(
         progress, label: of the bar.
     """
     trained = nn.ModuleList([encoder, decoder] if train_encoder else [decoder])
-    D = discriminator
-    if D is not None:
-        of_d = torch.optim.Adam(D.parameters(), lr=lr / 2, betas=(0.5, 0.9), fused=True)
-    result = Fit(History())
+    result, against = Fit(History()), None
+    if discriminator is not None:
+        against = Adversary(discriminator, decoder.last_layer, lr, penalty, start)
     with Run(trained, steps, seconds=seconds, lr=lr, progress=progress, label=label) as run:
         result.history = run.history
         for step in run:
@@ -86,20 +85,65 @@ def fit(
                 mean, log_var = encoder(some)
             x_hat = decoder(latent.reparameterize(mean, log_var, generator))
             L = L_vae = latent.vae_loss(some, x_hat, mean, log_var, kl_weight)
-            if D is not None:
-                slope = penalty * EVERY if step % EVERY == 0 else 0.0
-                result.judged.append(_judge(D, of_d, some, x_hat.detach(), slope))
-                D.requires_grad_(False)
-                L_adv = latent.adversarial_loss(D(x_hat))
-                D.requires_grad_(True)
-                weight = latent.adaptive_weight(L_vae, L_adv, decoder.last_layer, step, start)
-                result.weights.append(float(weight))
-                L = L_vae + loudness * weight * L_adv
+            if against is not None:
+                L = L_vae + loudness * against.says(step, some, x_hat, L_vae, result)
             run.optimizer.zero_grad()
             L.backward()
             run.optimizer.step()
             run.record(L_vae)
     return result
+
+
+class Adversary:
+    """A discriminator that learns beside a decoder, and what the decoder hears of it.
+
+    Args:
+        discriminator: D, trained in place.
+        last_layer: of the decoder, for `latent.adaptive_weight`.
+        lr: of the decoder; D learns at half the rate.
+        penalty: the weight of the R1 penalty.
+        start: the step in which D begins to be heard.
+    """
+
+    def __init__(
+        self,
+        discriminator: nn.Module,
+        last_layer: nn.Parameter,
+        lr: float,
+        penalty: float = 0.02,
+        start: int = 0,
+    ):
+        self.D, self.last_layer = discriminator, last_layer
+        self.penalty, self.start = penalty, start
+        self.optimizer = torch.optim.Adam(
+            discriminator.parameters(), lr=lr / 2, betas=(0.5, 0.9), fused=True
+        )
+
+    def says(
+        self,
+        step: int,
+        x: Float[Tensor, "batch channels height width"],
+        x_hat: Float[Tensor, "batch channels height width"],
+        L_rec: Float[Tensor, ""],
+        fit: Fit,
+    ) -> Float[Tensor, ""]:
+        """λ L_adv of these reconstructions, after a step of D.
+
+        Args:
+            step: its number, from 0.
+            x: the images.
+            x_hat: the decoder's, with their graph.
+            L_rec: the loss that the decoder has without D.
+            fit: where λ and the loss of D are kept.
+        """
+        slope = self.penalty * EVERY if step % EVERY == 0 else 0.0
+        fit.judged.append(_judge(self.D, self.optimizer, x, x_hat.detach(), slope))
+        self.D.requires_grad_(False)
+        L_adv = latent.adversarial_loss(self.D(x_hat))
+        self.D.requires_grad_(True)
+        weight = latent.adaptive_weight(L_rec, L_adv, self.last_layer, step, self.start)
+        fit.weights.append(float(weight))
+        return weight * L_adv
 
 
 def _judge(D, optimizer, real: Tensor, fake: Tensor, slope: float) -> float:

@@ -139,6 +139,23 @@ def measure(
     """
     with frozen(encoder), frozen(decoder):
         x_hat = torch.cat([decoder(encoder(part)[0]) for part in x.split(AT_ONCE)]).clamp(-1, 1)
+    return compare(x_hat, x, fit=fit, seconds=seconds)
+
+
+def compare(
+    x_hat: Float[Tensor, "n 1 32 32"],
+    x: Float[Tensor, "n 1 32 32"],
+    *,
+    fit: Fit | None = None,
+    seconds: float = 0.0,
+) -> Reconstruction:
+    """How good reconstructions are.
+
+    Args:
+        x_hat: reconstructions within [−1, 1].
+        x: the images.
+        fit, seconds: of the training, to be kept with the numbers.
+    """
     error = (x_hat - x).square()
     return Reconstruction(
         x_hat=x_hat,
