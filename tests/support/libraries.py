@@ -11,6 +11,8 @@ import pytest
 
 K_DIFFUSION = "k-diffusion==0.1.1.post1"
 MEAN_FLOW = "rectified-flow-pytorch==0.14.0"
+TAMING = "taming-transformers-rom1504==0.0.6"
+TRANSFORMERS = "transformers==5.24.0 tokenizers==0.23.3"
 
 
 def library(name):
@@ -66,15 +68,41 @@ def diffusers_networks():
     beside it `import diffusers.models` raises. No network here needs it, so they are loaded with an
     empty torchvision.
     """
-    diffusers = library("diffusers")
+    hidden = {"transformers": None}  # if someone has it: it would ask for torchvision, too
+    with _in_place(hidden):
+        diffusers = library("diffusers")
     vision = types.ModuleType("torchvision")
     vision.transforms = types.ModuleType("torchvision.transforms")
     stand_ins = {"torchvision": vision, "torchvision.transforms": vision.transforms}
-    with _in_place(stand_ins):
+    with _in_place(hidden | stand_ins):
         importlib.import_module("diffusers.models.transformers")
-        for name in ("DiTPipeline", "AutoencoderKL"):
+        for name in ("DiTPipeline", "AutoencoderKL", "VQModel", "UVit2DModel"):
             getattr(diffusers, name)  # imported at the first look
     return diffusers
+
+
+def taming_quantizers():
+    """The module of taming-transformers' quantizers, or a skip where that is not installed.
+
+    It is in no extra: whole, it wants a release of transformers from 2021. This module needs torch,
+    and einops, which vector-quantize-pytorch brings.
+    """
+    if importlib.util.find_spec("taming") is None:
+        pytest.skip(f"taming-transformers is not installed: pip install --no-deps {TAMING}")
+    return importlib.import_module("taming.modules.vqvae.quantize")
+
+
+def transformers(*names):
+    """These classes of transformers, or a skip where that is not installed.
+
+    It is in no extra: with it, `import diffusers` would bring far more than tests need. Of what it
+    requires, the `test` extra brings the rest. Here too torchvision's wheel would not fit.
+    """
+    if importlib.util.find_spec("transformers") is None:
+        pytest.skip(f"transformers is not installed: pip install --no-deps {TRANSFORMERS}")
+    with _in_place({"torchvision": None}):  # which reads as not installed
+        package = importlib.import_module("transformers")
+        return [getattr(package, name) for name in names]
 
 
 @contextlib.contextmanager
