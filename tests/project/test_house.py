@@ -138,6 +138,8 @@ WHOLE_FILES = {
     "test_nothing_answers.py",
     "test_parity.py",
     "test_parity_attention.py",
+    "test_parity_autoregressive.py",
+    "test_parity_codes.py",
     "test_parity_diffusion.py",
     "test_parity_dit.py",
     "test_parity_few_steps.py",
