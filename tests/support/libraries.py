@@ -16,9 +16,13 @@ TRANSFORMERS = "transformers==5.24.0 tokenizers==0.23.3"
 
 
 def library(name):
-    """The library, or a skip where the `test` extra is missing; the project's own runs have it."""
+    """The library, or a skip where the `test` extra is missing; the project's own runs have it.
+
+    If someone has transformers too, diffusers is not told: it would import far more.
+    """
     try:
-        return importlib.import_module(name)
+        with _in_place({"transformers": None} if name == "diffusers" else {}):
+            return importlib.import_module(name)
     except ImportError:
         if os.environ.get("CI"):
             pytest.fail(f"{name} is missing: install the package with its `test` extra")
@@ -68,13 +72,11 @@ def diffusers_networks():
     beside it `import diffusers.models` raises. No network here needs it, so they are loaded with an
     empty torchvision.
     """
-    hidden = {"transformers": None}  # if someone has it: it would ask for torchvision, too
-    with _in_place(hidden):
-        diffusers = library("diffusers")
+    diffusers = library("diffusers")
     vision = types.ModuleType("torchvision")
     vision.transforms = types.ModuleType("torchvision.transforms")
     stand_ins = {"torchvision": vision, "torchvision.transforms": vision.transforms}
-    with _in_place(hidden | stand_ins):
+    with _in_place(stand_ins):
         importlib.import_module("diffusers.models.transformers")
         for name in ("DiTPipeline", "AutoencoderKL", "VQModel", "UVit2DModel"):
             getattr(diffusers, name)  # imported at the first look
