@@ -1,4 +1,7 @@
-"""Distances between two sets of samples."""
+"""What is measured on samples: distances between two sets, and the bits that tokens cost."""
+
+import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -152,6 +155,89 @@ def spread_within(x: Float[Tensor, "n dim"], y: Int[Tensor, "n"]) -> float:
         counts = [len(group) for group in groups]
         raise ValueError(f"each class needs at least 2 points, got {counts}")
     return float(torch.stack([group.var(0).sum() for group in groups]).mean())
+
+
+class TokenBits(NamedTuple):
+    """Bits a token under models that see no other token, from the simplest on; smaller is better.
+
+    uniform: log₂ K, all tokens alike.
+    unigram: one distribution for all places.
+    by_place: a distribution for each place.
+    by_place_and_class: for each place and class; None without classes.
+    """
+
+    uniform: float
+    unigram: float
+    by_place: float
+    by_place_and_class: float | None
+
+
+def token_bits(
+    tokens: Int[Tensor, "n *grid"],
+    held_out: Int[Tensor, "m *grid"],
+    vocabulary: int,
+    y: Int[Tensor, "n"] | None = None,
+    y_held_out: Int[Tensor, "m"] | None = None,
+) -> TokenBits:
+    """What grids of tokens cost without looking at other tokens: what a prior over codes must beat.
+
+        −1 / (m N) Σ log₂ p(x_i | …),    p(k | group) = (n_k + α q_k) / (n + α)
+
+    Counts n_k come from `tokens` alone, the sum runs over `held_out`. Each model is drawn towards
+    the simpler one before it: q, worth α tokens. The α of each model is the power of 2 that makes
+    every training token likeliest when it is left out of its own count. N tokens make an image, so
+    its bits are N times as many.
+
+    Args:
+        tokens, held_out: whole numbers from 0 to K − 1 in grids of one shape.
+        vocabulary: K.
+        y, y_held_out: the class of each grid, from 0; both or neither.
+    Raises:
+        ValueError: if grids differ in shape, there are none, a token is beyond the vocabulary, or
+            y is not a class for each grid of both sets.
+    """
+    if tokens.shape[1:] != held_out.shape[1:] or not tokens.numel() or not held_out.numel():
+        shapes = f"{tuple(tokens.shape)} and {tuple(held_out.shape)}"
+        raise ValueError(f"expected two sets of grids of one shape, got {shapes}")
+    train, test = (v.detach().cpu().long().flatten(1) for v in (tokens, held_out))
+    if min(train.min(), test.min()) < 0 or max(train.max(), test.max()) >= vocabulary:
+        raise ValueError(f"tokens must be from 0 to {vocabulary - 1} for this vocabulary")
+    classes = _classes(y, y_held_out, len(train), len(test))
+    places = torch.arange(train.shape[1])
+    uniform = torch.full((1, vocabulary), 1 / vocabulary, dtype=torch.float64)
+    unigram = _smoothed(torch.zeros_like(train), train, uniform)
+    by_place = _smoothed(places.expand_as(train), train, unigram.expand(len(places), -1))
+    costs = [-unigram[0][test].log2().mean(), -by_place[places, test].log2().mean()]
+    by_class = None
+    if classes is not None:
+        own, other = (c[:, None] * len(places) + places for c in classes)  # groups (n, places)
+        coarse = by_place.repeat(int(max(c.max() for c in classes)) + 1, 1)
+        by_class = float(-_smoothed(own, train, coarse)[other, test].log2().mean())
+    return TokenBits(math.log2(vocabulary), *map(float, costs), by_class)
+
+
+def _smoothed(group: Tensor, tokens: Tensor, coarse: Tensor) -> Tensor:
+    """The distribution of tokens in each group, drawn towards its coarse one, a row each."""
+    groups, K = coarse.shape
+    counts = torch.bincount((group * K + tokens).flatten(), minlength=groups * K)
+    counts = counts.reshape(groups, K).double()
+    total = counts.sum(1, keepdim=True)
+    best, chosen = -math.inf, 1.0
+    for alpha in (2.0**j for j in range(-4, 15)):
+        left = (counts - 1 + alpha * coarse) / (total - 1 + alpha)  # one token left out
+        likely = float((counts * torch.where(counts > 0, left, 1.0).log()).sum())
+        if likely > best:
+            best, chosen = likely, alpha
+    return (counts + chosen * coarse) / (total + chosen)
+
+
+def _classes(y, y_held_out, n: int, m: int) -> tuple[Tensor, Tensor] | None:
+    if y is None and y_held_out is None:
+        return None
+    if y is None or y_held_out is None or y.shape != (n,) or y_held_out.shape != (m,):
+        shapes = [None if v is None else tuple(v.shape) for v in (y, y_held_out)]
+        raise ValueError(f"y must be a class for each of {n} and {m} grids, got {shapes}")
+    return y.detach().cpu().long(), y_held_out.detach().cpu().long()
 
 
 def _to_neighbour(x: Tensor, k: int) -> Tensor:

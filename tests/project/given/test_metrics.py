@@ -1,4 +1,4 @@
-"""Distances between samples, held to closed forms."""
+"""Distances between samples, held to closed forms; bits of tokens, held to entropies."""
 
 import math
 
@@ -165,3 +165,96 @@ def test_classes_of_one_point_have_no_spread():
         metrics.spread_within(torch.zeros(3, 2), torch.tensor([0, 1, 0]))
     with pytest.raises(ValueError, match="a class for each"):
         metrics.spread_within(torch.zeros(3, 2), torch.tensor([0, 1]))
+
+
+# --- bits of tokens -----------------------------------------------------------------------------
+
+
+def entropy_of(*p):
+    return -sum(v * math.log2(v) for v in p if v)
+
+
+def grids(n, seed, classes=2):
+    """Tokens 0 to 3, independent, whose odds depend on place and class; and the classes."""
+    generator = torch.Generator().manual_seed(seed)
+    odds = torch.rand(classes, 6, 4, generator=torch.Generator().manual_seed(0)).double() ** 3
+    odds = odds / odds.sum(-1, keepdim=True)
+    y = torch.randint(0, classes, (n,), generator=generator)
+    x = torch.multinomial(odds[y].reshape(-1, 4), 1, generator=generator).reshape(n, 2, 3)
+    return x, y, odds
+
+
+def test_bits_of_independent_tokens_are_their_entropies():
+    x, y, odds = grids(20_000, 1)
+    held, y_held, _ = grids(20_000, 2)
+    bits = metrics.token_bits(x, held, 4, y, y_held)
+    want = [odds.mean((0, 1)), odds.mean(0), odds]
+    entropies = [2.0, *(float(torch.special.entr(p).sum(-1).mean()) / math.log(2) for p in want)]
+    for found, entropy in zip(bits, entropies, strict=True):
+        assert math.isclose(found, entropy, abs_tol=0.02)  # 5 standard errors
+    assert list(bits) == sorted(bits, reverse=True)
+
+
+def test_bits_without_classes():
+    x, y, _ = grids(300, 1)
+    held, y_held, _ = grids(300, 2)
+    bare = metrics.token_bits(x, held, 4)
+    assert bare.by_place_and_class is None
+    assert bare[:3] == metrics.token_bits(x, held, 4, y, y_held)[:3]
+    assert bare == metrics.token_bits(x.flatten(1), held.flatten(1), 4)
+
+
+def test_a_token_never_seen_costs_a_finite_number_of_bits():
+    x, held = torch.zeros(10, 3).long(), torch.full((1, 3), 7)
+    bits = metrics.token_bits(x, held, 8, torch.zeros(10).long(), torch.ones(1).long())
+    assert all(math.isfinite(b) for b in bits)
+    assert bits.unigram > 3
+
+
+def test_few_examples_are_drawn_towards_the_simpler_model():
+    """With nothing to learn from place and class, believing in them costs almost nothing."""
+    generator = torch.Generator().manual_seed(0)
+    odds = torch.tensor([0.7, 0.2, 0.1])
+    x, held = (
+        torch.multinomial(odds, n * 16, replacement=True, generator=generator).reshape(n, 16)
+        for n in (40, 2000)
+    )
+    y, y_held = torch.arange(40) % 10, torch.arange(2000) % 10
+    bits = metrics.token_bits(x, held, 3, y, y_held)
+    best = entropy_of(0.7, 0.2, 0.1)
+    for found in bits[1:]:
+        assert best - 0.02 < found < best + 0.04
+    counts = torch.stack([torch.bincount(column, minlength=3) for column in x[y == 0].T]) + 1.0
+    naive = (counts / counts.sum(1, keepdim=True)).double()
+    own = -naive[torch.arange(16), held[y_held == 0]].log2().mean()
+    assert float(own) > max(bits[1:]) + 0.1  # one pseudo-count for each token of 4 examples
+
+
+def test_the_held_out_tokens_teach_nothing():
+    """The cost of two sets together is the mean of their costs."""
+    x, y, _ = grids(200, 1)
+    held, y_held, _ = grids(100, 2)
+    halves = [
+        metrics.token_bits(x, h, 4, y, c)
+        for h, c in ((held[:50], y_held[:50]), (held[50:], y_held[50:]))
+    ]
+    both = metrics.token_bits(x, held, 4, y, y_held)
+    for one, other, mean in zip(*halves, both, strict=True):
+        assert math.isclose((one + other) / 2, mean, rel_tol=1e-12)
+
+
+def test_what_has_no_bits_is_refused():
+    x = torch.zeros(4, 2, 2).long()
+    y = torch.zeros(4).long()
+    with pytest.raises(ValueError, match="two sets of grids of one shape"):
+        metrics.token_bits(x, x[:, :1], 2)
+    with pytest.raises(ValueError, match="two sets of grids of one shape"):
+        metrics.token_bits(x, x[:0], 2)
+    with pytest.raises(ValueError, match="tokens must be from 0 to 1"):
+        metrics.token_bits(x, x + 2, 2)
+    with pytest.raises(ValueError, match="tokens must be from 0 to 1"):
+        metrics.token_bits(x - 1, x, 2)
+    with pytest.raises(ValueError, match="y must be a class for each of 4 and 4 grids"):
+        metrics.token_bits(x, x, 2, y)
+    with pytest.raises(ValueError, match="y must be a class for each of 4 and 4 grids"):
+        metrics.token_bits(x, x, 2, y, y[:3])
