@@ -295,9 +295,10 @@ def a_prior(student, generator, **options):
 
 
 def some_sequences(generator, B=4, n=6, vocabulary=5, classes=3):
-    """Tokens, and labels with ∅ among them."""
+    """Tokens, and labels with ∅ among them; also 10, where that is another."""
     tokens = torch.randint(vocabulary, (B, n), generator=generator)
     y = torch.randint(classes + 1, (B,), generator=generator)
+    y[0] = 10 if classes > 10 else y[0]
     y[-1] = classes
     return tokens, y
 
@@ -442,7 +443,7 @@ def test_what_steps_remember(student, generator):
 @net(weight=2)
 def test_two_endings(student, generator):
     """a cache stays as it was: two sequences may go on from it, in turn"""
-    made, s, heads = a_prior(student, generator)
+    made, s, heads = a_prior(student, generator, length=9)
     one, y = some_sequences(generator)
     other = one.clone()
     other[:, 2:] = (one[:, 2:] + 1 + torch.randint(4, (4, 4), generator=generator)) % 5
@@ -459,10 +460,10 @@ def test_nothing_is_kept_in_the_prior(student, generator):
     """what a step knows comes from its cache: other calls between two steps change nothing"""
     made, s, heads = a_prior(student, generator)
     tokens, y = some_sequences(generator)
-    more, z = some_sequences(generator, 2)
+    more, z = some_sequences(generator)
     _, caches = stepped(made, tokens, y)
     stepped(made, more, z)
-    expect.tensor(made(more, z), (2, 6, 5), "the scores")
+    expect.tensor(made(more, z), (4, 6, 5), "the scores")
     want, _ = by_hand_prior(tokens, y, s, heads)
     for t in (4, 1, 3):
         logits, _ = expect.unpack(

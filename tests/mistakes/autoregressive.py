@@ -651,6 +651,519 @@ start_is_the_last_code = mistake(
 )(with_start("start_is_the_last_code", lambda self: self.vocabulary - 1))
 
 
+def all_along(name, embed=None, end=None):
+    """A prior with another embedding or another last layer, at once and step by step.
+
+    Args:
+        name: of the mistake.
+        embed: called as `Prior.embed`, with the prior first.
+        end: scores of tokens after the blocks.
+    """
+    embed = embed or autoregressive.Prior.embed
+    end = end or (lambda self, h: self.out(self.norm(h)))
+
+    def forward(self, tokens, y):
+        h = embed(self, ahead(self, tokens), y, 0)
+        for one in self.blocks:
+            h, _ = one(h)
+        return end(self, h)
+
+    def step(self, last, y, cache, at):
+        h, new = embed(self, before(self, last, y), y, at), []
+        for i, one in enumerate(self.blocks):
+            h, past = one(h, None if cache is None else cache[i])
+            new.append(past)
+        return end(self, h)[:, 0], new
+
+    make = prior(forward, step)
+    make.__name__ = name
+    return make
+
+
+def places(self, inputs, first):
+    return self.place.weight[first : first + inputs.shape[1]]
+
+
+def no_start(self, inputs, y, first):
+    h = self.embed(inputs, y, first)
+    return h - self.token(inputs) * (inputs == self.vocabulary)[..., None]
+
+
+start_left_out = mistake(
+    PRIOR,
+    "Nothing goes in at the first place but place and label. The start token has an embedding of "
+    "its own, the row K.",
+)(all_along("start_left_out", no_start))
+
+label_left_out = mistake(PRIOR, "The label is left out: all classes get the same scores.")(
+    all_along("label_left_out", lambda self, x, y, at: self.token(x) + places(self, x, at))
+)
+
+place_left_out = mistake(PRIOR, "The place is left out: a token should know where it stands.")(
+    all_along("place_left_out", lambda self, x, y, at: self.token(x) + self.label(y)[:, None])
+)
+
+label_at_the_first_place = mistake(
+    PRIOR,
+    "The label goes in at the first place alone. Here it is added at every place.",
+)(
+    all_along(
+        "label_at_the_first_place",
+        lambda self, x, y, at: (
+            self.token(x)
+            + places(self, x, at)
+            + self.label(y)[:, None] * (torch.arange(at, at + x.shape[1]) == 0)[:, None]
+        ),
+    )
+)
+
+label_of_the_first = mistake(
+    PRIOR, "All sequences get the label of the first one. Each has its own."
+)(all_along("label_of_the_first", lambda self, x, y, at: self.embed(x, y[:1].expand_as(y), at)))
+
+no_label_for_null = mistake(
+    PRIOR,
+    "For ∅ nothing is added. It has an embedding of its own, which learns like the others.",
+)(
+    all_along(
+        "no_label_for_null",
+        lambda self, x, y, at: (
+            self.embed(x, y, at) - (self.label(y) * (y == self.null)[:, None])[:, None]
+        ),
+    )
+)
+
+null_is_10 = mistake(
+    PRIOR,
+    "Label 10 stands for no label in your prior. That is ∅ only where there are ten classes: its "
+    "number is `classes`.",
+)(
+    all_along(
+        "null_is_10",
+        lambda self, x, y, at: self.embed(x, torch.where(y == 10, self.null, y), at),
+    )
+)
+
+null_is_0 = mistake(
+    PRIOR,
+    "Label 0 stands for no label in your prior. It is a class like others; ∅ comes after them.",
+)(
+    all_along(
+        "null_is_0", lambda self, x, y, at: self.embed(x, torch.where(y == 0, self.null, y), at)
+    )
+)
+
+embeddings_multiplied = mistake(
+    PRIOR, "The label's embedding multiplies the others. All three are added."
+)(
+    all_along(
+        "embeddings_multiplied",
+        lambda self, x, y, at: (self.token(x) + places(self, x, at)) * self.label(y)[:, None],
+    )
+)
+
+embeddings_averaged = mistake(PRIOR, "You take the mean of the three embeddings. It is their sum.")(
+    all_along("embeddings_averaged", lambda self, x, y, at: self.embed(x, y, at) / 3)
+)
+
+embeddings_scaled = mistake(
+    PRIOR,
+    "The embeddings of tokens are multiplied by √dim, as in the first Transformer. Here they are "
+    "added as they are.",
+)(
+    all_along(
+        "embeddings_scaled",
+        lambda self, x, y, at: (
+            self.embed(x, y, at) + self.token(x) * (self.token.embedding_dim**0.5 - 1)
+        ),
+    )
+)
+
+last_norm_left_out = mistake(
+    PRIOR, "The last norm is left out: `norm` comes between the blocks and `out`."
+)(all_along("last_norm_left_out", end=lambda self, h: self.out(h)))
+
+last_norm_behind = mistake(
+    PRIOR,
+    "Scores are normalised instead of tokens: `norm` comes before `out`.",
+    sure=True,
+)(all_along("last_norm_behind", end=lambda self, h: self.norm(self.out(h))))
+
+probabilities = mistake(
+    PRIOR,
+    "Probabilities come back. Scores have no bounds: whoever draws or computes a likelihood takes "
+    "the softmax.",
+)(all_along("probabilities", end=lambda self, h: self.out(self.norm(h)).softmax(-1)))
+
+log_probabilities = mistake(
+    PRIOR,
+    "Logarithms of probabilities come back. They sum to 1 the same, but the scores are those of "
+    "`out` as they are.",
+)(all_along("log_probabilities", end=lambda self, h: self.out(self.norm(h)).log_softmax(-1)))
+
+tied = mistake(
+    PRIOR,
+    "Scores come from the embeddings of the tokens. Some models share these weights; this one has "
+    "a layer `out` of its own.",
+)(
+    all_along(
+        "tied",
+        end=lambda self, h: self.norm(h) @ self.token.weight[: self.vocabulary].T + self.out.bias,
+    )
+)
+
+
+@mistake(
+    PRIOR,
+    "The softmax runs over places. Scores come back as they are; a softmax belongs to codes, the "
+    "last axis.",
+)
+@at_once
+def softmax_over_places(self, tokens, y):
+    return scores(self, self.embed(ahead(self, tokens), y)).log_softmax(1)
+
+
+@mistake(
+    PRIOR,
+    "There is one score too many: the start goes in in front of all tokens. The last token predicts"
+    " nothing, so it does not go in.",
+    sure=True,
+)
+@at_once
+def one_place_more(self, tokens, y):
+    start = torch.full_like(tokens[:, :1], self.vocabulary)
+    inputs = torch.cat([start, tokens], 1)
+    n = torch.arange(inputs.shape[1]).clamp(max=self.length - 1)
+    return scores(self, self.token(inputs) + self.place(n) + self.label(y)[:, None])
+
+
+@mistake(
+    PRIOR,
+    "There is one score too few: that of the first token is missing, whose input is the start "
+    "token.",
+    sure=True,
+)
+@at_once
+def one_place_less(self, tokens, y):
+    return scores(self, self.embed(tokens, y))[:, :-1]
+
+
+@mistake(
+    PRIOR,
+    "Places count from the end of what is given: the first of a few tokens gets a late place. They "
+    "count from the start of the image.",
+)
+@at_once
+def places_from_the_end(self, tokens, y):
+    return scores(self, self.embed(ahead(self, tokens), y, self.length - tokens.shape[1]))
+
+
+@mistake(
+    PRIOR,
+    "Your prior takes whole images only. The first tokens of one are enough: there may be from 1 "
+    "to N of them.",
+    sure=True,
+)
+@at_once
+def whole_images_only(self, tokens, y):
+    inputs = ahead(self, tokens)
+    return scores(self, self.token(inputs) + self.place.weight + self.label(y)[:, None])
+
+
+@mistake(
+    PRIOR,
+    "Only the first block is used. The tokens go through all of them, one after the other.",
+)
+@at_once
+def first_block_alone(self, tokens, y):
+    h, _ = self.blocks[0](self.embed(ahead(self, tokens), y))
+    return self.out(self.norm(h))
+
+
+@mistake(
+    PRIOR,
+    "Each block gets the embeddings, and the last one's tokens count alone. A block gets what the "
+    "one before it returned.",
+)
+@at_once
+def blocks_side_by_side(self, tokens, y):
+    first = h = self.embed(ahead(self, tokens), y)
+    for one in self.blocks:
+        h, _ = one(first)
+    return self.out(self.norm(h))
+
+
+@mistake(
+    PRIOR,
+    "The blocks come in reverse order.",
+)
+@at_once
+def last_block_first(self, tokens, y):
+    h = self.embed(ahead(self, tokens), y)
+    for one in reversed(self.blocks):
+        h, _ = one(h)
+    return self.out(self.norm(h))
+
+
+@mistake(
+    PRIOR,
+    "At once, keys and values go from one block to the next. Without a past each block sees its "
+    "own tokens alone.",
+)
+@at_once
+def past_from_block_to_block(self, tokens, y):
+    h, past = self.embed(ahead(self, tokens), y), None
+    for one in self.blocks:
+        h, past = one(h, past)
+    return self.out(self.norm(h))
+
+
+@mistake(
+    PRIOR,
+    "For a batch of one sequence, or for one token, an axis is lost: scores are (batch, n, K) "
+    "whatever n is.",
+    sure=True,
+)
+@at_once
+def squeezed(self, tokens, y):
+    return scores(self, self.embed(ahead(self, tokens), y)).squeeze()
+
+
+@mistake(
+    PRIOR,
+    "Scores at once come without a graph: no weight would learn from them.",
+    sure=True,
+)
+@at_once
+def nothing_learns(self, tokens, y):
+    return scores(self, self.embed(ahead(self, tokens), y)).detach()
+
+
+# --- steps
+
+
+@mistake(
+    PRIOR,
+    "Every step has the place of the first. Its place is the number of those that the cache holds.",
+)
+@at_each_step
+def always_at_the_first_place(self, last, y, cache, at):
+    return next_scores(self, self.embed(before(self, last, y), y), cache)
+
+
+@mistake(
+    PRIOR,
+    "Your steps count places from 1: each has the place after its own. The first place is 0.",
+)
+@at_each_step
+def places_from_1(self, last, y, cache, at):
+    first = min(at + 1, self.length - 1)
+    return next_scores(self, self.embed(before(self, last, y), y, first), cache)
+
+
+@mistake(
+    PRIOR,
+    "Your steps have the place of the token that goes in, one before that of the token to predict. "
+    "The start token goes in at place 0, x_1 at place 1.",
+)
+@at_each_step
+def place_of_the_last_token(self, last, y, cache, at):
+    return next_scores(self, self.embed(before(self, last, y), y, max(at - 1, 0)), cache)
+
+
+@mistake(
+    PRIOR,
+    "Scores of a step have an axis too many, (batch, 1, K). One place is asked for: (batch, K).",
+    sure=True,
+)
+@at_each_step
+def an_axis_too_many(self, last, y, cache, at):
+    logits, new = next_scores(self, self.embed(before(self, last, y), y, at), cache)
+    return logits[:, None], new
+
+
+@mistake(
+    PRIOR,
+    "All blocks get the cache of the first one. Each has keys and values of its own.",
+)
+@at_each_step
+def one_cache_for_all(self, last, y, cache, at):
+    h, new = self.embed(before(self, last, y), y, at), []
+    for one in self.blocks:
+        h, past = one(h, None if cache is None else cache[0])
+        new.append(past)
+    return self.out(self.norm(h))[:, 0], new
+
+
+@mistake(
+    PRIOR,
+    "Every entry of your cache is the last block's. Each block's keys and values are kept by "
+    "themselves.",
+)
+@at_each_step
+def last_block_remembered(self, last, y, cache, at):
+    logits, new = next_scores(self, self.embed(before(self, last, y), y, at), cache)
+    return logits, [new[-1]] * len(new)
+
+
+@mistake(
+    PRIOR,
+    "The blocks do not get the cache, so a step knows nothing of earlier tokens.",
+)
+@at_each_step
+def cache_not_used(self, last, y, cache, at):
+    h, new = self.embed(before(self, last, y), y, at), []
+    for i, one in enumerate(self.blocks):
+        old = None if cache is None else cache[i]
+        h, past = one(h)
+        new.append(past if old is None else tuple(map(cat_places, old, past)))
+    return self.out(self.norm(h))[:, 0], new
+
+
+def cat_places(old, new):
+    return torch.cat([old, new], 2)
+
+
+@mistake(
+    PRIOR,
+    "Old keys and values are joined to what the block returned, which holds them already: they are "
+    "there twice.",
+)
+@at_each_step
+def remembered_twice(self, last, y, cache, at):
+    logits, new = next_scores(self, self.embed(before(self, last, y), y, at), cache)
+    if cache is not None:
+        new = [tuple(map(cat_places, old, past)) for old, past in zip(cache, new, strict=True)]
+    return logits, new
+
+
+@mistake(
+    PRIOR,
+    "The cache comes back as it was given: this step's keys and values are lost.",
+)
+@at_each_step
+def cache_not_updated(self, last, y, cache, at):
+    logits, new = next_scores(self, self.embed(before(self, last, y), y, at), cache)
+    return logits, new if cache is None else cache
+
+
+@mistake(
+    PRIOR,
+    "The list that you are given is changed. Two sequences may go on from one cache: put what the "
+    "blocks return into a new list.",
+    sure=True,
+)
+@at_each_step
+def list_changed(self, last, y, cache, at):
+    logits, new = next_scores(self, self.embed(before(self, last, y), y, at), cache)
+    if cache is None:
+        return logits, new
+    cache[:] = new
+    return logits, cache
+
+
+@mistake(
+    PRIOR,
+    "The cache is kept in the prior, and the one that is given is not looked at. Another sequence "
+    "in between, and the step goes on with the wrong one.",
+)
+@at_each_step
+def kept_in_the_prior(self, last, y, cache, at):
+    kept = None if cache is None else self.kept
+    logits, self.kept = next_scores(self, self.embed(before(self, last, y), y, at), kept)
+    return logits, self.kept
+
+
+@mistake(
+    PRIOR,
+    "A step knows the label at the first place only. It is added at every place, as in `forward`.",
+)
+@at_each_step
+def label_in_the_first_step(self, last, y, cache, at):
+    h = self.embed(before(self, last, y), y, at)
+    if at:
+        h = h - self.label(y)[:, None]
+    return next_scores(self, h, cache)
+
+
+@mistake(
+    PRIOR,
+    "The first step has 0 for its start token, which is a code as well. It is K, as in `forward`.",
+)
+@at_each_step
+def steps_start_with_0(self, last, y, cache, at):
+    inputs = torch.zeros_like(y) if last is None else last
+    return next_scores(self, self.embed(inputs[:, None], y, at), cache)
+
+
+@mistake(
+    PRIOR,
+    "Your steps leave the last norm out.",
+)
+@at_each_step
+def steps_without_the_norm(self, last, y, cache, at):
+    h, new = self.embed(before(self, last, y), y, at), []
+    for i, one in enumerate(self.blocks):
+        h, past = one(h, None if cache is None else cache[i])
+        new.append(past)
+    return self.out(h)[:, 0], new
+
+
+@mistake(
+    PRIOR,
+    "Steps have no graph: their gradients are to be those of `forward`.",
+    sure=True,
+)
+@at_each_step
+def steps_without_a_graph(self, last, y, cache, at):
+    with torch.no_grad():
+        return next_scores(self, self.embed(before(self, last, y), y, at), cache)
+
+
+@mistake(
+    PRIOR,
+    "The cache comes back cut off from the graph, so earlier tokens learn nothing from later "
+    "scores.",
+    sure=True,
+)
+@at_each_step
+def cache_cut_off(self, last, y, cache, at):
+    logits, new = next_scores(self, self.embed(before(self, last, y), y, at), cache)
+    return logits, [tuple(p.detach() for p in past) for past in new]
+
+
+@mistake(PRIOR, "Only scores come back: a step returns `(logits, cache)`.", sure=True)
+@at_each_step
+def scores_alone(self, last, y, cache, at):
+    return next_scores(self, self.embed(before(self, last, y), y, at), cache)[0]
+
+
+@mistake(PRIOR, "The cache comes first: a step returns `(logits, cache)`.", sure=True)
+@at_each_step
+def cache_first(self, last, y, cache, at):
+    return next_scores(self, self.embed(before(self, last, y), y, at), cache)[::-1]
+
+
+@mistake(
+    PRIOR,
+    "Shapes, labels or steps that do not fit are not refused: leave the lines above yours as they "
+    "are.",
+    sure=True,
+)
+def nothing_refused(*args, **kwargs):
+    made = autoregressive.Prior(*args, **kwargs)
+
+    def forward(self, tokens, y):
+        return scores(self, self.embed(ahead(self, tokens), y))
+
+    def step(self, last, y, cache=None):
+        at = 0 if cache is None else cache[0][0].shape[2]
+        return next_scores(self, self.embed(before(self, last, y), y, at), cache)
+
+    made.forward, made.step = types.MethodType(forward, made), types.MethodType(step, made)
+    return made
+
+
 # --- next_probabilities and sample --------------------------------------------------------------
 
 
