@@ -1200,19 +1200,13 @@ def hot_is_sharp(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
     return highest(guide(logits, logits_null, w) * temperature, top_k).softmax(-1)
 
 
-@mistake("autoregressive.next_probabilities", "The temperature is not looked at: ℓ / T.")
-def no_temperature(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
-    return highest(guide(logits, logits_null, w), top_k).softmax(-1)
-
-
 @mistake(
     "autoregressive.next_probabilities",
-    "Your temperature divides probabilities, where it cancels or changes little. It divides the "
-    "scores, before the softmax.",
+    "The temperature changes nothing. It divides the scores, before the softmax: dividing "
+    "probabilities, it cancels.",
 )
-def temperature_of_probabilities(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
-    p = highest(guide(logits, logits_null, w), top_k).softmax(-1) / temperature
-    return p / p.sum(-1, keepdim=True)
+def no_temperature(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    return highest(guide(logits, logits_null, w), top_k).softmax(-1)
 
 
 @mistake(
@@ -1389,7 +1383,9 @@ def over_the_batch(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None)
 
 @mistake(
     "autoregressive.next_probabilities",
-    "exp of large scores is infinite. softmax subtracts the highest score of a row before.",
+    "Large scores give NaN: their exp is infinite. softmax subtracts the highest score of a row "
+    "before.",
+    sure=True,
 )
 def overflowing(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
     e = highest(guide(logits, logits_null, w) / temperature, top_k).exp()
@@ -1407,11 +1403,68 @@ def without_a_graph(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None
 
 @mistake(
     "autoregressive.next_probabilities",
-    "ℓ_∅ is cut out of the graph. Gradients flow into both scores.",
+    "No gradient reaches ℓ_∅. Gradients flow into both scores.",
+    sure=True,
 )
 def null_detached(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
     null = None if logits_null is None else logits_null.detach()
     return highest(guide(logits, null, w) / temperature, top_k).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "One choice of k tokens is made for the whole batch. Each row has its own k highest scores.",
+)
+def chosen_for_the_batch(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    logits = guide(logits, logits_null, w) / temperature
+    return logits.masked_fill(highest(logits[:1], top_k) == -torch.inf, -torch.inf).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "The k highest scores are hidden, and the others left: the mask is the wrong way round.",
+)
+def highest_hidden(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    logits = guide(logits, logits_null, w) / temperature
+    if top_k is not None and top_k < logits.shape[-1]:
+        logits = logits.scatter(-1, logits.topk(top_k, -1).indices, -torch.inf)
+    return logits.softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "All scores are cut off at some size, above which you do not tell them apart. softmax is right "
+    "for any.",
+)
+def cut_off(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    logits = (guide(logits, logits_null, w) / temperature).clamp(-50, 50)
+    return highest(logits, top_k).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "You divide the scores in place: they belong to the caller.",
+    sure=True,
+)
+def divided_in_place(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    if logits_null is not None:
+        logits = guide(logits, logits_null, w)
+    if logits.requires_grad:
+        logits = logits / temperature
+    else:
+        logits /= temperature
+    return highest(logits, top_k).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "You compute in float32, whatever the precision of the scores is.",
+    sure=True,
+)
+def in_single(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    null = None if logits_null is None else logits_null.float()
+    p = highest(guide(logits.float(), null, w) / temperature, top_k).softmax(-1)
+    return p.to(logits.dtype)
 
 
 @mistake(
