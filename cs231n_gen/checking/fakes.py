@@ -709,7 +709,8 @@ class TablePrior(InUse, nn.Module):
     `student.new`. In training mode all scores change their sign.
 
     It answers as `autoregressive.Prior` does, and refuses what that refuses. A cache is a list of
-    one pair, the tokens and the labels so far, shaped like keys and values.
+    one pair, the tokens and the labels so far, shaped like keys and values. Where a label in it is
+    not the one that is asked about, the scores are those of another label.
 
     Args:
         table: scores, (labels, prefixes, K). The prefixes are ordered by their length, from none to
@@ -758,7 +759,8 @@ class TablePrior(InUse, nn.Module):
         start = torch.full_like(y, self.vocabulary) if last is None else last
         new = (start[:, None, None, None].to(own.dtype), own)
         pair = tuple(torch.cat([old, more], 2) for old, more in zip(cache[0], new, strict=True))
-        return self._scores(unread, y)[:, -1], [pair]
+        others = (cache[0][1] != own).flatten(1).sum(1)
+        return self._scores(unread, (y + others) % len(self.table))[:, -1], [pair]
 
     def _remember(self, way: str, known: Tensor, y: Tensor) -> None:
         if y.shape != known.shape[:1]:

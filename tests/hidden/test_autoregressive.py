@@ -585,6 +585,9 @@ def test_guidance_on_scores(student, generator):
         scores, null = 2 * normal(generator, 4, 6), 2 * normal(generator, 4, 6)
         says = f"w = {w:.3g}: softmax of (1 + w) ℓ_y − w ℓ_∅"
         close(probabilities(student, scores, null, w), shares(scores, null, w), says)
+    far = 100 * normal(generator, 1, 6) + normal(generator, 4, 6), 100 * normal(generator, 4, 1)
+    scores, null = far[0] + far[1], far[0] + normal(generator, 4, 6)
+    close(probabilities(student, scores, null, w), shares(scores, null, w), f"w = {w:.3g}", 1e-10)
 
 
 @next_probabilities
@@ -860,11 +863,11 @@ def test_the_likeliest_sequence(student, generator):
     """where one token is far likelier than the others, it is taken"""
     for cached in (True, False):
         for w in (0.0, uniform(generator, 1, 3)):
-            table = some_world(generator, labels=6, K=4, N=4)
-            y, null = torch.tensor([3, 0, 5, 1, 4, 0]), 2
+            table, null = some_world(generator, labels=13, K=4, N=4), draws.whole(generator, 1, 10)
+            y = (null + torch.randint(1, 13, (7,), generator=generator)) % 13
             prior = prior_of(student, table, 4, null)
-            x = written(student, prior, y, w, 1e-6, None, cached, generator, N=4, K=4)
-            says = f"w = {w:.3g}, temperature 1e-6: the highest scores of each label"
+            x = written(student, prior, y, w, 1e-9, None, cached, generator, N=4, K=4)
+            says = f"w = {w:.3g}, temperature 1e-9: the highest scores of each label"
             expect.close(x, likeliest(table, 4, y, null, w), says, what="the tokens")
 
 
@@ -918,7 +921,7 @@ def test_the_prior_is_in_eval_mode(student, generator):
             prior = prior_of(student, table, 3, 2)
             prior.call(mode)
             y = torch.tensor([0, 1, 1])
-            x = written(student, prior, y, 1.0, 1e-6, None, cached, generator)
+            x = written(student, prior, y, 1.0, 1e-9, None, cached, generator)
             says = f"a prior in mode {mode}: no part trains"
             modes = prior.get("modes")
             expect.true(not any(trains for trains, _ in modes), f"{says} while it is asked")
@@ -935,10 +938,15 @@ def test_sequences_of_every_size(student, generator):
                 table = some_world(generator, K=K, N=N).float()
                 prior, y = prior_of(student, table, N, 2), torch.arange(B) % 2
                 x = written(
-                    student, prior, y, w, 1e-6, cached=cached, generator=generator, N=N, K=K
+                    student, prior, y, w, 1e-9, cached=cached, generator=generator, N=N, K=K
                 )
                 says = f"{B} sequences of {N} tokens out of {K}"
                 expect.close(x, likeliest(table, N, y, 2, w), says, what="the tokens")
+    table, y = some_world(generator, K=9001, N=1), torch.arange(8) % 2
+    table[:, :, :5000] -= 9
+    x = written(student, prior_of(student, table, 1, 2), y, 0.5, 1e-9, N=1, K=9001)
+    says = "one token out of 9001"
+    expect.close(x, likeliest(table, 1, y, 2, 0.5), says, what="the tokens", atol=0.0, rtol=0.0)
 
 
 @sample(weight=2)

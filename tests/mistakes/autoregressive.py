@@ -2,6 +2,7 @@
 that explains it. Networks are the reference's with another way through their layers, so that they
 go by the same name."""
 
+import contextlib
 import types
 
 import torch
@@ -1436,7 +1437,7 @@ def highest_hidden(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None)
     "All scores are cut off at some size, above which you do not tell them apart. softmax is right "
     "for any.",
 )
-def cut_off(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+def scores_cut_off(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
     logits = (guide(logits, logits_null, w) / temperature).clamp(-50, 50)
     return highest(logits, top_k).softmax(-1)
 
@@ -1478,121 +1479,391 @@ def logarithms(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
 # --- autoregressive.sample
 
 
-def draw(p, generator):
-    return torch.multinomial(p, 1, generator=generator)
+class Usual:
+    """How the reference writes tokens, in steps, of which a mistake does one otherwise."""
+
+    def guided(self, w):
+        return w != 0
+
+    def cached(self, cached):
+        return cached
+
+    def null(self, prior):
+        return prior.null
+
+    def places(self, prior):
+        return range(prior.length)
+
+    def using(self, prior):
+        return frozen(prior)
+
+    def labels(self, y, null, guided, t):
+        return torch.cat([y, torch.full_like(y, null)]) if guided else y
+
+    def doubled(self, x, guided):
+        return torch.cat([x, x]) if guided else x
+
+    def last(self, tokens):
+        return tokens[-1]
+
+    def known(self, tokens, y):
+        """What the prior gets without a cache; the token at the end changes nothing."""
+        return torch.stack([*tokens, torch.zeros_like(y)], 1)
+
+    def scores(self, prior, known, labels, t):
+        return prior(known, labels)[:, t]
+
+    def step(self, prior, last, labels, cache):
+        return prior.step(last, labels, cache)
+
+    def halves(self, logits, y, guided):
+        return (logits[: len(y)], logits[len(y) :]) if guided else (logits, None)
+
+    def probabilities(self, scores, null, w, temperature, top_k):
+        return next_probabilities(scores, null, w, temperature, top_k)
+
+    def draw(self, p, generator):
+        return torch.multinomial(p, 1, generator=generator)[:, 0]
+
+    def result(self, tokens):
+        return torch.stack(tokens, 1)
+
+    def write(self, prior, y, w=0.0, temperature=1.0, top_k=None, cached=True, generator=None):
+        guided, tokens, cache = self.guided(w), [], None
+        with self.using(prior):
+            for t in self.places(prior):
+                labels = self.labels(y, self.null(prior), guided, t)
+                if self.cached(cached):
+                    last = self.doubled(self.last(tokens), guided) if tokens else None
+                    logits, cache = self.step(prior, last, labels, cache)
+                else:
+                    known = self.doubled(self.known(tokens, y), guided)
+                    logits = self.scores(prior, known, labels, t)
+                pair = self.halves(logits, y, guided)
+                p = self.probabilities(*pair, w, temperature, top_k)
+                tokens.append(self.draw(p, generator))
+        return self.result(tokens)
 
 
-def doubled(x, guided):
-    return torch.cat([x, x]) if guided else x
-
-
-def write(prior, y, w=0.0, temperature=1.0, top_k=None, cached=True, generator=None, **other):
-    """The reference, but for what `other` says: how tokens are drawn, what is asked, and more."""
-    take = other.get("take", draw)
-    chances = other.get("chances", next_probabilities)
-    null = other.get("null", prior.null)
-    guided = other.get("guided", w != 0)
-    feed = other.get("feed", lambda tokens, t: tokens[:, t - 1])  # the last of t tokens
-    labels = torch.cat([y, torch.full_like(y, null)]) if guided else y
-    labels = other.get("label", lambda labels: labels)(labels)
-    tokens, cache = y.new_empty(len(y), 0), None
-    with other.get("using", frozen)(prior):
-        for t in range(prior.length):
-            if cached:
-                last = None if t == 0 else doubled(feed(tokens, t), guided)
-                old = other.get("remember", lambda cache: cache)(cache)
-                logits, cache = prior.step(last if old is not None else None, labels, old)
-            else:
-                known = torch.cat([tokens, torch.zeros_like(y)[:, None]], 1)
-                place = other.get("place", lambda t: t)(t)
-                logits = prior(doubled(known, guided), labels)[:, place]
-            halves = (logits[: len(y)], logits[len(y) :]) if guided else (logits, None)
-            p = chances(*other.get("halves", lambda *h: h)(*halves), w, temperature, top_k)
-            tokens = torch.cat([tokens, take(p, generator)], 1)
-    return tokens
-
-
-def another(name, says, **other):
-    """A row of a table of mistakes."""
+def otherwise(name, says, **steps):
+    """A row for `several`, in which some steps are done otherwise."""
+    changed = type(name, (Usual,), {step: staticmethod(how) for step, how in steps.items()})
 
     def wrong(prior, y, w=0.0, temperature=1.0, top_k=None, cached=True, generator=None):
-        return write(prior, y, w, temperature, top_k, cached, generator, **other)
+        return changed().write(prior, y, w, temperature, top_k, cached, generator)
 
     return name, says, wrong
 
 
-def one_for_all(p, generator):
-    u = torch.rand(1, generator=generator, dtype=torch.float64)
-    return by_levels(p, u.expand(len(p)))
-
-
 def by_levels(p, u):
     """The tokens at which the sums of probabilities pass u."""
-    return (p.double().cumsum(-1) < u[:, None]).sum(-1, keepdim=True).clamp(max=p.shape[1] - 1)
+    return (p.double().cumsum(-1) < u[:, None]).sum(-1).clamp(max=p.shape[1] - 1)
 
 
-MISTAKES = several(
+def one_for_all(p, generator):
+    return by_levels(p, torch.rand(1, generator=generator, dtype=torch.float64).expand(len(p)))
+
+
+def the_same_each_time(p, generator):
+    generator = generator or torch.default_generator
+    state = generator.get_state()
+    return torch.multinomial(p, 1, generator=torch.Generator().set_state(state))[:, 0]
+
+
+def from_a_seed(p, generator):
+    return torch.multinomial(p, 1, generator=torch.Generator().manual_seed(0))[:, 0]
+
+
+@contextlib.contextmanager
+def eval_for_ever(prior):
+    prior.eval()
+    with torch.no_grad():
+        yield
+
+
+@contextlib.contextmanager
+def train_afterwards(prior):
+    prior.eval()
+    with torch.no_grad():
+        yield
+    prior.train()
+
+
+@contextlib.contextmanager
+def whole_mode(prior):
+    was = prior.training
+    prior.eval()
+    with torch.no_grad():
+        yield
+    prior.train(was)
+
+
+@contextlib.contextmanager
+def with_a_graph(prior):
+    with frozen(prior), torch.enable_grad():
+        yield
+
+
+SAMPLES = several(
     "autoregressive.sample",
-    another(
+    otherwise(
         "always_the_likeliest",
         "You always take the likeliest token. It is drawn: torch.multinomial.",
-        take=lambda p, generator: p.argmax(-1, keepdim=True),
+        draw=lambda p, generator: p.argmax(-1),
     ),
-    another(
+    otherwise(
         "one_draw_for_all",
         "One number decides for the whole batch. Each sequence has draws of its own.",
-        take=one_for_all,
+        draw=one_for_all,
     ),
-    another(
+    otherwise(
+        "the_same_draw_at_all_places",
+        "Every place is drawn from the same random numbers. The generator must go on from place to "
+        "place.",
+        draw=the_same_each_time,
+    ),
+    otherwise(
         "generator_ignored",
-        "The generator is not used.",
-        take=lambda p, generator: torch.multinomial(p, 1),
+        "The generator is not used: pass it on to torch.multinomial.",
+        draw=lambda p, generator: torch.multinomial(p, 1)[:, 0],
     ),
-    another(
+    otherwise(
+        "own_seed",
+        "You seed a generator of your own. Draw from the one that is given.",
+        draw=from_a_seed,
+    ),
+    otherwise(
         "null_is_10",
         "The number of ∅ is written into your code. It depends on how many classes there are: "
         "prior.null.",
-        null=10,
+        null=lambda prior: 10,
     ),
-    another(
-        "guided_also_for_0",
+    otherwise(
+        "null_is_0",
+        "Your ∅ is label 0, which is a class. Its number is prior.null.",
+        null=lambda prior: 0,
+    ),
+    otherwise(
+        "always_guided",
         "For w = 0 the prior is asked about ∅, too. The tokens are right, but cost twice as much.",
-        guided=True,
+        guided=lambda w: True,
     ),
-    another(
+    otherwise(
+        "positive_weights_only",
+        "Only positive weights guide in yours. w may be negative, too: it guides if it is not 0.",
+        guided=lambda w: w > 0,
+        probabilities=lambda a, b, w, T, k: next_probabilities(a, b, w, T, k),
+    ),
+    otherwise(
+        "never_guided",
+        "w is not looked at: there is no guidance.",
+        guided=lambda w: False,
+    ),
+    otherwise(
+        "weight_forgotten",
+        "The prior is asked about ∅, but w is not passed on to next_probabilities.",
+        probabilities=lambda a, b, w, T, k: next_probabilities(a, b, 0.0, T, k),
+    ),
+    otherwise(
         "halves_exchanged",
         "Both halves are exchanged: the first scores of next_probabilities are those with y.",
-        halves=lambda a, b: (a, b) if b is None else (b, a),
+        halves=lambda logits, y, guided: (
+            (logits[len(y) :], logits[: len(y)]) if guided else (logits, None)
+        ),
     ),
-    another(
+    otherwise(
+        "never_conditioned",
+        "Without guidance your labels are ∅. w = 0 leaves the condition as it is: y.",
+        labels=lambda y, null, guided, t: (
+            torch.cat([y, torch.full_like(y, null)]) if guided else torch.full_like(y, null)
+        ),
+    ),
+    otherwise(
+        "first_token_without_a_label",
+        "The first token is drawn without its label. y counts at every place.",
+        labels=lambda y, null, guided, t: (
+            torch.cat([y if t else torch.full_like(y, null), torch.full_like(y, null)])
+            if guided
+            else (y if t else torch.full_like(y, null))
+        ),
+    ),
+    otherwise(
+        "both_halves_with_y",
+        "Both halves of the batch have label y. The second half needs ∅.",
+        labels=lambda y, null, guided, t: torch.cat([y, y]) if guided else y,
+    ),
+    otherwise(
         "train_mode",
         "The prior is asked in the mode that it is in. Dropout must be off: `with frozen(prior)`.",
         using=lambda prior: torch.no_grad(),
     ),
-    another(
+    otherwise(
+        "eval_for_ever",
+        "The prior is left in eval mode. `with frozen(prior)` puts back what was.",
+        using=eval_for_ever,
+    ),
+    otherwise(
+        "train_afterwards",
+        "The prior is put into training mode in the end, whatever it was in.",
+        using=train_afterwards,
+    ),
+    otherwise(
+        "whole_mode",
+        "The mode of the prior is put back, but not those of its parts, which may differ: "
+        "`with frozen(prior)` knows each.",
+        using=whole_mode,
+    ),
+    otherwise(
         "nothing_remembered",
-        "The cache that step returns is not passed on: the prior begins anew at every token.",
-        remember=lambda cache: None,
+        "Each token is the first one to the prior in yours: neither the last token nor the cache "
+        "that step returned is passed on.",
+        step=lambda prior, last, labels, cache: prior.step(None, labels, None),
     ),
-    another(
-        "one_place_early",
-        "Without a cache you take the scores of place t − 1. `logits[:, t]` are those of the token "
-        "at t.",
-        place=lambda t: max(0, t - 1),
-    ),
-    another(
+    otherwise(
         "the_one_before_the_last",
         "With a cache, step gets the token before the last one.",
-        feed=lambda tokens, t: tokens[:, max(0, t - 2)],
+        last=lambda tokens: tokens[max(0, len(tokens) - 2)],
     ),
-    another(
-        "temperature_ignored",
+    otherwise(
+        "always_the_first",
+        "With a cache, step gets the first token every time. It needs the last one.",
+        last=lambda tokens: tokens[0],
+    ),
+    otherwise(
+        "one_place_early",
+        "Without a cache you take the scores one place early. `logits[:, t]` are those of token t.",
+        scores=lambda prior, known, labels, t: prior(known, labels)[:, max(0, t - 1)],
+    ),
+    otherwise(
+        "start_of_their_own",
+        "Without a cache your sequences begin with a start token 0, which the prior takes for x_1. "
+        "It puts its own start token first.",
+        known=lambda tokens, y: torch.stack([torch.zeros_like(y), *tokens], 1),
+    ),
+    otherwise(
+        "only_the_last",
+        "Without a cache the prior gets the last token only. It needs all of them.",
+        known=lambda tokens, y: torch.stack([*tokens[-1:], torch.zeros_like(y)], 1),
+        scores=lambda prior, known, labels, t: prior(known, labels)[:, -1],
+    ),
+    otherwise(
+        "backwards",
+        "Without a cache the tokens stand in the wrong order: the first one comes first.",
+        known=lambda tokens, y: torch.stack([*tokens[::-1], torch.zeros_like(y)], 1),
+    ),
+    otherwise(
+        "temperature_forgotten",
         "temperature is not passed on to next_probabilities.",
-        chances=lambda a, b, w, T, k: next_probabilities(a, b, w, 1.0, k),
+        probabilities=lambda a, b, w, T, k: next_probabilities(a, b, w, 1.0, k),
     ),
-    another(
-        "top_k_ignored",
+    otherwise(
+        "top_k_forgotten",
         "top_k is not passed on to next_probabilities.",
-        chances=lambda a, b, w, T, k: next_probabilities(a, b, w, T),
+        probabilities=lambda a, b, w, T, k: next_probabilities(a, b, w, T),
+    ),
+    otherwise(
+        "one_too_few",
+        "The last token is missing: there are prior.length of them.",
+        places=lambda prior: range(prior.length - 1),
+        result=lambda tokens: torch.stack(tokens, 1) if tokens else torch.zeros(0, 0),
+    ),
+    otherwise(
+        "places_first",
+        "The axes are exchanged: x is (batch, N). torch.stack(tokens, 1).",
+        result=lambda tokens: torch.stack(tokens),
     ),
 )
+
+
+SURE = several(
+    "autoregressive.sample",
+    otherwise(
+        "with_a_graph",
+        "The prior records a graph, which grows with every token: `with frozen(prior)`, or "
+        "torch.no_grad().",
+        using=with_a_graph,
+    ),
+    otherwise(
+        "cache_not_passed",
+        "step gets a last token without a cache, or a cache without a last token. Both are None at "
+        "the first place, and only there: pass on what step returned.",
+        step=lambda prior, last, labels, cache: prior.step(last, labels),
+    ),
+    otherwise(
+        "always_cached",
+        "prior.step is called although `cached` is False. Then the prior itself is asked.",
+        cached=lambda cached: True,
+    ),
+    otherwise(
+        "never_cached",
+        "prior.step is not called although `cached` is True.",
+        cached=lambda cached: False,
+    ),
+    otherwise(
+        "one_too_many",
+        "You ask the prior for more tokens than it has places: there are prior.length.",
+        places=lambda prior: range(prior.length + 1),
+    ),
+    otherwise(
+        "in_floats",
+        "Tokens come back in another dtype. They are numbers of codes: int64.",
+        result=lambda tokens: torch.stack(tokens, 1).float(),
+    ),
+    sure=True,
+)
+
+
+def two_roads(prior, y, w, temperature, top_k, cached, generator, *, caches):
+    """With y and with ∅ in calls of their own, with one cache or two."""
+    labels = [y, torch.full_like(y, prior.null)] if w != 0 else [y]
+    tokens, old = [], [None] * caches
+    with frozen(prior):
+        for t in range(prior.length):
+            if cached:
+                last = tokens[-1] if t else None
+                found = [prior.step(last, own, old[n % caches]) for n, own in enumerate(labels)]
+                scores, old = [s for s, _ in found], [c for _, c in found]
+            else:
+                known = torch.stack([*tokens, torch.zeros_like(y)], 1)
+                scores = [prior(known, own)[:, t] for own in labels]
+            p = next_probabilities(*scores, w=w, temperature=temperature, top_k=top_k)
+            tokens.append(torch.multinomial(p, 1, generator=generator)[:, 0])
+    return torch.stack(tokens, 1)
+
+
+@mistake(
+    "autoregressive.sample",
+    "The prior is called twice a token. y and ∅ go into one call, on a batch twice as large.",
+)
+def two_calls(prior, y, w=0.0, temperature=1.0, top_k=None, cached=True, generator=None):
+    return two_roads(prior, y, w, temperature, top_k, cached, generator, caches=2)
+
+
+@mistake(
+    "autoregressive.sample",
+    "The scores with ∅ come from keys and values with y. Each has its own: y and ∅ go into one "
+    "call, on a batch twice as large.",
+)
+def one_cache_for_both(prior, y, w=0.0, temperature=1.0, top_k=None, cached=True, generator=None):
+    return two_roads(prior, y, w, temperature, top_k, cached, generator, caches=1)
+
+
+@mistake(
+    "autoregressive.sample",
+    "Both halves draw tokens of their own. The scores with ∅ must be those after the same tokens.",
+)
+def halves_apart(prior, y, w=0.0, temperature=1.0, top_k=None, cached=True, generator=None):
+    guided, tokens, cache = w != 0, [], None
+    labels = torch.cat([y, torch.full_like(y, prior.null)]) if guided else y
+    with frozen(prior):
+        for t in range(prior.length):
+            if cached:
+                logits, cache = prior.step(tokens[-1] if t else None, labels, cache)
+            else:
+                known = torch.stack([*tokens, torch.zeros_like(labels)], 1)
+                logits = prior(known, labels)[:, t]
+            halves = logits.chunk(2) if guided else (logits,)
+            p = next_probabilities(*halves, w=w, temperature=temperature, top_k=top_k)
+            p = torch.cat([p, p]) if guided else p
+            tokens.append(torch.multinomial(p, 1, generator=generator)[:, 0])
+    return torch.stack(tokens, 1)[: len(y)]

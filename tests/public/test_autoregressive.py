@@ -751,6 +751,9 @@ def test_guidance_on_scores(student):
     p = probabilities(student, SCORES, null, -0.5)
     want = torch.tensor([[27.0, 9, 1, 1], [1, 2, 4, 8]]).double().sqrt()
     close(p, want / want.sum(1, keepdim=True), "w = −½: √(p_y p_∅), up to what makes the sum 1")
+    far = torch.tensor([[30.0, -30.0, 0.0, 60.0], [-90.0, 0.0, 90.0, 15.0]]).double()
+    p = probabilities(student, SCORES + far, SCORES * 2 + far, 1.0)
+    close(p, torch.softmax(far, 1), "large scores that differ little", 1e-11)
 
 
 @next_probabilities
@@ -1007,12 +1010,12 @@ def test_the_cache_changes_nothing(student, generator):
 @sample
 def test_the_likeliest_sequence(student, generator):
     """where one token is far likelier than the others, it is taken"""
-    table, y = some_world(generator, labels=6, K=4, N=4), torch.tensor([3, 0, 5, 1, 4, 0])
+    table, y = some_world(generator, labels=13, K=4, N=4), torch.tensor([3, 0, 5, 1, 12, 0])
     for cached in (True, False):
         for w in (0.0, 1.5):
             prior = prior_of(student, table, 4, 2)
-            x = written(student, prior, y, w, 1e-6, None, cached, generator, N=4, K=4)
-            says = f"w = {w:g}, temperature 1e-6: the highest scores of each label"
+            x = written(student, prior, y, w, 1e-9, None, cached, generator, N=4, K=4)
+            says = f"w = {w:g}, temperature 1e-9: the highest scores of each label"
             expect.close(x, likeliest(table, 4, y, 2, w), says, what="the tokens")
 
 
@@ -1060,7 +1063,7 @@ def test_the_prior_is_in_eval_mode(student, generator):
         for mode in ("train", "half_frozen", "put_to_use"):
             prior = prior_of(student, table, 3, 2)
             prior.call(mode)
-            x = written(student, prior, y, 1.0, 1e-6, None, cached, generator)
+            x = written(student, prior, y, 1.0, 1e-9, None, cached, generator)
             says = f"a prior in mode {mode}: no part trains while it is asked"
             modes = prior.get("modes")
             expect.true(not any(trains for trains, _ in modes), says)
@@ -1076,9 +1079,14 @@ def test_sequences_of_every_size(student, generator):
             table, y = some_world(generator, K=K, N=N).float(), torch.arange(B) % 2
             prior = prior_of(student, table, N, 2)
             how = {"cached": cached, "generator": generator, "N": N, "K": K}
-            x = written(student, prior, y, w, 1e-6, **how)
+            x = written(student, prior, y, w, 1e-9, **how)
             says = f"{B} sequences of {N} tokens out of {K}"
             expect.close(x, likeliest(table, N, y, 2, w), says, what="the tokens")
+    table, y = some_world(generator, K=9001, N=1), torch.tensor([0, 1, 1])
+    table[:, :, :5000] -= 9
+    x = written(student, prior_of(student, table, 1, 2), y, 0.5, 1e-9, N=1, K=9001)
+    says = "one token out of 9001"
+    expect.close(x, likeliest(table, 1, y, 2, 0.5), says, what="the tokens", atol=0.0, rtol=0.0)
 
 
 @sample
