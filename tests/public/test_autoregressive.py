@@ -752,8 +752,9 @@ def test_guidance_on_scores(student):
     want = torch.tensor([[27.0, 9, 1, 1], [1, 2, 4, 8]]).double().sqrt()
     close(p, want / want.sum(1, keepdim=True), "w = −½: √(p_y p_∅), up to what makes the sum 1")
     far = torch.tensor([[30.0, -30.0, 0.0, 60.0], [-90.0, 0.0, 90.0, 15.0]]).double()
-    p = probabilities(student, SCORES + far, SCORES * 2 + far, 1.0)
-    close(p, torch.softmax(far, 1), "large scores that differ little", 1e-11)
+    p = probabilities(student, SCORES + far, null + 2 * far, 1.0)
+    want = torch.tensor([[27.0, 3, 1, 1], [1, 0.5, 2, 8]]).double()
+    close(p, want / want.sum(1, keepdim=True), "2 ℓ_y − ℓ_∅ is small where both are large", 1e-11)
 
 
 @next_probabilities
