@@ -28,7 +28,7 @@ EXAMPLES = 24
 HEAVIEST = 150_000  # numbers of the decoder, 300 KB
 SHOWN = 12  # of the codes that may come next
 PATCH = 4  # pixels
-FULL = 0.5  # a change of this size has its full colour
+FULL = 0.3  # a change of this size has its full colour
 PAIR = re.compile(r"(\d+)-(\d+)")  # a place and the code that was put there
 CHANGES = LinearSegmentedColormap.from_list("darker, brighter", [DATA, "white", NOISE])
 

@@ -104,10 +104,13 @@ class CodeLabFigure extends Figure {
     return this.known ? CELLS : CELLS.slice(0, 2);
   }
 
-  /** The codes of the example. */
+  codesOf(example) {
+    return Array.from(this.grids.subarray(example * this.places, (example + 1) * this.places));
+  }
+
+  /** The codes of the example that is chosen. */
   get original() {
-    const from = this.now.example * this.places;
-    return Array.from(this.grids.subarray(from, from + this.places));
+    return this.codesOf(this.now.example);
   }
 
   /** The bits of the codes of the example. */
@@ -211,17 +214,27 @@ class CodeLabFigure extends Figure {
     this.slider.input.addEventListener("change", () => this.told());
   }
 
-  /** The examples, decoded. */
+  /** The examples: looks of their codes, until they are decoded. */
   chooser() {
     this.thumbnails = this.labels.map((name, example) => {
-      const from = example * this.places;
-      const codes = Array.from(this.grids.subarray(from, from + this.places));
-      const canvas = pictureOf(this.decoded(codes));
+      const canvas = mosaic(this.looks, this.codesOf(example), this.side);
       canvas.setAttribute("aria-hidden", "true");
       const click = () => this.choose(example);
       return make("button", { type: "button", class: "gen-image", click }, canvas, name);
     });
+    this.decodeLater(0);
     return make("div", { class: "gen-strip gen-small" }, ...this.thumbnails);
+  }
+
+  /** Decode examples one by one, so that nothing has to wait for all of them. */
+  decodeLater(example) {
+    if (example >= this.labels.length) return;
+    const timer = setTimeout(() => {
+      const canvas = this.thumbnails[example].querySelector("canvas");
+      canvas.getContext("2d").drawImage(pictureOf(this.decoded(this.codesOf(example))), 0, 0);
+      this.decodeLater(example + 1);
+    });
+    this.stage.undo.push(() => clearTimeout(timer));
   }
 
   /** What comes next: the image so far, the likeliest codes, and the bits of all. */

@@ -4,7 +4,7 @@ import { BOLD } from "../ui/chart.mjs";
 import { make, paint } from "../ui/dom.mjs";
 import { COLORS, THEMES } from "../ui/palette.mjs";
 
-const FULL = 0.5; // a change of this size has its full colour, as in code_lab.py
+const FULL = 0.3; // a change of this size has its full colour, as in code_lab.py
 const FADED = 0.25; // looks behind numbers
 const TINT = 0.65; // of the most bits
 const DOT = 4; // pixels of a patch
