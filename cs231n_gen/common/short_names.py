@@ -17,6 +17,7 @@ SHORT = {name: f"given.{name}" for name in GIVEN}
 TRIALS = (
     "attention_maps",
     "autoencoder_trial",
+    "code_maps",
     "codes_trial",
     "conditioning_trial",
     "consistency_bias",
