@@ -23,6 +23,7 @@ from cs231n_gen.truth.checks import real
 Table = Float[Tensor, "*tokens"]
 Tokens = Int64[Tensor, "batch length"]
 Labels = Int64[Tensor, "batch"]
+Places = tuple[int, ...]
 LARGEST = 10_000_000  # numbers in a table
 
 
@@ -288,6 +289,7 @@ def masked_decoding(
     p: Table,
     counts: Sequence[int],
     places: Literal["random", "confident"] | Sequence[int] = "random",
+    chance: float | Sequence[float] = 0.0,
 ) -> Table:
     """The exact distribution of sequences that are written several tokens at a time, as MaskGIT
     does (Chang et al. 2022), by a perfect net.
@@ -300,18 +302,23 @@ def masked_decoding(
         KL(p ‖ q) = Σ_c (Σ_{i ∈ B_c} H(x_i | x_before) − H(x_{B_c} | x_before))
 
     With one token a call nothing is lost, in a fixed or random order. Not so for "confident": which
-    tokens stay is decided by what was drawn, so likely tokens are favoured even then.
+    tokens stay is decided by what was drawn, so likely tokens are favoured even then, as at a low
+    temperature. MaskGIT therefore adds noise to log p before it compares: the more, the nearer to a
+    random order.
 
     Args:
         p: a table, scaled to sum to 1, of a few places: all 2^N sets of them are gone through.
         counts: how many tokens each call writes, at least 1 each, N together.
         places: "random": each set of places as likely as any other. "confident": all that is not
-            written is drawn, and those drawn tokens stay that were the likeliest, of equal ones the
-            first. A sequence: all places in the order in which they are written.
+            written is drawn, and those drawn tokens stay for which log p + chance · Gumbel noise is
+            highest. A sequence: all places in the order in which they are written.
+        chance: for "confident" alone, 0 or more, ∞ included, one for all calls or one for each. At
+            0 the likeliest tokens stay, of equal ones the first.
     Returns:
         A table that sums to 1.
     Raises:
-        ValueError: if p is no table, counts do not make N, or places is none of these.
+        ValueError: if p is no table, counts do not make N, places is none of these, or chance is
+            negative, NaN or not one for each call.
     """
     p = _table(p)
     N = p.dim()
@@ -320,33 +327,37 @@ def masked_decoding(
     fixed = None if isinstance(places, str) else _order(places, N)
     if fixed is None and places not in ("random", "confident"):
         raise ValueError(f'places must be "random", "confident" or an order, got {places!r}')
+    noise = [chance] * len(counts) if isinstance(chance, int | float) else list(chance)
+    if len(noise) != len(counts) or not all(c >= 0 for c in noise):
+        raise ValueError(f"chance must be at least 0, one or one for each call, got {chance}")
     # By set of written places: how likely it is that these are written, with these tokens. All
     # tables keep N axes; those of places that are not written have length 1.
     written = {(): torch.ones([1] * N, dtype=torch.float64)}
-    for n in counts:
-        after: dict[tuple[int, ...], Tensor] = {}
+    for n, scale in zip(counts, noise, strict=True):
+        after: dict[Places, Tensor] = {}
         for known, weight in written.items():
             left = [i for i in range(N) if i not in known]
             drawn = {i: _marginal(p, known, i) for i in left}
             if fixed is not None:
-                new_sets = [tuple(sorted(fixed[len(known) : len(known) + n]))]
+                stays = {tuple(sorted(fixed[len(known) : len(known) + n])): 1.0}
+            elif places == "random" or scale == math.inf:
+                stays = {new: 1 / math.comb(len(left), n) for new in combinations(left, n)}
             else:
-                new_sets = list(combinations(left, n))
-            stays = _staying(drawn, n) if places == "confident" else None
-            for new in new_sets:
-                if stays is None:
-                    more = weight * math.prod(drawn[i] for i in new) / len(new_sets)
+                stays = _surest(drawn, n) if scale == 0 else _sure(drawn, n, scale)
+            for new, share in stays.items():
+                gone = [i for i in left if i not in new]
+                if isinstance(share, float):  # what else was drawn does not matter
+                    more = share * math.prod(drawn[i] for i in new)
                 else:
-                    gone = [i for i in left if i not in new]
-                    more = weight * math.prod(drawn.values()) * _are(stays, left, new)
+                    more = share * math.prod(drawn.values())
                     more = more.sum(gone, keepdim=True) if gone else more
                 both = tuple(sorted(known + new))
-                after[both] = after.get(both, 0) + more
+                after[both] = after.get(both, 0) + weight * more
         written = after
     return written[tuple(range(N))]
 
 
-def _marginal(p: Tensor, known: tuple[int, ...], i: int) -> Tensor:
+def _marginal(p: Tensor, known: Places, i: int) -> Tensor:
     """p(x_i | x_known) with all axes kept; all tokens alike after what cannot be."""
     others = [j for j in range(p.dim()) if j not in (*known, i)]
     joint = p.sum(others, keepdim=True) if others else p
@@ -354,17 +365,33 @@ def _marginal(p: Tensor, known: tuple[int, ...], i: int) -> Tensor:
     return torch.where(total > 0, joint / total.clamp(min=1e-300), 1 / p.shape[i])
 
 
-def _staying(drawn: dict[int, Tensor], n: int) -> Tensor:
-    """Whether each drawn token is among the n likeliest, (places left, K, …, K)."""
-    confidence = torch.stack(torch.broadcast_tensors(*drawn.values()))
-    rank = confidence.argsort(dim=0, descending=True, stable=True).argsort(dim=0)
-    return rank < n
+def _surest(drawn: dict[int, Tensor], n: int) -> dict[Places, Tensor]:
+    """For each set of n places, 1 where their drawn tokens are the likeliest, else 0."""
+    likely = torch.stack(torch.broadcast_tensors(*drawn.values()))
+    stays = likely.argsort(dim=0, descending=True, stable=True).argsort(dim=0) < n
+    shares = {}
+    for new in combinations(drawn, n):
+        want = torch.tensor([i in new for i in drawn]).reshape(-1, *[1] * (stays.dim() - 1))
+        shares[new] = (stays == want).all(0).double()
+    return shares
 
 
-def _are(stays: Tensor, left: list[int], new: tuple[int, ...]) -> Tensor:
-    """Whether just these places stay, for each sequence."""
-    want = torch.tensor([i in new for i in left])
-    return (stays == want.reshape(-1, *[1] * (stays.dim() - 1))).all(0).double()
+def _sure(drawn: dict[int, Tensor], n: int, chance: float) -> dict[Places, Tensor]:
+    """For each set of n places, how likely it is that they are the highest of log p + chance ·
+    Gumbel noise: one after the other is drawn from p^(1/chance), none twice (Yellott 1977)."""
+    log_p = torch.stack(torch.broadcast_tensors(*drawn.values())).clamp(min=1e-300).log()
+    scores = dict(zip(drawn, log_p / chance, strict=True))
+    shares: dict[Places, Tensor] = {(): torch.ones_like(log_p[0])}
+    for _ in range(n):
+        grown: dict[Places, Tensor] = {}
+        for before, share in shares.items():
+            rest = [i for i in drawn if i not in before]
+            odds = torch.stack([scores[i] for i in rest]).softmax(0)
+            for i, odd in zip(rest, odds, strict=True):
+                both = tuple(sorted((*before, i)))
+                grown[both] = grown.get(both, 0) + share * odd
+        shares = grown
+    return shares
 
 
 # --- measures -----------------------------------------------------------------------------------

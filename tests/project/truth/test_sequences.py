@@ -404,6 +404,54 @@ def test_confidence_favours_likely_tokens_even_one_at_a_time():
     same(masked_decoding(p, [1, 1], "random"), p)
 
 
+@pytest.mark.parametrize("counts", [(1, 1, 1), (1, 2), (2, 1)])
+def test_chance_leads_from_the_surest_to_a_random_order(counts):
+    p = world(vocabulary=2).given(0)
+    surest, random = masked_decoding(p, counts, "confident"), masked_decoding(p, counts)
+    same(masked_decoding(p, counts, "confident", math.inf), random)
+    same(masked_decoding(p, counts, "confident", 1e-4), surest, atol=1e-6, rtol=0)
+    same(masked_decoding(p, counts, "confident", 1e9), random, atol=1e-8, rtol=0)
+    chances = (0.0, 0.1, 0.5, 2.0, 10.0)
+    far = [total_variation(masked_decoding(p, counts, "confident", c), random) for c in chances]
+    assert far == sorted(far, reverse=True)
+
+
+def test_chance_of_each_call():
+    p = world(vocabulary=2).given(0)
+    counts = [1, 2]
+    later = masked_decoding(p, counts, "confident", [0.7, 0.0])  # the last call keeps all
+    same(later, masked_decoding(p, counts, "confident", 0.7))
+    first = masked_decoding(p, [1, 1, 1], "confident", [math.inf, 0.0, 0.0])
+    assert float(total_variation(first, masked_decoding(p, [1, 1, 1], "confident"))) > 1e-3
+
+
+def test_confidence_with_noise_by_simulation():
+    """Draw all, compare log p + chance · Gumbel noise, keep the highest, call by call."""
+    p, counts, chances, n = world(vocabulary=2).given(0), (1, 1, 1), (1.5, 0.4, 0.0), 60_000
+    generator = seeded(0)
+    x = torch.full((n, 3), -1)
+    for count, chance in zip(counts, chances, strict=True):
+        rows = torch.full((n, 3, 2), math.nan, dtype=torch.float64)
+        for known in x.unique(dim=0):
+            index = (x == known).all(1)
+            part = p[tuple(slice(None) if k < 0 else slice(k, k + 1) for k in known.tolist())]
+            for i in range(3):
+                row = part.sum([j for j in range(3) if j != i])
+                if known[i] < 0:
+                    rows[index, i] = row / row.sum()
+        hidden = x < 0
+        odds = torch.where(hidden[..., None], rows, 0.5)
+        drawn = torch.multinomial(odds.reshape(-1, 2), 1, generator=generator).reshape(n, 3)
+        sure = odds.gather(-1, drawn[..., None])[..., 0].log()
+        uniform = torch.rand(n, 3, generator=generator, dtype=torch.float64)
+        sure = (sure - chance * (-uniform.log()).log()).masked_fill(~hidden, -math.inf)
+        kept = sure.topk(count).indices
+        x = x.scatter(1, kept, drawn.gather(1, kept))
+    counted = torch.bincount((x * torch.tensor([4, 2, 1])).sum(1), minlength=8)
+    want = n * masked_decoding(p, counts, "confident", chances).flatten()
+    assert float(((counted - want).square() / want).sum()) < 30
+
+
 # --- measures -----------------------------------------------------------------------------------
 
 
@@ -472,9 +520,15 @@ def test_what_token_by_token_refuses(options, says):
         ([1, 1], (1, 1), "order must hold each place"),
     ],
 )
-def test_what_parallel_decoding_refuses(counts, places, says):
+def test_what_parallel_decoding_refuses_of_places(counts, places, says):
     with pytest.raises(ValueError, match=says):
         masked_decoding(torch.ones(2, 2), counts, places)
+
+
+@pytest.mark.parametrize("chance", [-1.0, math.nan, [1.0], [1.0, -1.0]])
+def test_what_parallel_decoding_refuses_of_chance(chance):
+    with pytest.raises(ValueError, match="chance must be at least 0, one or one for each call"):
+        masked_decoding(torch.ones(2, 2), [1, 1], "confident", chance)
 
 
 def test_what_a_world_refuses():
