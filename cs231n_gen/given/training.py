@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+BAR_OF_SECONDS = "{l_bar}{bar}| {n:.0f} of {total:.0f} s{postfix}"  # for runs with a time limit
+
 
 @dataclass
 class History:
@@ -87,7 +89,7 @@ class Run:
         of_processor: counts seconds of a processor in place of those of the clock, for a machine
             that does other work too.
         label: of the progress bar.
-        progress: whether to show it.
+        progress: whether to show it. It counts steps or, with a time limit, seconds.
     Raises:
         ValueError: if steps is not at least 1.
     """
@@ -119,19 +121,26 @@ class Run:
     def __enter__(self) -> "Run":
         self.model.train()
         hidden = not self.progress
-        self._bar = tqdm(total=self.steps, desc=self.label, mininterval=0.3, disable=hidden)
+        shown = {"total": self.steps}
+        if self.seconds is not None:  # how many steps fit is not known, how long it takes is
+            shown = {"total": self.seconds, "bar_format": BAR_OF_SECONDS}
+        self._bar = tqdm(desc=self.label, mininterval=0.3, disable=hidden, **shown)
         self._start = self._clock()
         return self
 
     def __iter__(self) -> Iterator[int]:
         for step in range(self.steps):
             elapsed = self._clock() - self._start
-            if self.seconds is not None and elapsed > self.seconds:
-                self._bar.total = step  # a run that used its time is complete, not interrupted
-                break
+            if self.seconds is not None:
+                self._bar.update(min(elapsed, self.seconds) - self._bar.n)
+                if elapsed > self.seconds:
+                    break
             self._set_learning_rate(self._progress(step, elapsed))
             yield step
-            self._bar.update()
+            if self.seconds is None:
+                self._bar.update()
+            elif step + 1 == self.steps:
+                self._bar.total = self._bar.n  # complete before its time
             if step % 20 == 0:
                 self._bar.set_postfix_str(self._status(), refresh=False)
 
@@ -164,6 +173,8 @@ class Run:
     def _status(self) -> str:
         recent = self.history.losses[-100:]
         text = f"loss {sum(recent) / max(1, len(recent)):.4f}"
+        if self.seconds is not None:
+            text = f"{len(self.history.losses)} steps, {text}"
         return text if self.history.floor is None else f"{text}, floor {self.history.floor:.4f}"
 
 

@@ -39,8 +39,8 @@ class SpyBar:
         self.total, self.desc, self.n, self.closed, self.text = total, desc, 0, False, ""
         self.made.append(self)
 
-    def update(self):
-        self.n += 1
+    def update(self, n=1):
+        self.n += n
 
     def set_postfix_str(self, text, refresh=True):
         self.text = text
@@ -328,7 +328,16 @@ def test_a_time_limit_ends_the_run_and_its_schedule(of_processor, name, monkeypa
     assert rates[24] == pytest.approx(0.5, abs=0.01)  # half the time, half the learning rate
     assert rates[-1] < 0.01
     assert not run.history.interrupted
-    assert (bars[0].n, bars[0].total) == (50, 50)  # the bar is full: nothing went wrong
+    assert bars[0].n == bars[0].total == 5.0  # the bar counts seconds, and is full
+    assert bars[0].text.startswith("50 steps, loss 0.")
+
+
+def test_a_run_that_ends_before_its_time_has_a_full_bar(bars):
+    with Run(Point(), 7, lr=1.0, seconds=1000.0) as run:
+        for _ in run:
+            step_towards(run, 1.0)
+    assert len(run.history.losses) == 7
+    assert bars[0].n == bars[0].total < 1000
 
 
 # ---- places
