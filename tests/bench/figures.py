@@ -194,6 +194,14 @@ def codes(random: np.random.Generator) -> CodeLab:
     return CodeLab(net, book, tokens, looks, chances=chances)
 
 
+def way(figure) -> list[tuple[float, float]]:
+    """Where the pointer goes, in parts of the canvas: twice round, or from code to code."""
+    if isinstance(figure, CodeLab):  # 32 × 8 codes, each of which is decoded
+        return [((k % 32 + 0.5) / 32, (k // 32 + 0.5) / 8) for k in range(120)]
+    angles = 2 * np.pi * np.arange(120) / 60
+    return [(0.5 + 0.25 * np.cos(a), 0.5 + 0.25 * np.sin(a)) for a in angles]
+
+
 def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[str, float]:
     """Everything about one figure on its page."""
     html = figure.html()
@@ -222,10 +230,8 @@ def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[s
         box = canvas.bounding_box()
         tab.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.45 * box["height"])
         tab.mouse.down()
-        for k in range(120):
-            angle = 2 * np.pi * k / 60
-            x = box["x"] + box["width"] * (0.5 + 0.25 * np.cos(angle))
-            tab.mouse.move(x, box["y"] + box["height"] * (0.5 + 0.25 * np.sin(angle)))
+        for x, y in way(figure):
+            tab.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
         tab.mouse.up()
         work, painted, in_all = zip(*frame.evaluate("window.moves"), strict=True)
         found[f"{name}: a move of the pointer is drawn in, ms"] = statistics.median(work)
