@@ -146,7 +146,8 @@ def update_codes(
         decay: γ, from 0 to below 1.
         eps: ε, positive.
     Returns:
-        `(codes, counts, sums)`, all new, without a graph, in the precision of sums.
+        `(codes, counts, sums)`, all new, without a graph, computed in the precision of sums,
+        whichever z and counts have.
     Raises:
         ValueError: if sums is not (K, dim) for K counts and z's dim; if index is not one code for
             each vector, there are no vectors, or decay or eps is out of range.
@@ -195,8 +196,9 @@ def revive(
         generator: for the draws. Each vector is as likely as any other, and none is taken twice
             before all were.
     Returns:
-        `(codes, counts, sums)`, all new, without a graph; no code is dead. The mean of n is that of
-        all counts before. Codes that were alive keep all their numbers.
+        `(codes, counts, sums)`, all new, without a graph, each in its own precision, whichever z
+        has; no code is dead. The mean of n is that of all counts before. Codes that were alive keep
+        all their numbers.
     Raises:
         ValueError: if the shapes of codes, counts, sums and z do not agree, there are no vectors,
             or least is negative or NaN.
@@ -240,8 +242,8 @@ def finite_scalar(z: Vectors, levels: Sequence[int]) -> tuple[Vectors, Index]:
         z: vectors, with any axes in front of the last, or none.
         levels: L_i, for each number of a vector, 2 or more.
     Returns:
-        `(q, index)`: q, shaped like z and in its precision; index from 0 to Π L_i − 1, int64, one
-        for each vector, in which the first number changes fastest. Where rounding decides, either
+        `(q, index)`: q, shaped like z, computed in its precision; index from 0 to Π L_i − 1, int64,
+        one for each vector, in which the first number changes fastest. Where rounding decides, either
         level.
     Raises:
         ValueError: if there is not one whole number of at least 2 for each number of a vector.
