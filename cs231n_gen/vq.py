@@ -45,11 +45,10 @@ def nearest(z: Vectors, codes: Codes) -> Index:
     """
     _check_codes(z, codes)
     if leaves_to_kernels(z, "nearest_code") and _fits_kernel(z, codes):
-        from cs231n_gen.kernels import (
-            nearest_code as kernel,
-        )  # here: an unfinished one harms nobody
+        # Here, so that an unfinished kernel harms nobody.
+        from cs231n_gen.kernels.nearest_code import nearest_code
 
-        return kernel.nearest_code(z.reshape(-1, z.shape[-1]), codes).long().reshape(z.shape[:-1])
+        return nearest_code(z.reshape(-1, z.shape[-1]), codes).long().reshape(z.shape[:-1])
     ### BEGIN SOLUTION
     z, codes = z.detach(), codes.detach()
     scores = codes.square().sum(1) - 2 * z @ codes.T  # (*batch, codes)
@@ -243,8 +242,8 @@ def finite_scalar(z: Vectors, levels: Sequence[int]) -> tuple[Vectors, Index]:
         levels: L_i, for each number of a vector, 2 or more.
     Returns:
         `(q, index)`: q, shaped like z, computed in its precision; index from 0 to Π L_i − 1, int64,
-        one for each vector, in which the first number changes fastest. Where rounding decides, either
-        level.
+        one for each vector, in which the first number changes fastest. Where rounding decides,
+        either level.
     Raises:
         ValueError: if there is not one whole number of at least 2 for each number of a vector.
     """
@@ -322,4 +321,4 @@ def _fits_kernel(z: Tensor, codes: Tensor) -> bool:
     """Whether these are vectors that the kernel takes."""
     from cs231n_gen.kernels.nearest_code import WIDEST
 
-    return z.dtype == codes.dtype and z.dtype in DTYPES and z.shape[-1] <= WIDEST
+    return z.dtype == codes.dtype and z.dtype in DTYPES and 0 < z.shape[-1] <= WIDEST
