@@ -68,8 +68,8 @@ def best_quantizer(codes: int, density: GaussianMixture | None = None) -> Quanti
     Both conditions together are necessary. For a log-concave density such as N(0, 1) they have one
     solution (Fleischer 1964), found by Newton's method on ∂D/∂e_k = 2 p_k (e_k − mean_k), damped
     towards Lloyd's steps where it must. A mixture may have several: the search then starts from the
-    best cells among those with edges on a lattice as well, and keeps the better end. Each
-    code then is the mean of its cell to about 1e-14.
+    best cells among those with edges on a lattice as well, and keeps the better end. Each code then
+    is the mean of its cell to about 1e-14.
 
         N(0, 1)    K = 2: ±√(2/π), D = 1 − 2/π    K = 4: ±.4528, ±1.5104, D = .11748
         N(0, 1)    K = 8: D = .03455, perplexity 7.085
@@ -113,11 +113,12 @@ def quantizer(codes: Float[Tensor, "codes"], density: GaussianMixture | None = N
 
 
 def panter_dite(codes: int, density: GaussianMixture | None = None) -> float:
-    """The distortion of many codes (Panter and Dite 1951): D K² tends to this number times K².
+    """What D comes near to with many codes (Panter and Dite 1951).
 
         D ≈ (∫ p(x)^⅓ dx)³ / (12 K²)        N(0, 1): √3 π / (2 K²)
 
-    The density of the codes is then proportional to p^⅓, flatter than p itself.
+    The density of the codes is then proportional to p^⅓, flatter than p itself. The best D lies
+    below it for N(0, 1): by 6 % at K = 32, by .8 % at K = 256.
 
     Args:
         codes: K, at least 1.
