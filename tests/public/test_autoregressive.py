@@ -927,10 +927,11 @@ def fits(outcomes, p, says):
     n = len(outcomes)
     counts = torch.bincount(outcomes, minlength=len(p)).double()
     expect.true(not counts[p == 0].any(), f"{says}: something came that has probability 0")
-    rare = n * p < 5
-    counts = torch.cat([counts[~rare], counts[rare].sum()[None]])
-    want = n * torch.cat([p[~rare], p[rare].sum()[None]])
-    counts, want = counts[want > 0], want[want > 0]
+    order = p.argsort()
+    counts, want = counts[order], n * p[order]
+    few = int((want < 5).sum())  # cells that are put into one, with another if that is still small
+    few += bool(want[:few].sum() < 5)
+    counts, want = (torch.cat([c[:few].sum()[None], c[few:]]) for c in (counts, want))
     freedom = max(1, len(counts) - 1)
     chi = float(((counts - want).square() / want).sum()) / freedom
     far = (chi ** (1 / 3) - 1 + 2 / (9 * freedom)) / math.sqrt(2 / (9 * freedom))
