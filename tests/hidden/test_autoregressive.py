@@ -10,6 +10,12 @@ import torch
 
 from cs231n_gen.checking import draws, expect
 from cs231n_gen.likelihood import autoregressive_log_likelihood
+from cs231n_gen.truth.sequences import (
+    SequenceWorld,
+    conditionals,
+    token_by_token,
+    two_token_world,
+)
 
 block = pytest.mark.exercise("autoregressive.CausalBlock")
 net = pytest.mark.exercise("autoregressive.Prior")
@@ -821,16 +827,26 @@ def test_frequencies(student, generator):
             fits(numbers(x[y == label], 3), share_of_each(table, 3, label, 2), says)
 
 
+def scores_of(world):
+    """The scores of a perfect prior: those of each label, and of ∅ at last."""
+    labels = [conditionals(world.given(y)) for y in range(world.classes + 1)]
+    return torch.stack([torch.cat([c.reshape(-1, world.vocabulary) for c in y]) for y in labels])
+
+
 @sample(weight=3)
 def test_guided_frequencies(student, generator):
-    """guidance acts token by token, for weights of any sign"""
-    for w, cached in ((uniform(generator, 1, 3), True), (-uniform(generator, 0.3, 2), False)):
-        table, n = some_world(generator), 15_000
-        prior, y = prior_of(student, table, 3, 2), torch.arange(n) % 2
-        x = written(student, prior, y, w, cached=cached, generator=generator)
+    """guidance acts token by token, for weights of any sign, and does not sharpen sequences"""
+    first = SequenceWorld.random(3, 3, 2, 1.5, generator)
+    for w, world in ((uniform(generator, 1, 3), first), (-uniform(generator, 0.3, 2), first),
+                     (uniform(generator, 0.7, 1.5), two_token_world())):  # fmt: skip
+        cached, K, N = w > 0, world.vocabulary, world.length
+        y = torch.arange(15_000) % 2
+        prior = prior_of(student, scores_of(world), N, world.classes)
+        x = written(student, prior, y, w, cached=cached, generator=generator, N=N, K=K)
         for label in (0, 1):
+            want = token_by_token(world.given(label), world.given(), w)
             says = f"w = {w:.3g}, label {label}: guide the scores of each token"
-            fits(numbers(x[y == label], 3), share_of_each(table, 3, label, 2, w), says)
+            fits(numbers(x[y == label], K), want.flatten(), says)
 
 
 @sample(weight=2)

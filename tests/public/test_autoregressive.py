@@ -985,6 +985,19 @@ def test_guided_frequencies(student, generator):
 
 
 @sample
+def test_guidance_does_not_look_ahead(student, generator):
+    """a first token that tells nothing of y stays a coin, whatever the second one tells"""
+    # x_1 and, after x_1 = 0, x_2 are coins; after x_1 = 1, x_2 = y with probability .9.
+    table = torch.full((3, 3, 2), 0.5).double()
+    table[0, 2], table[1, 2] = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
+    prior, y = prior_of(student, table.log(), 2, 2), torch.ones(4000).long()
+    x = written(student, prior, y, 1.0, generator=generator, N=2, K=2)
+    odd = 0.9**2 / (0.9**2 + 0.1**2)
+    want = torch.tensor([0.25, 0.25, (1 - odd) / 2, odd / 2]).double()
+    fits(numbers(x, 2), want, "w = 1: token by token, which is not p(x | y)² / p(x) of sequences")
+
+
+@sample
 def test_frequencies_at_other_temperatures(student, generator):
     """temperature and top_k limit every token"""
     for T, k, w in ((0.5, None, 0.0), (2.0, None, 1.0), (1.5, 2, 1.0)):
