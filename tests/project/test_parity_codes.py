@@ -217,6 +217,20 @@ def test_a_grid_with_channels_last_is_refused_unless_it_is_alone(lucid):
     assert vq.quantize(torch.randn(2, 8, 5, DIM), theirs.codebook)[1].shape == (2, 8, 5)
 
 
+def test_with_cosines_latents_and_codes_are_on_the_unit_sphere(lucid):
+    """As in ViT-VQGAN, whose codes Parti writes (Yu et al. 2022)."""
+    theirs = lucid.VectorQuantize(dim=DIM, codebook_size=K, use_cosine_sim=True)
+    z, codes = latents(), theirs.codebook.clone()
+    torch.testing.assert_close(codes.norm(dim=1), torch.ones(K), **ROUNDING)
+    u = torch.nn.functional.normalize(z, dim=-1)
+    q, index, loss = theirs(z)
+    ours, nearest = vq.quantize(u, codes)
+    assert torch.equal(index, nearest)
+    same([q, loss], [ours, (vq.loss(u, codes, index, 1.0) - vq.loss(u, codes, index, 0.0)) / DIM])
+    assert (theirs.codebook - codes).abs().max() > 0.01
+    torch.testing.assert_close(theirs.codebook.norm(dim=1), torch.ones(K), **ROUNDING)
+
+
 # --- FSQ and LFQ ----------------------------------------------------------------------------------
 
 
@@ -418,8 +432,8 @@ def test_vqmodel_quantizes_when_it_decodes(autoencoder):
     ],
 )
 def test_codebooks_begin_near_zero(where, bound):
-    """Uniform between −1/K and 1/K, or, in vector-quantize-pytorch, √(6 / (K dim)): latents of size
-    1 lie far outside, and most codes get none."""
+    """Uniform between −1/K and 1/K, or, in vector-quantize-pytorch, √(6 / (K dim)): with K in the
+    hundreds far smaller than latents."""
     if where == "diffusers":
         codes = of_diffusers().embedding.weight
     elif where == "taming":
