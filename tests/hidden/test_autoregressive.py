@@ -222,7 +222,7 @@ def test_any_past(student, generator):
     """new tokens attend to all of the past, whatever keys and values it holds, and causally among
     themselves"""
     made, s, D, heads = a_block(student, generator)
-    for B, T, before in ((2, 3, 4), (1, 1, 5), (3, 4, 1), (2, 2, 2), (2, 5, 3)):
+    for B, T, before in ((2, 3, 4), (1, 1, 5), (3, 4, 1), (2, 2, 2), (1, 30, 70)):
         h = normal(generator, B, T, D)
         past = tuple(normal(generator, 2, B, heads, before, D // heads))
         want, _ = by_hand_block(h, s, heads, past)
@@ -498,9 +498,8 @@ def test_all_gradients_of_a_prior(student, generator):
 
 @net
 def test_sequences_do_not_meet(student, generator):
-    """a sequence and its label tell nothing to others, in training and evaluation, in float32 as in
-    float64"""
-    made, s, heads = a_prior(student, generator)
+    """a sequence and its label tell nothing to others, in training and in evaluation"""
+    made, *_ = a_prior(student, generator)
     tokens, y = some_sequences(generator)
     for mode in ("train", "eval"):
         made.call(mode)
@@ -512,12 +511,29 @@ def test_sequences_do_not_meet(student, generator):
         alone = torch.cat([made(tokens[n : n + 1], y[n : n + 1]) for n in range(4)])
         says = f"a sequence depends on the others of its batch, in mode {mode}"
         expect.close(alone, together, says, what="the scores", **DOUBLE)
-    made.call("float")
-    want, _ = by_hand_prior(tokens, y, {n: w.float().double() for n, w in s.items()}, heads)
-    expect.close(made(tokens, y), want, "scores in float32", what="the scores", **SINGLE)
-    rows, _ = stepped(made, tokens, y)
-    for t, row in enumerate(rows):
-        expect.close(row, want[:, t], "steps in float32", what="the scores", **SINGLE)
+        steps = torch.stack(stepped(made, tokens[1:2], y[1:2])[0], 1)
+        says = f"steps of one sequence alone, in mode {mode}"
+        expect.close(steps, together[1:2], says, what="the scores", **DOUBLE)
+
+
+@net
+def test_scores_of_any_size(student, generator):
+    """scores have no bounds; in float32 they are those of the formula as well, and stay float32"""
+    made, s, heads = a_prior(student, generator)
+    tokens, y = some_sequences(generator)
+    s |= {name: 100 * s[name] for name in ("out.weight", "out.bias")}
+    for dtype, near in ((torch.float64, DOUBLE), (torch.float32, SINGLE)):
+        s = {name: w.to(dtype).double() for name, w in s.items()}
+        made.call("to", dtype)
+        made.load({name: w.to(dtype) for name, w in s.items()})
+        want, _ = by_hand_prior(tokens, y, s, heads)
+        whole, rows = made(tokens, y), torch.stack(stepped(made, tokens, y)[0], 1)
+        for got, way in ((whole, "at once"), (rows, "step by step")):
+            got = expect.tensor(got, want.shape, "the scores")
+            expect.true(got.dtype == dtype, f"the dtype of scores, {way}", got.dtype, dtype)
+            off = (got - want).abs().max() / want.abs().max()
+            says = f"scores of size {want.abs().max():.0f} in {dtype}, {way}: the largest error"
+            expect.true(bool(off < near["atol"]), says, off, f"{near['atol']} of the largest score")
 
 
 @net

@@ -495,6 +495,20 @@ def kept_in_the_block(self, h, past=None):
     return rest(self, h, attend(q, k, v, hiding(later(q, k), h))), (k, v)
 
 
+@mistake(
+    BLOCK,
+    "Of a long sequence only the last tokens are seen. A token attends to all before it, however "
+    "many there are.",
+)
+@block
+def window(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    hidden = later(q, k)
+    hidden |= torch.ones_like(hidden).tril(k.shape[2] - q.shape[2] - 32)
+    return rest(self, h, attend(q, k, v, hiding(hidden, h))), (k, v)
+
+
 # A prior's way, of which a mistake changes a part.
 
 
@@ -802,6 +816,14 @@ log_probabilities = mistake(
     "`out` as they are.",
 )(all_along("log_probabilities", end=lambda self, h: self.out(self.norm(h)).log_softmax(-1)))
 
+clamped = mistake(
+    PRIOR, "Scores are kept between −30 and 30. They have no bounds, and beyond yours no slope."
+)(all_along("clamped", end=lambda self, h: self.out(self.norm(h)).clamp(-30, 30)))
+
+in_double = mistake(
+    PRIOR, "Scores come back in float64 whatever the precision of the prior is.", sure=True
+)(all_along("in_double", end=lambda self, h: self.out(self.norm(h)).double()))
+
 tied = mistake(
     PRIOR,
     "Scores come from the embeddings of the tokens. Some models share these weights; this one has "
@@ -1085,6 +1107,32 @@ def label_in_the_first_step(self, last, y, cache, at):
     if at:
         h = h - self.label(y)[:, None]
     return next_scores(self, h, cache)
+
+
+@mistake(
+    PRIOR,
+    "All steps have the labels of an earlier call. The labels that come in count, at every step.",
+    sure=True,
+)
+@at_each_step
+def labels_of_the_first_step(self, last, y, cache, at):
+    self.y = y if at == 0 else self.y
+    return next_scores(self, self.embed(before(self, last, y), self.y, at), cache)
+
+
+labels_dropped = mistake(
+    PRIOR,
+    "In training your prior drops some labels by itself. Whoever trains it does that, before "
+    "calling it.",
+    sure=True,
+)(
+    all_along(
+        "labels_dropped",
+        lambda self, x, y, at: self.embed(
+            x, torch.where(torch.rand(len(y)) < 0.1 * self.training, self.null, y), at
+        ),
+    )
+)
 
 
 @mistake(

@@ -184,7 +184,7 @@ NUMBERS = {
         [0.62647425712008, -3.4508869352383, 4.9963361154746],
         [-0.088842200255812, -2.481511891441, 3.734385955682],
     ],
-    "past 1 1 5": [[1.6831213649933, -4.0514174166102, 5.2623847662293]],
+    "past 1 1 70": [[1.8335269196248, -4.3181742489918, 5.5125364041923]],
     "past 2 4 1": [
         [2.2539796059582, -3.4017642885527, 3.2889343869817],
         [1.2582639158381, -2.3267174190529, 2.154152465371],
@@ -442,7 +442,7 @@ def test_in_pieces(student):
 def test_after_a_past(student):
     """new tokens attend to all of the past, and among themselves up to their own place"""
     made = a_block(student)
-    for B, T, before in ((2, 3, 4), (1, 1, 5), (2, 4, 1), (2, 2, 2)):
+    for B, T, before in ((2, 3, 4), (1, 1, 70), (2, 4, 1), (2, 2, 2)):
         h, _, _ = ran(made, waves(B, T, 8), a_past(B, before=before))
         says = f"{T} new tokens after {before} of the past"
         expect.close(h[-1, :, 1::3], NUMBERS[f"past {B} {T} {before}"], says, what="h", **EXACT)
@@ -635,7 +635,7 @@ def test_nothing_is_kept_in_the_prior(student):
     tokens, y = some_sequences()
     want = expect.tensor(made(tokens, y), (3, 4, 5), "the scores")
     _, caches = one_after_another(made, tokens, y)
-    one_after_another(made, tokens.flip(1), y)
+    one_after_another(made, tokens.flip(1), y.flip(0))
     for t in (2, 0, 1):
         found = made.call("step", tokens[:, t], y, caches[t])
         logits, _ = expect.unpack(found, ("logits", "cache"))
@@ -659,8 +659,7 @@ def test_slopes_of_a_prior(student):
 
 @net
 def test_each_sequence_by_itself(student):
-    """a sequence and its label tell nothing to others, in evaluation as in training, in float32 as
-    in float64"""
+    """a sequence and its label tell nothing to others, in evaluation as in training"""
     made = a_prior(student)
     tokens, y = some_sequences()
     made.call("eval")
@@ -669,12 +668,26 @@ def test_each_sequence_by_itself(student):
     alone = torch.cat([made(tokens[n : n + 1], y[n : n + 1]) for n in range(3)])
     says = "a sequence depends on the others of its batch"
     expect.close(alone, together, says, what="scores", **EXACT)
-    made.call("float")
-    got, want = made(tokens, y), together
-    expect.close(got, want, "scores in float32", what="scores", atol=1e-3, rtol=1e-3)
-    rows, _ = one_after_another(made, tokens, y)
-    got = torch.stack(rows, 1)
-    expect.close(got, want, "steps in float32", what="scores", atol=1e-3, rtol=1e-3)
+    steps = torch.stack(one_after_another(made, tokens[1:2], y[1:2])[0], 1)
+    expect.close(steps, together[1:2], "steps of one sequence alone", what="scores", **EXACT)
+
+
+@net
+def test_scores_of_any_size(student):
+    """scores have no bounds; in float32 they stay float32"""
+    made = a_prior(student)
+    tokens, y = some_sequences()
+    rows = expect.tensor(made(tokens, y), (3, 4, 5), "the scores")
+    out = weights_of(prior_shapes(5, 4, 3, 8, 2))
+    student.checking.fakes.put(made, {n: 100 * out[n] for n in ("out.weight", "out.bias")})
+    for dtype in (torch.float64, torch.float32):
+        made.call("to", dtype)
+        steps = torch.stack(one_after_another(made, tokens, y)[0], 1)
+        for got, way in ((made(tokens, y), "at once"), (steps, "step by step")):
+            got = expect.tensor(got, rows.shape, "the scores")
+            expect.true(got.dtype == dtype, f"the dtype of scores, {way}", got.dtype, dtype)
+            says = f"with weights of `out` 100 times as large, scores are so, too ({way}, {dtype})"
+            expect.close(got, 100 * rows, says, what="scores", atol=1e-2, rtol=1e-4)
 
 
 @net
