@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # generate(do_sample=True) of transformers never draws 206 of 256 codes, although the model's settings say top_k=None.
 #
-# An expert would guess that a fresh model samples from its own distribution: its GenerationConfig names no way of sampling: top_k, top_p and
-# temperature are None. But None means "the default", which is filled in inside generate(): 50. For a text that is a
-# habit; for a Transformer over a codebook of 256, 1024 or 16384 it throws away most of the distribution at each of hundreds of
-# places. Nothing is warned of. Of tokens with equal scores at the border all are kept, so a network that has learned nothing
-# yet (all scores 0) draws from all of them, and a first look at it does not show the limit either.
+# An expert would guess that a fresh model samples from its own distribution: in its GenerationConfig top_k, top_p and temperature
+# are None. But None means "the default", which is filled in inside generate(): 50. For a text that is a habit; for a Transformer
+# over a codebook of 256, 1024 or 16384 it throws away most of the distribution at each of hundreds of places. Nothing is warned
+# of. Of tokens with equal scores at the border all are kept, so a network that has learned nothing yet (all scores 0) draws from
+# all of them, and a first look at it does not show the limit either.
 #
 # What helps: generate(do_sample=True, top_k=0).
 #

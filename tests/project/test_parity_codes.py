@@ -105,16 +105,17 @@ def test_its_gradient_grows_without_bound_for_short_latents(lucid):
     assert q.norm() > 0.1
 
 
-@pytest.mark.parametrize("beta", [1.0, BETA])
-def test_its_loss_is_the_commitment_as_a_mean_over_numbers(lucid, beta):
-    """1/dim of ours, and nothing moves the codes: its weight is 1 by default, ours 0.25."""
-    options = {} if beta == 1.0 else {"commitment_weight": beta}
+@pytest.mark.parametrize("weight", [None, BETA, BETA * DIM])
+def test_its_loss_is_the_commitment_as_a_mean_over_numbers(lucid, weight):
+    """So `commitment_weight` is β dim, and 1 by default. Nothing of it moves the codes."""
+    options = {} if weight is None else {"commitment_weight": weight}
     theirs = lucid.VectorQuantize(dim=DIM, codebook_size=K, **options)
     codes, z = theirs.codebook.clone(), latents()
     _, index, found = theirs(z)
+    beta = (1.0 if weight is None else weight) / DIM
     ours = vq.loss(z, codes, index, beta) - vq.loss(z, codes, index, 0.0)
-    same([found], [ours / DIM])
-    same(gradients(found, [z]), gradients(ours / DIM, [z]))
+    same([found], [ours])
+    same(gradients(found, [z]), gradients(ours, [z]))
     assert not list(theirs.parameters())
 
 
