@@ -76,6 +76,7 @@ def diffusers_networks():
     vision = types.ModuleType("torchvision")
     vision.transforms = types.ModuleType("torchvision.transforms")
     stand_ins = {"torchvision": vision, "torchvision.transforms": vision.transforms}
+    stand_ins["transformers"] = None  # as in `library`
     with _in_place(stand_ins):
         importlib.import_module("diffusers.models.transformers")
         for name in ("DiTPipeline", "AutoencoderKL", "VQModel", "UVit2DModel"):
