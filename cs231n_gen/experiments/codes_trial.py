@@ -154,7 +154,7 @@ def new(
     codes: int = K,
     width: int = 24,
     least: float = LEAST,
-    batch: int = 32,
+    batch: int = 16,
     seed: int = 0,
 ) -> Tokenizer:
     """A tokenizer that has learned nothing, with a good start of its codes or a bad one.
@@ -192,8 +192,8 @@ def fit(
     loudness: float = 1.0,
     penalty: float = 0.02,
     train_codes: bool = True,
-    batch: int = 32,
-    lr: float = 3e-3,
+    batch: int = 16,
+    lr: float = 5e-3,
     generator: torch.Generator | None = None,
     progress: bool = True,
     label: str = "codes",
