@@ -29,7 +29,7 @@ from cs231n_gen.given.data import fashion_mnist  # noqa: E402
 
 # A louder D, or a steeper penalty, is heard before it can tell anything: λ is in the tens then, and
 # the decoder follows noise.
-HEARD = {"start": 150, "loudness": 0.8, "penalty": 0.001}
+HEARD = {"start": 150, "loudness": 0.5, "penalty": 0.002}
 
 
 def main() -> None:
