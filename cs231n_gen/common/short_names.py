@@ -31,6 +31,8 @@ TRIALS = (
     "garment_trial",
     "latent_trial",
     "linear_vae_trial",
+    "masked_trial",
+    "prior_trial",
     "sampler_trial",
     "schedule_trial",
     "straightening",

@@ -241,7 +241,7 @@ def score(
         seconds: that it took to make the garments.
     """
     found, all_real = judge.features(x), judge.features(real.x)
-    some = _of_each_class(real.y, len(x))
+    some = of_each_class(real.y, len(x))
     precision, recall = metrics.precision_recall(found, all_real[some])
     spread = metrics.spread_within(found, y) / metrics.spread_within(all_real, real.y)
     return GarmentScore(
@@ -310,7 +310,7 @@ def trial(
             progress=progress,
         )
         judged(student, student.calls)
-    some = _of_each_class(train.y, garments)
+    some = of_each_class(train.y, garments)
     real = score(train.x[some], train.y[some], test)
     return FewStepsTrial(garments, w, students, scores, real)
 
@@ -618,7 +618,7 @@ def _jump(model, z, calls, y, generator):
     return consistency.sample(model, z, calls, generator, y=y)
 
 
-def _of_each_class(y: Int[Tensor, "m"], n: int) -> Int[Tensor, "n"]:
+def of_each_class(y: Int[Tensor, "m"], n: int) -> Int[Tensor, "n"]:
     """Where n examples are, as many of each class as there are for that; all if there are fewer."""
     each = [torch.nonzero(y == c)[:, 0] for c in y.unique()]
     return torch.cat([where[: -(-n // len(each))] for where in each])
