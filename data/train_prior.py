@@ -49,7 +49,7 @@ def main() -> None:
     for what, some in (("held out", held), ("that it learned from", data)):
         found = float(prior_trial.bits(prior, some).mean())
         print(f"{found:.1f} bits for a garment {what}", flush=True)
-    print(prior_trial.simple_bits(data, held, space.vocabulary))
+    print(prior_trial.simple_bits(space, data, held))
     real = Images(dit_trial.for_judge(test.x), test.y)
     for w in (0.0, 0.5, 1.0):
         found = prior_trial.judged(prior, space, real, garments=options.garments, w=w)

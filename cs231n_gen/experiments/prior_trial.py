@@ -23,6 +23,7 @@ from cs231n_gen import autoregressive, guidance, likelihood
 from cs231n_gen.autoregressive import Prior
 from cs231n_gen.experiments import codes_trial, dit_trial, latent_trial, paired
 from cs231n_gen.experiments.few_steps_trial import GarmentScore, of_each_class, score
+from cs231n_gen.given import metrics
 from cs231n_gen.given.data import Images, data_file
 from cs231n_gen.given.frozen import frozen
 from cs231n_gen.given.training import History, Run
@@ -41,6 +42,7 @@ WEIGHTS = (0.0, 1.0)  # of guidance
 FILE = "prior.safetensors"
 CODES, PIXELS = "codes", "pixels"
 SMALL = {"dim": 64, "layers": 3, "heads": 4}  # for several runs in a minute
+SIMPLE = ("all alike", "token frequencies", "of each place", "of each place and class")
 ORDERS = ("rows", "columns", "spiral in", "spiral out", "z-curve", "coarse to fine", "random")
 
 
@@ -228,38 +230,16 @@ def bits(prior: Prior, data: TokenData, classes: bool = True) -> Float[Tensor, "
         return torch.cat([nats(prior, *part) for part in parts]) / math.log(2)
 
 
-def simple_bits(train: TokenData, test: TokenData, vocabulary: int) -> dict[str, float]:
-    """The bits a sequence without any model of what follows what, by the counts of training.
-
-    In `all alike` every token is as likely as any other; then tokens have the frequencies of all
-    places together, of each place, and of each place for each class. Half a token more than were
-    counted keeps all of them possible. The last three are what a prior would need that knew the
-    frequencies and nothing of the tokens before.
+def simple_bits(space: TokenSpace, train: TokenData, test: TokenData) -> dict[str, float]:
+    """The bits a sequence under models that see no other token: a mean over test sequences.
 
     Args:
+        space: of the sequences.
         train: sequences that are counted.
-        test: sequences whose bits are told, a mean.
-        vocabulary: K.
+        test: sequences whose bits are told.
     """
-    length = train.tokens.shape[1]
-    groups = {
-        "token frequencies": (torch.zeros_like(train.tokens), torch.zeros_like(test.tokens)),
-        "of each place": tuple(
-            torch.arange(length).expand(len(some.y), length) for some in (train, test)
-        ),
-        "of each place and class": tuple(
-            torch.arange(length) + length * some.y[:, None] for some in (train, test)
-        ),
-    }
-    found = {"all alike": length * math.log2(vocabulary)}
-    for name, (seen, asked) in groups.items():
-        size = int(max(seen.max(), asked.max())) + 1
-        cell = (seen * vocabulary + train.tokens).flatten()
-        counts = torch.bincount(cell, minlength=size * vocabulary).reshape(size, vocabulary)
-        p = counts.double() + 0.5
-        p = p / p.sum(1, keepdim=True)
-        found[name] = float(-p[asked, test.tokens].log2().sum(1).mean())
-    return found
+    a_token = metrics.token_bits(train.tokens, test.tokens, space.vocabulary, train.y, test.y)
+    return {name: space.length * v for name, v in zip(SIMPLE, a_token, strict=True)}
 
 
 def write(
@@ -531,7 +511,7 @@ def trial(
             history=history,
             bits=known,
             bits_without=float(bits(prior, held, classes=False).mean()),
-            simple=simple_bits(data, held, s.vocabulary),
+            simple=simple_bits(s, data, held),
             written={w: judged(prior, s, real, w=w, **options) for w in weights},
             speed=speed(prior, at_once),
             whole_image=known + (bits_of_pixels(s, train, test) if name == CODES else 0.0),
@@ -727,10 +707,9 @@ def order(name: str, side: int, seed: int = 0) -> Int64[Tensor, "length"]:
         path = torch.cat(rings)
         return path if name == "spiral in" else path.flip(0)
     if name == "z-curve":
-        key = sum(
-            ((row >> b & 1) << (2 * b + 1)) + ((column >> b & 1) << 2 * b)
-            for b in range(side.bit_length() - 1)
-        )
+        key = torch.zeros_like(grid)
+        for b in range(side.bit_length() - 1):  # the bits of row and column in turn
+            key += ((row >> b & 1) << (2 * b + 1)) + ((column >> b & 1) << 2 * b)
         return key.flatten().argsort(stable=True)
     if name == "coarse to fine":
         both = (row | column).flatten()
