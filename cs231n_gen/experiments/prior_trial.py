@@ -345,7 +345,7 @@ def speed(prior: Prior, at_once: int = 50, repeats: int = 1) -> CacheSpeed:
 
 
 @dataclass(frozen=True)
-class Writer:
+class TrainedPrior:
     """What one prior reached.
 
     space: what its sequences are.
@@ -398,7 +398,7 @@ class PriorTrial:
     """
 
     seconds: float
-    writers: dict[str, Writer]
+    writers: dict[str, TrainedPrior]
     flow: FlowBeside | None
     kept: GarmentScore
     real: GarmentScore
@@ -505,7 +505,7 @@ def trial(
         )
         known = float(bits(prior, held).mean())
         options = {"garments": garments, "seed": seed + 1}
-        writers[name] = Writer(
+        writers[name] = TrainedPrior(
             space=s,
             prior=prior,
             history=history,
