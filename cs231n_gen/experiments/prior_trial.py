@@ -38,6 +38,7 @@ WEIGHT_DECAY = 0.05
 MANY = 10**6  # more steps than fit into any time limit
 AT_ONCE = 250  # garments written at a time
 LEVELS = 16  # of grey
+COUNTED = 2000  # images whose pixels are counted, 256 of each
 WEIGHTS = (0.0, 1.0)  # of guidance
 FILE = "prior.safetensors"
 CODES, PIXELS = "codes", "pixels"
@@ -604,7 +605,7 @@ def bits_of_pixels(space: TokenSpace, train: Images, test: Images, levels: int =
 
     Args:
         space: of codes.
-        train: images whose pixels are counted.
+        train: images, of which the pixels of the first `COUNTED` are counted.
         test: images whose bits are told.
         levels: of grey, for the pixels of 16×16 images.
     """
@@ -615,7 +616,7 @@ def bits_of_pixels(space: TokenSpace, train: Images, test: Images, levels: int =
         said = space.back(space.there(x)).flatten(1)
         return ((said + 1) / 2 * (fine - 1)).round().long(), pixels.there(x)
 
-    said, x = pairs(train.x)
+    said, x = pairs(train.x[:COUNTED])
     counts = torch.bincount((said * levels + x).flatten(), minlength=fine * levels)
     p = counts.reshape(fine, levels).double() + 0.5
     p = p / p.sum(1, keepdim=True)
