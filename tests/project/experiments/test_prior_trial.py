@@ -221,3 +221,23 @@ def test_curves_change_one_thing_at_a_time(tokenizer, test):
     one = prior_trial.judged(prior, space, real, garments=40, top_k=1)
     assert found.scores["top_k"][1].frechet == one.score.frechet
     assert found.table().count("\n") == 3
+
+
+def test_the_shipped_prior_writes_what_is_asked_for(tokenizer, test):
+    """Far fewer bits than any model that sees no other code, and garments of the right class."""
+    prior = prior_trial.load_prior()
+    assert not prior.training and not any(p.requires_grad for p in prior.parameters())
+    space = prior_trial.codes_space(tokenizer)
+    some = Images(test.x[:200], test.y[:200])
+    known = prior_trial.bits(prior, space.of(some))
+    assert 230 < float(known.mean()) < 275
+    assert float(prior_trial.bits(prior, space.of(some), classes=False).mean()) > known.mean()
+    real = Images(dit_trial.for_judge(test.x), test.y)
+    found = prior_trial.judged(prior, space, real, garments=100, w=1.0)
+    assert found.score.right > 0.85 and found.score.precision > 0.7
+
+
+def test_weights_that_do_not_fit_are_refused(monkeypatch):
+    monkeypatch.setattr(codes_trial, "K", 255)
+    with pytest.raises(RuntimeError, match=r"prior\.safetensors are for shapes"):
+        prior_trial.load_prior()
