@@ -192,8 +192,8 @@ def revive(
         z: vectors with any axes in front of the last, at least one vector.
         least: the running count below which a code is dead, 0 or more. A count of 1 is one vector
             in each batch.
-        generator: for the draws. Each vector is as likely as any other, and none is taken twice
-            before all were.
+        generator: for the draws. Of the vectors that are not taken yet each is as likely as any
+            other, and none is taken twice before all were.
     Returns:
         `(codes, counts, sums)`, all new, without a graph, each in its own precision, whichever z
         has; no code is dead. The mean of n is that of all counts before. Codes that were alive keep

@@ -665,19 +665,21 @@ def test_no_vector_is_taken_twice_before_all_were(student, generator):
 
 @revive(weight=2)
 def test_each_vector_is_as_likely(student, generator):
-    """each vector is as likely as any other, for each dead code"""
+    """each vector is as likely as any other, whichever was taken before it"""
     n, K, calls = 6, 36, 150
     z, before = normal(generator, 2, 3, 2), half_dead(generator, K, 2)
-    times = torch.zeros(2, n)  # of the first and the last dead code
+    times = torch.zeros(3, n)  # of the first and last dead code; from the first to the second
     for _ in range(calls):
         _, taken = revived(student, before, z, 0.999, generator)
-        times[0, taken[0]] += 1
-        times[1, taken[-1]] += 1
-    chi_square = (times - calls / n).square().sum(1) / (calls / n)
-    says = f"of {calls} draws among {n} vectors: some are likelier than others"
-    for found, seen in zip(chi_square.tolist(), times, strict=True):
+        for seen, place in zip(times, (taken[0], taken[-1], taken[1] - taken[0]), strict=True):
+            seen[place % n] += 1
+    parts = times[0], times[1], times[2, 1:]  # which are different vectors
+    for seen, what in zip(parts, ["vectors", "vectors", "ways to the next vector"], strict=True):
+        each = calls / len(seen)
+        chi_square = float((seen - each).square().sum() / each)
+        says = f"of {calls} draws among {len(seen)} {what} some are likelier than others"
         # Of 5 degrees of freedom: beyond 41 once in 10⁷.
-        expect.true(found < 41, says, seen, f"about {calls / n:g} each")
+        expect.true(chi_square < 41, says, seen, f"about {each:g} each")
 
 
 @revive

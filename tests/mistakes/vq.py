@@ -200,8 +200,9 @@ def any_codes(z, codes):
 
 @mistake(
     "vq.quantize",
-    "q is the code and nothing else, so no gradient reaches z. The straight-through estimator "
-    "makes q look like z backwards.",
+    "No gradient reaches z. The straight-through estimator makes q a code forwards, and lets it "
+    "look like z backwards.",
+    sure=True,
 )
 def no_way_through(z, codes):
     index = vq.nearest(z, codes)
@@ -230,8 +231,8 @@ def nothing_detached(z, codes):
 
 @mistake(
     "vq.quantize",
-    "q goes to the codes as well as to z: only z is detached in the difference. The codes are "
-    "moved by loss or update_codes.",
+    "The gradient of q reaches the codes as well as z. They are moved by loss or update_codes: "
+    "detach them.",
 )
 def codes_not_detached(z, codes):
     index = vq.nearest(z, codes)
@@ -303,6 +304,30 @@ def in_rows(z, codes):
     z = z.reshape(-1, z.shape[-1])
     index = vq.nearest(z, codes)
     return z + (codes[index] - z).detach(), index
+
+
+@mistake(
+    "vq.quantize",
+    "You write the codes into z, which belongs to the caller: a new tensor is wanted.",
+    sure=True,
+)
+def into_z(z, codes):
+    index = vq.nearest(z, codes)
+    z.data.copy_(codes[index])
+    return z, index
+
+
+@mistake(
+    "vq.quantize",
+    "The gradient of z is scaled by ‖e‖/‖z‖, as in a part of the rotation trick. Straight through, "
+    "it stays as it is.",
+)
+def scaled(z, codes):
+    index = vq.nearest(z, codes)
+    e = codes.detach()[index]
+    long = z.norm(dim=-1, keepdim=True).detach()
+    q = z * e.norm(dim=-1, keepdim=True) / long.clamp(min=1e-12)
+    return q + (e - q).detach(), index
 
 
 @mistake("vq.quantize", "k is one-hot.", public=False)
@@ -674,6 +699,28 @@ def inside_the_graph(counts, sums, z, index, decay=0.99, eps=1e-5):
     return sums / smoothed(counts, eps)[:, None], counts, sums
 
 
+@mistake(
+    "vq.update_codes",
+    "Counts are cut off below ε. That keeps codes finite, but it is not the smoothing, which moves "
+    "all codes a little.",
+)
+def cut_off_at_epsilon(counts, sums, z, index, decay=0.99, eps=1e-5):
+    counts, sums = means(counts, sums, *of_the_batch(counts, sums, z, index), decay)
+    return sums / counts.clamp(min=eps)[:, None], counts, sums
+
+
+@mistake(
+    "vq.update_codes",
+    "These are running means of codes. The running means are of counts and sums, and codes their "
+    "quotient: batches with few vectors must count little.",
+)
+def mean_of_codes(counts, sums, z, index, decay=0.99, eps=1e-5):
+    seen, added = of_the_batch(counts, sums, z, index)
+    before = sums / smoothed(counts.to(sums.dtype), eps)[:, None]
+    codes = decay * before + (1 - decay) * added / smoothed(seen, eps)[:, None]
+    return codes, *means(counts, sums, seen, added, decay)
+
+
 @mistake("vq.update_codes", "Counts are kept above 1.", public=False)
 def counts_of_at_least_1(counts, sums, z, index, decay=0.99, eps=1e-5):
     counts, sums = means(counts, sums, *of_the_batch(counts, sums, z, index), decay)
@@ -730,6 +777,7 @@ def fair(counts, least):
 @mistake(
     "vq.revive",
     "Dead codes become 0, not vectors of the batch: there they may be dead again.",
+    sure=True,
 )
 def at_zero(codes, counts, sums, z, least, generator=None):
     dead = counts < least
@@ -930,11 +978,29 @@ def revived_inside_the_graph(codes, counts, sums, z, least, generator=None):
     return codes, counts, sums
 
 
-@mistake("vq.revive", "A random place is gone through in order.", public=False)
+@mistake(
+    "vq.revive",
+    "From a random place the batch is gone through in order. Neighbours in a batch are alike: draw "
+    "each vector by itself.",
+)
 def from_a_random_place(codes, counts, sums, z, least, generator=None):
     dead, rows = counts < least, rows_of(z, codes)
-    order = torch.randperm(len(rows), generator=generator).sort().values
-    new = rows[order[torch.arange(int(dead.sum())) % len(rows)]]
+    begin = torch.randint(0, len(rows), (1,), generator=generator)
+    new = rows[(begin + torch.arange(int(dead.sum()))) % len(rows)]
+    return with_new(codes, counts, sums, dead, new, fair(counts, least))
+
+
+@mistake(
+    "vq.revive",
+    "Your draws are put in order, so that the first dead codes get vectors from the front. Each "
+    "vector is as likely for each of them.",
+)
+def in_order(codes, counts, sums, z, least, generator=None):
+    dead, rows = counts < least, rows_of(z, codes)
+    count = int(dead.sum())
+    turns = max(1, -(-count // len(rows)))
+    order = [torch.randperm(len(rows), generator=generator) for _ in range(turns)]
+    new = rows[torch.cat(order)[:count].sort().values]
     return with_new(codes, counts, sums, dead, new, fair(counts, least))
 
 
@@ -1046,8 +1112,9 @@ def last_number_fastest(z, levels):
 
 @mistake(
     "vq.finite_scalar",
-    "Rounding has the slope 0, so no gradient reaches z. Add what rounding changes without a "
+    "No gradient reaches z, as rounding has the slope 0. What it changes must be added without a "
     "graph, as in quantize.",
+    sure=True,
 )
 def rounded_only(z, levels):
     q, index = scalars(z, levels)
@@ -1152,8 +1219,9 @@ def clamped(z, levels):
 
 @mistake(
     "vq.finite_scalar",
-    "h, o and s are float32: for z in double precision compute them so, as torch.tensor(levels) "
-    "times a fraction is float32.",
+    "For z in double precision the slope is rounded to float32, as it is if h, o or s are so: "
+    "torch.tensor(levels) times a fraction is float32.",
+    sure=True,
 )
 def constants_in_single_precision(z, levels):
     L = torch.tensor([*levels])
@@ -1167,7 +1235,9 @@ def constants_in_single_precision(z, levels):
 
 @mistake(
     "vq.finite_scalar",
-    "The index is summed up as float: above 2²⁴ float32 counts in steps. Sum up int64.",
+    "Where there are very many codes the index is rounded: above 2²⁴ float32 counts in steps. Sum "
+    "up int64.",
+    sure=True,
 )
 def index_of_floats(z, levels):
     def digits(c, levels):

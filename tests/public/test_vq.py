@@ -517,19 +517,21 @@ def test_dead_codes_become_vectors(student, generator):
     """each code with a count below least becomes a vector of the batch, the others stay"""
     for dtype in (torch.float64, torch.float32):
         before, z = half_dead(generator, 9, 3, dtype), normal(generator, 90, 3).to(dtype)
-        (_, counts, _), _ = revived(student, before, z, 1.0, generator)
+        (_, counts, _), one = revived(student, before, z, 1.0, generator)
         expect.true(bool((counts >= 1).all()), "a code is dead afterwards", counts)
+        _, other = revived(student, before, z, 1.0, generator)
+        expect.true(not torch.equal(one, other), "two calls draw the same vectors", one)
 
 
 @revive
 def test_their_counts_and_sums_go_with_them(student, generator):
     """a revived code counts as much as the average one, at least `least`, and m = n e"""
-    codes, z = normal(generator, 4, 2), normal(generator, 2000, 2)
-    counts = torch.tensor([0.5, 6.0, 0.0, 1.5], dtype=torch.float64)
-    for least, share in ((1.0, 2.0), (3.0, 3.0)):
+    codes, z = normal(generator, 5, 2), normal(generator, 2000, 2)
+    counts = torch.tensor([0.5, 7.0, 0.0, 1.5, 3.5], dtype=torch.float64)
+    for least, share in ((1.0, 2.5), (3.0, 3.0)):
         before = codes, counts, counts[:, None] * codes
         (own, n, m), _ = revived(student, before, z, least, generator)
-        dead, says = counts < least, f"mean count 2, least = {least:g}: it is {share:g}"
+        dead, says = counts < least, f"mean count 2.5, least = {least:g}: it is {share:g}"
         want = torch.full((int(dead.sum()),), share)
         expect.close(n[dead], want, says, what="the counts of revived codes", **DOUBLE)
         says = "the sum of a revived code is not its count times the code"
@@ -550,18 +552,20 @@ def test_no_vector_is_taken_twice_before_all_were(student, generator):
 
 @revive
 def test_each_vector_is_as_likely(student, generator):
-    """each vector is as likely as any other, for each dead code"""
+    """each vector is as likely as any other, whichever was taken before it"""
     n, calls = 4, 60
     z, before = normal(generator, 2, 2, 2), half_dead(generator, 32, 2)
-    times = torch.zeros(2, n)  # of the first and the last dead code
+    times = torch.zeros(3, n)  # of the first and last dead code; from the first to the second
     for _ in range(calls):
         _, taken = revived(student, before, z, 0.999, generator)
-        times[0, taken[0]] += 1
-        times[1, taken[-1]] += 1
-    chi_square = (times - calls / n).square().sum(1) / (calls / n)
-    says = f"of {calls} draws among {n} vectors: some are likelier than others"
-    for found, seen in zip(chi_square.tolist(), times, strict=True):
-        expect.true(found < 36, says, seen, f"about {calls / n:g} each")
+        for seen, place in zip(times, (taken[0], taken[-1], taken[1] - taken[0]), strict=True):
+            seen[place % n] += 1
+    parts = times[0], times[1], times[2, 1:]  # which are different vectors
+    for seen, what in zip(parts, ["vectors", "vectors", "ways to the next vector"], strict=True):
+        each = calls / len(seen)
+        chi_square = float((seen - each).square().sum() / each)
+        says = f"of {calls} draws among {len(seen)} {what} some are likelier than others"
+        expect.true(chi_square < 36, says, seen, f"about {each:g} each")
 
 
 @revive
