@@ -715,6 +715,9 @@ def test_high_scores(student, generator):
             close(probabilities(student, scores), want, says, 1e-6)
             close(probabilities(student, scores, -scores, 2.0, 0.5), want, says, 1e-6)
             close(probabilities(student, scores, top_k=2), want, says, 1e-6)
+            hot = torch.tensor([[1.0, -1.0, 0.0], [-1.0, -1.0, -2.0]]).double().softmax(-1)
+            p = probabilities(student, scores, temperature=size)
+            close(p, hot, f"{says}, and a temperature as high", 1e-6)
 
 
 @next_probabilities

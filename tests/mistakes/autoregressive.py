@@ -1482,6 +1482,26 @@ def highest_hidden(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None)
 
 @mistake(
     "autoregressive.next_probabilities",
+    "You raise probabilities to the power 1 / T. Where scores are far apart these are 0 by then: "
+    "divide the scores.",
+)
+def powers(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    p = highest(guide(logits, logits_null, w).softmax(-1) ** (1 / temperature), top_k, 0.0)
+    return p / p.sum(-1, keepdim=True)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "Scores less their log Σ exp lose all digits where scores are large: subtract the highest score "
+    "of a row first, as softmax does.",
+)
+def logsumexp_of_large_scores(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    logits = highest(guide(logits, logits_null, w) / temperature, top_k)
+    return (logits - logits.logsumexp(-1, keepdim=True)).exp()
+
+
+@mistake(
+    "autoregressive.next_probabilities",
     "All scores are cut off at some size, above which you do not tell them apart. softmax is right "
     "for any.",
 )

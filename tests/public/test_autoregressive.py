@@ -761,6 +761,9 @@ def test_guidance_on_scores(student):
     p = probabilities(student, SCORES, null, 1.0)
     want = torch.tensor([[27.0, 3, 1, 1], [1, 0.5, 2, 8]]).double()
     close(p, want / want.sum(1, keepdim=True), "w = 1: p_y² / p_∅, up to what makes the sum 1")
+    p = probabilities(student, SCORES, null, -2.0)
+    want = torch.tensor([[1.0, 3, 1, 1], [1, 4, 2, 1]]).double()
+    close(p, want / want.sum(1, keepdim=True), "w = −2: p_∅² / p_y, up to what makes the sum 1")
     p = probabilities(student, SCORES, null, -0.5)
     want = torch.tensor([[27.0, 9, 1, 1], [1, 2, 4, 8]]).double().sqrt()
     close(p, want / want.sum(1, keepdim=True), "w = −½: √(p_y p_∅), up to what makes the sum 1")
@@ -860,6 +863,9 @@ def test_high_scores(student):
             want, says = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], f"scores of ±{size:g}"
             close(probabilities(student, scores), want, says, 1e-6)
             close(probabilities(student, scores, -scores, 2.0, 0.5, 2), want, says, 1e-6)
+            p, hot = probabilities(student, scores, temperature=size), [[1, -1, 0], [-1, -1, -2]]
+            want = torch.tensor(hot).double().softmax(-1)
+            close(p, want, f"{says}, and a temperature as high", 1e-6)
 
 
 @next_probabilities
