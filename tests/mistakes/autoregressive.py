@@ -1492,8 +1492,8 @@ def powers(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
 
 @mistake(
     "autoregressive.next_probabilities",
-    "Scores less their log Σ exp lose all digits where scores are large: subtract the highest score "
-    "of a row first, as softmax does.",
+    "Large scores less their log Σ exp lose all digits: subtract the highest score of a row first, "
+    "as softmax does.",
 )
 def logsumexp_of_large_scores(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
     logits = highest(guide(logits, logits_null, w) / temperature, top_k)
