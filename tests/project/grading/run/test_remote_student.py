@@ -53,6 +53,9 @@ def several(x): return x, [x + 1, {"a": 2 * x}]
 def writes(x):
     x += 1
     return x
+def empties(cache):
+    cache[1][0].zero_()
+    return cache
 def gap(): raise NotImplementedError
 def fails(x):
     y = x + 1
@@ -167,6 +170,18 @@ def test_tensors_cross_in_any_container(student):
         [1, 2, 3],
         [0, 2, 4],
     ]
+
+
+def test_pairs_of_tensors_in_a_list_cross_both_ways(student):
+    cache = [(torch.ones(1, 2, 3), torch.zeros(1, 2, 0)), (torch.arange(4.0).double(), None)]
+    back = student.flow.same(cache)
+    assert type(back) is list
+    assert [type(pair) for pair in back] == [tuple, tuple]
+    assert [back[0][1].shape, back[1][0].dtype, back[1][1]] == [(1, 2, 0), torch.float64, None]
+    assert torch.equal(back[0][0], cache[0][0])
+    assert student.flow.empties(cache)[1][0].tolist() == [0, 0, 0, 0]
+    assert cache[1][0].tolist() == [0, 1, 2, 3]
+    assert ("argument", "cache[1][0]") in [(n.kind, n.where) for n in student.notes]
 
 
 def test_what_is_passed_in_is_not_changed(student):
