@@ -332,7 +332,7 @@ class CodeLabFigure extends Figure {
     });
   }
 
-  /** A pointer tries the code under it while it is there; a click or a finger puts it. */
+  /** A pointer or a finger tries the code under it while it is there; a click, or lifting the finger, puts it. */
   point(canvas) {
     const under = (event) => {
       const box = canvas.getBoundingClientRect();
@@ -340,10 +340,11 @@ class CodeLabFigure extends Figure {
       const row = Math.max(0, Math.floor(((event.clientY - box.top) / box.width) * this.columns));
       return this.sorted()[bounded(this.count - 1, row * this.columns + column)];
     };
-    canvas.addEventListener("pointermove", (event) => {
-      if (event.pointerType !== "touch") this.test(under(event));
+    canvas.addEventListener("pointermove", (event) => this.test(under(event)));
+    canvas.addEventListener("pointerup", (event) => {
+      if (event.pointerType === "touch" && this.tried !== null) this.put(this.now.place, this.tried);
     });
-    canvas.addEventListener("pointerleave", () => this.test(null));
+    for (const end of ["pointerleave", "pointercancel"]) canvas.addEventListener(end, () => this.test(null));
     canvas.addEventListener("blur", () => this.test(null));
     canvas.addEventListener("click", (event) => this.put(this.now.place, under(event)));
   }

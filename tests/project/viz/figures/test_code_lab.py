@@ -757,6 +757,27 @@ def test_a_finger_chooses_and_puts(alone):
     np.testing.assert_array_equal(said(tab, "codes")[33], offered[k])
 
 
+def test_a_finger_that_moves_over_codes_tries_them(alone):
+    """Lifted, it puts the last one; where the browser scrolls instead, nothing is put."""
+    tab = alone(codes(), hash="#figure=codes&edits=&place=33", has_touch=True)
+    offered, original = similar(33), codes().original()
+    touch = """(canvas, [kind, k]) => {
+        const box = canvas.getBoundingClientRect(), size = box.width / 32;
+        const clientX = box.x + (k % 32 + 0.5) * size, clientY = box.y + (k >> 5) * size + 5;
+        const where = { clientX, clientY, pointerType: "touch", bubbles: true };
+        canvas.dispatchEvent(new PointerEvent(kind, where));
+    }"""
+    palette = canvas(tab, "palette")
+    for k in (8, 9):
+        palette.evaluate(touch, ["pointermove", k])
+        assert said(tab, "codes")[33] == offered[k]
+    palette.evaluate(touch, ["pointercancel", 9])
+    assert said(tab, "codes")[33] == original[33]
+    for kind, k in (("pointermove", 8), ("pointermove", 10), ("pointerup", 10)):
+        palette.evaluate(touch, [kind, k])
+    assert setting(tab)["edits"] == f"33-{offered[10]}"
+
+
 def test_python_changes_it_and_a_host_may_lack_the_rest(chromium):
     state = hands.state_of(codes())
     tab = chromium.new_page()
