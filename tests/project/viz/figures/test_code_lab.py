@@ -534,8 +534,14 @@ def test_undo_original_and_again(alone):
         undo.click()
         assert setting(tab)["edits"] == want
     assert undo.is_disabled()
+    for _ in range(2):  # the second time it is there already
+        tab.mouse.click(*middle(tab, "palette", 3, 32))
+    undo.click()
+    assert setting(tab)["edits"] == "20-12" and undo.is_disabled()
+    tab.mouse.click(*middle(tab, "palette", 3, 32))
     tab.get_by_role("button", name="trousers").click()
     assert (setting(tab)["edits"], setting(tab)["example"]) == ("", 2)
+    assert undo.is_disabled(), "what was done to another example cannot be undone here"
     tab.get_by_role("button", name="Again").click()
     assert setting(tab) == start
 
