@@ -15,6 +15,7 @@ from torch import nn
 from cs231n_gen.autoregressive import CausalBlock, Prior, next_probabilities
 from cs231n_gen.checking.fresh_modules import load_module
 from cs231n_gen.common.paths import ROOT
+from cs231n_gen.experiments import masked_trial
 
 libraries = load_module(ROOT / "tests" / "support" / "libraries.py", "libraries")
 
@@ -368,3 +369,25 @@ def test_the_mask_is_the_last_row_of_a_rounded_table():
     defaults = inspect.signature(model.__init__).parameters
     assert defaults["vocab_size"].default == 8256
     assert defaults["codebook_size"].default == 8192
+
+
+def test_the_chapters_masked_generation_is_amused_with_other_numbers():
+    """The same draws: tokens from all places at once, of which the surest stay. `fill_in` rounds
+    where theirs rounds down, its noise goes from 4 · (1 − 1/T) to 0 where theirs goes from 2 to 0,
+    and a temperature of its own is for the tokens."""
+    prior = randomised(masked_trial.MaskedPrior(K, 64, CLASSES, DIM, layers=1, heads=HEADS))
+    prior.blocks = nn.ModuleList()  # scores depend on the place alone
+    prior.token.weight.data.zero_()
+    logits = prior(torch.zeros(2, 64).long(), torch.zeros(2).long()).detach()
+    for calls in (1, 8):
+        ours = masked_trial.fill_in(
+            prior, torch.zeros(2).long(), calls=calls, chance=0.0, generator=seeded()
+        )
+        theirs = unmask(masked(calls, temperature=(0, 0)), logits, seeded())
+        for i, (mine, other) in enumerate(zip(ours, theirs, strict=True), 1):
+            share = 64 * math.cos(math.pi / 2 * i / calls) if i < calls else 0.0
+            assert ((mine == K).sum(1) == round(share)).all()
+            assert ((other == K).sum(1) == math.floor(share)).all()
+        both = (ours[0] != K) & (theirs[0] != K)
+        assert both.any(1).all()
+        assert torch.equal(ours[0][both], theirs[0][both])
