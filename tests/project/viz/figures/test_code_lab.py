@@ -640,6 +640,7 @@ def test_the_image_so_far_is_decoded_with_the_mean_of_codes_for_the_rest(alone):
     known[:8] = known[8:12, :16] = True  # 20 codes are two rows and a half
     known[7:13, 15:21] = False  # the frame around the next place
     assert off[known].max() < 1.01
+    assert (shown(tab, "so far")[9:11, 17:19] == 209).all(), "nor is the next one seen"
     line = canvas(tab, "so far").evaluate(INK)
     assert line["209,217,224"] > 0.3 * sum(line.values()), "the rest is not known"
 
@@ -681,7 +682,8 @@ def test_cells_show_looks_numbers_or_bits(alone):
 
 
 def test_orders_and_what_is_not_there_without_chances(alone):
-    tab = alone(codes(), hash="#figure=codes&edits=&place=3", **WIDE)
+    """Orders depend on the example and on its own code, not on the one that was put there."""
+    tab = alone(codes(), hash="#figure=codes&edits=3-7&place=3", **WIDE)
     figure = codes()
     book = np.frombuffer(figure.codes, "<f2").reshape(40, 4).astype(float)
     looks = np.frombuffer(figure.looks, np.uint8).reshape(40, 16)
@@ -694,6 +696,11 @@ def test_orders_and_what_is_not_there_without_chances(alone):
         tab.get_by_label("order").select_option(order)
         tab.mouse.move(*middle(tab, "palette", 35, 32))
         assert said(tab, "codes")[3] == offered[35]
+    tab.get_by_label("order").select_option("likeliest")
+    for name, example in (("boot", 0), ("shirt", 3)):
+        tab.get_by_role("button", name=name).click()
+        tab.mouse.move(*middle(tab, "palette", 14, 32))
+        assert said(tab, "codes")[3] == similar(3, example)[14]
     tab = alone(lab(), hash="#figure=code-lab&order=likeliest&cells=bits&written=3")
     assert tab.get_by_role("button", name="Play").count() == 0
     now = setting(tab)
