@@ -188,16 +188,16 @@ def revive(
     ever. A batch of latents shows where codes are needed.
 
     Args:
-        codes, counts, sums: as `update_codes` returns them.
+        codes, counts, sums: as `update_codes` returns them, in one precision.
         z: vectors with any axes in front of the last, at least one vector.
         least: the running count below which a code is dead, 0 or more. A count of 1 is one vector
             in each batch.
         generator: for the draws. Of the vectors that are not taken yet each is as likely as any
             other, and none is taken twice before all were.
     Returns:
-        `(codes, counts, sums)`, all new, without a graph, each in its own precision, whichever z
-        has; no code is dead. The mean of n is that of all counts before. Codes that were alive keep
-        all their numbers.
+        `(codes, counts, sums)`, all new, without a graph, in the same precision as before,
+        whichever z has; no code is dead. The mean of n is that of all counts before. Codes that
+        were alive keep all their numbers.
     Raises:
         ValueError: if the shapes of codes, counts, sums and z do not agree, there are no vectors,
             or least is negative or NaN.

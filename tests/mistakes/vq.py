@@ -330,6 +330,17 @@ def scaled(z, codes):
     return q + (e - q).detach(), index
 
 
+@mistake(
+    "vq.quantize",
+    "Far from 0 no gradient reaches z, as in networks of bits. Here it is handed on wherever z is.",
+    sure=True,
+)
+def straight_through_near_0(z, codes):
+    index = vq.nearest(z, codes)
+    near = z.clamp(-5, 5)
+    return near + (codes[index] - near).detach(), index
+
+
 @mistake("vq.quantize", "k is one-hot.", public=False)
 def one_hot_index(z, codes):
     index = vq.nearest(z, codes)
@@ -721,6 +732,31 @@ def mean_of_codes(counts, sums, z, index, decay=0.99, eps=1e-5):
     return codes, *means(counts, sums, seen, added, decay)
 
 
+@mistake(
+    "vq.update_codes",
+    "Vectors are added up in z's precision, which may be a low one: bring them to that of sums "
+    "first.",
+    sure=True,
+)
+def added_in_the_precision_of_z(counts, sums, z, index, decay=0.99, eps=1e-5):
+    seen = torch.bincount(index.flatten(), minlength=len(counts)).to(sums.dtype)
+    rows = z.detach().reshape(-1, z.shape[-1])
+    added = torch.zeros(sums.shape, dtype=z.dtype).index_add(0, index.flatten(), rows)
+    counts, sums = means(counts, sums, seen, added.to(sums.dtype), decay)
+    return sums / smoothed(counts, eps)[:, None], counts, sums
+
+
+@mistake(
+    "vq.update_codes",
+    "Right while index lies in memory in its order. `view` takes no other: say reshape or flatten.",
+    sure=True,
+)
+def index_viewed(counts, sums, z, index, decay=0.99, eps=1e-5):
+    seen, added = of_the_batch(counts, sums, z, index.view(-1))
+    counts, sums = means(counts, sums, seen, added, decay)
+    return sums / smoothed(counts, eps)[:, None], counts, sums
+
+
 @mistake("vq.update_codes", "Counts are kept above 1.", public=False)
 def counts_of_at_least_1(counts, sums, z, index, decay=0.99, eps=1e-5):
     counts, sums = means(counts, sums, *of_the_batch(counts, sums, z, index), decay)
@@ -829,6 +865,31 @@ def sums_without_counts(codes, counts, sums, z, least, generator=None):
     codes, counts, sums = with_new(codes, counts, sums, dead, new, fair(counts, least))
     sums[dead] = new
     return codes, counts, sums
+
+
+@mistake(
+    "vq.revive",
+    "As many vectors are mixed as codes are dead, and those are the first of the batch. Mix the "
+    "whole batch, and take as many from it.",
+)
+def the_first_ones_mixed(codes, counts, sums, z, least, generator=None):
+    dead, rows = counts < least, rows_of(z, codes)
+    new = drawn(rows[: max(1, int(dead.sum()))], int(dead.sum()), generator)
+    return with_new(codes, counts, sums, dead, new, fair(counts, least))
+
+
+@mistake(
+    "vq.revive",
+    "Long vectors are likelier in your draws than short ones. Each vector is as likely as any "
+    "other.",
+)
+def the_longer_the_likelier(codes, counts, sums, z, least, generator=None):
+    dead, rows = counts < least, rows_of(z, codes)
+    chances, count = rows.double().norm(dim=1), int(dead.sum())
+    turns = -(-count // len(rows))
+    order = [chances.multinomial(len(rows), generator=generator) for _ in range(turns)]
+    new = rows[torch.cat(order)[:count]] if count else rows[:0]
+    return with_new(codes, counts, sums, dead, new, fair(counts, least))
 
 
 @mistake("vq.revive", "Revived codes count 1, whatever least and the mean of the counts are.")
