@@ -1,6 +1,7 @@
 """Garments written token by token: the trial, with small priors that learn little."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -241,3 +242,13 @@ def test_weights_that_do_not_fit_are_refused(monkeypatch):
     monkeypatch.setattr(codes_trial, "K", 255)
     with pytest.raises(RuntimeError, match=r"prior\.safetensors are for shapes"):
         prior_trial.load_prior()
+
+
+def test_pixels_cost_nothing_if_they_are_known_and_their_entropy_if_nothing_is(test):
+    pixels = prior_trial.pixel_space()
+    assert prior_trial.bits_of_pixels(pixels, test, test) < 3
+    silent = replace(pixels, back=lambda tokens: torch.zeros(len(tokens), 1, 16, 16))
+    p = torch.bincount(pixels.there(test.x).flatten(), minlength=16).double()
+    entropy = float(torch.special.entr(p / p.sum()).sum()) / math.log(2)
+    found = prior_trial.bits_of_pixels(silent, test, test)
+    assert found == pytest.approx(256 * entropy, rel=1e-3)
