@@ -7,7 +7,7 @@
     python tests/bench/autoregressive.py cache [--repeats 5]
 
 Seconds are of a processor, on one thread. The aims: with the shipped prior at least 90 % of the
-right class, guided, and a Fréchet distance of at most 4; a cache that writes at least 8 times as
+right class, guided, and a Fréchet distance of at most 4, of 1000 garments; a cache that writes at least 8 times as
 fast, 50 at once.
 """
 
@@ -64,6 +64,8 @@ def shipped(space, test, garments):
     print(f"{float(prior_trial.bits(prior, space.of(test)).mean()):.1f} bits for a garment")
     found = prior_trial.curves(prior, space, real, garments=garments)
     print(found.table())
+    if garments < 1000:
+        return  # the distance falls with the number of garments, and the aim is for 1000
     guided = [s for w, s in found.scores["w"].items() if w > 0]
     best = [s for s in guided if s.right >= 0.9 and s.frechet <= 4]
     reached("90 % of the right class with a Fréchet distance of at most 4", bool(best))
