@@ -7,8 +7,8 @@
     python tests/bench/autoregressive.py cache [--repeats 5]
 
 Seconds are of a processor, on one thread. The aims: with the shipped prior at least 90 % of the
-right class, guided, and a Fréchet distance of at most 4, of 1000 garments; a cache that writes at least 8 times as
-fast, 50 at once.
+right class, guided, and a Fréchet distance of at most 4, of 1000 garments; a cache that writes
+at least 8 times as fast, 50 at once.
 """
 
 import argparse
