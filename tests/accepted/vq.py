@@ -23,14 +23,21 @@ def no_loss(z, codes, index, beta=0.25):
 def no_update(counts, sums, z, index, decay=0.99, eps=1e-5):
     vq._check_state(counts, sums, z)
     vq._check_index(z, index)
-    if not 0 <= decay < 1 or not eps > 0:
-        raise ValueError(f"decay or eps is out of range, got {decay} and {eps}")
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay must be from 0 to below 1, got {decay}")
+    if not eps > 0:
+        raise ValueError(f"eps must be positive, got {eps}")
 
 
 def no_revival(codes, counts, sums, z, least, generator=None):
     vq._check_state(counts, sums, z)
-    if codes.shape != sums.shape or z.numel() == 0 or not least >= 0:
-        raise ValueError("codes and sums must be of one shape, z not empty, least at least 0")
+    if codes.shape != sums.shape:
+        shapes = f"codes are {tuple(codes.shape)}, sums {tuple(sums.shape)}"
+        raise ValueError(f"codes and sums must be of one shape: {shapes}")
+    if z.numel() == 0:
+        raise ValueError("z must hold at least one vector, got none")
+    if not least >= 0:
+        raise ValueError(f"least must be at least 0, got {least}")
 
 
 def no_levels(z, levels):

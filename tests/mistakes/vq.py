@@ -23,14 +23,21 @@ def no_loss(z, codes, index, beta=0.25):
 def no_update(counts, sums, z, index, decay=0.99, eps=1e-5):
     vq._check_state(counts, sums, z)
     vq._check_index(z, index)
-    if not 0 <= decay < 1 or not eps > 0:
-        raise ValueError(f"decay or eps is out of range, got {decay} and {eps}")
+    if not 0 <= decay < 1:
+        raise ValueError(f"decay must be from 0 to below 1, got {decay}")
+    if not eps > 0:
+        raise ValueError(f"eps must be positive, got {eps}")
 
 
 def no_revival(codes, counts, sums, z, least, generator=None):
     vq._check_state(counts, sums, z)
-    if codes.shape != sums.shape or z.numel() == 0 or not least >= 0:
-        raise ValueError("codes and sums must be of one shape, z not empty, least at least 0")
+    if codes.shape != sums.shape:
+        shapes = f"codes are {tuple(codes.shape)}, sums {tuple(sums.shape)}"
+        raise ValueError(f"codes and sums must be of one shape: {shapes}")
+    if z.numel() == 0:
+        raise ValueError("z must hold at least one vector, got none")
+    if not least >= 0:
+        raise ValueError(f"least must be at least 0, got {least}")
 
 
 def no_levels(z, levels):
@@ -178,6 +185,11 @@ def from_1(z, codes):
 @mistake("vq.nearest", "The first number of a vector is all that counts.", public=False)
 def the_first_number(z, codes):
     return (z[..., :1] - codes[:, 0]).abs().argmin(-1)
+
+
+@mistake("vq.nearest", "The first four numbers of a vector are all that counts.", public=False)
+def the_first_four_numbers(z, codes):
+    return squares(z[..., :4], codes[:, :4]).argmin(-1)
 
 
 @mistake("vq.nearest", "Distances are rounded to thousandths.", public=False)
@@ -757,6 +769,29 @@ def index_viewed(counts, sums, z, index, decay=0.99, eps=1e-5):
     return sums / smoothed(counts, eps)[:, None], counts, sums
 
 
+@mistake(
+    "vq.update_codes",
+    "Counts are rounded to float32: those of `bincount` are int64, and a fraction times them is "
+    "float32. Turn them to the precision of sums first.",
+    sure=True,
+)
+def counts_by_bincount(counts, sums, z, index, decay=0.99, eps=1e-5):
+    _, added = of_the_batch(counts, sums, z, index)
+    seen = torch.bincount(index.flatten(), minlength=len(counts))
+    before = counts.detach().to(sums.dtype)
+    counts = decay * before + (1 - decay) * seen
+    _, sums = means(before, sums, seen, added, decay)
+    return sums / smoothed(counts, eps)[:, None], counts, sums
+
+
+@mistake("vq.update_codes", "The sum of the counts is kept above 1.", public=False)
+def sum_of_at_least_1(counts, sums, z, index, decay=0.99, eps=1e-5):
+    counts, sums = means(counts, sums, *of_the_batch(counts, sums, z, index), decay)
+    n = counts.sum().clamp(min=1)
+    share = n * (counts + eps) / (n + len(counts) * eps)
+    return sums / share[:, None], counts, sums
+
+
 @mistake("vq.update_codes", "Counts are kept above 1.", public=False)
 def counts_of_at_least_1(counts, sums, z, index, decay=0.99, eps=1e-5):
     counts, sums = means(counts, sums, *of_the_batch(counts, sums, z, index), decay)
@@ -1169,6 +1204,31 @@ def without_the_margin(z, levels):
 )
 def last_number_fastest(z, levels):
     return scalars(z, levels, reverse=True)
+
+
+@mistake(
+    "vq.finite_scalar",
+    "A gradient of 0 reaches z, the slope of rounding. What rounding changes must be added without "
+    "a graph, as in quantize.",
+    sure=True,
+)
+def rounded_in_the_graph(z, levels):
+    q, index = scalars(z, levels)
+    return q.detach() + 0 * z, index
+
+
+@mistake(
+    "vq.finite_scalar",
+    "Levels are found again from q by cutting off: where c comes out as 6.999… it becomes 6. Take "
+    "the c that you rounded.",
+    sure=True,
+)
+def cut_off_from_q(z, levels):
+    def digits(c, levels):
+        below = torch.tensor([n // 2 for n in levels])
+        return numbers((c.float() / below * below).trunc(), levels)
+
+    return scalars(z, levels, digits=digits)
 
 
 @mistake(

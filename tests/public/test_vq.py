@@ -27,6 +27,12 @@ def shapes(generator, dim):
     return [normal(generator, dim), normal(generator, 1, dim), normal(generator, 4, dim), grid]
 
 
+def turned(generator, K, *shape):
+    """Codes of vectors, in memory with axes the other way round, as those of a transposed grid."""
+    index = torch.randint(0, max(1, K - 1), tuple(reversed(shape)), generator=generator)
+    return index.permute(*reversed(range(index.dim()))) if shape else index
+
+
 def precisions(generator, dim):
     """Vectors in every form and precision."""
     return [z.to(t) for z in shapes(generator, dim) for t in (torch.float64, torch.float32)]
@@ -322,7 +328,7 @@ def test_losses_of_every_form(student, generator):
     for dim, K in ((3, 6), (1, 4), (2, 1)):
         for z in precisions(generator, dim):
             z, codes = 30 * z, 40 * normal(generator, K, dim).to(z.dtype)
-            index = torch.randint(0, max(1, K - 1), z.shape[:-1], generator=generator)
+            index = turned(generator, K, *z.shape[:-1])
             near = DOUBLE if z.dtype == torch.float64 else {"atol": 1e-5, "rtol": 1e-5}
             says, want = f"z of shape {tuple(z.shape)}, {K} codes", costs(z, codes, index, 0.5)
             expect.close(student.vq.loss(z, codes, index, 0.5), want, says, what="loss", **near)
@@ -396,6 +402,8 @@ def test_running_means(student, generator):
         says = f"γ = {decay:g}, ε = {eps:g}"
         hold_state(student.vq.update_codes(*args, decay, eps), updated(*args, decay, eps), says)
         hold_state(student.vq.update_codes(*args), updated(*args), "γ = 0.99, ε = 1e-5")
+        new = torch.zeros(K).double(), torch.zeros(K, 3).double(), z, index
+        hold_state(student.vq.update_codes(*new), updated(*new), "from counts and sums of 0")
 
 
 @update_codes
@@ -431,10 +439,7 @@ def test_updates_of_every_form(student, generator):
     for dim, K in ((3, 6), (1, 4), (2, 1)):
         for z in precisions(generator, dim):
             counts, sums = state(generator, K, dim)
-            # In memory its axes are the other way round, as those of a transposed grid.
-            turned = tuple(reversed(z.shape[:-1]))
-            index = torch.randint(0, max(1, K - 1), turned, generator=generator)
-            index = index.permute(*reversed(range(index.dim()))) if index.dim() else index
+            index = turned(generator, K, *z.shape[:-1])
             args = 40 * counts.to(z.dtype), 30 * sums.to(z.dtype), 50 * z, index, 0.8
             near = DOUBLE if z.dtype == torch.float64 else {"atol": 1e-5, "rtol": 1e-5}
             says = f"z of shape {tuple(z.shape)}, {K} codes"
@@ -482,6 +487,7 @@ def test_updates_that_make_no_sense(student, generator):
         ("counts of two axes", counts[:, None], sums, z, index),
         ("no vectors", counts, sums, z[:0], index[:0]),
         ("an index too few", counts, sums, z, index[:8]),
+        ("an index of other axes", counts, sums, z, index.reshape(3, 3)),
         ("γ = 1", counts, sums, z, index, 1.0),
         ("γ < 0", counts, sums, z, index, -0.01),
         ("γ = NaN", counts, sums, z, index, math.nan),
@@ -772,8 +778,8 @@ def test_scalars_of_every_shape(student, generator):
 @finite_scalar
 def test_very_many_codes(student):
     """the number of a code is exact, however many codes there are"""
-    levels = [1000, 999, 1001, 1024]
-    c = torch.tensor([[3, -20, 111, -7], [-400, 250, -1, 300]])
+    levels = [1000, 399, 2501, 1024]
+    c = (torch.arange(40)[:, None] - 20) * torch.tensor([23, 9, 59, 24])
     h, o, s, _ = parts(levels)
     for dtype in (torch.float64, torch.float32):
         z = (torch.atanh((c + o) / h) - s).to(dtype)
@@ -788,9 +794,11 @@ def test_scalars_in_double_precision(student, generator):
         z[0] = torch.tensor([-12.0, 12.0, -14.0])
         h, _, s, below = parts(levels)
         want = h * (1 - torch.tanh(z + s).square()) / below
-        says = "h, o or s is float32: torch.tensor(levels) times a fraction is, so turn it to z's"
         found = scalar_gradient(student, torch.ones_like(z), z, levels)
-        expect.close(found, want, says, what="the gradient of z", **DOUBLE)
+        says = "not the slope in double precision: is torch.tensor(levels) / 2, a float32, in it?"
+        expect.close(found[1:], want[1:], says, what="the gradient of z", **DOUBLE)
+        says = "not the slope far from 0, where it is small, but not 0"
+        expect.close(found[0], want[0], says, what="the gradient of z", **DOUBLE)
 
 
 @finite_scalar
