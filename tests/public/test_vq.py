@@ -119,6 +119,9 @@ def test_far_out_and_close_together(student, generator):
     hold_nearest(student.vq.nearest(z, codes), z, codes, says)
     z, codes = normal(generator, 9, 2), normal(generator, 4000, 2)
     hold_nearest(student.vq.nearest(z, codes), z, codes, "of 4000 codes another is nearer")
+    z, codes = normal(generator, 20, 64), normal(generator, 20, 64)
+    says = "of codes with 64 numbers another is nearer"
+    hold_nearest(student.vq.nearest(z, codes), z, codes, says)
 
 
 @nearest
@@ -538,6 +541,11 @@ def test_dead_codes_become_vectors(student, generator):
         expect.true(bool((counts >= 1).all()), "a code is dead afterwards", counts)
         _, other = revived(student, before, z, 1.0, generator)
         expect.true(not torch.equal(one, other), "two calls draw the same vectors", one)
+    begun = generator.get_state()
+    _, one = revived(student, before, z, 1.0, generator)
+    generator.set_state(begun)
+    _, again = revived(student, before, z, 1.0, generator)
+    expect.true(torch.equal(one, again), "a seed does not repeat the draws", again, one)
 
 
 @revive
@@ -778,12 +786,15 @@ def test_scalars_of_every_shape(student, generator):
 @finite_scalar
 def test_very_many_codes(student):
     """the number of a code is exact, however many codes there are"""
-    levels = [1000, 399, 2501, 1024]
-    c = (torch.arange(40)[:, None] - 20) * torch.tensor([23, 9, 59, 24])
-    h, o, s, _ = parts(levels)
-    for dtype in (torch.float64, torch.float32):
-        z = (torch.atanh((c + o) / h) - s).to(dtype)
-        hold_scalars(student.vq.finite_scalar(z, levels), z, levels, "about 10¹² codes")
+    steps = (torch.arange(40)[:, None] - 20) * torch.tensor([23, 9, 59, 24])
+    for levels, c, many in (
+        ([399], torch.arange(-199, 200)[:, None], "399 codes"),
+        ([1000, 399, 2501, 1024], steps, "about 10¹² codes"),
+    ):
+        h, o, s, _ = parts(levels)
+        for dtype in (torch.float64, torch.float32):
+            z = (torch.atanh((c + o) / h) - s).to(dtype)
+            hold_scalars(student.vq.finite_scalar(z, levels), z, levels, many)
 
 
 @finite_scalar
