@@ -14,7 +14,8 @@ from cs231n_gen.given.frozen import frozen
 
 # --- CausalBlock and Prior ------------------------------------------------------------------------
 
-BLOCK, PRIOR = "autoregressive.CausalBlock", "autoregressive.Prior"
+BLOCK = "autoregressive.CausalBlock"
+PRIOR = "autoregressive.Prior"
 
 
 def block(forward):
@@ -141,23 +142,30 @@ def prior(forward=None, step=None):
     return make
 
 
-def several_ways(name, forward=None, step=None):
-    make = prior(forward, step)
-    make.__name__ = name
-    return accepted(PRIOR)(make)
+def as_forward(function):
+    make = prior(forward=function)
+    make.__name__ = function.__name__
+    return make
 
 
-def with_padded_inputs(self, tokens, y):
+def as_step(function):
+    make = prior(step=function)
+    make.__name__ = function.__name__
+    return make
+
+
+@accepted(PRIOR)
+@as_forward
+def padded(self, tokens, y):
     h = self.embed(F.pad(tokens[:, :-1], (1, 0), value=self.vocabulary), y)
     for layer in self.blocks:
         h = layer(h)[0]
     return self.out(self.norm(h))
 
 
-padded = several_ways("padded", with_padded_inputs)
-
-
-def by_rolling(self, tokens, y):
+@accepted(PRIOR)
+@as_forward
+def rolled(self, tokens, y):
     inputs = tokens.roll(1, dims=1)
     inputs[:, 0] = self.out.out_features
     n = tokens.shape[1]
@@ -167,10 +175,9 @@ def by_rolling(self, tokens, y):
     return torch.einsum("bnd,kd->bnk", self.norm(h), self.out.weight) + self.out.bias
 
 
-rolled = several_ways("rolled", by_rolling)
-
-
-def with_steps(self, tokens, y):
+@accepted(PRIOR)
+@as_forward
+def step_by_step(self, tokens, y):
     logits, cache = self.step(None, y)
     rows = [logits]
     for t in range(1, tokens.shape[1]):
@@ -179,10 +186,9 @@ def with_steps(self, tokens, y):
     return torch.stack(rows, dim=1)
 
 
-step_by_step = several_ways("step_by_step", with_steps)
-
-
-def longer_by_one(self, tokens, y):
+@accepted(PRIOR)
+@as_forward
+def start_in_front(self, tokens, y):
     """All tokens with the start in front, without the last score."""
     start = torch.full((len(tokens), 1), self.vocabulary)
     inputs = torch.cat((start, tokens), 1)
@@ -192,10 +198,9 @@ def longer_by_one(self, tokens, y):
     return self.out(self.norm(h))
 
 
-start_in_front = several_ways("start_in_front", longer_by_one)
-
-
-def of_pairs(self, last, y, cache, at):
+@accepted(PRIOR)
+@as_step
+def pair_by_pair(self, last, y, cache, at):
     if last is None:
         last, cache = y.new_full((len(y),), self.vocabulary), [None] * len(self.blocks)
     h = (self.token(last) + self.place.weight[at] + self.label(y)).unsqueeze(1)
@@ -206,10 +211,9 @@ def of_pairs(self, last, y, cache, at):
     return self.out(self.norm(h.squeeze(1))), found
 
 
-pair_by_pair = several_ways("pair_by_pair", None, of_pairs)
-
-
-def with_a_copy(self, last, y, cache, at):
+@accepted(PRIOR)
+@as_step
+def a_list_of_its_own(self, last, y, cache, at):
     """A list of its own, whose entries are replaced."""
     cache = list(cache) if cache else [None for _ in self.blocks]
     tokens = torch.full_like(y, self.vocabulary) if last is None else last
@@ -217,9 +221,6 @@ def with_a_copy(self, last, y, cache, at):
     for n, layer in enumerate(self.blocks):
         h, cache[n] = layer(h, cache[n])
     return self.out(self.norm(h)).flatten(0, 1), cache
-
-
-a_list_of_its_own = several_ways("a_list_of_its_own", with_padded_inputs, with_a_copy)
 
 
 # --- next_probabilities and sample --------------------------------------------------------------
