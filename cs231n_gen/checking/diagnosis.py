@@ -42,7 +42,7 @@ FILE = PUBLIC / "diagnoses.json"
 CACHE = (
     Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cs231n-gen" / "diagnoses"
 )
-FORMAT = 3  # of what is written; it is part of the cache's key
+FORMAT = 4  # of what is written; it is part of the cache's key
 WORKERS = 4  # at most, of half a gigabyte each
 KEPT = 40  # numbers kept of a tensor, spread over it, beside two sums over all of them
 RESULTS = (12, 4)  # of one test: the first and the last of them

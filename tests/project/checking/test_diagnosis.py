@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from cs231n_gen import vq
 from cs231n_gen.checking import diagnosis, fresh_modules, variants
 from cs231n_gen.checking.diagnosis import Known
-from cs231n_gen.checking.runner import Result, with_tests
+from cs231n_gen.checking.runner import Result, run, with_tests
 from cs231n_gen.checking.student import Student
 
 TESTS = Path(__file__).parents[2]
@@ -268,3 +269,18 @@ def test_a_result_of_very_many_numbers_is_told_in_short():
     many = torch.ones(1, dtype=torch.float64).expand(2**24 + 4)
     (short,) = diagnosis.summary([many])
     assert short["values"] == [1.0] * diagnosis.KEPT
+
+
+def test_the_words_of_a_refusal_do_not_hide_a_mistake():
+    """Where all else fails, what is refused counts for nothing, and its words tell nothing."""
+
+    def update_codes(counts, sums, z, index, decay=0.99, eps=1e-5):
+        try:
+            codes, counts, sums = vq.update_codes(counts, sums, z, index, decay, eps)
+        except ValueError:
+            raise ValueError("in other words") from None
+        return counts, sums, codes
+
+    student = Student().replacing("vq.update_codes", update_codes)
+    found = diagnosis.diagnose(run(PUBLIC, ["vq.update_codes"], student))
+    assert found == "The results come in another order: codes, counts, sums."
