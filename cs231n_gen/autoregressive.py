@@ -58,7 +58,8 @@ class CausalBlock(nn.Module):
         Returns:
             `(h, (k, v))`: as many tokens, and the keys and values of past and new tokens in their
             order, (batch, heads, tokens, dim / heads) each. No token depends on a later one: these
-            derivatives are exactly 0. All others flow, to the past and to k and v as well.
+            derivatives are exactly 0. All others flow, to the past and to k and v as well. Right
+            for scores q·k / √(dim / heads) of any size up to a million.
         """
         ### BEGIN SOLUTION
         q, k, v = self.attention.split(self.norm_1(h))  # (batch, heads, new, head) each

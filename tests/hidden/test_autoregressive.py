@@ -274,6 +274,22 @@ def test_tokens_of_any_size(student, generator):
 
 
 @block
+def test_high_scores_of_a_block(student, generator):
+    """scores of thousands: the best key takes all, and later tokens stay hidden"""
+    made, s, D, heads = a_block(student, generator)
+    size = uniform(generator, 30, 60)
+    s |= {name: size * w for name, w in s.items() if "qkv" in name}
+    made.load(s)
+    for before in (0, 3):
+        h, past = normal(generator, 3, 6, D), None
+        if before:
+            past = tuple(size * p for p in normal(generator, 2, 3, heads, before, D // heads))
+        want, _ = by_hand_block(h, s, heads, past)
+        says = f"queries and keys of size {size:.0f}, {before} of the past"
+        expect.close(ran(made, h, past)[0], want, says, atol=1e-8, rtol=1e-8)
+
+
+@block
 def test_examples_do_not_meet(student, generator):
     """an example and its past tell nothing to others"""
     made, _, D, heads = a_block(student, generator)
@@ -417,7 +433,9 @@ def test_no_token_sees_itself_or_a_later_one(student, generator):
 @net(weight=3)
 def test_step_by_step(student, generator):
     """one step after another gives the scores of all tokens at once, to 1e-12 in float64"""
-    for options in ({}, {"layers": 3, "heads": 1}, {"classes": 12, "heads": 4}, {"length": 1}):
+    for options in (
+        {}, {"layers": 3, "heads": 1}, {"classes": 12, "heads": 4}, {"length": 1}, {"length": 70}
+    ):  # fmt: skip
         made, *_ = a_prior(student, generator, **options)
         N, classes = ({**SMALL, **options}[name] for name in ("length", "classes"))
         for B in (4, 1):
@@ -603,7 +621,7 @@ def test_probabilities_of_scores(student, generator):
 @next_probabilities(weight=3)
 def test_guidance_on_scores(student, generator):
     """guidance acts on the scores: ℓ = (1 + w) ℓ_y − w ℓ_∅, for weights of any sign"""
-    for w in (uniform(generator, 0.3, 4), -uniform(generator, 0.1, 0.9), -2.5, 9.0):
+    for w in (uniform(generator, 0.3, 4), -uniform(generator, 0.1, 0.9), -2.5, 9.0, 60.0):
         scores, null = 2 * normal(generator, 4, 6), 2 * normal(generator, 4, 6)
         says = f"w = {w:.3g}: softmax of (1 + w) ℓ_y − w ℓ_∅"
         close(probabilities(student, scores, null, w), shares(scores, null, w), says)
@@ -655,6 +673,10 @@ def test_limits_of_temperature(student, generator):
     close(cold, torch.eye(6).double()[scores.argmax(-1)], "T = 0.001: the highest score only")
     hot = probabilities(student, scores, temperature=1e9)
     close(hot, torch.full((5, 6), 1 / 6), "T = 1e9: all alike", 1e-8)
+    for T in (1e-9, 1e-5, 1e-3, 0.05, 1e5):
+        level = normal(generator, 5, 6)
+        p = probabilities(student, T * level, temperature=T)
+        close(p, shares(level), f"T = {T:g}, and scores of that size: softmax(ℓ / T)", 1e-11)
 
 
 @next_probabilities(weight=3)
@@ -665,6 +687,9 @@ def test_the_k_highest(student, generator):
         p = probabilities(student, scores, temperature=T, top_k=k)
         expect.true(bool(((p != 0).sum(-1) == k).all()), f"top_k = {k}: so many are not 0", p)
         close(p, shares(scores, T=T, k=k), f"top_k = {k}: the softmax among these", 1e-13)
+    scores = 0.1 * normal(generator, 3, 512)
+    says = "top_k = 4 of 512, all of them unlikely: the softmax among these"
+    close(probabilities(student, scores, top_k=4), shares(scores, k=4), says, 1e-13)
 
 
 @next_probabilities(weight=2)
@@ -935,7 +960,9 @@ def test_what_is_asked_without_a_cache(student, generator):
 @sample(weight=2)
 def test_what_is_asked_for_guidance(student, generator):
     """guidance asks about every sequence with y and with ∅ in one call, and w = 0 only with y"""
-    for cached, w in ((True, 1.5), (False, 1.5), (True, -1.0), (False, 0.0), (True, 0.0)):
+    for cached, w in (
+        (True, 1.5), (False, 1.5), (True, -1.0), (False, 1e-6), (False, 0.0), (True, 0.0)
+    ):  # fmt: skip
         table, null = some_world(generator, labels=6, K=4, N=3), draws.whole(generator, 0, 6)
         y = (null + torch.randint(1, 6, (5,), generator=generator)) % 6
         prior = prior_of(student, table, 3, null)
@@ -968,7 +995,7 @@ def test_the_prior_is_in_eval_mode(student, generator):
 @sample
 def test_sequences_of_every_size(student, generator):
     """one sequence, one token, a vocabulary of one, and scores in single precision"""
-    for B, N, K in ((1, 3, 3), (4, 1, 3), (3, 4, 1), (1, 1, 1), (2, 5, 2)):
+    for B, N, K in ((1, 3, 3), (4, 1, 3), (3, 4, 1), (1, 1, 1), (2, 5, 2), (1, 70, 1)):
         for cached in (True, False):
             for w in (0.0, 1.5):
                 table = some_world(generator, K=K, N=N).float()

@@ -79,6 +79,46 @@ def mask_to_the_left(self, h, past=None):
     return rest(self, h, attend(q, k, v, hiding(hidden, h))), (k, v)
 
 
+@mistake(
+    BLOCK,
+    "Scores are cut off at some size, above which you do not tell keys apart. They have no such "
+    "bound.",
+)
+@block
+def scores_bounded(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    scores = (q @ k.mT / q.shape[-1] ** 0.5).clamp(-50, 50)
+    weights = scores.masked_fill(later(q, k), -torch.inf).softmax(-1)
+    return rest(self, h, weights @ v), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Large scores give NaN: their exp is infinite. softmax subtracts the highest score of a row "
+    "before.",
+)
+@block
+def overflowing_weights(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    scores = q @ k.mT / q.shape[-1] ** 0.5
+    weights = scores.masked_fill(later(q, k), -torch.inf).exp()
+    return rest(self, h, (weights / weights.sum(-1, keepdim=True)) @ v), (k, v)
+
+
+@mistake(
+    BLOCK,
+    "Your bias is a finite number, and scores may be larger: then a later token is seen. −∞ hides "
+    "whatever the scores are.",
+)
+@block
+def bias_of_a_thousand(self, h, past=None):
+    q, k, v = self.attention.split(self.norm_1(h))
+    k, v = after(past, k, v)
+    return rest(self, h, attend(q, k, v, hiding(later(q, k), h, -1e3))), (k, v)
+
+
 @mistake(BLOCK, "There is no mask: every token sees all of them, later ones too.")
 @block
 def no_mask(self, h, past=None):
@@ -1171,6 +1211,19 @@ def steps_without_a_graph(self, last, y, cache, at):
 
 @mistake(
     PRIOR,
+    "Your cache forgets the first places of a long sequence. It holds the keys and values of all "
+    "places up to this one.",
+)
+@at_each_step
+def last_16_places(self, last, y, cache, at):
+    logits, new = next_scores(self, self.embed(before(self, last, y), y, at), cache)
+    if at >= 16:  # places are counted by the cache, so its length stays
+        new = [tuple(p * (torch.arange(at + 1) > at - 16)[:, None] for p in past) for past in new]
+    return logits, new
+
+
+@mistake(
+    PRIOR,
     "The cache comes back cut off from the graph, so earlier tokens learn nothing from later "
     "scores.",
     sure=True,
@@ -1512,7 +1565,7 @@ def scores_cut_off(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None)
 
 @mistake(
     "autoregressive.next_probabilities",
-    "You divide the scores in place: they belong to the caller.",
+    "You write into the scores: they belong to the caller.",
     sure=True,
 )
 def divided_in_place(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
@@ -1523,6 +1576,58 @@ def divided_in_place(logits, logits_null=None, w=0.0, temperature=1.0, top_k=Non
     else:
         logits /= temperature
     return highest(logits, top_k).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "Temperatures below some bound are that bound in yours. T is any positive number: where scores "
+    "are as small, it is no limit.",
+)
+def temperature_bounded(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    logits = guide(logits, logits_null, w) / max(temperature, 1e-3)
+    return highest(logits, top_k).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "A small number is added to the temperature. It is positive, so nothing is divided by 0; where "
+    "it is small itself the probabilities are others.",
+)
+def temperature_and_a_little(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    logits = guide(logits, logits_null, w) / (temperature + 1e-8)
+    return highest(logits, top_k).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "At low temperatures you take the likeliest token. That is the limit T → 0; at any T above it "
+    "scores that are near each other share.",
+)
+def greedy_when_cold(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    logits = highest(guide(logits, logits_null, w), top_k)
+    if temperature < 0.1:
+        return torch.zeros_like(logits).scatter(-1, logits.argmax(-1, keepdim=True), 1.0)
+    return (logits / temperature).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "Large weights are cut off in yours. w may be any number.",
+)
+def weight_bounded(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    logits = guide(logits, logits_null, min(w, 20.0)) / temperature
+    return highest(logits, top_k).softmax(-1)
+
+
+@mistake(
+    "autoregressive.next_probabilities",
+    "What is kept is divided by its sum or by a bound, if that is larger. The k highest may be "
+    "unlikely, all of them together: their sum alone makes it 1.",
+)
+def small_sums_bounded(logits, logits_null=None, w=0.0, temperature=1.0, top_k=None):
+    p = (guide(logits, logits_null, w) / temperature).softmax(-1)
+    p = highest(p, top_k, 0.0)
+    return p / p.sum(-1, keepdim=True).clamp_min(0.25)
 
 
 @mistake(
@@ -1715,6 +1820,17 @@ SAMPLES = several(
         "always_guided",
         "For w = 0 the prior is asked about ∅, too. The tokens are right, but cost twice as much.",
         guided=lambda w: True,
+    ),
+    otherwise(
+        "small_weights_are_0",
+        "Small weights do not guide in yours. The prior is asked about ∅ if w is not 0, however "
+        "small it is.",
+        guided=lambda w: abs(w) > 1e-3,
+    ),
+    otherwise(
+        "64_tokens_at_most",
+        "A length is written into your code. Sequences have as many tokens as prior.length says.",
+        places=lambda prior: range(min(64, prior.length)),
     ),
     otherwise(
         "positive_weights_only",

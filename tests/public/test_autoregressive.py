@@ -237,6 +237,20 @@ NUMBERS = {
         [-13.745799256863, -79.414551673358, 171.08167187214],
         [-956.7047263952, 976.83174482911, -989.68248786086],
     ],
+    "high scores": [
+        [
+            [-208.67442493691, 145.07385618501, -8.5402312423062],
+            [-209.61700769933, 146.13002413998, -9.7012568528003],
+            [-107.29870221673, 15.334385468833, 84.929769345946],
+            [-107.18624411402, 15.077822847241, 85.328118994257],
+        ],
+        [
+            [-0.32310537866845, -1.5379272022802, 3.0702514577565],
+            [-2.109988797617, -0.84740291216463, 3.305841037294],
+            [-0.70274894068023, -2.2358936467646, 4.6945575157354],
+            [0.32548023914837, -2.1631701135804, 3.6775276048606],
+        ],
+    ],
     "usual 3 4": [
         [2.6818352678131, 2.7102305416089, 2.6497878764579, 2.6836164470337],
         [1.5913269960424, 1.4295084452413, 1.3689486145159, 1.2980505242357],
@@ -487,6 +501,19 @@ def test_tokens_of_any_size(student):
 
 
 @block
+def test_high_scores_of_a_block(student):
+    """scores of thousands: the best key takes all, and later tokens stay hidden"""
+    made, weights = a_block(student), weights_of(block_shapes(8))
+    weights |= {name: 50 * w for name, w in weights.items() if "qkv" in name}
+    made.load(weights)
+    for past in (None, a_past()):
+        h, _, _ = ran(made, waves(2, 4, 8), past)
+        want, what = NUMBERS["high scores"][past is not None], "past" if past else "no past"
+        says = f"queries and keys of size 50, {what}"
+        expect.close(h[-1, :, 1::3], want, says, what="h", atol=1e-8, rtol=1e-8)
+
+
+@block
 def test_each_example_by_itself(student):
     """an example and its past tell nothing to others"""
     made, h, past = a_block(student), waves(3, 2, 8), a_past(3)
@@ -594,6 +621,18 @@ def test_step_after_step(student):
             for t, row in enumerate(rows):
                 says = f"the step to place {t + 1} of {N} gives other scores than all at once"
                 expect.close(row, want[:, t], says, what="scores", atol=1e-12, rtol=1e-12)
+
+
+@net
+def test_many_steps(student):
+    """a step far from the first still sees all before it"""
+    made, tokens = a_prior(student, length=70, layers=1), some_sequences()[0].repeat(1, 18)[:1, :70]
+    y = torch.tensor([1])
+    want = expect.tensor(made(tokens, y), (1, 70, 5), "the scores")
+    rows, _ = one_after_another(made, tokens, y)
+    for t, row in enumerate(rows):
+        says = f"the step to place {t + 1} of 70 gives other scores than all at once"
+        expect.close(row, want[:, t], says, what="scores", atol=1e-12, rtol=1e-12)
 
 
 @net
@@ -767,6 +806,9 @@ def test_guidance_on_scores(student):
     p = probabilities(student, SCORES, null, -0.5)
     want = torch.tensor([[27.0, 9, 1, 1], [1, 2, 4, 8]]).double().sqrt()
     close(p, want / want.sum(1, keepdim=True), "w = −½: √(p_y p_∅), up to what makes the sum 1")
+    p = probabilities(student, SCORES, SCORES + torch.arange(4).double() / 50, 50.0)
+    want = SCORES.exp() * torch.arange(0.0, -4, -1).double().exp()
+    close(p, want / want.sum(1, keepdim=True), "w = 50: p_y (p_y / p_∅)⁵⁰", 1e-11)
     far = torch.tensor([[30.0, -30.0, 0.0, 60.0], [-90.0, 0.0, 90.0, 15.0]]).double()
     p = probabilities(student, SCORES + far, null + 2 * far, 1.0)
     want = torch.tensor([[27.0, 3, 1, 1], [1, 0.5, 2, 8]]).double()
@@ -811,6 +853,9 @@ def test_limits_of_temperature(student):
     close(cold, [[1, 0, 0, 0], [0, 0, 0, 1]], "T = 0.001: the highest score only")
     hot = probabilities(student, SCORES, temperature=1e9)
     close(hot, torch.full((2, 4), 1 / 4), "T = 1e9: all alike", 1e-8)
+    for T in (1e-9, 1e-5, 1e-3, 0.05, 1e5):
+        p = probabilities(student, T * SCORES, temperature=T)
+        close(p, shares(SCORES), f"T = {T:g}, and scores of that size: softmax(ℓ / T)", 1e-11)
 
 
 @next_probabilities
@@ -823,6 +868,9 @@ def test_the_k_highest(student, generator):
         p = probabilities(student, scores, temperature=0.8, top_k=k)
         close(p, shares(scores, T=0.8, k=k), f"top_k = {k}: the softmax among these")
         expect.true(bool(((p != 0).sum(-1) == k).all()), f"top_k = {k}: so many are not 0", p)
+    scores = waves(2, 64)
+    says = "top_k = 3 of 64, all of them unlikely: the softmax among these"
+    close(probabilities(student, scores, top_k=3), shares(scores, k=3), says)
 
 
 @next_probabilities
@@ -1077,7 +1125,9 @@ def test_what_is_asked_without_a_cache(student, generator):
 @sample
 def test_what_is_asked_for_guidance(student, generator):
     """guidance asks about every sequence with y and with ∅ in one call, and w = 0 only with y"""
-    for cached, w, null in ((True, 1.5, 3), (False, -1.0, 0), (True, 0.0, 3), (False, 0.0, 3)):
+    for cached, w, null in (
+        (True, 1.5, 3), (False, -1.0, 0), (True, 1e-6, 0), (True, 0.0, 3), (False, 0.0, 3)
+    ):  # fmt: skip
         y = torch.tensor([2, 1, 4, 5, 1])
         prior = prior_of(student, some_world(generator, 6, 4, 3), 3, null)
         x = written(student, prior, y, w, cached=cached, generator=generator, K=4)
@@ -1108,7 +1158,9 @@ def test_the_prior_is_in_eval_mode(student, generator):
 @sample
 def test_sequences_of_every_size(student, generator):
     """one sequence, one token, a vocabulary of one, and scores in single precision"""
-    for B, N, K, w in ((1, 3, 3, 1.5), (4, 1, 3, 0.0), (3, 2, 1, 1.5), (1, 1, 1, 0.0)):
+    for B, N, K, w in (
+        (1, 3, 3, 1.5), (4, 1, 3, 0.0), (3, 2, 1, 1.5), (1, 1, 1, 0.0), (1, 66, 1, 0.0)
+    ):  # fmt: skip
         for cached in (True, False):
             table, y = some_world(generator, K=K, N=N).float(), torch.arange(B) % 2
             prior = prior_of(student, table, N, 2)
