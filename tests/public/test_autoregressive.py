@@ -823,6 +823,8 @@ def test_special_weights(student, generator):
     close(probabilities(student, SCORES, null), shares(SCORES), "w is 0 if none is given")
     close(probabilities(student, SCORES, null, -1.0), shares(null), "w = −1: p(x_t)")
     close(probabilities(student, SCORES, None, 2.0), shares(SCORES), "no ℓ_∅: no guidance")
+    for w in (0.01, 2.7):
+        close(probabilities(student, SCORES, null, w), shares(SCORES, null, w), f"w = {w}")
 
 
 @next_probabilities
