@@ -83,6 +83,7 @@ def mask_to_the_left(self, h, past=None):
     BLOCK,
     "Scores are cut off at some size, above which you do not tell keys apart. They have no such "
     "bound.",
+    sure=True,
 )
 @block
 def scores_bounded(self, h, past=None):
@@ -97,6 +98,7 @@ def scores_bounded(self, h, past=None):
     BLOCK,
     "Large scores give NaN: their exp is infinite. softmax subtracts the highest score of a row "
     "before.",
+    sure=True,
 )
 @block
 def overflowing_weights(self, h, past=None):
@@ -111,6 +113,7 @@ def overflowing_weights(self, h, past=None):
     BLOCK,
     "Your bias is a finite number, and scores may be larger: then a later token is seen. −∞ hides "
     "whatever the scores are.",
+    sure=True,
 )
 @block
 def bias_of_a_thousand(self, h, past=None):
