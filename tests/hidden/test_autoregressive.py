@@ -1042,7 +1042,7 @@ def test_the_seed_decides(student, generator):
         one = written(student, prior, y, generator=generator, **more)
         expect.true(
             not torch.equal(one, written(student, prior, y, generator=generator, **more)),
-            "the generator's next tokens are the same",
+            "tokens are the same though the generator has gone on",
         )
         torch.rand(3)
         generator.set_state(state)

@@ -175,7 +175,9 @@ class Audit:
         if expected != [tensor.data_ptr()]:
             raise RuntimeError(f"{hooks.CONVERT} converts arguments in an unexpected order")
         before = self._arguments[self._marked - 1].first * tensor.element_size()
-        return (pointer - np.uint64(before)) | np.uint64(self._marked << TAG)
+        # a sum, not bits put together: at a low address the difference is below 0, and what the
+        # kernel adds to it has to carry over into the argument's number
+        return pointer - np.uint64(before) + np.uint64(self._marked << TAG)
 
     def accessing(
         self, pointers: np.ndarray, mask: np.ndarray, width: int, kind: str

@@ -1,5 +1,8 @@
 """The audit: every fault that is planted in a good kernel is found, and none in the good ones."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
@@ -245,3 +248,16 @@ def test_everything_is_put_back():
         audited(lambda: 1 / 0)
     after = interpreter._interpreter, interpreter._implicit_cvt, interpreter.GridExecutor.__call__
     assert before == after
+
+
+def test_a_window_of_a_large_tensor_may_lie_at_a_low_address():
+    """Python's heap begins at low addresses where it is not a position-independent program."""
+    from cs231n_gen.instruments.access.audit import LOW, TAG, Audit
+
+    x, first = torch.zeros(4), 2**31
+    audit = Audit()
+    audit._arguments = [SimpleNamespace(tensor=x, first=first)]
+    low = np.array([0x5066480], np.uint64)  # below the bytes before the window
+    there = audit.marked(x, low) + np.uint64(first * x.element_size())
+    assert (there >> np.uint64(TAG)).tolist() == [1]
+    assert (there & LOW).tolist() == low.tolist()
