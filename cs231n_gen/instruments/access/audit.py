@@ -32,6 +32,7 @@ from cs231n_gen.triton_compat import hooks
 SECTOR = 32  # bytes that a GPU fetches at once
 TAG = 48  # the bits from here on of a pointer tell its argument: addresses of a process fit below
 LOW = np.uint64((1 << TAG) - 1)
+LIFT = np.uint64(1 << (TAG - 1))  # keeps what lies far before a low address above 0
 COUNTER = {"load": "loaded", "store": "stored", "atomic": "atomic"}
 
 
@@ -175,9 +176,7 @@ class Audit:
         if expected != [tensor.data_ptr()]:
             raise RuntimeError(f"{hooks.CONVERT} converts arguments in an unexpected order")
         before = self._arguments[self._marked - 1].first * tensor.element_size()
-        # a sum, not bits put together: at a low address the difference is below 0, and what the
-        # kernel adds to it has to carry over into the argument's number
-        return pointer - np.uint64(before) + np.uint64(self._marked << TAG)
+        return (pointer + LIFT - np.uint64(before)) | np.uint64(self._marked << TAG)
 
     def accessing(
         self, pointers: np.ndarray, mask: np.ndarray, width: int, kind: str
@@ -186,7 +185,7 @@ class Audit:
         asked = np.broadcast_to(np.asarray(mask, bool), pointers.shape)
         at = np.asarray(pointers)[asked].ravel()
         setattr(self, COUNTER[kind], getattr(self, COUNTER[kind]) + at.size * width)
-        address = (at & LOW).astype(np.int64)
+        address = (at & LOW).astype(np.int64) - np.int64(LIFT)
         touched = np.unique(np.concatenate([address, address + width - 1]) // SECTOR)
         self.sectors += SECTOR * touched.size
         tags = (at >> np.uint64(TAG)).astype(np.int64)
@@ -202,7 +201,7 @@ class Audit:
             self._trace(argument, place[inside[lanes]], width, kind)
         safe = asked.copy()
         safe[asked] = inside
-        return pointers & LOW, safe
+        return (pointers & LOW) - LIFT, safe
 
     # --- one access -------------------------------------------------------------------------------
 

@@ -252,7 +252,7 @@ def test_everything_is_put_back():
 
 def test_a_window_of_a_large_tensor_may_lie_at_a_low_address():
     """Python's heap begins at low addresses where it is not a position-independent program."""
-    from cs231n_gen.instruments.access.audit import LOW, TAG, Audit
+    from cs231n_gen.instruments.access.audit import LIFT, LOW, TAG, Audit
 
     x, first = torch.zeros(4), 2**31
     audit = Audit()
@@ -260,4 +260,6 @@ def test_a_window_of_a_large_tensor_may_lie_at_a_low_address():
     low = np.array([0x5066480], np.uint64)  # below the bytes before the window
     there = audit.marked(x, low) + np.uint64(first * x.element_size())
     assert (there >> np.uint64(TAG)).tolist() == [1]
-    assert (there & LOW).tolist() == low.tolist()
+    assert ((there & LOW) - LIFT).tolist() == low.tolist()
+    before = there - np.uint64(2 * first * x.element_size())
+    assert (before >> np.uint64(TAG)).tolist() == [1]
