@@ -3,6 +3,8 @@
 
 GIVEN = (
     "blocks",
+    "captions",
+    "clips",
     "data",
     "frozen",
     "judge",
@@ -17,6 +19,8 @@ SHORT = {name: f"given.{name}" for name in GIVEN}
 TRIALS = (
     "attention_maps",
     "autoencoder_trial",
+    "caption_trial",
+    "clip_trial",
     "code_maps",
     "codes_trial",
     "conditioning_trial",
@@ -32,6 +36,7 @@ TRIALS = (
     "latent_trial",
     "linear_vae_trial",
     "masked_trial",
+    "picture_trial",
     "prior_trial",
     "sampler_trial",
     "schedule_trial",

@@ -152,7 +152,8 @@ def test_a_sign_that_is_flipped_in_a_chapter_is_found(chapter, broken):
 @pytest.mark.parametrize(
     "name",
     [
-        *dependencies.SETTINGS,
+        "pyproject.toml",
+        "constraints.txt",
         "cs231n_gen/__init__.py",
         "cs231n_gen/checking/runner.py",
         "cs231n_gen/checking/student.py",
@@ -181,6 +182,29 @@ def test_machinery_has_all_of_its_kind_proved_again(name, kind):
         assert found == {i for i in ITEMS if i.kind == kind}
     else:
         assert {"03_gan_architectures", "04_rectified_flow"} <= {i.name for i in found}
+
+
+def test_of_the_sums_of_data_only_those_of_its_own_files_are_an_items(broken):
+    def another_sum_of(file):
+        return lambda text: "".join(
+            ("0" * 64 + line[64:] if line.split()[-1] == file else line)
+            for line in text.splitlines(keepends=True)
+        )
+
+    found = broken(dependencies.SUMS, another_sum_of("prior.safetensors"))
+    assert {"00_start", "13_autoregressive_latents"} <= found  # 00 looks whether all are there
+    assert not found & {"flow.loss", "vq.nearest", "04_rectified_flow", "06_optimal_prediction"}
+    new = broken(dependencies.SUMS, lambda text: f"{text}{'0' * 64}  new.safetensors\n")
+    assert new == set()
+
+
+def test_a_hint_is_its_exercises_and_of_the_chapters_that_check_it(broken):
+    def another_hint(text):
+        at = text.index('"vq.nearest"')
+        return text[:at] + text[at:].replace("?", "!", 1).replace(". ", "; ", 1)
+
+    assert broken(dependencies.HINTS, another_hint) == {"vq.nearest", "13_autoregressive_latents"}
+    assert broken(dependencies.HINTS, lambda text: f'{text}\n"new.one" = ["Try."]\n') == set()
 
 
 def test_what_is_said_of_mutants_of_a_module_is_its_own_alone():

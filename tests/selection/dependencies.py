@@ -11,6 +11,7 @@ import hashlib
 import json
 import posixpath
 import re
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -20,7 +21,9 @@ from cs231n_gen.grading.source.tree import exercises
 
 PACKAGE = "cs231n_gen"
 SETTINGS = ("pyproject.toml", "constraints.txt", "data/SHA256SUMS")  # whatever is run depends on
+SUMS, HINTS = "data/SHA256SUMS", "tests/public/hints.toml"  # of which an item needs its lines only
 CHECKS_ALL_DATA = f"{PACKAGE}/cli/doctor.py"  # which names none of the files that it checks
+NAMES = f"{PACKAGE}/common/short_names.py"  # and this one names modules that it does not import
 RELEASE = ("nbgrader_config.py",)  # which makes the released form of a chapter
 FOLDERS = (PACKAGE, "tests", "notebooks", "data")
 LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
@@ -37,11 +40,13 @@ class Item:
     """What is proved as one, and the files where the search for all others begins.
 
     name: `flow.interpolate` or `04_rectified_flow`.
+    checked: the exercises whose checks it runs.
     """
 
     kind: str
     name: str
     roots: tuple[str, ...]
+    checked: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
@@ -101,15 +106,35 @@ class Tree:
             self._texts[file] = _code(text) if file.endswith(".ipynb") else text
         return self._texts[file]
 
-    def hash(self, files: Iterable[str]) -> str:
-        """One number for the names and contents of files."""
-        whole = hashlib.sha256()
+    def hash(self, item: Item) -> str:
+        """One number for the names and contents of all files that an item depends on.
+
+        Of the sums of data only those of its files count, of the hints those of its exercises:
+        what a new chapter adds there concerns no other.
+        """
+        whole, files = hashlib.sha256(), self.closure(item.roots)
         for file in sorted(files):
-            if file not in self._hashes:
-                content = (self.root / file).read_bytes()
-                self._hashes[file] = hashlib.sha256(content).hexdigest()
-            whole.update(f"{file} {self._hashes[file]}\n".encode())
+            if file == SUMS:
+                lines = self.text(file).splitlines()
+                of = [line for line in lines if f"data/{line.split()[-1].lstrip('*')}" in files]
+                found = hashlib.sha256("\n".join(of).encode()).hexdigest()
+            elif file == HINTS:
+                of = {e: hints for e, hints in self._hints.items() if e in item.checked}
+                found = hashlib.sha256(json.dumps(of, sort_keys=True).encode()).hexdigest()
+            else:
+                found = self._hash(file)
+            whole.update(f"{file} {found}\n".encode())
         return whole.hexdigest()
+
+    def _hash(self, file: str) -> str:
+        if file not in self._hashes:
+            content = (self.root / file).read_bytes()
+            self._hashes[file] = hashlib.sha256(content).hexdigest()
+        return self._hashes[file]
+
+    @cached_property
+    def _hints(self) -> dict[str, list[str]]:
+        return tomllib.loads(self.text(HINTS))
 
     def closure(self, roots: Iterable[str]) -> frozenset[str]:
         """These files and all that they depend on."""
@@ -144,7 +169,7 @@ class Tree:
     def _python(self, file: str) -> set[str]:
         text, found = _read(self.text(file)), set()
         if file == CHECKS_ALL_DATA:
-            sums = self.text("data/SHA256SUMS").splitlines()
+            sums = self.text(SUMS).splitlines()
             found |= {f"data/{line.split()[-1].lstrip('*')}" for line in sums if line.strip()}
         for name in text.imports:
             found |= self._module(name)
@@ -152,7 +177,7 @@ class Tree:
             found |= self._taken(module, name, attributes)
         for string in text.strings:
             found |= self.named.get(string, set())
-        for name in text.dotted:
+        for name in text.dotted if file != NAMES else ():
             if name.startswith(f"{PACKAGE}."):
                 found |= {f for f in self._module(name) if f not in self._passed_on}
             found |= self._subject(name)
@@ -241,7 +266,8 @@ def _exercises(tree: Tree) -> Iterator[Item]:
         roots += [f"tests/{folder}/{tests}" for folder in ("hidden", "public")]
         roots += [f"tests/{folder}/{own}" for folder in ("mistakes", "accepted")]
         roots.append(f"{MUTATION}/right/{'.'.join([*folders, module])}.toml")
-        yield Item("exercise", exercise.id, tuple(sorted({*roots, *shared} & tree.files)))
+        roots = sorted({*roots, *shared} & tree.files)
+        yield Item("exercise", exercise.id, tuple(roots), frozenset({exercise.id}))
 
 
 def _chapters(tree: Tree) -> Iterator[Item]:
@@ -249,10 +275,12 @@ def _chapters(tree: Tree) -> Iterator[Item]:
     for file in sorted(f for f in tree.files if f.startswith("notebooks/")):
         if not file.endswith(".ipynb"):
             continue
-        called = re.findall(r"""check\(\s*["']([\w.]+)\.\w+["']""", tree.text(file))
-        checks = [f"tests/public/{'/'.join(_test_path(m))}" for m in called]
+        called = re.findall(r"""check\(\s*["']([\w.]+\.\w+)["']""", tree.text(file))
+        modules = {e.rpartition(".")[0] for e in called}
+        checks = [f"tests/public/{'/'.join(_test_path(m))}" for m in modules]
         roots = {file, RUN, *SETTINGS, *RELEASE, *checks, *_helpers(tree, ("public",))}
-        yield Item("chapter", Path(file).stem, tuple(sorted(roots & tree.files)))
+        roots = sorted(roots & tree.files)
+        yield Item("chapter", Path(file).stem, tuple(roots), frozenset(called))
 
 
 def _test_path(module: str) -> list[str]:

@@ -84,7 +84,7 @@ def make_plan(
     tree, entries, plan = Tree(root), {} if full else read(file), Plan()
     standing = []
     for item in items(tree):
-        found = plan.hashes[str(item)] = tree.hash(tree.closure(item.roots))
+        found = plan.hashes[str(item)] = tree.hash(item)
         entry = entries.get(str(item))
         stands = entry is not None and entry.hash == found
         (standing if stands else plan.changed).append(item)
