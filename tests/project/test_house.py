@@ -37,7 +37,7 @@ def tracked():
 LECTURE = (  # the subjects, in its order
     "likelihood ← gan ← gan_nets ← flow ← guidance ← schedules ← diffusion ← diffusion_samplers "
     "← diffusion_likelihood ← latent ← latent_nets ← dit_tokens ← dit_attention ← dit "
-    "← distill ← consistency ← vq ← autoregressive"
+    "← text ← text_to_image ← distill ← consistency ← vq ← autoregressive"
 )
 CHAINS = (  # a room may import what stands to its left
     f"common ← triton_compat, truth, viz ← kernels ← given ← {LECTURE} ← experiments ← train",

@@ -1,0 +1,335 @@
+"""Captioned pictures: drawn shapes, what is said of them, and a program that reads them back.
+Given.
+
+    "a small purple ring left of a large green square"
+
+A picture has 32×32 pixels in colour, and one or two objects, each with a size, a colour and a
+shape. As everything in it is known, a program can tell whether a picture shows what its caption
+asks for: `compare`. Five of the thirty combinations of colour and shape are **held out** of
+training.
+"""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+from torch.nn import functional as F
+
+SIZES = ("small", "large")
+COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
+SHAPES = ("circle", "square", "triangle", "ring", "cross")
+RELATIONS = ("left", "right", "above", "below")
+PARTS = ("size", "colour", "shape", "relation", "size", "colour", "shape")  # columns of a scene
+WORDS = ("", "a", "of", *SIZES, *COLOURS, *SHAPES, *RELATIONS)  # the vocabulary; "" is padding
+LENGTH = 10  # words of the longest caption
+HELD_OUT = (
+    ("purple", "ring"),
+    ("green", "triangle"),
+    ("white", "cross"),
+    ("red", "square"),
+    ("blue", "circle"),
+)
+ALONE, NOTHING, UNREADABLE = 4, -1, -2  # in place of a relation; of a second object; of all parts
+SIDE = 32
+RGB = torch.tensor(
+    [
+        [1.0, 0.15, 0.15],
+        [0.1, 0.8, 0.2],
+        [0.15, 0.35, 1.0],
+        [1.0, 0.9, 0.1],
+        [0.75, 0.2, 0.95],
+        [1.0, 1.0, 1.0],
+    ]
+)
+RADII = (4.0, 6.5)  # of small and large objects; 3.5 is too little for latents of 8×8
+JITTER = 5  # how far two objects leave the line on which they face each other, in pixels
+SECOND = 3.0  # squared coverage that must be explained for a second object to be there
+SPOILT = 0.35  # share of squared coverage that may be left unexplained
+
+Scenes = Int64[Tensor, "n 7"]
+Pictures = Float[Tensor, "n 3 32 32"]
+
+
+class Captioned(NamedTuple):
+    """Pictures in [−1, 1], their captions, and the scenes that both are made of."""
+
+    x: Pictures
+    captions: list[str]
+    scenes: Scenes
+
+
+class Comparison(NamedTuple):
+    """What `compare` finds in n pictures.
+
+    right: the picture shows its caption: every part of it.
+    parts: which of the seven parts of a scene are right, named by `PARTS`.
+    objects: both objects are there, wherever they are and whichever has which place.
+    readable: the picture shows one or two clean shapes.
+    """
+
+    right: Bool[Tensor, "n"]
+    parts: Bool[Tensor, "n 7"]
+    objects: Bool[Tensor, "n"]
+    readable: Bool[Tensor, "n"]
+
+    def shares(self) -> dict[str, float]:
+        """The share of pictures in which each thing is right, a part of both objects counted once
+        for each."""
+        found = {
+            part: float(self.parts[:, [i for i, p in enumerate(PARTS) if p == part]].float().mean())
+            for part in dict.fromkeys(PARTS)
+        }
+        whole = {name: float(getattr(self, name).float().mean()) for name in ("objects", "right")}
+        return found | whole
+
+
+def _outline(shape: str, radius: float, fine: int = 8) -> Float[Tensor, "15 15"]:
+    """How much of each pixel a shape covers, about the middle one: the mean of fine² points."""
+    c = (torch.arange(15 * fine) + 0.5) / fine - 7.5
+    y, x = torch.meshgrid(c, c, indexing="ij")
+    r = radius
+    d = torch.hypot(x, y)
+    inside = {
+        "circle": d <= r,
+        "square": (x.abs() <= 0.9 * r) & (y.abs() <= 0.9 * r),
+        "triangle": (y <= 0.9 * r) & (x.abs() <= (y + r) * 0.55),
+        "ring": (d <= r) & (d >= 0.5 * r),
+        "cross": ((x.abs() <= 0.3 * r) | (y.abs() <= 0.3 * r)) & (x.abs() <= r) & (y.abs() <= r),
+    }[shape]
+    return F.avg_pool2d(inside.float()[None, None], fine)[0, 0]
+
+
+OUTLINES = torch.stack([_outline(s, r) for r in RADII for s in SHAPES])  # size · 5 + shape
+_PADDED = F.pad(OUTLINES, (SIDE, SIDE, SIDE, SIDE))
+_IS_HELD_OUT = torch.tensor([[(c, s) in HELD_OUT for s in SHAPES] for c in COLOURS])
+
+
+def coverage(
+    kind: Int64[Tensor, "n"], row: Int64[Tensor, "n"], column: Int64[Tensor, "n"], side: int = SIDE
+) -> Float[Tensor, "n side side"]:
+    """How much of each pixel an object covers, from 0 to 1.
+
+    Args:
+        kind: number of its outline in `OUTLINES`, size · 5 + shape.
+        row, column: of its middle; what lies outside of the picture is cut off.
+        side: of the picture.
+    """
+    at = torch.arange(side) + 7 + SIDE
+    rows = (at - row[:, None]).clamp(0, _PADDED.shape[1] - 1)
+    columns = (at - column[:, None]).clamp(0, _PADDED.shape[2] - 1)
+    return _PADDED[kind[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def draw_scenes(
+    n: int,
+    generator: torch.Generator | None = None,
+    *,
+    held_out: bool = False,
+    alone: float = 0.2,
+) -> Scenes:
+    """Scenes, each a row of numbers in the order of `PARTS`.
+
+    Args:
+        n: how many.
+        generator: for the random draws.
+        held_out: whether each has an object of a combination that is held out, of which there is
+            otherwise none.
+        alone: share of scenes with one object; theirs have `ALONE` as relation, and `NOTHING` in
+            the parts of the second.
+    """
+
+    def objects(held):
+        pairs = (_IS_HELD_OUT if held else ~_IS_HELD_OUT).nonzero()
+        size = torch.randint(len(SIZES), (n, 1), generator=generator)
+        return torch.cat([size, pairs[torch.randint(len(pairs), (n,), generator=generator)]], 1)
+
+    first, second = objects(held_out), objects(False)
+    relation = torch.randint(len(RELATIONS), (n, 1), generator=generator)
+    single = torch.rand(n, 1, generator=generator) < alone
+    if held_out:  # it may be either of the two
+        swap = (torch.rand(n, 1, generator=generator) < 0.5) & ~single
+        first, second = torch.where(swap, second, first), torch.where(swap, first, second)
+    second = torch.where(single, NOTHING, second)
+    return torch.cat([first, torch.where(single, ALONE, relation), second], 1)
+
+
+def draw(
+    n: int,
+    generator: torch.Generator | None = None,
+    *,
+    held_out: bool = False,
+    alone: float = 0.2,
+) -> Captioned:
+    """Pictures with captions; args are those of `draw_scenes`."""
+    scenes = draw_scenes(n, generator, held_out=held_out, alone=alone)
+    return Captioned(render(scenes, generator), say(scenes), scenes)
+
+
+def say(scenes: Scenes) -> list[str]:
+    """The captions of scenes."""
+
+    def thing(size, colour, shape):
+        return f"a {SIZES[size]} {COLOURS[colour]} {SHAPES[shape]}"
+
+    found = []
+    for *first, relation, size, colour, shape in scenes.tolist():
+        words = [thing(*first)]
+        if relation != ALONE:
+            words += [RELATIONS[relation] + (" of" if relation < 2 else "")]
+            words += [thing(size, colour, shape)]
+        found.append(" ".join(words))
+    return found
+
+
+def scene_of(caption: str) -> Int64[Tensor, "7"]:
+    """The scene of a caption, the inverse of `say`.
+
+    Raises:
+        ValueError: if the caption is not built like those of `say`: which word was expected where.
+    """
+    words = caption.lower().split()
+    row = [*_thing(words[:4], 0), ALONE, NOTHING, NOTHING, NOTHING]
+    if rest := words[4:]:
+        row[3] = _number(rest, 0, RELATIONS, 5)
+        of = row[3] < 2
+        if of and rest[1:2] != ["of"]:
+            raise ValueError(f'after "{rest[0]}" comes "of", got {_said(rest, 1)}')
+        row[4:] = _thing(rest[1 + of : 5 + of], 5 + of)
+        if len(rest) > 5 + of:
+            raise ValueError(f"a caption has two objects at most, got {rest[5 + of]!r} after them")
+    return torch.tensor(row)
+
+
+def exchanged(scenes: Scenes) -> Scenes:
+    """The scenes with their two objects exchanged: "A left of B" becomes "B left of A"."""
+    other = torch.cat([scenes[:, 4:], scenes[:, 3:4], scenes[:, :3]], 1)
+    return torch.where(scenes[:, 3:4] == ALONE, scenes, other)
+
+
+def retold(scenes: Scenes) -> Scenes:
+    """The same pictures, told from the other object: "A left of B" becomes "B right of A"."""
+    turned = torch.tensor([1, 0, 3, 2, ALONE])
+    other = exchanged(scenes).clone()
+    readable = scenes[:, 3] >= 0
+    other[:, 3] = torch.where(readable, turned[scenes[:, 3].clamp(min=0)], scenes[:, 3])
+    return other
+
+
+def render(scenes: Scenes, generator: torch.Generator | None = None) -> Pictures:
+    """Pictures of scenes in [−1, 1], on black, with places that vary by some pixels."""
+    n = len(scenes)
+
+    def between(low, high):
+        return torch.randint(low, high + 1, (n,), generator=generator)
+
+    near, far = between(7, 8), between(23, 24)
+    across_1, across_2 = between(16 - JITTER, 15 + JITTER), between(16 - JITTER, 15 + JITTER)
+    alone_x, alone_y = between(8, 23), between(8, 23)
+    relation = scenes[:, 3]
+    two, sideways = relation != ALONE, relation < 2
+    behind = (relation == 1) | (relation == 3)  # right of, below
+    along_1, along_2 = torch.where(behind, far, near), torch.where(behind, near, far)
+    x_1 = torch.where(two, torch.where(sideways, along_1, across_1), alone_x)
+    y_1 = torch.where(two, torch.where(sideways, across_1, along_1), alone_y)
+    x_2, y_2 = (
+        torch.where(sideways, along_2, across_2),
+        torch.where(sideways, across_2, along_2),
+    )
+    of = scenes.clamp(min=0)
+    first = coverage(of[:, 0] * len(SHAPES) + of[:, 2], y_1, x_1)[:, None]
+    second = coverage(of[:, 4] * len(SHAPES) + of[:, 6], y_2, x_2)[:, None]
+    colour_1, colour_2 = RGB[of[:, 1]][..., None, None], RGB[of[:, 5]][..., None, None]
+    light = first * colour_1 + second * colour_2 * two[:, None, None, None]
+    return 2 * light.clamp(0, 1) - 1
+
+
+@torch.no_grad()
+def read_back(x: Pictures) -> Scenes:
+    """What pictures show, as scenes; `UNREADABLE` in every part where it is not clean shapes.
+
+    The outline that explains most of the coverage (the brightest of a pixel's three colours) is
+    looked for at every place, and taken away with its colour; then once more. A picture is
+    unreadable if more than 35 % of its squared coverage is left. The object found first stands
+    first, so of two captions for a picture, see `retold`, it is either.
+    """
+    light = (x.clamp(-1, 1) + 1) / 2
+    cover = light.amax(1)
+    left, found = cover, []
+    for _ in range(2):
+        gain, kind, row, column = _best_outline(left)
+        shape = coverage(kind, row, column, x.shape[-1])
+        inner = (shape > 0.9).float()[:, None]
+        mean = (light * inner).sum((2, 3)) / inner.sum((2, 3)).clamp(min=1)
+        colour = torch.cdist(mean, RGB).argmin(1)
+        found.append((gain, kind, row, column, colour, shape))
+        left = left - shape * mean.amax(1)[:, None, None]
+    (_, kind_1, y_1, x_1, colour_1, shape_1), (gain, kind_2, y_2, x_2, colour_2, shape_2) = found
+    two = gain > SECOND
+    down, right = y_2 - y_1, x_2 - x_1
+    sideways = right.abs() > down.abs()
+    relation = torch.where(sideways, (right <= 0).long(), 2 + (down <= 0).long())
+    relation = torch.where(two, relation, ALONE)
+    first = [kind_1 // len(SHAPES), colour_1, kind_1 % len(SHAPES)]
+    second = [kind_2 // len(SHAPES), colour_2, kind_2 % len(SHAPES)]
+    second = [torch.where(two, part, NOTHING) for part in second]
+    scenes = torch.stack([*first, relation, *second], 1)
+    of_first = (cover * shape_1).sum((1, 2), keepdim=True) / _squares(shape_1)[:, None, None]
+    rest = torch.where(two[:, None, None], left, cover - shape_1 * of_first)
+    spoilt = _squares(rest) > SPOILT * (_squares(shape_1) + _squares(shape_2) * two)
+    return torch.where(spoilt[:, None], UNREADABLE, scenes)
+
+
+def compare(x: Pictures, scenes: Scenes) -> Comparison:
+    """Whether pictures show what scenes say, read from either of their two objects."""
+    seen = read_back(x)
+    told = retold(seen)
+    parts, other = seen == scenes, told == scenes
+    better = other.sum(1) > parts.sum(1)
+    parts = torch.where(better[:, None], other, parts)
+
+    def objects(of):
+        return (of[:, :3] == scenes[:, :3]).all(1) & (of[:, 4:] == scenes[:, 4:]).all(1)
+
+    readable = (seen != UNREADABLE).all(1)
+    return Comparison(parts.all(1), parts, objects(seen) | objects(exchanged(seen)), readable)
+
+
+def _best_outline(cover: Float[Tensor, "n side side"]):
+    """Of the outline and the place that explain most: how much, which, in which row and column.
+
+    ‖c‖² − ‖c − o‖² = 2 ⟨c, o⟩ − ‖o‖² of coverage c and outline o.
+    """
+    norms = OUTLINES.square().sum((1, 2))
+    products = F.conv2d(cover[:, None], OUTLINES[:, None], padding=7)
+    gain, best = (2 * products - norms[None, :, None, None]).flatten(1).max(1)
+    side = cover.shape[-1]
+    kind, place = best // side**2, best % side**2
+    return gain, kind, place // side, place % side
+
+
+def _squares(x: Float[Tensor, "n side side"]) -> Float[Tensor, "n"]:
+    return x.square().sum((1, 2))
+
+
+def _thing(words: Sequence[str], at: int) -> list[int]:
+    """Size, colour and shape of the words "a small red circle", which begin at a place."""
+    if words[:1] != ["a"]:
+        raise ValueError(f'word {at + 1} must be "a", got {_said(words, 0)}')
+    options = (SIZES, COLOURS, SHAPES)
+    return [_number(words, i + 1, some, at + i + 2) for i, some in enumerate(options)]
+
+
+def _number(words: Sequence[str], i: int, options: Sequence[str], place: int) -> int:
+    if i >= len(words) or words[i] not in options:
+        near = get_close_matches(words[i], options, 1) if i < len(words) else []
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        said = _said(words, i)
+        raise ValueError(f"word {place} must be one of {', '.join(options)}, got {said}{hint}")
+    return options.index(words[i])
+
+
+def _said(words: Sequence[str], i: int) -> str:
+    return repr(words[i]) if i < len(words) else "nothing"
