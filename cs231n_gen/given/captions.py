@@ -61,7 +61,7 @@ class Captioned(NamedTuple):
     scenes: Scenes
 
 
-class Comparison(NamedTuple):
+class Reading(NamedTuple):
     """What `compare` finds in n pictures.
 
     right: the picture shows its caption: every part of it.
@@ -282,7 +282,7 @@ def read_back(x: Pictures) -> Scenes:
     return torch.where(spoilt[:, None], UNREADABLE, scenes)
 
 
-def compare(x: Pictures, scenes: Scenes) -> Comparison:
+def compare(x: Pictures, scenes: Scenes) -> Reading:
     """Whether pictures show what scenes say, read from either of their two objects."""
     seen = read_back(x)
     told = retold(seen)
@@ -294,7 +294,7 @@ def compare(x: Pictures, scenes: Scenes) -> Comparison:
         return (of[:, :3] == scenes[:, :3]).all(1) & (of[:, 4:] == scenes[:, 4:]).all(1)
 
     readable = (seen != UNREADABLE).all(1)
-    return Comparison(parts.all(1), parts, objects(seen) | objects(exchanged(seen)), readable)
+    return Reading(parts.all(1), parts, objects(seen) | objects(exchanged(seen)), readable)
 
 
 def _best_outline(cover: Float[Tensor, "n side side"]):
