@@ -13,6 +13,7 @@ from cs231n_gen.viz.figures.process_lab import ProcessLab
 from cs231n_gen.viz.figures.schedule_lab import ScheduleLab
 from cs231n_gen.viz.figures.trajectories import Trajectories
 from cs231n_gen.viz.figures.water_level import WaterLevel
+from cs231n_gen.viz.pictures import captioned
 from cs231n_gen.viz.plots import (
     arrows,
     image_grid,
@@ -51,6 +52,7 @@ __all__ = [
     "Trajectories",
     "WaterLevel",
     "arrows",
+    "captioned",
     "image_grid",
     "levels_of",
     "loss_curve",
