@@ -355,6 +355,43 @@ def pictures_for(
     return coder.decode(torch.cat(u))
 
 
+def film(
+    model: TextToImage,
+    coder: Coder,
+    caption: str,
+    shown: Sequence[int],
+    *,
+    w: float = 1.0,
+    steps: int = 20,
+    seed: int = 1,
+) -> Pictures:
+    """What the network expects at the end, on its way from noise to the picture of a caption.
+
+    At level t that is x̂ = x_t − t v_cfg, decoded.
+
+    Args:
+        model, coder, w, steps, seed: as in `pictures_for`.
+        shown: after how many steps, from 0 to steps − 1, in this order.
+    Returns:
+        A picture for each of `shown`.
+    Raises:
+        ValueError: if one of `shown` is not there.
+    """
+    if not all(0 <= k < steps for k in shown):
+        raise ValueError(f"shown must be from 0 to {steps - 1}, got {list(shown)}")
+    y = text.tokenize([caption], model.encoder.vocabulary, model.encoder.length)[0]
+    nothing = torch.full_like(y[0], text.PADDING)
+    x = torch.randn(1, *SHAPE, generator=torch.Generator().manual_seed(seed))
+    expected = []
+    with torch.no_grad():
+        for k in range(steps):
+            t = torch.full((1,), 1 - k / steps)
+            v = guidance.guided_velocity(*guidance.velocities(model, x, t, y, nothing), w)
+            expected.append(x - t * v)
+            x = x - v / steps
+    return coder.decode(torch.cat([expected[k] for k in shown]))
+
+
 class JudgedPictures(NamedTuple):
     """Pictures of a network, the scenes that it was asked for, and what is read from them."""
 
