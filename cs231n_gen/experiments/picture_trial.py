@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from cs231n_gen import flow, guidance, latent, schedules, text, text_to_image
 from cs231n_gen.dit import adaptive_norm, add_gated
 from cs231n_gen.dit_attention import Attention, CrossAttention
+from cs231n_gen.experiments import dit_trial, paired
 from cs231n_gen.experiments.prior_trial import MuonAndAdam
 from cs231n_gen.given import captions
 from cs231n_gen.given.captions import Pictures, Reading, Scenes
@@ -202,6 +203,13 @@ class CrossBlock(nn.Module):
         return add_gated(x, of_x[5], self.mlp(adaptive_norm(x, *of_x[3:5]))), y
 
 
+CONTESTANTS = {
+    "joint": {"kind": JointBlock, "dim": 60, "depth": 3},
+    "cross, as many weights": {"kind": CrossBlock, "dim": 64, "depth": 4},
+    "cross, as wide and deep": {"kind": CrossBlock, "dim": 60, "depth": 3},
+}
+
+
 def new(words: nn.Module, seed: int = 0, kind: type[nn.Module] = JointBlock, **sizes):
     """A `TextToImage` that reads captions by an encoder, with weights from a seed.
 
@@ -306,7 +314,7 @@ def fit(
             run.record(L)
             if watch and clock() - start >= every * (len(result.glances) + 1):
                 look()
-    if watch:
+    if watch and [g.steps for g in result.glances[-1:]] != [len(run.history.losses)]:
         look()
     return result
 
@@ -469,6 +477,97 @@ def reconstructions(coder: Coder, n: int = 1000, *, held_out: bool = False, seed
     x, _, scenes = captions.draw(n, g, held_out=held_out)
     x_hat = coder.decode(coder.encode(x))
     return JudgedPictures(x_hat, scenes, captions.compare(x_hat, scenes))
+
+
+@dataclass(frozen=True)
+class BlockTrial:
+    """Networks of different blocks after equal seconds of training, paired by seed.
+
+    names: of the contestants; the others are compared with the first.
+    results: by contestant, seed and column: the loss on new pictures, then the share of captions
+        that are not painted right, seen and held out. Less is better.
+    weights: how many each has, without the text encoder.
+    steps: that each took in these seconds, the mean over seeds.
+    """
+
+    names: list[str]
+    results: Float[Tensor, "contestants seeds 3"]
+    weights: list[int]
+    steps: list[float]
+
+    def table(self) -> str:
+        """All means, the differences to the first, and whether they are clear."""
+        wide = 1 + max(map(len, self.names))
+        columns = ("loss", "wrong, seen", "wrong, held out")
+
+        def line(name, cells):
+            return f"{name:{wide}}" + "".join(f"{cell:>26}" for cell in cells)
+
+        lines = [f"means over {self.results.shape[1]} seeds"]
+        lines.append(line("", [*columns, "weights", "steps"]))
+        for name, found, n, steps in zip(
+            self.names, self.results.mean(1), self.weights, self.steps, strict=True
+        ):
+            cells = [f"{v:.4f}" for v in found]
+            lines.append(line(name, [*cells, f"{n / 1000:.0f} k", f"{steps:.0f}"]))
+        mean, off = paired.differences(self.results)
+        lines += [
+            "",
+            f"less that of {self.names[0]}, seed by seed ({paired.SURE:.0%} hold at once)",
+        ]
+        for name, *rows in zip(self.names[1:], mean, off, paired.verdicts(mean, off), strict=True):
+            cells = [f"{m:+.4f} ± {o:.4f} {word:>6}" for m, o, word in zip(*rows, strict=True)]
+            lines.append(line(name, cells))
+        return "\n".join(lines)
+
+
+def compare_blocks(
+    words: nn.Module,
+    coder: Coder,
+    data: CaptionedLatents,
+    seeds: Sequence[int] = range(3),
+    seconds: float = 90.0,
+    *,
+    contestants: dict[str, dict] | None = None,
+    judged: int = 200,
+    w: float = 1.0,
+    progress: bool = True,
+    **options,
+) -> BlockTrial:
+    """Train a network of each kind for equal seconds of a processor, and look at their pictures.
+
+    Args:
+        words, coder, data: text encoder, autoencoder, and training set.
+        seeds: at least 2, of weights, noise and data.
+        seconds: of each run.
+        contestants: name and options of `new`; `CONTESTANTS` if None.
+        judged: captions of each kind, seen and held out.
+        w: of guidance.
+        progress: whether to show a bar.
+        options: of `fit`.
+    """
+    contestants = CONTESTANTS if contestants is None else contestants
+    fresh = latents_of(coder, 1000, seed=20_000, progress=False)
+    fresh = dit_trial.LatentData(fresh.u, fresh.tokens)
+    results = torch.zeros(len(contestants), len(seeds), 3)
+    steps, weights = torch.zeros(results.shape[:2]), []
+    limits = {"seconds": seconds, "of_processor": True, "progress": False}
+    bar = tqdm(total=steps.numel(), desc="blocks", disable=not progress)
+    for k, sizes in enumerate(contestants.values()):
+        for s, seed in enumerate(seeds):
+            model = new(words, seed, **sizes)
+            g = torch.Generator().manual_seed(seed)
+            run = fit(model, data, generator=g, **(limits | options))
+            steps[k, s] = len(run.history.losses)
+            results[k, s, 0] = dit_trial.held_out_loss(model, fresh).mean()
+            for column, held_out in ((1, False), (2, True)):
+                scenes = scenes_to_judge(judged, held_out=held_out)
+                found = judge(model, coder, scenes, w=w, steps=10).reading
+                results[k, s, column] = 1 - found.right.float().mean()
+            bar.update()
+        weights.append(sum(p.numel() for p in own_weights(model)))
+    bar.close()
+    return BlockTrial(list(contestants), results, weights, steps.mean(1).tolist())
 
 
 def floor(
