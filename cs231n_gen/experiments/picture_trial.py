@@ -42,7 +42,6 @@ DROP = 0.1  # share of the captions that are dropped
 LEVELS = (0.0, 1.0)  # logits of the levels: their mean and standard deviation
 AT_ONCE = 250  # pictures encoded or sampled at a time
 MANY = 10**6  # more steps than fit into any time limit
-SHIPPED = {"dim": 60, "depth": 3, "heads": 4}
 FILE, CODER_FILE = "text_to_image.safetensors", "pictures.safetensors"
 
 Latents = Float[Tensor, "n 4 8 8"]
@@ -203,25 +202,25 @@ class CrossBlock(nn.Module):
         return add_gated(x, of_x[5], self.mlp(adaptive_norm(x, *of_x[3:5]))), y
 
 
+SHIPPED = {"block": CrossBlock, "dim": 64, "depth": 3, "heads": 4}
 CONTESTANTS = {
-    "joint": {"kind": JointBlock, "dim": 60, "depth": 3},
-    "cross, as many weights": {"kind": CrossBlock, "dim": 64, "depth": 4},
-    "cross, as wide and deep": {"kind": CrossBlock, "dim": 60, "depth": 3},
+    "cross": SHIPPED,
+    "joint, as many weights": SHIPPED | {"block": JointBlock, "depth": 2},
+    "joint, as wide and deep": SHIPPED | {"block": JointBlock},
 }
 
 
-def new(words: nn.Module, seed: int = 0, kind: type[nn.Module] = JointBlock, **sizes):
+def new(words: nn.Module, seed: int = 0, **options) -> TextToImage:
     """A `TextToImage` that reads captions by an encoder, with weights from a seed.
 
     Args:
         words: a text encoder. It is frozen.
         seed: of the weights.
-        kind: of its blocks, `JointBlock` or `CrossBlock`.
-        sizes: dim, depth and heads; those of what is shipped if there are none.
+        options: block, dim, depth and heads, where they are not those of what is shipped.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return TextToImage(words, block=kind, **(sizes or SHIPPED))
+        return TextToImage(words, **(SHIPPED | options))
 
 
 def own_weights(model: TextToImage) -> list[nn.Parameter]:
@@ -267,11 +266,11 @@ def fit(
     data: CaptionedLatents,
     *,
     steps: int = MANY,
-    batch: int = 64,
-    lr: float = 2e-3,
+    batch: int = 128,
+    lr: float = 1e-2,
     levels: tuple[float, float] = LEVELS,
     drop: float = DROP,
-    muon: bool = False,
+    muon: bool = True,
     watch: Callable[[nn.Module], dict[str, float]] | None = None,
     every: float = 10.0,
     generator: torch.Generator | None = None,

@@ -128,12 +128,12 @@ def test_cross_attention_of_one_word_adds_the_same_everywhere(g):
     torch.testing.assert_close(found, x + block.cross.out(value))
 
 
-@pytest.mark.parametrize("kind", [JointBlock, CrossBlock])
+@pytest.mark.parametrize("block", [JointBlock, CrossBlock])
 def test_a_run_repeats_from_its_seed_learns_and_leaves_the_encoder(words, few, kind):
     before = [p.clone() for p in words.parameters()]
     ends = []
     for seed in (0, 0, 1):
-        model = picture_trial.new(words, kind=kind, **TINY)
+        model = picture_trial.new(words, block=kind, **TINY)
         generator = torch.Generator().manual_seed(seed)
         run = picture_trial.fit(model, few, steps=40, batch=16, generator=generator, progress=False)
         ends.append(torch.cat([p.detach().flatten() for p in picture_trial.own_weights(model)]))
@@ -240,3 +240,16 @@ def test_the_shipped_autoencoder_loses_no_part_of_a_picture():
         assert found.reading.right.all()
     u = picture_trial.latents_of(coder, 500, progress=False).u
     assert abs(float(u.mean())) < 0.05 and float(u.std()) == pytest.approx(1, abs=0.03)
+
+
+def test_blocks_are_compared_from_the_same_seeds(words, coder, few):
+    contestants = {"one": {"block": CrossBlock, **TINY}, "same": {"block": CrossBlock, **TINY}}
+    options = {"contestants": contestants, "judged": 8, "progress": False}
+    trial = picture_trial.compare_blocks(
+        words, coder, few, (3, 4), steps=4, batch=8, seconds=60.0, **options
+    )
+    assert trial.steps == [4, 4] and trial.weights[0] == trial.weights[1]
+    assert torch.equal(trial.results[0], trial.results[1])
+    assert not torch.equal(trial.results[:, 0], trial.results[:, 1])
+    assert trial.results[..., 1:].min() >= 0 and trial.results[..., 1:].max() <= 1
+    assert "+0.0000 ± 0.0000      –" in trial.table()
