@@ -546,7 +546,7 @@ def compare_blocks(
         options: of `fit`.
     """
     contestants = CONTESTANTS if contestants is None else contestants
-    fresh = latents_of(coder, 1000, seed=20_000, progress=False)
+    fresh = latents_of(coder, 5 * judged, seed=20_000, progress=False)
     fresh = dit_trial.LatentData(fresh.u, fresh.tokens)
     results = torch.zeros(len(contestants), len(seeds), 3)
     steps, weights = torch.zeros(results.shape[:2]), []

@@ -129,11 +129,11 @@ def test_cross_attention_of_one_word_adds_the_same_everywhere(g):
 
 
 @pytest.mark.parametrize("block", [JointBlock, CrossBlock])
-def test_a_run_repeats_from_its_seed_learns_and_leaves_the_encoder(words, few, kind):
+def test_a_run_repeats_from_its_seed_learns_and_leaves_the_encoder(words, few, block):
     before = [p.clone() for p in words.parameters()]
     ends = []
     for seed in (0, 0, 1):
-        model = picture_trial.new(words, block=kind, **TINY)
+        model = picture_trial.new(words, block=block, **TINY)
         generator = torch.Generator().manual_seed(seed)
         run = picture_trial.fit(model, few, steps=40, batch=16, generator=generator, progress=False)
         ends.append(torch.cat([p.detach().flatten() for p in picture_trial.own_weights(model)]))
