@@ -1,0 +1,526 @@
+"""Hidden graders of chapter 10's texts: captions as numbers and what is refused of them, the
+encoder by hand in float64, scores, a loss that a finite world knows exactly, tokens by counting."""
+
+import itertools
+import math
+import re
+
+import pytest
+import torch
+
+from cs231n_gen.checking import draws, expect
+from cs231n_gen.checking.errors import NotWritten, PropertyFailed, StudentError
+
+tokenize = pytest.mark.exercise("text.tokenize", dtype=False)
+encoder = pytest.mark.exercise("text.TextEncoder")
+similarity = pytest.mark.exercise("text.similarity")
+contrastive = pytest.mark.exercise("text.contrastive_loss")
+token_count = pytest.mark.exercise("text.token_count")
+
+# What rounding leaves of numbers of size 1 where all is computed in float64, and in float32.
+DOUBLE = {"atol": 1e-11, "rtol": 1e-11}
+SINGLE = {"atol": 1e-4, "rtol": 1e-4}
+
+
+def normal(generator, *shape):
+    return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def refused(call, named, says):
+    """A ValueError whose message holds one of these, whole numbers and words as such."""
+    try:
+        result = call()
+    except NotWritten:
+        raise
+    except StudentError as error:
+        found = any(re.search(rf"(?<!\w){re.escape(n)}(?!\w)", error.text.lower()) for n in named)
+        if error.kind != "ValueError" or not found:
+            raise PropertyFailed(
+                says, str(error), f"ValueError: … {' or '.join(named)} …"
+            ) from error
+        return
+    raise PropertyFailed(says, f"no error, but {expect.describe(result)}", "ValueError")
+
+
+# --- text.tokenize ------------------------------------------------------------------------------
+
+POOL = ["a", "of", "red", "blue", "small", "large", "ring", "cross", "left", "below", "one", "tiny"]
+
+
+def words_of(generator, padding=""):
+    """A vocabulary: some words in any order, behind what stands for padding."""
+    order = torch.randperm(len(POOL), generator=generator).tolist()
+    return [padding, *(POOL[i] for i in order[: draws.whole(generator, 6, 12)])]
+
+
+def chosen(generator, vocabulary, n):
+    """n words, the first and the last of the vocabulary among them where there are two or more."""
+    some = [draws.whole(generator, 1, len(vocabulary)) for _ in range(n)]
+    if n > 1:
+        a, b = torch.randperm(n, generator=generator)[:2].tolist()
+        some[a], some[b] = 1, len(vocabulary) - 1
+    return some
+
+
+def said(numbers, vocabulary):
+    return " ".join(vocabulary[i] for i in numbers)
+
+
+def rows_are(result, rows, length, says):
+    """Tokens and mask are those of rows of numbers."""
+    tokens, mask = expect.unpack(result, ("tokens", "mask"))
+    want = torch.tensor([[*row, *[0] * (length - len(row))] for row in rows])
+    tokens = expect.tensor(tokens, want.shape, "tokens")
+    expect.true(tokens.dtype == torch.int64, "tokens must be int64", tokens.dtype, torch.int64)
+    expect.true(torch.equal(tokens, want), says, tokens.tolist(), want.tolist())
+    mask = expect.tensor(mask, want.shape, "the mask")
+    expect.true(mask.dtype == torch.bool, "the mask must be bool", mask.dtype, torch.bool)
+    there = torch.tensor([[i < len(row) for i in range(length)] for row in rows])
+    says = "the mask must be True where a word is, False where padding is"
+    expect.true(torch.equal(mask, there), says, mask.tolist(), there.tolist())
+
+
+@tokenize(weight=3)
+def test_words_are_numbered_by_their_place_in_the_vocabulary(student, generator):
+    """a word's number is its place in the vocabulary, rows begin with the first word, 0 follows"""
+    for padding in ("", "<pad>"):
+        vocabulary = words_of(generator, padding)
+        rows = [chosen(generator, vocabulary, n) for n in (3, 1, 5, 2)]
+        length = draws.whole(generator, 6, 10)
+        captions = [said(row, vocabulary) for row in rows]
+        got = student.text.tokenize(captions, vocabulary, length)
+        rows_are(got, rows, length, f"the numbers of {captions} with vocabulary {vocabulary}")
+
+
+@tokenize
+def test_capital_letters_and_white_space(student, generator):
+    """capital letters, several spaces, tabs and lines change nothing"""
+    vocabulary = words_of(generator)
+    rows = [chosen(generator, vocabulary, 4) for _ in range(4)]
+    plain = [said(row, vocabulary) for row in rows]
+    for change in (
+        str.upper,
+        str.title,
+        lambda c: f"  {c}   ",
+        lambda c: c.replace(" ", "   "),
+        lambda c: c.replace(" ", "\t"),
+        lambda c: c.replace(" ", " \n") + "\n",
+    ):
+        captions = [change(c) for c in plain]
+        got = student.text.tokenize(captions, vocabulary, 6)
+        rows_are(got, rows, 6, f"the numbers of {captions[:2]!r}, …")
+
+
+@tokenize
+def test_captions_of_every_length(student, generator):
+    """empty texts are all padding; a caption may have exactly L words; L may be 1"""
+    vocabulary = words_of(generator)
+    for counts, length in (((0, 5, 3), 5), ((0,), 4), ((0, 0), 2), ((1, 0), 1), ((7,), 7)):
+        rows = [chosen(generator, vocabulary, n) for n in counts]
+        captions = [said(row, vocabulary) for row in rows]
+        got = student.text.tokenize(captions, vocabulary, length)
+        rows_are(got, rows, length, f"the numbers of {captions} for L = {length}")
+    got = student.text.tokenize([" \t"], vocabulary, 3)
+    rows_are(got, [[]], 3, "a text of white space is all padding")
+
+
+@tokenize
+def test_captions_and_vocabularies_of_other_kinds(student, generator):
+    """captions and vocabulary may be tuples; a call depends on no earlier one"""
+    for _ in range(2):
+        vocabulary = words_of(generator)
+        rows = [chosen(generator, vocabulary, n) for n in (2, 4)]
+        captions = tuple(said(row, vocabulary) for row in rows)
+        got = student.text.tokenize(captions, tuple(vocabulary), 5)
+        rows_are(got, rows, 5, f"the numbers of {captions} with vocabulary {vocabulary}")
+
+
+@tokenize
+def test_a_large_vocabulary(student, generator):
+    """a vocabulary of thousands of words"""
+    vocabulary = ["", *(f"w{i}" for i in range(1, 5001))]
+    rows = [torch.randint(1, 5001, (n,), generator=generator).tolist() for n in (5, 8)]
+    rows.append([4097, 2049, 5000])  # odd ones that half precision would round
+    captions = [said(row, vocabulary) for row in rows]
+    rows_are(student.text.tokenize(captions, vocabulary, 9), rows, 9, "numbers of 5000 words")
+
+
+@tokenize(weight=2)
+def test_unknown_words_are_named(student, generator):
+    """a word that is not in the vocabulary is refused with a ValueError that names it"""
+    vocabulary = words_of(generator, "<pad>")
+    known = said(chosen(generator, vocabulary, 2), vocabulary)
+    fine = said(chosen(generator, vocabulary, 3), vocabulary)
+    short, long = vocabulary[1][:-1] or "q", vocabulary[1] + "s"
+    for word in ("zebra", vocabulary[1] + ",", f"{vocabulary[2]}-{vocabulary[3]}", short, long):
+        if word in vocabulary:
+            continue
+        for captions in ([f"{known} {word}"], [word], [fine, f"{known} {word}", fine]):
+            says = f"{captions} must be refused for {word!r}, vocabulary {vocabulary}"
+            call = lambda c=captions: student.text.tokenize(c, vocabulary, 5)  # noqa: E731
+            refused(call, [word], says)
+
+
+@tokenize
+def test_padding_is_no_word(student, generator):
+    """the first entry of the vocabulary is no word of a caption"""
+    vocabulary = words_of(generator, "<pad>")
+    for caption in ("<pad>", said(chosen(generator, vocabulary, 2), vocabulary) + " <PAD>"):
+        says = f"{caption!r} must be refused: the first entry of a vocabulary is no word"
+        refused(lambda c=caption: student.text.tokenize([c], vocabulary, 4), ["<pad>"], says)
+
+
+@tokenize(weight=2)
+def test_too_many_words_are_counted(student, generator):
+    """more than L words are refused with a ValueError that says how many there are"""
+    vocabulary = words_of(generator)
+    fine = said(chosen(generator, vocabulary, 2), vocabulary)
+    for length, count in ((4, 5), (3, 13), (1, 2), (6, 21)):
+        caption = "  ".join([*said(chosen(generator, vocabulary, count), vocabulary).split(" ")])
+        for captions in ([caption], ["", fine[:0], caption, ""]):
+            says = f"{count} words must be refused for L = {length}, and the message say {count}"
+            call = lambda c=captions, n=length: student.text.tokenize(c, vocabulary, n)  # noqa: E731
+            refused(call, [str(count)], says)
+
+
+@tokenize
+def test_no_captions_and_one_text(student, generator):
+    """no captions, and one text in place of several, are refused with a ValueError"""
+    vocabulary = words_of(generator)
+    for captions in ([], (), "", vocabulary[1], said([1, 2], vocabulary)):
+        says = f"captions {captions!r} must be refused"
+        expect.raises(
+            "ValueError", lambda c=captions: student.text.tokenize(c, vocabulary, 8), says
+        )
+
+
+# --- text.similarity ----------------------------------------------------------------------------
+
+
+def by_hand_similarity(u, v, log_scale):
+    lengths = u.square().sum(1).sqrt()[:, None] * v.square().sum(1).sqrt()
+    return torch.exp(torch.as_tensor(log_scale, dtype=u.dtype)) * (u @ v.T) / lengths
+
+
+@similarity(weight=3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_scaled_cosines(student, generator, dtype):
+    """it is exp(log_scale) times the cosine, a row for each image and a column for each text"""
+    for n, m, dim in ((3, 5, 4), (5, 3, 2), (4, 4, 4), (1, 3, 6), (3, 1, 6), (1, 1, 3), (2, 3, 1)):
+        u, v = normal(generator, n, dim), normal(generator, m, dim)
+        log_scale = float(1.5 * normal(generator))
+        want = by_hand_similarity(u, v, log_scale)
+        got = student.text.similarity(u.to(dtype), v.to(dtype), log_scale)
+        says = f"not exp(log_scale) · cosine for {n} images, {m} texts, {dim} numbers each"
+        expect.close(got, want, says, **(SINGLE if dtype == torch.float32 else DOUBLE))
+
+
+@similarity(weight=2)
+def test_lengths_of_vectors_do_not_count(student, generator):
+    """vectors of any length have the same cosines; turned round they change the sign"""
+    u, v = normal(generator, 4, 3), normal(generator, 5, 3)
+    want = by_hand_similarity(u, v, 0.7)
+    for size in (1e-3, 1e3):
+        a, b = (size ** torch.rand(n, 1, generator=generator).double() for n in (4, 5))
+        got = student.text.similarity(-a * u, b * v, 0.7)
+        says = f"the length of a vector counts, from 1 to {size:g}"
+        expect.close(got, -want, says, **DOUBLE)
+
+
+@similarity
+def test_a_vector_and_itself(student, generator):
+    """equal vectors score exp(log_scale), opposite ones minus that, orthogonal ones 0"""
+    u = torch.linalg.qr(normal(generator, 4, 4)).Q * (1 + normal(generator, 4, 1).abs())
+    for log_scale in (-2.0, 0.0, math.log(100)):
+        want = math.exp(log_scale) * torch.eye(4).double()
+        says = f"equal and orthogonal vectors with log_scale {log_scale:.3g}"
+        expect.close(student.text.similarity(u, 3 * u, log_scale), want, says, **DOUBLE)
+        says = f"opposite vectors with log_scale {log_scale:.3g}"
+        expect.close(student.text.similarity(u, -u, log_scale), -want, says, **DOUBLE)
+
+
+@similarity
+def test_every_form_of_a_scale(student, generator):
+    """log_scale is a number, whole too, or a tensor of shape ()"""
+    u, v = normal(generator, 2, 3), normal(generator, 4, 3)
+    x = float(normal(generator))
+    for log_scale in (x, 0, 1, -2, torch.tensor(x).double(), torch.tensor(0.5), torch.tensor(-3.0)):
+        want = by_hand_similarity(u, v, log_scale)
+        says = f"not exp(log_scale) · cosine for log_scale {log_scale!r}"
+        exact = not isinstance(log_scale, torch.Tensor) or log_scale.dtype == torch.float64
+        digits = 1e-11 if exact else 1e-6  # a float32 may be taken to its exponential as it is
+        expect.close(student.text.similarity(u, v, log_scale), want, says, atol=digits, rtol=digits)
+        got = student.text.similarity(u.float(), v.float(), log_scale)
+        expect.close(got, want, f"{says}, vectors in float32", **SINGLE)
+    for log_scale in (-12.0, torch.tensor(-12.0).double(), 12.0, torch.tensor(12.0).double()):
+        got = student.text.similarity(u, v, log_scale)
+        got = expect.tensor(got, (2, 4)) / math.exp(log_scale)
+        expect.close(got, by_hand_similarity(u, v, 0.0), f"log_scale {log_scale!r}", **DOUBLE)
+
+
+@similarity(weight=2)
+def test_slopes_of_similarities(student, generator):
+    """gradients reach images, texts and log_scale, through the lengths as well"""
+    u, v = normal(generator, 3, 4), normal(generator, 5, 4)
+    log_scale, c = normal(generator), normal(generator, 3, 5)
+    function = student.function("text.similarity")
+    got = student.gradient(
+        "checking.fakes.weighted", function, c, u, v, log_scale, wrt=[u, v, log_scale]
+    )
+    a, b = u.norm(dim=1, keepdim=True), v.norm(dim=1, keepdim=True)
+    u, v, scale = u / a, v / b, log_scale.exp()
+    to_u, to_v = scale * c @ v, scale * c.T @ u
+    want = [
+        (to_u - (to_u * u).sum(1, keepdim=True) * u) / a,
+        (to_v - (to_v * v).sum(1, keepdim=True) * v) / b,
+        (c * scale * (u @ v.T)).sum(),
+    ]
+    for g, w, name in zip(got, want, ("images", "texts", "log_scale"), strict=True):
+        says = f"the gradient of {name} is not that of exp(log_scale) · cosine"
+        expect.close(g, w, says, what=f"the gradient of {name}", **DOUBLE)
+
+
+@similarity
+def test_vectors_that_do_not_fit(student, generator):
+    """images and texts that are not (n, dim) and (m, dim) are refused with a ValueError"""
+    good = normal(generator, 3, 4)
+    for shape in ((4,), (2, 3, 4), (3, 5), (3, 1), (4, 3), ()):
+        bad = normal(generator, *shape)
+        for pair in ((bad, good), (good, bad)):
+            shapes = " and ".join(str(tuple(x.shape)) for x in pair)
+            expect.raises(
+                "ValueError",
+                lambda p=pair: student.text.similarity(*p, 0.0),
+                f"images and texts {shapes} must be refused",
+            )
+    one = normal(generator, 4)
+    expect.raises(
+        "ValueError",
+        lambda: student.text.similarity(one, one, 0.0),
+        "images and texts that are one vector each, (4,), must be refused",
+    )
+
+
+# --- text.contrastive_loss ----------------------------------------------------------------------
+
+
+def by_hand_loss(s):
+    """Both halves by sums of exponentials, relative to the pair's own score."""
+    off = s - s.diagonal()[:, None], s.T - s.diagonal()[:, None]
+    top = [x.max(1, keepdim=True).values for x in off]
+    halves = [(t[:, 0] + (x - t).exp().sum(1).log()).mean() for x, t in zip(off, top, strict=True)]
+    return sum(halves) / 2
+
+
+@contrastive(weight=3)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
+def test_both_halves(student, generator, dtype):
+    """it is the mean of both halves: the text of each image, and the image of each text"""
+    for n in (1, 2, 3, 5, 8):
+        s = 2 * normal(generator, n, n)
+        says = f"not ½ (L_text + L_image) of {n} pairs"
+        tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else DOUBLE
+        expect.close(student.text.contrastive_loss(s.to(dtype)), by_hand_loss(s), says, **tolerance)
+
+
+@contrastive
+def test_what_knows_nothing_pays_log_n(student, generator):
+    """equal scores cost log N; one pair costs 0"""
+    for n in (1, 2, 7, 32):
+        c = 10 * normal(generator, 1, 1)
+        got = student.text.contrastive_loss(c.expand(n, n).clone())
+        expect.close(got, math.log(n), f"equal scores of {n} pairs cost log {n}", **DOUBLE)
+
+
+@contrastive
+def test_what_does_not_matter(student, generator):
+    """a constant more, images and texts exchanged, or pairs in another order change nothing"""
+    n = draws.whole(generator, 4, 8)
+    s = 2 * normal(generator, n, n)
+    order = torch.randperm(n, generator=generator)
+    want = by_hand_loss(s)
+    expect.close(student.text.contrastive_loss(s + 5), want, "a constant more", **DOUBLE)
+    expect.close(student.text.contrastive_loss(s.T), want, "images and texts exchanged", **DOUBLE)
+    got = student.text.contrastive_loss(s[order][:, order])
+    expect.close(got, want, "pairs in another order", **DOUBLE)
+
+
+@contrastive(weight=2)
+def test_scores_of_any_size(student, generator):
+    """large scores are right, without infinity and NaN, and so are their gradients"""
+    n = draws.whole(generator, 3, 6)
+    for size, dtype in ((1e3, torch.float32), (1e5, torch.float64), (1e30, torch.float32)):
+        s = (size * normal(generator, n, n)).to(dtype)
+        got = student.text.contrastive_loss(s)
+        want = by_hand_loss(s.double())
+        says = f"scores of size {size:g} in {str(dtype)[6:]}"
+        expect.close(got, want, says, atol=1e-5, rtol=1e-5)
+        (slope,) = student.gradient("text.contrastive_loss", s, wrt=[s])
+        want = slope_by_hand(s.double())
+        expect.close(slope, want, f"the gradient of {says}", what="the gradient", **SINGLE)
+    best = 1e4 * torch.eye(n).double() - 1e3
+    expect.close(student.text.contrastive_loss(best), 0.0, "nothing is left to find", **DOUBLE)
+    worst = student.text.contrastive_loss(-best)
+    expect.close(worst, 1e4 + math.log(n - 1), "all that is wrong scores 10⁴ more", **DOUBLE)
+
+
+def slope_by_hand(s):
+    """What both softmaxes give to each pair, less what belongs there."""
+    n = len(s)
+    return (s.softmax(1) + s.softmax(0) - 2 * torch.eye(n).double()) / (2 * n)
+
+
+@contrastive(weight=2)
+def test_slopes_of_scores(student, generator):
+    """the gradient is (p(text | image) + p(image | text) − 2 [pair]) / 2N"""
+    for n in (1, 2, 6):
+        s = 2 * normal(generator, n, n)
+        (got,) = student.gradient("text.contrastive_loss", s, wrt=[s])
+        says = f"the gradient of {n} pairs"
+        expect.close(got, slope_by_hand(s), says, what="the gradient", **DOUBLE)
+
+
+def finite_world(generator, images=2, texts=3):
+    """p(image, text), its pointwise mutual information, and the mutual information."""
+    p = (1.5 * normal(generator, images, texts)).exp()
+    p = p / p.sum()
+    pmi = (p / (p.sum(1, keepdim=True) * p.sum(0))).log()
+    return p, pmi, float((p * pmi).sum())
+
+
+def batches(p, n):
+    """All batches of n pairs, in one order each, with their probability."""
+    pairs = [(i, j) for i in range(p.shape[0]) for j in range(p.shape[1])]
+    for some in itertools.combinations_with_replacement(pairs, n):
+        orders = math.factorial(n)
+        for pair in set(some):
+            orders //= math.factorial(some.count(pair))
+        i, j = (torch.tensor(x) for x in zip(*some, strict=True))
+        yield i, j, orders * float(p[i, j].prod())
+
+
+@contrastive(weight=2)
+def test_a_world_that_is_known(student, generator):
+    """over all batches of a finite world, log p(x, y) / (p(x) p(y)) is the best critic, and
+    log N − L is at most the mutual information"""
+    p, pmi, information = finite_world(generator)
+    critic = pmi + normal(generator)
+    off = critic + 0.5 * normal(generator, *p.shape)
+    means, other, slope = {}, 0.0, torch.zeros_like(p)
+    for n in (2, 3):
+        means[n] = 0.0
+        for i, j, chance in batches(p, n):
+            s = critic[i][:, j]
+            L = student.text.contrastive_loss(s)
+            expect.close(L, by_hand_loss(s), "the loss of a batch", **DOUBLE)
+            means[n] += chance * float(L)
+            if n == 2:
+                other += chance * float(student.text.contrastive_loss(off[i][:, j]))
+                (g,) = student.gradient("text.contrastive_loss", s, wrt=[s])
+                g = chance * expect.tensor(g, s.shape, "the gradient")
+                slope.index_put_((i[:, None].expand(n, n), j.expand(n, n)), g, accumulate=True)
+    says = "no critic may do better than the pointwise mutual information: its mean slope is 0"
+    expect.close(slope, torch.zeros_like(p), says, what="the mean gradient", **DOUBLE)
+    expect.true(means[2] < other, "another critic does better than the best", means[2], other)
+    two, three = (math.log(n) - mean for n, mean in means.items())
+    says = "more pairs tell more of the mutual information, and never more than all of it"
+    rises = 0 <= two <= three <= information + 1e-12
+    expect.true(rises, says, f"{two:.6g}, {three:.6g}", f"at most {information:.6g}")
+
+
+@contrastive
+def test_scores_that_are_not_square(student, generator):
+    """scores that are not (n, n) are refused with a ValueError"""
+    for shape in ((2, 3), (3, 2), (1, 4), (4,), (2, 2, 2), (), (0, 0)):
+        s = normal(generator, *shape)
+        says = f"scores of shape {shape} must be refused"
+        expect.raises("ValueError", lambda s=s: student.text.contrastive_loss(s), says)
+
+
+# --- text.token_count ---------------------------------------------------------------------------
+
+MODELS = {  # what of: height, width, D, P, words, and the tokens that these make
+    "FLUX.1, 1024×1024": (1024, 1024, 8, 2, 0, 4096),  # slide 102 says 1024
+    "FLUX.1 with 512 words": (1024, 1024, 8, 2, 512, 4608),
+    "Stable Diffusion 3 with 77 + 77 words": (1024, 1024, 8, 2, 154, 4250),
+    "PixArt-α, 512×512": (512, 512, 8, 2, 0, 1024),
+    "DiT-XL/2, 256×256": (256, 256, 8, 2, 0, 256),
+    "DiT-XL/8, 256×256": (256, 256, 8, 8, 0, 16),
+    "Sana, 1024×1024": (1024, 1024, 32, 1, 0, 1024),
+    "Qwen-Image, 928×1664": (928, 1664, 8, 2, 0, 6032),
+}
+
+
+def counts(got, want, says):
+    whole = isinstance(got, int) and not isinstance(got, bool)
+    expect.true(whole, "the number of tokens must be a whole number, an int", got, want)
+    expect.true(got == want, says, got, want)
+
+
+@token_count(weight=2)
+def test_models_of_slides_101_and_102(student):
+    """FLUX.1 makes 4096 tokens of 1024×1024 pixels, and others what they make"""
+    for name, (*sizes, words, want) in MODELS.items():
+        got = student.text.token_count(*sizes, words) if words else student.text.token_count(*sizes)
+        counts(got, want, f"the tokens of {name}")
+
+
+@token_count(weight=3)
+def test_tokens_of_any_image(student, generator):
+    """it is height / (D P) · width / (D P) + words"""
+    for _ in range(12):
+        d, p, rows, columns = (draws.whole(generator, 1, 12) for _ in range(4))
+        words = draws.whole(generator, 0, 200)
+        sizes = {"height": rows * d * p, "width": columns * d * p, "downsampling": d, "patch": p}
+        got = student.text.token_count(**sizes, words=words)
+        counts(got, rows * columns + words, f"the tokens for {sizes} and {words} words")
+    rows, columns = draws.whole(generator, 20000, 40000), draws.whole(generator, 3, 9)
+    got = student.text.token_count(16 * rows, 16 * columns, 8, 2)
+    counts(got, rows * columns, "the tokens of a long strip")
+
+
+@token_count(weight=2)
+def test_sides_that_do_not_fit(student, generator):
+    """a side that D · P does not divide is refused, and the message names the multiples next to
+    it"""
+    for _ in range(6):
+        d, p = draws.whole(generator, 2, 9), draws.whole(generator, 2, 5)
+        cell, n = d * p, draws.whole(generator, 2, 60)
+        for side in (n * cell + draws.whole(generator, 1, cell), n * cell + 1, n * cell + cell - 1):
+            fits = cell * draws.whole(generator, 61, 99)
+            for h, w in ((side, fits), (fits, side)):
+                says = (
+                    f"{h}×{w} must be refused for D = {d} and P = {p}, naming {n * cell} and "
+                    f"{n * cell + cell}"
+                )
+                for near in (n * cell, n * cell + cell):
+                    refused(lambda a=(h, w, d, p): student.text.token_count(*a), [str(near)], says)
+
+
+@token_count
+def test_sides_that_fit_latents_and_no_patches(student, generator):
+    """a side that D divides, and P divides, is refused if D · P does not; so is one below D · P"""
+    for d, p, h, w in ((8, 2, 1032, 1024), (8, 2, 1024, 1048), (6, 4, 24, 36), (4, 4, 20, 16)):
+        says = f"{h}×{w} must be refused for D = {d} and P = {p}: {d * p} does not divide it"
+        expect.raises("ValueError", lambda a=(h, w, d, p): student.text.token_count(*a), says)
+    d, p = draws.whole(generator, 3, 9), draws.whole(generator, 2, 5)
+    for h, w in ((1, d * p), (d * p, d), (p, p), (d * p - 1, d * p - 1)):
+        says = f"{h}×{w} must be refused for D = {d} and P = {p}, naming {d * p}"
+        refused(lambda a=(h, w, d, p): student.text.token_count(*a), [str(d * p)], says)
+
+
+@token_count
+def test_numbers_that_are_not_positive(student, generator):
+    """sides, D or P that are not positive, and a negative number of words, are refused"""
+    good = [64, 32, 4, 2, 3]
+    for place in range(5):
+        for bad in (0, -1, -good[place]):
+            if place == 4 and bad == 0:
+                continue
+            sizes = [*good]
+            sizes[place] = bad
+            says = f"height, width, D, P and words {sizes} must be refused"
+            expect.raises("ValueError", lambda s=sizes: student.text.token_count(*s), says)
+    for sizes in ([-64, -32, 4, 2, 0], [64, 32, -4, -2, 0], [0, 0, 4, 2, 5]):
+        says = f"height, width, D, P and words {sizes} must be refused"
+        expect.raises("ValueError", lambda s=sizes: student.text.token_count(*s), says)
