@@ -93,7 +93,11 @@ def mask_inverted(captions, vocabulary, length):
     return tokens, tokens == 0
 
 
-@mistake("text.tokenize", "The mask must be of truth values: torch.bool, not numbers.")
+@mistake(
+    "text.tokenize",
+    "The mask must be of truth values: torch.bool, not numbers.",
+    sure=True,
+)
 def mask_of_numbers(captions, vocabulary, length):
     tokens = filled(captions, vocabulary, length)
     return tokens, (tokens != 0).long()
@@ -169,6 +173,7 @@ def unknown_left_out(captions, vocabulary, length):
     "text.tokenize",
     'Capital letters count in your answer: "Red" and "red" are one word. str.lower() makes '
     "small letters.",
+    sure=True,
 )
 def capitals_count(captions, vocabulary, length):
     return masked(filled(captions, vocabulary, length, words=str.split))
@@ -176,8 +181,9 @@ def capitals_count(captions, vocabulary, length):
 
 @mistake(
     "text.tokenize",
-    "You split at single spaces: two of them have an empty word between, and tabs and lines are "
-    "no spaces. str.split() without an argument splits at any white space.",
+    "You cut at every single space, so two of them have an empty word between, and an empty text "
+    "has one. str.split() without an argument cuts at any amount of white space.",
+    sure=True,
 )
 def split_at_spaces(captions, vocabulary, length):
     return masked(filled(captions, vocabulary, length, words=lambda c: c.lower().split(" ")))
@@ -212,6 +218,7 @@ def key_error(captions, vocabulary, length):
     "text.tokenize",
     "An unknown word is refused, but the message does not name it: a reader has to know which of "
     "the words it is.",
+    sure=True,
 )
 def word_not_named(captions, vocabulary, length):
     def number(word, vocabulary):
@@ -225,6 +232,7 @@ def word_not_named(captions, vocabulary, length):
 @mistake(
     "text.tokenize",
     "Too long a caption is refused, but the message does not say how many words it has.",
+    sure=True,
 )
 def words_not_counted(captions, vocabulary, length):
     if any(len(split(c)) > length for c in captions):
@@ -235,6 +243,7 @@ def words_not_counted(captions, vocabulary, length):
 @mistake(
     "text.tokenize",
     "A caption of exactly L words is refused. It fits: there need not be padding.",
+    sure=True,
 )
 def room_for_padding(captions, vocabulary, length):
     for n in (len(split(c)) for c in captions):
@@ -246,6 +255,7 @@ def room_for_padding(captions, vocabulary, length):
 @mistake(
     "text.tokenize",
     "An empty caption is refused. It is all padding: whoever asks for nothing gets any picture.",
+    sure=True,
 )
 def empty_refused(captions, vocabulary, length):
     if not all(split(c) for c in captions):
@@ -262,7 +272,11 @@ def as_long_as_the_longest(captions, vocabulary, length):
     return masked(tokens[:, : max(1, *(len(split(c)) for c in ["", *captions]))])
 
 
-@mistake("text.tokenize", "The numbers must be int64, so that an embedding can look them up.")
+@mistake(
+    "text.tokenize",
+    "The numbers must be int64, so that an embedding can look them up.",
+    sure=True,
+)
 def floats(captions, vocabulary, length):
     tokens = filled(captions, vocabulary, length)
     return tokens.float(), tokens != 0
@@ -598,8 +612,9 @@ def without_the_pair(scores):
 
 @mistake(
     "text.contrastive_loss",
-    "You take a softmax, then its logarithm: for large scores that is the logarithm of 0. "
-    "log_softmax, or cross_entropy, computes both in one.",
+    "For large scores your loss is infinite: a probability is rounded to 0 before its logarithm is "
+    "taken. log_softmax, or cross_entropy, computes both in one.",
+    sure=True,
 )
 def softmax_then_log(scores):
     rows, columns = scores.softmax(1).diagonal(), scores.softmax(0).diagonal()
@@ -608,8 +623,9 @@ def softmax_then_log(scores):
 
 @mistake(
     "text.contrastive_loss",
-    "You take exponentials of the scores as they are: for large ones they overflow. log_softmax, "
-    "or cross_entropy, subtracts the largest score first.",
+    "Exponentials of large scores overflow, even where nothing is left to find. log_softmax, or "
+    "cross_entropy, subtracts the largest score first.",
+    sure=True,
 )
 def bare_exponentials(scores):
     e, right = scores.exp(), scores.diagonal()
@@ -787,6 +803,7 @@ def sides_added(height, width, downsampling, patch, words=0):
 @mistake(
     "text.token_count",
     "You return a fraction, a float. The number of tokens is an int: divide by //.",
+    sure=True,
 )
 def float_returned(height, width, downsampling, patch, words=0):
     fits(height, width, downsampling * patch)
@@ -867,6 +884,7 @@ def area_checked(height, width, downsampling, patch, words=0):
     "text.token_count",
     "A side that does not fit is refused, but the message names no side that would. Name the "
     "multiples of D · P next to it.",
+    sure=True,
 )
 def nearest_not_named(height, width, downsampling, patch, words=0):
     cell = downsampling * patch
@@ -905,6 +923,7 @@ def only_above_named(height, width, downsampling, patch, words=0):
     "text.token_count",
     "Numbers that are not positive are not refused: leave the lines above yours as they are.",
     bare=True,
+    sure=True,
 )
 def anything_counted(height, width, downsampling, patch, words=0):
     cell = downsampling * patch
