@@ -109,6 +109,26 @@ def transformers(*names):
 
 
 @contextlib.contextmanager
+def diffusers_pipelines():
+    """`diffusers` with its pipelines of text to image, or a skip where transformers is missing.
+
+    diffusers asks once whether there is transformers, and `library` says no. So this is a second
+    copy; while the context lasts it stands in place of the one that other tests have.
+    """
+    transformers()
+    before = {n: m for n, m in sys.modules.items() if n.split(".")[0] == "diffusers"}
+    for name in before:
+        del sys.modules[name]
+    try:
+        with _in_place({"torchvision": None}):
+            yield importlib.import_module("diffusers")
+    finally:
+        for name in [n for n in sys.modules if n.split(".")[0] == "diffusers"]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+@contextlib.contextmanager
 def _in_place(stand_ins):
     """Modules by name that importing finds instead of what is installed."""
     before = {n: sys.modules.get(n) for n in stand_ins}
