@@ -144,6 +144,8 @@ WHOLE_FILES = {
     "test_parity_dit.py",
     "test_parity_few_steps.py",
     "test_parity_latent.py",
+    "test_parity_prompts.py",
+    "test_parity_text.py",
     "test_parity_tokens.py",
     "test_selection.py",
 }
