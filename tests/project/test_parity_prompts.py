@@ -261,7 +261,7 @@ def test_the_pooled_vector_of_clip_is_that_of_the_end(transformers):
     assert torch.equal(out.pooler_output[0], words[4])
     assert torch.equal(words[:3], more[:3])
     assert ((words[3:] - more[3:]).abs().amax(1) > 1e-3).all()
-    encoder = randomised(text.TextEncoder([""] + LETTERS, 6, dim=8))
+    encoder = randomised(text.TextEncoder(["", *LETTERS], 6, dim=8))
     with torch.no_grad():
         (h, pooled), (h_2, _) = (
             encoder(t, t > 0) for t in (torch.tensor([[3, 4, n, 0]]) for n in (5, 6))
