@@ -7,6 +7,10 @@ A picture has 32×32 pixels in colour, and one or two objects, each with a size,
 shape. As everything in it is known, a program can tell whether a picture shows what its caption
 asks for: `compare`. Five of the thirty combinations of colour and shape are **held out** of
 training.
+
+There are 14 460 captions: 10 050 without such a combination, 4 010 in which one of the objects is
+of such a one, and 400 in which both are, which are never drawn. A caption of two objects has 400
+pictures, one of a single object 256: `pictures_of`.
 """
 
 from collections.abc import Sequence
@@ -46,8 +50,16 @@ RGB = torch.tensor(
 )
 RADII = (4.0, 6.5)  # of small and large objects; 3.5 is too little for latents of 8×8
 JITTER = 5  # how far two objects leave the line on which they face each other, in pixels
-SECOND = 3.0  # squared coverage that must be explained for a second object to be there
-SPOILT = 0.35  # share of squared coverage that may be left unexplained
+RANGES = (  # of middles, in pixels, both ends included
+    (7, 8),  # of two objects, the left or upper one
+    (23, 24),  # the right or lower one
+    (SIDE // 2 - JITTER, SIDE // 2 - 1 + JITTER),  # each of the two across that line
+    (SIDE // 2 - JITTER, SIDE // 2 - 1 + JITTER),
+    (8, 23),  # of one object, column and row
+    (8, 23),
+)
+THERE, CLEAN = 0.3, 0.75  # brightness, of 1, from which there is an object, and a readable one
+SPOILT = 0.35  # share of squared light that may be left unexplained
 
 Scenes = Int64[Tensor, "n 7"]
 Pictures = Float[Tensor, "n 3 32 32"]
@@ -77,7 +89,7 @@ class Reading(NamedTuple):
 
     def shares(self) -> dict[str, float]:
         """The share of pictures in which each thing is right, a part of both objects counted once
-        for each."""
+        for each. Where there is to be no second object, its parts are right if there is none."""
         found = {
             part: float(self.parts[:, [i for i, p in enumerate(PARTS) if p == part]].float().mean())
             for part in dict.fromkeys(PARTS)
@@ -104,6 +116,8 @@ def _outline(shape: str, radius: float, fine: int = 8) -> Float[Tensor, "15 15"]
 
 OUTLINES = torch.stack([_outline(s, r) for r in RADII for s in SHAPES])  # size · 5 + shape
 _PADDED = F.pad(OUTLINES, (SIDE, SIDE, SIDE, SIDE))
+_BRIGHTEST = RGB.amax(1)
+_HUES = RGB / _BRIGHTEST[:, None]
 _IS_HELD_OUT = torch.tensor([[(c, s) in HELD_OUT for s in SHAPES] for c in COLOURS])
 
 
@@ -135,8 +149,8 @@ def draw_scenes(
     Args:
         n: how many.
         generator: for the random draws.
-        held_out: whether each has an object of a combination that is held out, of which there is
-            otherwise none.
+        held_out: whether each has just one object of a combination that is held out, of which there
+            is otherwise none.
         alone: share of scenes with one object; theirs have `ALONE` as relation, and `NOTHING` in
             the parts of the second.
     """
@@ -196,10 +210,12 @@ def scene_of(caption: str) -> Int64[Tensor, "7"]:
         row[3] = _number(rest, 0, RELATIONS, 5)
         of = row[3] < 2
         if of and rest[1:2] != ["of"]:
-            raise ValueError(f'after "{rest[0]}" comes "of", got {_said(rest, 1)}')
+            raise ValueError(f'word 6 must be "of" after "{rest[0]}", got {_said(rest, 1)}')
         row[4:] = _thing(rest[1 + of : 5 + of], 5 + of)
         if len(rest) > 5 + of:
-            raise ValueError(f"a caption has two objects at most, got {rest[5 + of]!r} after them")
+            raise ValueError(
+                f"a caption has two objects at most, got {rest[5 + of]!r} as word {10 + of}"
+            )
     return torch.tensor(row)
 
 
@@ -219,15 +235,37 @@ def retold(scenes: Scenes) -> Scenes:
 
 
 def render(scenes: Scenes, generator: torch.Generator | None = None) -> Pictures:
-    """Pictures of scenes in [−1, 1], on black, with places that vary by some pixels."""
+    """Pictures of scenes in [−1, 1], on black, with places that vary by some pixels.
+
+    Of two objects side by side, the left one's middle is in column 7 or 8, the right one's in
+    column 23 or 24, and each in a row from 11 to 20; above one another, columns and rows are
+    exchanged. One object alone has its middle in a row and a column from 8 to 23. All places are
+    equally likely. Objects never touch, and no part of them is cut off.
+    """
     n = len(scenes)
+    drawn = [torch.randint(a, b + 1, (n,), generator=generator) for a, b in RANGES]
+    return _paint(scenes, *drawn)
 
-    def between(low, high):
-        return torch.randint(low, high + 1, (n,), generator=generator)
 
-    near, far = between(7, 8), between(23, 24)
-    across_1, across_2 = between(16 - JITTER, 15 + JITTER), between(16 - JITTER, 15 + JITTER)
-    alone_x, alone_y = between(8, 23), between(8, 23)
+def pictures_of(scene: Int64[Tensor, "7"]) -> Pictures:
+    """All pictures that a scene may have, each once: 400 of two objects, 256 of one.
+
+    `render` draws each of them with the same probability, so they are the whole truth about a
+    caption: with `schedules.optimal_velocity` they give the Bayes floor of a loss.
+    """
+    if scene.shape != (7,):
+        raise ValueError(f"scene must be one row of 7 numbers, got {tuple(scene.shape)}")
+    alone = scene[3] == ALONE
+    used = [(i >= 4) == bool(alone) for i in range(len(RANGES))]
+    each = [
+        torch.arange(a, b + 1 if use else a + 1) for (a, b), use in zip(RANGES, used, strict=True)
+    ]
+    places = torch.cartesian_prod(*each)
+    return _paint(scene.expand(len(places), 7), *places.T)
+
+
+def _paint(scenes, near, far, across_1, across_2, alone_x, alone_y) -> Pictures:
+    """Pictures of scenes with objects at these places, each used where it applies."""
     relation = scenes[:, 3]
     two, sideways = relation != ALONE, relation < 2
     behind = (relation == 1) | (relation == 3)  # right of, below
@@ -250,36 +288,65 @@ def render(scenes: Scenes, generator: torch.Generator | None = None) -> Pictures
 def read_back(x: Pictures) -> Scenes:
     """What pictures show, as scenes; `UNREADABLE` in every part where it is not clean shapes.
 
-    The outline that explains most of the coverage (the brightest of a pixel's three colours) is
-    looked for at every place, and taken away with its colour; then once more. A picture is
-    unreadable if more than 35 % of its squared coverage is left. The object found first stands
-    first, so of two captions for a picture, see `retold`, it is either.
+    Coverage is the brightest of a pixel's three colours. The outline that explains most of it, of
+    all outlines at all places and with the best brightness, is an object, and is taken away; then
+    once more. An object's colour is that of the nearest hue to the mean of its inner pixels. The
+    relation is along the longer of two distances, across or down. The object found first stands
+    first, so of two captions for a picture, see `retold`, it is either. What has less than .3 of
+    the brightness of its colour is no object. A picture is unreadable if
+
+    - it shows no object, or a third;
+    - an object has less than .75 of the brightness of its colour;
+    - painted again from what was read, it differs by more than 35 % of the squared light.
+
+    All real pictures are read right. Worse ones become unreadable before they are misread. The
+    exception is blur of a standard deviation from 1 pixel on: small squares become circles. In per
+    cent of 4 000 pictures, half of them held out; noise is Gaussian, on values in [−1, 1]:
+
+        noise        0.1   0.2   0.3   0.4   0.6
+        right        100    96    74    41     2
+        unreadable     0     4    26    59    98
+        misread        0     0     0     0     0
+
+        blur         0.6   0.8   1.0   1.2   2.0
+        right        100   100    68    42     8
+        unreadable     0     0    17    46    90
+        misread        0     0    15    12     2
+
+        faded        0.9   0.8   0.7   0.5   0.0
+        right        100   100     0     0     0
+        unreadable     0     0   100   100   100
+        misread        0     0     0     0     0
     """
+    if x.dim() != 4 or x.shape[1] != 3 or x.shape[2] != x.shape[3]:
+        raise ValueError(f"pictures must be (n, 3, side, side), got {tuple(x.shape)}")
     light = (x.clamp(-1, 1) + 1) / 2
-    cover = light.amax(1)
-    left, found = cover, []
-    for _ in range(2):
-        gain, kind, row, column = _best_outline(left)
+    left, painted, found = light.amax(1), torch.zeros_like(light), []
+    for i in range(3):
+        height, kind, row, column = _best_outline(left)
         shape = coverage(kind, row, column, x.shape[-1])
         inner = (shape > 0.9).float()[:, None]
         mean = (light * inner).sum((2, 3)) / inner.sum((2, 3)).clamp(min=1)
-        colour = torch.cdist(mean, RGB).argmin(1)
-        found.append((gain, kind, row, column, colour, shape))
-        left = left - shape * mean.amax(1)[:, None, None]
-    (_, kind_1, y_1, x_1, colour_1, shape_1), (gain, kind_2, y_2, x_2, colour_2, shape_2) = found
-    two = gain > SECOND
+        hue = mean / mean.amax(1, keepdim=True).clamp(min=1e-6)
+        colour = torch.cdist(hue, _HUES).argmin(1)
+        bright = height / _BRIGHTEST[colour]
+        found.append((kind // len(SHAPES), colour, kind % len(SHAPES), row, column, bright))
+        left = left - shape * height[:, None, None]
+        if i < 2:
+            there = (bright >= THERE).float()[:, None, None, None]
+            painted = painted + there * shape[:, None] * RGB[colour][..., None, None]
+    (*first, y_1, x_1, bright_1), (*second, y_2, x_2, bright_2), (*_, bright_3) = found
+    two = bright_2 >= THERE
     down, right = y_2 - y_1, x_2 - x_1
     sideways = right.abs() > down.abs()
     relation = torch.where(sideways, (right <= 0).long(), 2 + (down <= 0).long())
     relation = torch.where(two, relation, ALONE)
-    first = [kind_1 // len(SHAPES), colour_1, kind_1 % len(SHAPES)]
-    second = [kind_2 // len(SHAPES), colour_2, kind_2 % len(SHAPES)]
     second = [torch.where(two, part, NOTHING) for part in second]
     scenes = torch.stack([*first, relation, *second], 1)
-    of_first = (cover * shape_1).sum((1, 2), keepdim=True) / _squares(shape_1)[:, None, None]
-    rest = torch.where(two[:, None, None], left, cover - shape_1 * of_first)
-    spoilt = _squares(rest) > SPOILT * (_squares(shape_1) + _squares(shape_2) * two)
-    return torch.where(spoilt[:, None], UNREADABLE, scenes)
+    clean = (bright_1 >= CLEAN) & torch.where(two, bright_2 >= CLEAN, bright_2 < THERE)
+    clean &= ~two | (bright_3 < THERE)
+    clean &= _squares(light - painted) <= SPOILT * _squares(painted)  # not so for NaN
+    return torch.where(clean[:, None], scenes, UNREADABLE)
 
 
 def compare(x: Pictures, scenes: Scenes) -> Reading:
@@ -298,20 +365,24 @@ def compare(x: Pictures, scenes: Scenes) -> Reading:
 
 
 def _best_outline(cover: Float[Tensor, "n side side"]):
-    """Of the outline and the place that explain most: how much, which, in which row and column.
+    """Of the outline and the place that explain most: how bright it is, which, in which row and
+    column.
 
-    ‖c‖² − ‖c − o‖² = 2 ⟨c, o⟩ − ‖o‖² of coverage c and outline o.
+    Of ‖c − h o‖², coverage c, outline o, the best brightness h = ⟨c, o⟩ / ‖o‖² explains
+    ⟨c, o⟩² / ‖o‖². What is darker than nothing explains nothing.
     """
     norms = OUTLINES.square().sum((1, 2))
-    products = F.conv2d(cover[:, None], OUTLINES[:, None], padding=7)
-    gain, best = (2 * products - norms[None, :, None, None]).flatten(1).max(1)
+    heights = F.conv2d(cover[:, None], OUTLINES[:, None], padding=7) / norms[:, None, None]
+    explained = heights.clamp(min=0).square() * norms[:, None, None]
+    best = explained.flatten(1).argmax(1)
     side = cover.shape[-1]
     kind, place = best // side**2, best % side**2
-    return gain, kind, place // side, place % side
+    height = heights.flatten(1).gather(1, best[:, None])[:, 0]
+    return height, kind, place // side, place % side
 
 
-def _squares(x: Float[Tensor, "n side side"]) -> Float[Tensor, "n"]:
-    return x.square().sum((1, 2))
+def _squares(x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n"]:
+    return x.flatten(1).square().sum(1)
 
 
 def _thing(words: Sequence[str], at: int) -> list[int]:
