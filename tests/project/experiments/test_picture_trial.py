@@ -4,7 +4,7 @@ import pytest
 import torch
 from cs231n_gen.picture_trial import CrossBlock
 
-from cs231n_gen import picture_trial, text
+from cs231n_gen import caption_trial, picture_trial, text
 from cs231n_gen.given import captions
 from cs231n_gen.text_to_image import JointBlock
 
@@ -253,3 +253,18 @@ def test_blocks_are_compared_from_the_same_seeds(words, coder, few):
     assert not torch.equal(trial.results[:, 0], trial.results[:, 1])
     assert trial.results[..., 1:].min() >= 0 and trial.results[..., 1:].max() <= 1
     assert "+0.0000 ± 0.0000      –" in trial.table()
+
+
+def test_the_shipped_network_paints_what_captions_say():
+    coder, words = picture_trial.load_coder(), caption_trial.load_words()
+    model = picture_trial.load_text_to_image(words)
+    assert not any(p.requires_grad for p in model.parameters())
+    for held_out in (False, True):
+        scenes = picture_trial.scenes_to_judge(40, held_out=held_out)
+        found = picture_trial.judge(model, coder, scenes, w=1.0, steps=12)
+        assert float(found.reading.right.float().mean()) >= 0.9, str(found)
+
+
+def test_weights_that_do_not_fit_are_refused(words):
+    with pytest.raises(RuntimeError, match="text_to_image"):
+        picture_trial.load_text_to_image(words)
