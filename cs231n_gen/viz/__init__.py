@@ -12,6 +12,7 @@ from cs231n_gen.viz.figures.patch_lab import PatchLab
 from cs231n_gen.viz.figures.process_lab import ProcessLab
 from cs231n_gen.viz.figures.schedule_lab import ScheduleLab
 from cs231n_gen.viz.figures.trajectories import Trajectories
+from cs231n_gen.viz.figures.type_a_caption import TypeACaption
 from cs231n_gen.viz.figures.water_level import WaterLevel
 from cs231n_gen.viz.pictures import captioned
 from cs231n_gen.viz.plots import (
@@ -50,6 +51,7 @@ __all__ = [
     "ProcessLab",
     "ScheduleLab",
     "Trajectories",
+    "TypeACaption",
     "WaterLevel",
     "arrows",
     "captioned",

@@ -21,8 +21,8 @@ class Sizes(TypedDict):
     fine: int
 
 
-def shapes_of(sizes: Sizes) -> list[tuple[int, ...]]:
-    """The shapes of all arrays of a decoder, in order."""
+def shapes_of(sizes: Sizes, channels: int = 1) -> list[tuple[int, ...]]:
+    """The shapes of all arrays of a decoder, in order; `channels` are those of its images."""
     latent, w, fine = sizes["latent"], sizes["width"], sizes["fine"]
     coarse = 2 * w
 
@@ -42,19 +42,19 @@ def shapes_of(sizes: Sizes) -> list[tuple[int, ...]]:
         *residual(w),
         *((w,), (w,)),
         *conv(w, 4 * fine),
-        *conv(fine, 1),
+        *conv(fine, channels),
     ]
 
 
 ARRAYS = len(shapes_of(Sizes(latent=1, width=GROUPS, fine=1)))
 
 
-def decoder_layers(weights: Weights) -> tuple[Sizes, Float[np.ndarray, "n"]]:
+def decoder_layers(weights: Weights, channels: int = 1) -> tuple[Sizes, Float[np.ndarray, "n"]]:
     """The sizes of a decoder, and all its numbers one after the other.
 
     Args:
-        weights: the `state_dict()` of a `latent_nets.Decoder` for images of one channel, or its
-            arrays in that order.
+        weights: the `state_dict()` of a `latent_nets.Decoder`, or its arrays in that order.
+        channels: that its images must have.
     Raises:
         ValueError: if the arrays have other shapes.
     """
@@ -66,9 +66,10 @@ def decoder_layers(weights: Weights) -> tuple[Sizes, Float[np.ndarray, "n"]]:
         raise ValueError(f"{said}, got {len(arrays)}, the first of shape {first}")
     fine = arrays[-2].shape[1] if arrays[-2].ndim == 4 else 0
     sizes = Sizes(latent=first[1], width=first[0] // 2, fine=fine)
-    for k, (array, shape) in enumerate(zip(arrays, shapes_of(sizes), strict=True)):
+    of = "one channel" if channels == 1 else f"{channels} channels"
+    for k, (array, shape) in enumerate(zip(arrays, shapes_of(sizes, channels), strict=True)):
         if array.shape != shape:
-            said = f"array {k} of the decoder must be {shape}, for images of one channel"
+            said = f"array {k} of the decoder must be {shape}, for images of {of}"
             raise ValueError(f"{said}, got {array.shape}")
     numbers = np.concatenate([array.ravel() for array in arrays])
     if not np.isfinite(numbers).all():
@@ -80,11 +81,17 @@ def decode(
     sizes: Sizes, numbers: Float[np.ndarray, "n"], latents: Float[np.ndarray, "batch h w latent"]
 ) -> Float[np.ndarray, "batch height width"]:
     """The images of latents, channels last, in float64, as the figure computes them."""
-    ends = np.cumsum([math.prod(shape) for shape in shapes_of(sizes)])
-    parts = iter(
-        part.reshape(shape)
-        for part, shape in zip(np.split(numbers, ends[:-1]), shapes_of(sizes), strict=True)
-    )
+    shapes = shapes_of(sizes)
+    ends = np.cumsum([math.prod(shape) for shape in shapes])
+    parts = zip(np.split(numbers, ends[:-1]), shapes, strict=True)
+    return decode_by([part.reshape(shape) for part, shape in parts], latents)[..., 0]
+
+
+def decode_by(
+    arrays: Iterable[Float[np.ndarray, "..."]], latents: Float[np.ndarray, "batch h w latent"]
+) -> Float[np.ndarray, "batch height width channels"]:
+    """The same by the arrays of a decoder in order, for images of any channels."""
+    parts = iter(arrays)
 
     def conv(h: np.ndarray) -> np.ndarray:
         w, b = next(parts), next(parts)
@@ -107,7 +114,7 @@ def decode(
     h = h + conv(_attended(conv(norm(h, MORE))))
     h = residual(_shuffled(conv(h)))
     h = _silu(_shuffled(conv(_silu(norm(h, LESS)))))
-    return conv(h)[..., 0]
+    return conv(h)
 
 
 def _silu(h: np.ndarray) -> np.ndarray:

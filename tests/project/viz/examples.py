@@ -6,8 +6,11 @@ import numpy as np
 import torch
 
 from cs231n_gen import data
+from cs231n_gen.given import captions
 from cs231n_gen.given.mlp import MLP, VelocityMLP
 from cs231n_gen.latent_nets import Decoder
+from cs231n_gen.text import TextEncoder
+from cs231n_gen.text_to_image import TextToImage
 from cs231n_gen.truth import GaussianMixture
 from cs231n_gen.viz import (
     BestDiscriminator,
@@ -21,6 +24,7 @@ from cs231n_gen.viz import (
     ProcessLab,
     ScheduleLab,
     Trajectories,
+    TypeACaption,
     WaterLevel,
 )
 
@@ -225,6 +229,41 @@ def codes():
     )
 
 
+def any_painter(dim=16, depth=2, heads=2, context=16, layers=1):
+    """A text-to-image network that was not trained, but paints, and listens to its caption."""
+    random = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        encoder = TextEncoder(captions.WORDS, captions.LENGTH, context, layers, heads)
+        net = TextToImage(encoder, dim=dim, depth=depth, heads=heads)
+    with torch.no_grad():
+        for name, p in net.named_parameters():
+            noise = torch.randn(p.shape, generator=random)
+            if p.dim() == 1:
+                p.add_(0.2 * noise)
+            elif "embed" not in name and "encoder.word" not in name:
+                p.copy_(noise / p.shape[1] ** 0.5)
+    return net.double()
+
+
+@cache
+def painter():
+    """A network and a decoder that were not trained, and two noises."""
+    return TypeACaption(
+        any_painter().state_dict(),
+        any_decoder(latent=4, width=8, channels=3).state_dict(),
+        0.1,
+        1.3,
+        captions,
+        heads=(2, 2),
+        caption="a small red circle left of a large blue square",
+        negative="a ring",
+        steps=6,
+        pictures=2,
+        name="caption",
+    )
+
+
 FIGURES = {"flow_field": flow_field, "cloud": cloud, "garments": garments}
 OTHERS = {
     "game": game,
@@ -237,5 +276,6 @@ OTHERS = {
     "patches": patches,
     "few": few,
     "codes": codes,
+    "caption": painter,
 }
 EVERY = {**FIGURES, **OTHERS}

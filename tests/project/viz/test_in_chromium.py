@@ -317,7 +317,7 @@ def test_a_link_opens_its_setting(opened):
     "kind",
     [
         *("flow_field", "garments", "guidance", "processes", "game", "water", "patches", "few"),
-        "codes",
+        *("codes", "caption"),
     ],
 )
 def test_a_host_may_lack_nearly_everything(chromium, kind):

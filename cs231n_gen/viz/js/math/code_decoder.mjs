@@ -1,61 +1,11 @@
 // The decoder of chapter 08, from a small grid of latents to an image. Features are rows, one for each place,
 // with their channels side by side: a convolution is then a product of two matrices.
 
+import { product } from "./products.mjs";
+
 const GROUPS = 8; // of channels, each normalised by itself
 const HEADS = 4;
 const TAPS = 9; // of a convolution of 3×3
-
-/** Rows times a matrix plus a bias: into[p, o] = bias[o] + Σ_k a[p, k] w[o, k]. */
-export function product(a, { w, bias, inner, outs }, into = new Float64Array((a.length / inner) * outs)) {
-  const rows = a.length / inner;
-  const whole = rows % 2 || outs % 4 ? 0 : outs;
-  for (let o = 0; o < whole; o += 4) fourColumns(a, w, bias, { rows, inner, outs, o }, into);
-  for (let o = whole; o < outs; o++) {
-    for (let p = 0; p < rows; p++) {
-      let sum = bias[o];
-      for (let k = 0; k < inner; k++) sum += a[p * inner + k] * w[o * inner + k];
-      into[p * outs + o] = sum;
-    }
-  }
-  return into;
-}
-
-/** Four columns of a product, two rows at a time: numbers that are loaded once are used more often. */
-function fourColumns(a, w, bias, { rows, inner, outs, o }, into) {
-  const w0 = o * inner;
-  const w1 = w0 + inner;
-  const w2 = w1 + inner;
-  const w3 = w2 + inner;
-  for (let p = 0; p < rows; p += 2) {
-    let [s0, s1, s2, s3] = [bias[o], bias[o + 1], bias[o + 2], bias[o + 3]];
-    let [r0, r1, r2, r3] = [s0, s1, s2, s3];
-    for (let k = 0, at = p * inner; k < inner; k++, at++) {
-      const x = a[at];
-      const y = a[at + inner];
-      const u0 = w[w0 + k];
-      const u1 = w[w1 + k];
-      const u2 = w[w2 + k];
-      const u3 = w[w3 + k];
-      s0 += x * u0;
-      s1 += x * u1;
-      s2 += x * u2;
-      s3 += x * u3;
-      r0 += y * u0;
-      r1 += y * u1;
-      r2 += y * u2;
-      r3 += y * u3;
-    }
-    const to = p * outs + o;
-    into[to] = s0;
-    into[to + 1] = s1;
-    into[to + 2] = s2;
-    into[to + 3] = s3;
-    into[to + outs] = r0;
-    into[to + outs + 1] = r1;
-    into[to + outs + 2] = r2;
-    into[to + outs + 3] = r3;
-  }
-}
 
 /** What a convolution of 3×3 sees at each place of a square, zeros around it: (places, 9 · channels). */
 export function neighbours(h, side, channels) {
@@ -191,10 +141,13 @@ class Layers {
   }
 }
 
-/** From latents on a square grid to an image of four times its sides, with one channel. */
+/** From latents on a square grid to an image of four times its sides. */
 export class CodeDecoder {
-  /** @param {{latent: number, width: number, fine: number}} sizes as in `latent_nets.Decoder` */
-  constructor(numbers, { latent, width, fine }) {
+  /**
+   * @param {{latent: number, width: number, fine: number, channels?: number}} sizes as in
+   *   `latent_nets.Decoder`; `channels` are those of the image
+   */
+  constructor(numbers, { latent, width, fine, channels = 1 }) {
     const layers = new Layers(numbers);
     Object.assign(this, { latent, width, fine });
     this.first = layers.conv(latent, 2 * width, TAPS);
@@ -208,10 +161,10 @@ export class CodeDecoder {
     this.middle = layers.residual(width);
     this.norm = layers.norm(width);
     this.finer = layers.conv(width, 4 * fine, TAPS);
-    this.last = layers.conv(fine, 1, TAPS);
+    this.last = layers.conv(fine, channels, TAPS);
   }
 
-  /** The image of latents, which are rows: (places, latent). */
+  /** The image of latents, both as rows: (places, latent) and (pixels, channels). */
   decode(latents, side) {
     const { width, fine } = this;
     let h = product(neighbours(latents, side, this.latent), this.first);

@@ -162,7 +162,7 @@ def test_products_of_every_size(node, rows, outs):
     )
     ask = """return js.product(Float64Array.from(given.a.flat()),
         { w: given.w.flat(), bias: given.bias, inner: 7, outs: given.bias.length })"""
-    came = node("math/code_decoder", ask, a=a.tolist(), w=w.tolist(), bias=bias.tolist())
+    came = node("math/products", ask, a=a.tolist(), w=w.tolist(), bias=bias.tolist())
     np.testing.assert_allclose(np.reshape(came, (rows, outs)), a @ w.T + bias, atol=1e-12)
 
 
