@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from cs231n_gen.viz.caption_weights import Arrays, Sizes
+from cs231n_gen.viz.caption_weights import Arrays, PainterSizes
 from cs231n_gen.viz.decoder_weights import decode_by
 
 EPS, TEXT_EPS = 1e-6, 1e-5  # of norms in blocks, and in the encoder
@@ -30,7 +30,7 @@ class Painter:
         sizes, arrays: as `caption_weights.painter_layers` gives them.
     """
 
-    def __init__(self, sizes: Sizes, arrays: Arrays):
+    def __init__(self, sizes: PainterSizes, arrays: Arrays):
         self.sizes, self.arrays = sizes, arrays
         side = sizes["size"] // sizes["patch"]
         self.positions = _positions(side, sizes["dim"])

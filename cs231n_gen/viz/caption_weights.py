@@ -17,7 +17,7 @@ LEAST, MOST = 8, 12  # bits of a weight
 HEAVIEST = 600_000  # bytes of all weights
 
 
-class Sizes(TypedDict):
+class PainterSizes(TypedDict):
     """What the shapes of all arrays follow from, and how many heads attend."""
 
     words: int  # of the vocabulary
@@ -74,7 +74,7 @@ class Packed(NamedTuple):
 
 def painter_layers(
     model: Mapping[str, ArrayLike], decoder: Weights, size: int, heads: tuple[int, int]
-) -> tuple[Sizes, Arrays]:
+) -> tuple[PainterSizes, Arrays]:
     """The sizes of a text-to-image network and its decoder, and all their arrays.
 
     Args:
@@ -88,7 +88,7 @@ def painter_layers(
     """
     coder, numbers = decoder_layers(decoder, channels=3)
     arrays = {name: _array(v) for name, v in dict(model).items()}
-    sizes = Sizes(**_sizes(arrays, size, heads, coder["latent"]), **coder)
+    sizes = PainterSizes(**_sizes(arrays, size, heads, coder["latent"]), **coder)
     wanted = _shapes(sizes)
     for name, shape in wanted.items():
         got = arrays[name].shape if name in arrays else None
@@ -184,7 +184,7 @@ def _mlp(name: str, dim: int) -> dict[str, tuple[int, ...]]:
     return _linear(f"{name}.0", 4 * dim, dim) | _linear(f"{name}.2", dim, 4 * dim)
 
 
-def _shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+def _shapes(sizes: PainterSizes) -> dict[str, tuple[int, ...]]:
     """The shapes of all arrays of a model, by name."""
     c, d = sizes["context"], sizes["dim"]
     inner = sizes["patch"] ** 2 * sizes["latent"]
