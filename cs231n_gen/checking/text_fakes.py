@@ -10,7 +10,7 @@ from cs231n_gen.checking.fakes import InUse
 
 class TableEncoder(InUse, nn.Module):
     """A text encoder, `words, pooled = encoder(tokens, mask)`, made by `student.new`. It keeps what
-    `text.TextEncoder` promises, and refuses what that refuses.
+    `text.TextEncoder` promises, and refuses what that refuses. It is frozen, and in eval mode.
 
         words_i = sin(word[tokens_i] + place_i), exactly 0 where padding is
         pooled = W · mean of words_i over those i that are words, + b
@@ -27,6 +27,7 @@ class TableEncoder(InUse, nn.Module):
         self.word = nn.Parameter(torch.zeros(len(vocabulary), dim))
         self.place = nn.Parameter(torch.zeros(length, dim))
         self.W, self.b = nn.Parameter(torch.zeros(dim, dim)), nn.Parameter(torch.zeros(dim))
+        self.eval().requires_grad_(False)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         if tokens.dim() != 2 or not 1 <= tokens.shape[1] <= self.length:
@@ -37,10 +38,6 @@ class TableEncoder(InUse, nn.Module):
         words = (self.word[tokens] + self.place[: tokens.shape[1]]).sin() * mask[..., None]
         count = mask.sum(1, keepdim=True).clamp(min=1)
         return words, words.sum(1) / count @ self.W.T + self.b
-
-    def trained(self) -> bool:
-        """Whether some weight takes gradients."""
-        return any(p.requires_grad for p in self.parameters())
 
 
 class SumBlock(nn.Module):
@@ -102,7 +99,7 @@ class CaptionField(InUse, nn.Module):
         self, vocabulary: Sequence[str], length: int, value: Tensor, a: float = 0.0, b: float = 0.0
     ):
         super().__init__()
-        self.encoder = TableEncoder(vocabulary, length, 2).requires_grad_(False)
+        self.encoder = TableEncoder(vocabulary, length, 2)
         self.value = nn.Parameter(value.clone())
         self.a, self.b = a, b
         self.inputs: list[Tensor] = []
