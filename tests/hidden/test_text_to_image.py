@@ -736,7 +736,7 @@ def test_weights_of_every_form(student, generator):
     for B, shape in ((6, (2,)), (6, ()), (1, (3, 2, 2)), (6, (3, 2, 2)), (1, ())):
         said, against = SAID[:B], AGAINST[:B]
         each = 5 * normal(generator, B)
-        for w in (2, torch.tensor(1.25), each):
+        for w in (2, torch.tensor(1.25), each, 0.0):
             model, value = painter(student, generator)
             z = 1000 * normal(generator, B, *shape)  # of any size
             x = student.text_to_image.sample(model, z, 3, said, w, against)

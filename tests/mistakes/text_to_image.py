@@ -2,13 +2,14 @@
 are the reference's with another way through their layers."""
 
 import types
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cs231n_gen import flow, guidance, text, text_to_image
-from cs231n_gen.checking.variants import mistake
+from cs231n_gen.checking.variants import form_of, mistake
 from cs231n_gen.dit import adaptive_norm, add_gated, modulate
 from cs231n_gen.dit_attention import attend, hidden, join
 from cs231n_gen.dit_tokens import patchify, timestep_embedding, unpatchify
@@ -626,26 +627,23 @@ def null_in_the_words_only(encoder, **options):
 
 @mistake(
     "text_to_image.TextToImage",
-    "`null` stands in place of the pooled vector alone. It is the first word as well, and the only "
-    "one that is seen.",
-)
-def null_pooled_only(encoder, **options):
-    def forward(self, x_t, t, tokens):
-        words, pooled, mask, empty = raw(self, tokens)
-        pooled = torch.where(empty, self.null, pooled)
-        return painted(self, x_t, t, words, pooled, mask)
-
-    return network(forward, encoder, options)
-
-
-@mistake(
-    "text_to_image.TextToImage",
-    "Without a caption no word is seen. `null` is a word: the mask is True at its place.",
+    "Without a caption the blocks see no word, only the pooled vector is `null`. It is the first "
+    "word as well, and the mask is True at its place, and only there.",
 )
 def null_behind_the_mask(encoder, **options):
     def forward(self, x_t, t, tokens):
         words, pooled, _ = encoded(self, tokens)
         return painted(self, x_t, t, words, pooled, tokens != 0)
+
+    return network(forward, encoder, options)
+
+
+@form_of(null_behind_the_mask)
+def null_pooled_only(encoder, **options):
+    def forward(self, x_t, t, tokens):
+        words, pooled, mask, empty = raw(self, tokens)
+        pooled = torch.where(empty, self.null, pooled)
+        return painted(self, x_t, t, words, pooled, mask)
 
     return network(forward, encoder, options)
 
@@ -1159,8 +1157,8 @@ def negative_ignored(model, z, steps, captions, w=0.0, negative="", times=None):
 
 @mistake(
     "text_to_image.sample",
-    "Guidance leads towards the negative prompt: captions and negative prompts have changed "
-    "places.",
+    "Guidance leads towards the negative prompts: 1 + w belongs to the captions, and −w to the "
+    "negative prompts, not the other way round.",
     ignoring=("times",),
 )
 def towards_the_negative(model, z, steps, captions, w=0.0, negative="", times=None):
@@ -1170,13 +1168,12 @@ def towards_the_negative(model, z, steps, captions, w=0.0, negative="", times=No
     return guidance.sample(model, z, steps, null, y, w, times=times)
 
 
-@mistake(
-    "text_to_image.sample",
-    "The weights have changed places: 1 + w belongs to the captions, −w to the negative prompts.",
-    ignoring=("times",),
-)
+@form_of(towards_the_negative)
 def weights_exchanged(model, z, steps, captions, w=0.0, negative="", times=None):
-    return chosen(model, z, steps, captions, w if plain(w) else -1 - w, negative, times)
+    y, null = rows_of(model, captions), rows_of(model, each_of(negative, z))
+    if plain(w):
+        return flow.sample(model, z, steps, y, times)
+    return guidance.sample(model, z, steps, y, null, -1 - w, times=times)
 
 
 @mistake(
@@ -1313,7 +1310,8 @@ def times_only_without_guidance(model, z, steps, captions, w=0.0, negative="", t
 
 @mistake(
     "text_to_image.sample",
-    "Guidance does not reach all steps: interval is left at another value than the whole of [0, 1].",
+    "Guidance does not reach all steps: no interval is asked for here, so it is the whole of "
+    "[0, 1].",
     ignoring=("times",),
 )
 def guided_in_part(model, z, steps, captions, w=0.0, negative="", times=None):
@@ -1388,7 +1386,7 @@ def words_taken_away(model, z, steps, captions, w=0.0, negative="", times=None):
 def with_a_graph(model, z, steps, captions, w=0.0, negative="", times=None):
     y, null = rows_of(model, captions), rows_of(model, each_of(negative, z))
     levels, x = flow.levels_of(steps, times), z
-    for t, t_next in zip(levels, levels[1:], strict=False):
+    for t, t_next in pairwise(levels):
         level = torch.full((len(x),), t, dtype=x.dtype)
         if plain(w):
             v = model(x, level, y)

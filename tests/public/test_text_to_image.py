@@ -680,6 +680,7 @@ def test_weights_of_every_form(student):
         (3, (2, 3, 3), torch.tensor([0.5, -1.0, 20.0])),
         (3, (), torch.tensor([0.5, -1.0, 20.0]).double()),
         (1, (2,), torch.tensor(1.5)),
+        (1, (2,), 0.0),
     ):
         z = waves(B, *shape, scale=100.0)
         x = student.text_to_image.sample(painter(student), z, 4, SAID[:B], w, AGAINST[:B])
@@ -692,8 +693,11 @@ def test_levels_of_ones_own(student):
     """`times` are the levels, guided or not"""
     z, falling = waves(3, 2), [0.75, 0.5, 0.125]
     for times in (falling, tuple(falling), torch.tensor(falling)):
-        for w in (0.0, 1.5):
-            x = student.text_to_image.sample(painter(student), z, 2, SAID, w, times=times)
+        found = {}
+        for w in (0.0, 1.5):  # both, before one is looked at
+            call, model = student.text_to_image.sample, painter(student)
+            found[w] = call(model, z, 2, SAID, w, times=times)
+        for w, x in found.items():
             want = walk(z, falling, SAID, [""] * 3, w)
             expect.close(x, want, f"steps of ¼ and ⅜, w = {w}", what="x", **DOUBLE)
 
