@@ -207,7 +207,7 @@ def scene_of(caption: str) -> Int64[Tensor, "7"]:
     words = caption.lower().split()
     row = [*_thing(words[:4], 0), ALONE, NOTHING, NOTHING, NOTHING]
     if rest := words[4:]:
-        row[3] = _number(rest, 0, RELATIONS, 5)
+        row[3] = caption_number(rest, 0, RELATIONS, 5)
         of = row[3] < 2
         if of and rest[1:2] != ["of"]:
             raise ValueError(f'word 6 must be "of" after "{rest[0]}", got {_said(rest, 1)}')
@@ -326,9 +326,7 @@ def read_back(x: Pictures) -> Scenes:
         height, kind, row, column = _best_outline(left)
         shape = coverage(kind, row, column, x.shape[-1])
         inner = (shape > 0.9).float()[:, None]
-        mean = (light * inner).sum((2, 3)) / inner.sum((2, 3)).clamp(min=1)
-        hue = mean / mean.amax(1, keepdim=True).clamp(min=1e-6)
-        colour = torch.cdist(hue, _HUES).argmin(1)
+        colour = hue_of((light * inner).sum((2, 3)))
         bright = height / _BRIGHTEST[colour]
         found.append((kind // len(SHAPES), colour, kind % len(SHAPES), row, column, bright))
         left = left - shape * height[:, None, None]
@@ -364,16 +362,34 @@ def compare(x: Pictures, scenes: Scenes) -> Reading:
     return Reading(parts.all(1), parts, objects(seen) | objects(exchanged(seen)), readable)
 
 
-def _best_outline(cover: Float[Tensor, "n side side"]):
-    """Of the outline and the place that explain most: how bright it is, which, in which row and
-    column.
+def hue_of(light: Float[Tensor, "n 3"]) -> Int64[Tensor, "n"]:
+    """The numbers of the nearest colours, however bright the light is."""
+    hues = light / light.amax(1, keepdim=True).clamp(min=1e-6)
+    return torch.cdist(hues, _HUES).argmin(1)
+
+
+def match(
+    cover: Float[Tensor, "n side side"], outlines: Float[Tensor, "kinds 15 15"]
+) -> tuple[Float[Tensor, "n kinds places"], Float[Tensor, "n kinds places"]]:
+    """How much of coverage each outline explains at each place, and with which brightness.
 
     Of ‖c − h o‖², coverage c, outline o, the best brightness h = ⟨c, o⟩ / ‖o‖² explains
     ⟨c, o⟩² / ‖o‖². What is darker than nothing explains nothing.
+
+    Args:
+        cover: of pictures.
+        outlines: such as `OUTLINES`.
+    Returns:
+        `(explained, heights)`; place is row · side + column.
     """
-    norms = OUTLINES.square().sum((1, 2))
-    heights = F.conv2d(cover[:, None], OUTLINES[:, None], padding=7) / norms[:, None, None]
-    explained = heights.clamp(min=0).square() * norms[:, None, None]
+    norms = outlines.square().sum((1, 2))[:, None]
+    heights = F.conv2d(cover[:, None], outlines[:, None], padding=7).flatten(2) / norms
+    return heights.clamp(min=0).square() * norms, heights
+
+
+def _best_outline(cover: Float[Tensor, "n side side"]):
+    """Of all outlines and places what explains most: how bright it is, which, row and column."""
+    explained, heights = match(cover, OUTLINES)
     best = explained.flatten(1).argmax(1)
     side = cover.shape[-1]
     kind, place = best // side**2, best % side**2
@@ -390,10 +406,16 @@ def _thing(words: Sequence[str], at: int) -> list[int]:
     if words[:1] != ["a"]:
         raise ValueError(f'word {at + 1} must be "a", got {_said(words, 0)}')
     options = (SIZES, COLOURS, SHAPES)
-    return [_number(words, i + 1, some, at + i + 2) for i, some in enumerate(options)]
+    return [caption_number(words, i + 1, some, at + i + 2) for i, some in enumerate(options)]
 
 
-def _number(words: Sequence[str], i: int, options: Sequence[str], place: int) -> int:
+def caption_number(words: Sequence[str], i: int, options: Sequence[str], place: int) -> int:
+    """The number of word i among its options.
+
+    Raises:
+        ValueError: if it is none of them. The message says what is allowed at its place in the
+            caption, counted from 1.
+    """
     if i >= len(words) or words[i] not in options:
         near = get_close_matches(words[i], options, 1) if i < len(words) else []
         hint = f"; did you mean {near[0]!r}?" if near else ""
