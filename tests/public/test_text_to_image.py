@@ -550,6 +550,13 @@ def test_numbers_of_any_size(student):
     made, _ = a_model(student)
     x_t = latents()
     want = velocity(made(x_t, T, SOME), x_t)
+    out = filled(student, made)["out.weight"]
+    student.checking.fakes.put(made, {"out.weight": 1e3 * out, "out.bias": torch.zeros(12)})
+    large = velocity(made(x_t, T, SOME), x_t)
+    student.checking.fakes.put(made, {"out.weight": out})
+    small = velocity(made(x_t, T, SOME), x_t)
+    expect.close(large, 1e3 * small, "velocities of size 1000", atol=1e-8, rtol=1e-9)
+    filled(student, made)
     in_the_table(made(1e3 * x_t, T, SOME), x_t.shape, MODELS["large"], "latents of size 1000", "v")
     made.call("float")
     got = made(x_t.float(), T.float(), SOME)
