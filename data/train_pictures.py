@@ -29,8 +29,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--out", type=Path, default=HERE / picture_trial.CODER_FILE)
+    parser.add_argument("--measure", action="store_true", help="only measure what is shipped")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.measure:
+        report(picture_trial.load_coder())
+        return
     g = torch.Generator().manual_seed(0)
     coder = picture_trial.new_coder()
     start = time.process_time()

@@ -16,8 +16,11 @@ from safetensors.torch import save_file
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from cs231n_gen import flow  # noqa: E402
 from cs231n_gen.common.files import draft_of  # noqa: E402
 from cs231n_gen.experiments import caption_trial, picture_trial  # noqa: E402
+from cs231n_gen.given.frozen import frozen  # noqa: E402
+from cs231n_gen.text_to_image import TextToImage  # noqa: E402
 
 RECIPE = {"batch": 128, "lr": 1e-2}
 WEIGHTS = (0.0, 1.0, 2.0, 4.0)  # of guidance
@@ -31,13 +34,30 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=picture_trial.MANY)
     parser.add_argument("--seconds", type=float, help="of a processor")
     parser.add_argument("--out", type=Path, default=HERE / picture_trial.FILE)
+    parser.add_argument("--measure", action="store_true", help="only measure what is shipped")
     options = parser.parse_args()
-    if options.steps == picture_trial.MANY and options.seconds is None:
-        parser.error("say --steps or --seconds")
+    if options.steps == picture_trial.MANY and options.seconds is None and not options.measure:
+        parser.error("say --steps or --seconds, or --measure")
     torch.set_num_threads(1)
     coder, words = picture_trial.load_coder(), caption_trial.load_words()
     data = picture_trial.latents_of(coder)
-    model = picture_trial.new(words)
+    if options.measure:
+        model = picture_trial.load_text_to_image(words)
+    else:
+        model = picture_trial.new(words)
+        train(model, data, options)
+    report(model, coder)
+    losses = held_out_losses(model, coder)
+    floor = picture_trial.floor(coder, data)
+    least = (1 - picture_trial.DROP) * floor[0] + picture_trial.DROP * floor[1]
+    print(f"loss on new pictures with captions {losses[0]:.4f}, without {losses[1]:.4f}")
+    print(f"floor with a caption {floor[0]:.4f}, without {floor[1]:.4f}, together {least:.4f}")
+
+
+def train(
+    model: TextToImage, data: picture_trial.CaptionedLatents, options: argparse.Namespace
+) -> None:
+    """Train, and write the weights."""
     limits = {"steps": options.steps, "seconds": options.seconds, "of_processor": True}
     history = picture_trial.fit(model, data, **RECIPE, **limits).history
     own = picture_trial.own_weights(model)
@@ -50,14 +70,23 @@ def main() -> None:
     print(
         f"{len(history.losses)} steps, {history.seconds:.0f} CPU s; {count} weights, {size:.0f} KB"
     )
-    report(model, coder)
-    floor = picture_trial.floor(coder, data)
-    least = (1 - picture_trial.DROP) * floor[0] + picture_trial.DROP * floor[1]
     print(f"loss of the last 1000 steps {float(history.smoothed(1000)[-1]):.4f}")
-    print(f"floor with a caption {floor[0]:.4f}, without {floor[1]:.4f}, together {least:.4f}")
 
 
-def report(model: torch.nn.Module, coder: picture_trial.Coder) -> None:
+def held_out_losses(model: TextToImage, coder: picture_trial.Coder) -> list[float]:
+    """The loss on new pictures at the levels of the training, with their captions and without."""
+    new = picture_trial.latents_of(coder, 2000, seed=20_000, progress=False)
+    g = torch.Generator().manual_seed(0)
+    found = []
+    for drop in (0.0, 1.0):
+        batch = picture_trial.batch_of(new, 2000, picture_trial.LEVELS, drop, g)
+        parts = zip(*(v.split(250) for v in batch), strict=True)
+        with frozen(model):
+            found.append(sum(float(flow.loss(model, *part)) for part in parts) / 8)
+    return found
+
+
+def report(model: TextToImage, coder: picture_trial.Coder) -> None:
     """Say what is right in pictures of captions, seen and held out, for several seeds of noise."""
     for w in WEIGHTS:
         for what in ("seen", "held out"):

@@ -1,10 +1,10 @@
-"""The run of chapter 10: its data, its blocks, and how pictures are judged."""
+"""The run of chapter 10: its data, its floor, its blocks, and how pictures are judged."""
 
 import pytest
 import torch
-from cs231n_gen.picture_trial import CrossBlock
+from cs231n_gen.picture_trial import CaptionedLatents, CrossBlock
 
-from cs231n_gen import caption_trial, picture_trial, text
+from cs231n_gen import caption_trial, flow, picture_trial, schedules, text
 from cs231n_gen.given import captions
 from cs231n_gen.text_to_image import JointBlock
 
@@ -216,6 +216,35 @@ def test_noise_is_that_of_the_seed_for_any_captions(words, exact):
     torch.testing.assert_close(exact.encode(x), z)
     again = picture_trial.pictures_for(Nothing(), exact, said[::-1], negative=said, steps=1)
     assert torch.equal(x, again)
+
+
+def test_the_floor_is_the_loss_of_the_best_network(coder, few):
+    """Of a network that knows all pictures of each caption by heart, on pictures drawn afresh."""
+    scenes = few.scenes[:4]
+    some = CaptionedLatents(few.u[:4], few.tokens[:4], scenes)
+    g = torch.Generator().manual_seed(1)
+    losses = []
+    for scene in scenes:
+        members = coder.encode(captions.pictures_of(scene))
+        u = coder.encode(captions.render(scene.expand(400, 7), g))
+        z, t = torch.randn(u.shape, generator=g), schedules.logit_normal(400, 0.0, 1.0, g)
+
+        def best(x_t, t, y=None, members=members):
+            return schedules.optimal_velocity(x_t, t, members)
+
+        losses.append(flow.loss(best, u, z, t))
+    with_caption, _ = picture_trial.floor(coder, some, scenes=40, pairs=20, quantiles=24)
+    assert with_caption == pytest.approx(float(torch.stack(losses).mean()), rel=0.1)
+
+
+def test_without_a_caption_the_floor_is_that_of_the_training_set(coder, few):
+    z = torch.randn(300, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    t = torch.tensor([0.95])
+    one = float(schedules.loss_floor(few.u, z, t, few.u))
+    assert one > 0.05
+    level = (float(torch.logit(t)), 1e-6)
+    _, without = picture_trial.floor(coder, few, level, scenes=10, pairs=40, quantiles=2)
+    assert without == pytest.approx(one, rel=0.1)
 
 
 def test_reconstructions_without_loss_are_read_as_what_they_are(exact):
