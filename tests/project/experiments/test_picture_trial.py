@@ -203,6 +203,24 @@ def test_a_bag_of_words_is_right_in_half_of_exchanged_captions(words, exact):
     assert share == 0.5 and both == 0
 
 
+def test_a_film_ends_with_the_picture_and_shows_what_is_expected(words, exact):
+    class Guess(torch.nn.Module):
+        """Expects a picture that depends on the level, and on nothing else."""
+
+        encoder = words
+
+        def forward(self, x_t, t, tokens):
+            return (x_t - t[:, None, None, None]) / t[:, None, None, None]
+
+    caption = "a small red ring"
+    found = picture_trial.film(Guess(), exact, caption, [0, 3, 1], w=2.0, steps=4)
+    torch.testing.assert_close(found[:, 0, 0, 0], torch.tensor([1.0, 0.25, 0.75]))
+    whole = picture_trial.pictures_for(Guess(), exact, [caption], w=2.0, steps=4)
+    torch.testing.assert_close(found[1:2], whole)
+    with pytest.raises(ValueError, match="from 0 to 3"):
+        picture_trial.film(Guess(), exact, caption, [4], steps=4)
+
+
 def test_noise_is_that_of_the_seed_for_any_captions(words, exact):
     class Nothing(torch.nn.Module):
         encoder = words
