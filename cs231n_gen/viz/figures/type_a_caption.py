@@ -43,7 +43,8 @@ class World(Protocol):
     HELD_OUT: Sequence[tuple[str, str]]  # colours and shapes
     OUTLINES: ArrayLike  # size · shapes + shape
     RGB: ArrayLike
-    SECOND: float
+    THERE: float
+    CLEAN: float
     SPOILT: float
 
 
@@ -219,7 +220,8 @@ def _told(world: World, count: int) -> dict[str, object]:
     reading = {
         "rgb": rgb.round(6).tolist(),
         "shapes": len(menus[2]),
-        "second": float(world.SECOND),
+        "there": float(world.THERE),
+        "clean": float(world.CLEAN),
         "spoilt": float(world.SPOILT),
     }
     return {

@@ -1,5 +1,6 @@
 // What a picture shows, read from its pixels as given/captions.py does: of all outlines at all places the one
-// that explains most is looked for, and taken away with its colour; then once more.
+// that explains most, with the best brightness, is looked for and taken away; then once more. What was found
+// is painted again, and compared with the picture.
 
 import { ALONE, NOTHING, UNREADABLE } from "./caption_words.mjs";
 
@@ -12,11 +13,12 @@ export class PictureReader {
   /**
    * @param {Float32Array} outlines how much of each pixel they cover, (kinds, 15, 15): all shapes of the
    *   first size, then of the next
-   * @param {{rgb: number[][], shapes: number, second: number, spoilt: number}} how colours; how many shapes
-   *   there are; what a second object must explain; the share that may be left unexplained
+   * @param {{rgb: number[][], shapes: number, there: number, clean: number, spoilt: number}} how colours; how
+   *   many shapes there are; the brightness of an object, and of a clean one; the share of squared light that
+   *   may be left unexplained
    */
-  constructor(outlines, { rgb, shapes, second, spoilt }) {
-    Object.assign(this, { rgb, shapes, second, spoilt });
+  constructor(outlines, { rgb, shapes, there, clean, spoilt }) {
+    Object.assign(this, { rgb, shapes, there, clean, spoilt, hues: rgb.map(hueOf) });
     const size = OUTLINE * OUTLINE;
     this.kinds = Array.from({ length: outlines.length / size }, (_, k) => {
       const cover = outlines.subarray(k * size, (k + 1) * size);
@@ -32,13 +34,24 @@ export class PictureReader {
       Math.max(...light.subarray(3 * p, 3 * p + 3)),
     );
     const side = Math.sqrt(cover.length);
-    const first = this.find(cover, light, side);
-    const left = cover.map((v, p) => v - first.shape[p] * first.brightness);
-    const other = this.find(left, light, side);
-    const two = other.gain > this.second;
-    const rest = two ? left.map((v, p) => v - other.shape[p] * other.brightness) : withoutShape(cover, first.shape);
-    const known = squaresOf(first.shape) + (two ? squaresOf(other.shape) : 0);
-    if (squaresOf(rest) > this.spoilt * known) return new Array(7).fill(UNREADABLE);
+    const [found, left] = [[], cover];
+    const painted = new Float64Array(light.length);
+    for (let i = 0; i < 3; i++) {
+      const one = this.find(left, light, side);
+      found.push(one);
+      const rgb = this.rgb[one.colour];
+      one.shape.forEach((v, p) => {
+        left[p] -= v * one.height;
+        if (i < 2 && one.bright >= this.there) for (let c = 0; c < 3; c++) painted[3 * p + c] += v * rgb[c];
+      });
+    }
+    const [first, other, third] = found;
+    const two = other.bright >= this.there;
+    const clean =
+      first.bright >= this.clean &&
+      (!two || (other.bright >= this.clean && third.bright < this.there)) &&
+      squaresOf(light.map((v, k) => v - painted[k])) <= this.spoilt * squaresOf(painted);
+    if (!clean) return new Array(7).fill(UNREADABLE);
     const parts = ({ kind, colour }) => [Math.floor(kind / this.shapes), colour, kind % this.shapes];
     if (!two) return [...parts(first), ALONE, NOTHING, NOTHING, NOTHING];
     const [down, right] = [other.row - first.row, other.column - first.column];
@@ -46,27 +59,27 @@ export class PictureReader {
     return [...parts(first), relation, ...parts(other)];
   }
 
-  /** The outline and the place that explain most of the coverage, with the colour that is there. */
+  /** The outline and the place that explain most of the coverage: how bright it is there, in itself and by its
+   *  colour, which is the one of the nearest hue. */
   find(cover, light, side) {
-    let best = { gain: -Infinity };
+    let best = { explained: -Infinity };
     this.kinds.forEach(({ cover: outline, inked, norm }, kind) => {
       const products = productsOf(cover, side, outline, inked);
       products.forEach((sum, place) => {
-        const gain = 2 * sum - norm;
-        if (gain > best.gain) best = { gain, kind, row: Math.floor(place / side), column: place % side };
+        const explained = Math.max(0, sum) ** 2 / norm;
+        if (explained <= best.explained) return;
+        best = { explained, kind, height: sum / norm, row: Math.floor(place / side), column: place % side };
       });
     });
     best.shape = this.shapeAt(best, side);
-    const mean = [0, 0, 0];
-    let count = 0;
+    const sums = [0, 0, 0];
     best.shape.forEach((v, p) => {
-      if (v <= INNER) return;
-      count++;
-      for (let c = 0; c < 3; c++) mean[c] += light[3 * p + c];
+      if (v > INNER) for (let c = 0; c < 3; c++) sums[c] += light[3 * p + c];
     });
-    const colour = mean.map((sum) => sum / Math.max(1, count));
-    const off = this.rgb.map((one) => Math.hypot(...one.map((v, c) => v - colour[c])));
-    return { ...best, brightness: Math.max(...colour), colour: off.indexOf(Math.min(...off)) };
+    const hue = hueOf(sums);
+    const off = this.hues.map((one) => Math.hypot(...one.map((v, c) => v - hue[c])));
+    const colour = off.indexOf(Math.min(...off));
+    return { ...best, colour, bright: best.height / Math.max(...this.rgb[colour]) };
   }
 
   /** How much of each pixel an outline covers at a place. */
@@ -99,8 +112,5 @@ function productsOf(cover, side, outline, inked) {
 
 const squaresOf = (x) => x.reduce((sum, v) => sum + v * v, 0);
 
-/** What is left of the coverage without as much of a shape as there is. */
-function withoutShape(cover, shape) {
-  const part = cover.reduce((sum, v, p) => sum + v * shape[p], 0) / squaresOf(shape);
-  return cover.map((v, p) => v - shape[p] * part);
-}
+/** A colour at its brightest. */
+const hueOf = (rgb) => rgb.map((v) => v / Math.max(1e-6, ...rgb));
