@@ -133,8 +133,9 @@ class TextEncoder(nn.Module):
 
         Args:
             tokens: numbers of words, from 1 to L of them.
-            mask: True where a word is, False where padding is. Padding changes nothing: not the
-                vectors of words, nor the pooled one, nor a gradient, wherever it stands.
+            mask: True where a word is, False where padding is, whatever tokens hold there. Padding
+                changes nothing: not the vectors of words, nor the pooled one, nor a gradient. It
+                may stand anywhere: a word has the place of its column.
         Returns:
             `(words, pooled)`: (batch, length, dim), exactly 0 where padding is, and (batch, dim).
             A caption without words has the pooled vector out(0).
@@ -194,9 +195,9 @@ def contrastive_loss(scores: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
         L_image = −mean_j log softmax(s_1j, …, s_Nj)_j
 
     Of N texts the right one of each image is to be found, and of N images that of each text. The
-    best scores are s_ij = log p(image_i, text_j) / (p(image_i) p(text_j)) + a constant, and then
-    log N − L is at most the mutual information of images and texts. As L ≥ 0, it is never more than
-    log N.
+    best scores are s_ij = log p(image_i, text_j) / (p(image_i) p(text_j)) + a constant. The mean of
+    log N − L over batches is at most the mutual information of images and texts, for any scores. As
+    L ≥ 0, it is never more than log N.
 
     Args:
         scores: s, of images in rows and texts in columns; pairs stand on the diagonal.

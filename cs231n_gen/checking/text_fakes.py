@@ -121,3 +121,15 @@ class CaptionField(InUse, nn.Module):
         told = torch.where(is_word.any(1), told, self.value[-1])
         level, told = (v.reshape(-1, *[1] * (x_t.dim() - 1)) for v in (t, told.to(x_t.dtype)))
         return self.a * x_t.sin() + self.b * level + told
+
+
+def learned(net: nn.Module) -> list[str]:
+    """The names of the weights that take gradients."""
+    return [name for name, p in net.named_parameters() if p.requires_grad]
+
+
+def begins_with(net: nn.Module, name: str, std: float) -> bool:
+    """Whether the numbers of a weight have mean 0 and this standard deviation, up to a tenth of it.
+    The numbers themselves would tell two answers apart that draw them in another order."""
+    w = net.state_dict()[name]
+    return abs(float(w.std()) - std) <= std / 10 and abs(float(w.mean())) <= std / 10

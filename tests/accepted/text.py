@@ -2,10 +2,12 @@
 
 import math
 import re
+import types
 
 import torch
 from torch.nn import functional as F
 
+from cs231n_gen import text
 from cs231n_gen.checking.variants import accepted
 
 
@@ -88,6 +90,84 @@ def errors_of_a_dictionary_explained(captions, vocabulary, length):
                 raise ValueError(f"I do not know the word {word!r}") from None
             mask[n, i] = True
     return tokens, mask
+
+
+# --- text.TextEncoder ---------------------------------------------------------------------------
+
+
+def walking(forward, args, options):
+    """The reference's encoder with another way through its layers, behind the lines above the
+    gap."""
+    made = text.TextEncoder(*args, **options)
+    usual = made.forward
+
+    def checked(self, tokens, mask):
+        n = tokens.shape[1] if tokens.dim() == 2 else 0
+        if not 1 <= n <= self.length or mask.shape != tokens.shape or mask.dtype != torch.bool:
+            return usual(tokens, mask)
+        return forward(self, tokens, mask)
+
+    made.forward = types.MethodType(checked, made)
+    return made
+
+
+@accepted("text.TextEncoder")
+def caption_by_caption(*args, **options):
+    def forward(self, tokens, mask):
+        words, whole = [], []
+        for row, is_word in zip(tokens, mask, strict=True):
+            h = self.word(row)[None] + self.place(torch.arange(len(row)))[None]
+            for block in self.blocks:
+                h = block(h, is_word[None])
+            h = torch.where(is_word[:, None], self.norm(h)[0], 0.0)
+            mean = h[is_word].mean(0) if is_word.any() else torch.zeros_like(h[0])
+            words.append(h)
+            whole.append(self.out(mean))
+        return torch.stack(words), torch.stack(whole)
+
+    return walking(forward, args, options)
+
+
+@accepted("text.TextEncoder")
+def mean_by_weights(*args, **options):
+    def forward(self, tokens, mask):
+        h = F.embedding(tokens, self.word.weight)
+        h = h + self.place.weight.narrow(0, 0, tokens.shape[1]).unsqueeze(0)
+        for n in range(len(self.blocks)):
+            h = self.blocks[n](h, mask)
+        words = self.norm(h).masked_fill(~mask.unsqueeze(-1), 0)
+        w = mask.to(words.dtype)
+        w = w / torch.where(mask.any(1), mask.sum(1), 1)[:, None]
+        return words, self.out(torch.einsum("bn,bnd->bd", w, words))
+
+    return walking(forward, args, options)
+
+
+@accepted("text.TextEncoder")
+def padding_is_0_from_the_start(*args, **options):
+    def forward(self, tokens, mask):
+        is_word = mask[:, :, None]
+        h = (self.word(tokens) + self.place.weight[None, : tokens.size(1)]) * is_word
+        for block in self.blocks:
+            h = block(h, mask) * is_word
+        words = self.norm(h) * is_word
+        sums, count = words.sum(dim=1), is_word.sum(dim=1)
+        return [words, self.out(sums / count.clamp_min(1))]
+
+    return walking(forward, args, options)
+
+
+@accepted("text.TextEncoder")
+def out_before_the_mean(*args, **options):
+    def forward(self, tokens, mask):
+        h = self.word(tokens) + self.place.weight[: tokens.shape[1]]
+        for block in self.blocks:
+            h = block(h, mask)
+        words = self.norm(h) * mask[..., None].to(h.dtype)
+        moved = (words @ self.out.weight.T).sum(1)
+        return words, moved / mask.sum(1).clamp(min=1)[:, None] + self.out.bias
+
+    return walking(forward, args, options)
 
 
 # --- text.similarity ----------------------------------------------------------------------------

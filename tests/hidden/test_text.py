@@ -194,6 +194,318 @@ def test_no_captions_and_one_text(student, generator):
         )
 
 
+# --- text.TextEncoder ---------------------------------------------------------------------------
+
+KNOWN = ["", "a", "of", "red", "blue", "ring", "cross", "left", "above"]
+
+
+def block_shapes(dim, at):
+    shapes = {"norm_1": (dim,), "norm_2": (dim,)}
+    shapes |= {"qkv": (3 * dim, dim), "out": (dim, dim)}
+    shapes |= {"mlp.0": (4 * dim, dim), "mlp.2": (dim, 4 * dim)}
+    return {
+        f"{at}{name}.{kind}": shape if kind == "weight" else shape[:1]
+        for name, shape in shapes.items()
+        for kind in ("weight", "bias")
+    }
+
+
+def encoder_shapes(words, length, dim, layers):
+    shapes = {"word.weight": (words, dim), "place.weight": (length, dim)}
+    for n in range(layers):
+        shapes |= block_shapes(dim, f"blocks.{n}.")
+    shapes |= {"norm.weight": (dim,), "norm.bias": (dim,)}
+    return shapes | {"out.weight": (dim, dim), "out.bias": (dim,)}
+
+
+def an_encoder(student, generator, length=7, layers=1, spread=0.7, **options):
+    """An encoder in float64 with random weights: it, them by name, and its heads."""
+    heads = draws.whole(generator, 1, 4)
+    dim = heads * draws.whole(generator, 4, 7)
+    made = student.new("text.TextEncoder", KNOWN, length, dim, layers, heads, **options)
+    made.call("double")
+    weights = {}
+    for name, w in made.state().items():
+        size = 1 if name.startswith(("word", "place")) else math.prod(w.shape[1:])
+        weights[name] = spread * normal(generator, *w.shape) / size**0.5
+        if "norm" in name and name.endswith("weight"):
+            weights[name] = 1 + weights[name]
+    made.load(weights)
+    return made, weights, heads
+
+
+def normed(h, s, at):
+    off = h - h.mean(-1, keepdim=True)
+    unit = off / (off.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    return unit * s[at + "weight"] + s[at + "bias"]
+
+
+def linear(h, s, at):
+    return torch.einsum("...i,oi->...o", h, s[at + "weight"]) + s[at + "bias"]
+
+
+def gelu(x):
+    return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def by_hand_words(h, s, heads):
+    """What the blocks make of the words of one caption, (words, dim)."""
+    layers = len({name.split(".")[1] for name in s if name.startswith("blocks.")})
+    for at in (f"blocks.{n}." for n in range(layers)):
+        q, k, v = linear(normed(h, s, at + "norm_1."), s, at + "qkv.").chunk(3, -1)
+        parts = [x.tensor_split(heads, -1) for x in (q, k, v)]
+        told = []
+        for a, b, c in zip(*parts, strict=True):
+            told.append((a @ b.T / a.shape[1] ** 0.5).softmax(-1) @ c)
+        h = h + linear(torch.cat(told, -1), s, at + "out.")
+        h = h + linear(
+            gelu(linear(normed(h, s, at + "norm_2."), s, at + "mlp.0.")), s, at + "mlp.2."
+        )
+    return normed(h, s, "norm.")
+
+
+def by_hand_encoder(tokens, mask, s, heads):
+    """Words and pooled vectors, caption by caption; padding is not even there."""
+    dim = s["word.weight"].shape[1]
+    words, pooled = [], []
+    for row, is_word in zip(tokens, mask, strict=True):
+        at = is_word.nonzero()[:, 0]
+        h = s["word.weight"][row[at]] + s["place.weight"][at]
+        h = by_hand_words(h, s, heads) if len(at) else h
+        words.append(torch.zeros(len(row), dim).double().index_put((at,), h))
+        mean = h.mean(0) if len(at) else torch.zeros(dim).double()
+        pooled.append(linear(mean, s, "out."))
+    return torch.stack(words), torch.stack(pooled)
+
+
+def captions_of(generator, n, counts):
+    """Tokens and a mask of captions with these numbers of words, padding behind them."""
+    tokens = torch.randint(1, len(KNOWN), (len(counts), n), generator=generator)
+    mask = torch.arange(n) < torch.tensor(counts)[:, None]
+    return tokens * mask, mask
+
+
+def encodes(result, want, says, tolerance):
+    """Words and pooled vectors are these."""
+    words, pooled = expect.unpack(result, ("words", "pooled"))
+    expect.close(words, want[0], f"{says}: other words", what="words", **tolerance)
+    expect.close(pooled, want[1], f"{says}: another pooled vector", what="pooled", **tolerance)
+    return words, pooled
+
+
+ROUNDED = {"atol": 1e-10, "rtol": 1e-10}  # of some layers in float64
+
+
+@encoder
+def test_the_layers_of_an_encoder(student, generator):
+    """its layers have the documented names and shapes, and it knows its vocabulary"""
+    for words, length, dim, layers, heads in ((5, 4, 6, 1, 3), (3, 2, 4, 3, 1), (9, 7, 8, 0, 2)):
+        vocabulary = ["", *"abcdefgh"][:words]
+        made = student.new("text.TextEncoder", vocabulary, length, dim, layers, heads)
+        got = {name: tuple(w.shape) for name, w in made.state().items()}
+        want = encoder_shapes(words, length, dim, layers)
+        says = f"the weights for {words} words, L = {length}, dim = {dim}, {layers} blocks"
+        expect.true(list(got.items()) == list(want.items()), says, got, want)
+    made = student.new("text.TextEncoder", KNOWN, 5)
+    got = {name: tuple(w.shape) for name, w in made.state().items()}
+    expect.true(got == encoder_shapes(9, 5, 64, 1), "by default one block of dim 64", got)
+    tokens, mask = captions_of(generator, 5, (5, 3))
+    made.call("double")
+    encodes(made(tokens, mask), by_hand_encoder(tokens, mask, made.state(), 4), "4 heads", ROUNDED)
+
+
+@encoder
+def test_how_embeddings_begin(student):
+    """both embeddings begin as N(0, ½²); with places = 0 there are none, and none are learned"""
+    vocabulary = ["", *(f"w{i}" for i in range(199))]
+    for places in (None, 0.5, 0.02, 2.0, 0.0):
+        options = {} if places is None else {"places": places}
+        made = student.new("text.TextEncoder", vocabulary, 100, 32, **options)
+        state = made.state()
+        want = {"word": 0.5, "place": 0.5 if places is None else places}
+        for name, std in want.items():
+            w = expect.tensor(state[f"{name}.weight"], (200 if name == "word" else 100, 32))
+            near = abs(float(w.std()) - std) <= 0.1 * std and abs(float(w.mean())) <= 0.1 * std
+            says = f"{name} begins with standard deviation {std:g} and mean 0"
+            expect.true(near, says, f"{float(w.std()):.3g} and {float(w.mean()):.3g}")
+        learned = student.checking.text_fakes.learned(made)
+        fixed = sorted(state.keys() - {*learned})
+        says = f"weights that are not learned with places = {want['place']:g}"
+        expect.true(fixed == ([] if want["place"] else ["place.weight"]), says, fixed)
+
+
+@encoder(weight=4)
+def test_the_formula_of_an_encoder(student, generator):
+    """words and pooled vectors are those of the formula, in float64"""
+    for layers in (1, 2, 0, 3):
+        made, s, heads = an_encoder(student, generator, layers=layers)
+        for n, counts in ((7, (7, 3, 5, 1)), (4, (2,)), (1, (1, 1)), (5, (5, 5, 5))):
+            tokens, mask = captions_of(generator, n, counts)
+            says = f"captions of {counts} words in rows of {n}, {layers} blocks"
+            encodes(made(tokens, mask), by_hand_encoder(tokens, mask, s, heads), says, ROUNDED)
+
+
+@encoder(weight=3)
+def test_padding_wherever_it_stands(student, generator):
+    """padding changes nothing behind the words, in front of them or between, whatever its numbers
+    are; words keep their places"""
+    made, s, heads = an_encoder(student, generator, layers=2)
+    mask = torch.tensor(
+        [[1, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 0], [1, 0, 0, 1, 0, 1], [0, 0, 0, 0, 0, 1],
+         [1, 1, 1, 1, 1, 1]]
+    ).bool()  # fmt: skip
+    tokens = torch.randint(1, len(KNOWN), mask.shape, generator=generator)
+    want = by_hand_encoder(tokens, mask, s, heads)
+    for padding in (tokens, 0 * tokens, torch.full_like(tokens, len(KNOWN) - 1)):
+        row = torch.where(mask, tokens, padding)
+        words, _ = encodes(made(row, mask), want, "padding of any number, anywhere", ROUNDED)
+        expect.true(not words[~mask].any(), "words must be exactly 0 where padding is")
+
+
+@encoder(weight=2)
+def test_longer_rows_of_the_same_captions(student, generator):
+    """more padding behind a caption changes nothing"""
+    made, _, _ = an_encoder(student, generator, layers=2)
+    tokens, mask = captions_of(generator, 7, (3, 2, 1))
+    short = expect.unpack(made(tokens[:, :3], mask[:, :3]), ("words", "pooled"))
+    for n in (4, 7):
+        words, pooled = expect.unpack(made(tokens[:, :n], mask[:, :n]), ("words", "pooled"))
+        dim = expect.tensor(short[1], (3, made.get("dim")), "pooled").shape[1]
+        words = expect.tensor(words, (3, n, dim), "words")
+        says = f"rows of {n} in place of 3"
+        expect.close(words[:, :3], short[0], f"{says}: other words", what="words", **ROUNDED)
+        expect.close(pooled, short[1], f"{says}: another pooled vector", what="pooled", **ROUNDED)
+        expect.true(not words[:, 3:].any(), "words must be exactly 0 where padding is")
+
+
+@encoder(weight=2)
+def test_captions_without_words(student, generator):
+    """a caption without words has words of exactly 0 and out(0); it moves nothing but out's bias"""
+    made, s, heads = an_encoder(student, generator, layers=2)
+    tokens, mask = captions_of(generator, 5, (3, 0, 5, 0))
+    got = made(tokens, mask)
+    says = "captions without words beside others"
+    words, pooled = encodes(got, by_hand_encoder(tokens, mask, s, heads), says, ROUNDED)
+    expect.true(not words[1].any() and not words[3].any(), "words of no caption must be 0")
+    expect.close(pooled[1], s["out.bias"], "out(0) is the bias of out", **ROUNDED)
+    c = [normal(generator, 2, *x.shape[1:]) for x in (words, pooled)]
+    nothing = tokens[1::2], mask[1::2]
+    (found,) = student.gradient("checking.fakes.weighted_both", made, c, *nothing, wrt=[made])
+    for name, g in found.items():
+        g = torch.zeros_like(s[name]) if g is None else g
+        want = c[1].sum(0) if name == "out.bias" else torch.zeros_like(s[name])
+        says = f"the gradient of {name}, of captions without words"
+        expect.close(g, want, says, what=f"the gradient of {name}", **ROUNDED)
+
+
+@encoder(weight=3)
+def test_the_gradients_of_an_encoder(student, generator):
+    """every weight gets the gradient of the formula; the numbers and places of padding get none"""
+    for layers in (1, 2):
+        made, s, heads = an_encoder(student, generator, layers=layers)
+        tokens, mask = captions_of(generator, 6, (4, 2, 0, 5))
+        mask[0, 1] = False  # a word less, and a number beneath padding
+        tokens[3, 0], tokens[1, 4] = 5, 6
+        dim = len(s["out.bias"])
+        c = [normal(generator, 4, 6, dim), normal(generator, 4, dim)]
+        (found,) = student.gradient(
+            "checking.fakes.weighted_both", made, c, tokens, mask, wrt=[made]
+        )
+        leaves = {name: w.clone().requires_grad_() for name, w in s.items()}
+        results = by_hand_encoder(tokens, mask, leaves, heads)
+        sum((a * b).sum() for a, b in zip(c, results, strict=True)).backward()
+        for name, leaf in leaves.items():
+            got = found.get(name)
+            got = torch.zeros_like(leaf) if got is None else got
+            says = f"the gradient of {name} is not that of the formula"
+            expect.close(got, leaf.grad, says, what=f"the gradient of {name}", **ROUNDED)
+        zero = found["word.weight"][0], found["place.weight"][5:]
+        expect.true(not any(g.any() for g in zero), "padding gets a gradient")
+
+
+@encoder
+def test_order_matters_and_without_places_does_not(student, generator):
+    """two words that change places change the caption; without places they change places, and the
+    caption stays"""
+    for places in (0.5, 0.0):
+        options = {"places": places}
+        made, s, _ = an_encoder(student, generator, layers=2, **options)
+        if not places:
+            s["place.weight"] = torch.zeros_like(s["place.weight"])
+            made.load(s)
+        tokens = torch.randperm(len(KNOWN) - 1, generator=generator)[None, :5] + 1
+        mask = torch.ones(1, 5).bool()
+        order = torch.tensor([3, 1, 2, 0, 4])
+        one = expect.unpack(made(tokens, mask), ("words", "pooled"))
+        two = expect.unpack(made(tokens[:, order], mask), ("words", "pooled"))
+        dim = len(s["out.bias"])
+        words, pooled = (
+            expect.tensor(x, (1, *n, dim)) for x, n in zip(one, ((5,), ()), strict=True)
+        )
+        if places:
+            off = expect.tensor(two[1], (1, dim), "pooled") - pooled
+            expect.true(bool(off.abs().max() > 1e-6), "the order of words is lost")
+        else:
+            expect.close(two[0], words[:, order], "words without places", **ROUNDED)
+            expect.close(two[1], pooled, "a caption without places", **ROUNDED)
+
+
+@encoder
+def test_captions_do_not_meet(student, generator):
+    """a caption tells nothing to others of its batch; modes and gradients stay as they are"""
+    made, _, _ = an_encoder(student, generator, layers=2)
+    tokens, mask = captions_of(generator, 6, (2, 6, 0, 4))
+    together = expect.unpack(made(tokens, mask), ("words", "pooled"))
+    student.checking.fakes.holding_gradients(made)
+    made.call("eval")
+    alone = [made(tokens[n : n + 1], mask[n : n + 1]) for n in range(4)]
+    alone = [expect.unpack(x, ("words", "pooled")) for x in alone]
+    for k, (all_, what) in enumerate(zip(together, ("words", "pooled"), strict=True)):
+        dim = made.get("dim")
+        all_ = expect.tensor(all_, (4, 6, dim) if what == "words" else (4, dim), what)
+        got = torch.cat([expect.tensor(x[k], (1, *all_.shape[1:]), what) for x in alone])
+        says = f"{what} depend on the others of the batch, or on the mode"
+        expect.close(got, all_, says, what=what, **ROUNDED)
+
+
+@encoder
+def test_float32_and_embeddings_of_any_size(student, generator):
+    """in float32; with embeddings of size 300, and of 0.003, where the ε of the norms counts"""
+    for size, digits in ((3e-3, 1e-9), (300.0, 1e-9)):
+        made, s, heads = an_encoder(student, generator, layers=2)
+        s |= {name: size * s[name] for name in ("word.weight", "place.weight")}
+        made.load(s)
+        tokens, mask = captions_of(generator, 5, (5, 2, 3))
+        tolerance = {"atol": digits, "rtol": digits}
+        want = by_hand_encoder(tokens, mask, s, heads)
+        encodes(made(tokens, mask), want, f"embeddings of size {size:g}", tolerance)
+    made, s, heads = an_encoder(student, generator, layers=1)
+    made.call("float")
+    tokens, mask = captions_of(generator, 5, (5, 2, 0, 3))
+    words, pooled = encodes(
+        made(tokens, mask), by_hand_encoder(tokens, mask, s, heads), "float32", SINGLE
+    )
+    for x, what in ((words, "words"), (pooled, "the pooled vector")):
+        expect.true(x.dtype == torch.float32, f"{what} must have the precision of the weights")
+
+
+@encoder
+def test_tokens_and_masks_that_do_not_fit(student, generator):
+    """tokens that are not (batch, n) with n from 1 to L, and masks that are not one truth value for
+    each, are refused with a ValueError"""
+    made, _, _ = an_encoder(student, generator, length=5)
+    for shape in ((5,), (2, 6), (2, 0), (2, 3, 4), (), (1, 9)):
+        tokens = torch.ones(shape, dtype=torch.int64)
+        says = f"tokens of shape {shape} must be refused for L = 5"
+        expect.raises("ValueError", lambda t=tokens: made(t, t > 0), says)
+    tokens, mask = captions_of(generator, 4, (4, 2, 3))
+    bad = [mask[:, :3], mask[:1], mask[0], mask[:, :1], mask[..., None], mask.T]
+    for other in (*bad, mask.long(), mask.double(), mask[:, None]):
+        got = f"{str(other.dtype)[6:]} of {tuple(other.shape)}"
+        says = f"a mask {got} must be refused for tokens (3, 4)"
+        expect.raises("ValueError", lambda m=other: made(tokens, m), says)
+
+
 # --- text.similarity ----------------------------------------------------------------------------
 
 

@@ -1,8 +1,10 @@
 """Typical wrong answers to chapter 10's texts, each with the sentence that explains it."""
 
 import math
+import types
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from cs231n_gen import text
@@ -316,6 +318,590 @@ def one_text_taken(captions, vocabulary, length):
 )
 def lists_only(captions, vocabulary, length):
     return masked(filled(captions, vocabulary.copy(), length))
+
+
+# --- text.TextEncoder ---------------------------------------------------------------------------
+
+
+def walking(forward, args, options):
+    """The reference's encoder with another way through its layers, behind the lines above the
+    gap."""
+    made = text.TextEncoder(*args, **options)
+    usual = made.forward
+
+    def checked(self, tokens, mask):
+        n = tokens.shape[1] if tokens.dim() == 2 else 0
+        if not 1 <= n <= self.length or mask.shape != tokens.shape or mask.dtype != torch.bool:
+            return usual(tokens, mask)
+        return forward(self, tokens, mask)
+
+    made.forward = types.MethodType(checked, made)
+    return made
+
+
+def embedded(self, tokens):
+    return self.word(tokens) + self.place.weight[: tokens.shape[1]]
+
+
+def through(self, h, mask):
+    for block in self.blocks:
+        h = block(h, mask)
+    return h
+
+
+def pooled(self, words, mask):
+    return self.out(words.sum(1) / mask.sum(1, keepdim=True).clamp(min=1))
+
+
+def ended(self, h, mask):
+    """What the reference makes of the words after the blocks."""
+    words = self.norm(h) * mask[..., None]
+    return words, pooled(self, words, mask)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Words attend to padding: your blocks get no mask, or one that is True everywhere.",
+)
+def padding_attended(*args, **options):
+    def forward(self, tokens, mask):
+        return ended(self, through(self, embedded(self, tokens), torch.ones_like(mask)), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The mask of your blocks is inverted: words attend to padding, and to nothing else. It is True "
+    "where a word is.",
+)
+def inverted_in_blocks(*args, **options):
+    def forward(self, tokens, mask):
+        return ended(self, through(self, embedded(self, tokens), ~mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your mask is inverted at the end: words become 0, and padding stays. It is True where a word "
+    "is.",
+)
+def inverted_at_the_end(*args, **options):
+    def forward(self, tokens, mask):
+        return ended(self, through(self, embedded(self, tokens), mask), ~mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Places are forgotten: your encoder sees a bag of words, in which nobody stands left of "
+    "anybody.",
+)
+def order_lost(*args, **options):
+    def forward(self, tokens, mask):
+        h = self.word(tokens) + 0 * self.place.weight[: tokens.shape[1]]
+        return ended(self, through(self, h, mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your places count words, and leave padding out. A word's place is its place in the row.",
+)
+def places_count_words(*args, **options):
+    def forward(self, tokens, mask):
+        place = (mask.cumsum(1) - 1).clamp(min=0)
+        return ended(self, through(self, self.word(tokens) + self.place(place), mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your places are counted from the end of all L. The first word has place[0].",
+)
+def places_from_the_end(*args, **options):
+    def forward(self, tokens, mask):
+        h = self.word(tokens) + self.place.weight[-tokens.shape[1] :]
+        return ended(self, through(self, h, mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your places are one too large: they begin with place[0].",
+)
+def places_from_1(*args, **options):
+    def forward(self, tokens, mask):
+        n = (torch.arange(tokens.shape[1]) + 1).clamp(max=self.length - 1)
+        return ended(self, through(self, self.word(tokens) + self.place(n), mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Every word gets the place of the whole caption: the same one. Word i gets place[i].",
+)
+def first_place_for_all(*args, **options):
+    def forward(self, tokens, mask):
+        return ended(self, through(self, self.word(tokens) + self.place.weight[0], mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Words are multiplied by their places. Places are added.",
+)
+def places_multiplied(*args, **options):
+    def forward(self, tokens, mask):
+        h = self.word(tokens) * self.place.weight[: tokens.shape[1]]
+        return ended(self, through(self, h, mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Places are added after the blocks. There they tell the attention nothing: add them before.",
+)
+def places_after_the_blocks(*args, **options):
+    def forward(self, tokens, mask):
+        h = through(self, self.word(tokens), mask) + self.place.weight[: tokens.shape[1]]
+        return ended(self, h, mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "All L places are added: rows may be shorter, and have the first n of them.",
+    sure=True,
+)
+def all_places(*args, **options):
+    def forward(self, tokens, mask):
+        return ended(self, through(self, self.word(tokens) + self.place.weight, mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your mean divides by the length of the row: the more padding, the smaller it is. Divide by "
+    "the number of words.",
+)
+def mean_over_the_row(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, self.out(words.mean(1))
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Padding is part of your mean: pool over those i that are words.",
+)
+def padding_in_the_mean(*args, **options):
+    def forward(self, tokens, mask):
+        words = self.norm(through(self, embedded(self, tokens), mask))
+        return words * mask[..., None], self.out(words.mean(1))
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your pooled vector is made of a sum: divide it by the number of words.",
+)
+def summed_words(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, self.out(words.sum(1))
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your pooled vector is made of the largest numbers of all words. It is their mean here.",
+)
+def largest_numbers(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        most = words.masked_fill(~mask[..., None], -math.inf).amax(1)
+        return words, self.out(torch.where(mask.any(1, keepdim=True), most, 0.0))
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your pooled vector is made of the first word alone. It is the mean of all words.",
+)
+def first_word_only(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, self.out(words[:, 0])
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your pooled vector is made of the last word alone, as CLIP's is. It is the mean of all words.",
+)
+def last_word_only(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        last = (mask * torch.arange(1, 1 + tokens.shape[1])).argmax(1)
+        return words, self.out(words[torch.arange(len(words)), last])
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "A caption without words divides 0 by 0. Let it divide by 1.",
+    sure=True,
+)
+def nothing_by_nothing(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, self.out(words.sum(1) / mask.sum(1, keepdim=True))
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "You add something to the number of words before you divide by it. Only a caption without "
+    "words needs another number.",
+)
+def more_words_than_there_are(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, self.out(words.sum(1) / (mask.sum(1, keepdim=True) + 1e-6))
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The pooled vector of a caption without words is 0 in your answer. It is out(0): the bias of "
+    "the last layer.",
+)
+def pooled_of_nothing_is_0(*args, **options):
+    def forward(self, tokens, mask):
+        words, whole = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, whole * mask.any(1, keepdim=True)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Where padding is, your words are not 0. Multiply them by the mask after the last norm.",
+)
+def padding_not_zero(*args, **options):
+    def forward(self, tokens, mask):
+        h = self.norm(through(self, embedded(self, tokens), mask))
+        return h, ended(self, through(self, embedded(self, tokens), mask), mask)[1]
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Padding becomes 0 before the last norm, which makes its bias of it. Mask after the norm.",
+)
+def masked_before_the_norm(*args, **options):
+    def forward(self, tokens, mask):
+        words = self.norm(through(self, embedded(self, tokens), mask) * mask[..., None])
+        return words, pooled(self, words, mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The last norm is missing: words = norm(h).",
+)
+def no_last_norm(*args, **options):
+    def forward(self, tokens, mask):
+        words = through(self, embedded(self, tokens), mask) * mask[..., None]
+        return words, pooled(self, words, mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your pooled vector is made of words before the last norm. It is the mean of those after it.",
+)
+def pooled_before_the_norm(*args, **options):
+    def forward(self, tokens, mask):
+        h = through(self, embedded(self, tokens), mask) * mask[..., None]
+        return self.norm(h) * mask[..., None], pooled(self, h, mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The norm comes after the mean: it is that of one vector. Words are normalised, then averaged.",
+)
+def norm_after_the_mean(*args, **options):
+    def forward(self, tokens, mask):
+        h = through(self, embedded(self, tokens), mask)
+        count = mask.sum(1, keepdim=True).clamp(min=1)
+        whole = self.norm((h * mask[..., None]).sum(1) / count) * mask.any(1, keepdim=True)
+        return self.norm(h) * mask[..., None], self.out(whole)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The layer `out` is missing: your pooled vector is the mean of words itself.",
+)
+def without_out(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, words.sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your words have gone through `out` as well. It belongs to the pooled vector alone.",
+)
+def out_of_words(*args, **options):
+    def forward(self, tokens, mask):
+        words, whole = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return self.out(words) * mask[..., None], whole
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your pooled vector is divided by its length. `similarity` does that; here it stays as it is.",
+)
+def of_length_1(*args, **options):
+    def forward(self, tokens, mask):
+        words, whole = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, F.normalize(whole, dim=1)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Words and pooled vector have changed places: words come first.",
+)
+def pooled_first(*args, **options):
+    def forward(self, tokens, mask):
+        return ended(self, through(self, embedded(self, tokens), mask), mask)[::-1]
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The blocks are missing: no word knows its context.",
+)
+def no_blocks(*args, **options):
+    def forward(self, tokens, mask):
+        return ended(self, embedded(self, tokens), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Only one of several blocks is called: each takes what the one before returned.",
+)
+def one_block_only(*args, **options):
+    def forward(self, tokens, mask):
+        h = embedded(self, tokens)
+        for block in self.blocks[:1]:
+            h = block(h, mask)
+        return ended(self, h, mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Every block begins with the embeddings again, so only the last one counts. Each takes what "
+    "the one before returned.",
+)
+def last_block_only(*args, **options):
+    def forward(self, tokens, mask):
+        first = h = embedded(self, tokens)
+        for block in self.blocks:
+            h = block(first, mask)
+        return ended(self, h, mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "You add what a block returns to what it got. A block does that itself.",
+)
+def added_twice(*args, **options):
+    def forward(self, tokens, mask):
+        h = embedded(self, tokens)
+        for block in self.blocks:
+            h = h + block(h, mask)
+        return ended(self, h, mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The last norm follows each block as well. It comes once, at the end.",
+)
+def norm_after_each_block(*args, **options):
+    def forward(self, tokens, mask):
+        h = embedded(self, tokens)
+        for block in self.blocks:
+            h = self.norm(block(h, mask))
+        words = (h if len(self.blocks) else self.norm(h)) * mask[..., None]
+        return words, pooled(self, words, mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "You ask tokens ≠ 0 what padding is, not the mask. Whatever is in tokens there, padding is "
+    "where the mask is False.",
+)
+def own_mask(*args, **options):
+    def forward(self, tokens, mask):
+        mask = tokens != 0
+        return ended(self, through(self, embedded(self, tokens), mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "You cut each row behind as many tokens as it has words. Padding may stand in front of words, "
+    "or between them.",
+)
+def words_in_front(*args, **options):
+    def forward(self, tokens, mask):
+        mask = torch.arange(tokens.shape[1]) < mask.sum(1, keepdim=True)
+        return ended(self, through(self, embedded(self, tokens), mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "All captions get the mask of the first one. Each has its own.",
+)
+def mask_of_the_first(*args, **options):
+    def forward(self, tokens, mask):
+        mask = mask[:1].expand_as(mask)
+        return ended(self, through(self, embedded(self, tokens), mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your mean runs over all captions of the batch. Each has a pooled vector of its own words.",
+)
+def mean_over_the_batch(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        whole = words.sum((0, 1)) / mask.sum().clamp(min=1)
+        return words, self.out(whole).expand(len(words), -1)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The embeddings are cut out of the graph: words and places would never learn.",
+    sure=True,
+)
+def embeddings_cut_off(*args, **options):
+    def forward(self, tokens, mask):
+        return ended(self, through(self, embedded(self, tokens).detach(), mask), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "The mean is taken of words that are cut out of the graph: the pooled vector, from which the "
+    "contrastive loss is made, teaches the blocks nothing.",
+)
+def pooled_cut_off(*args, **options):
+    def forward(self, tokens, mask):
+        words, _ = ended(self, through(self, embedded(self, tokens), mask), mask)
+        return words, pooled(self, words.detach(), mask)
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
+    "Places are learned although places = 0 says that there are none: leave `__init__` as it is.",
+    sure=True,
+)
+def places_learned_from_0(*args, **options):
+    made = text.TextEncoder(*args, **options)
+    made.place.weight.requires_grad_(True)
+    return made
+
+
+@mistake(
+    "text.TextEncoder",
+    "Your embeddings begin with another standard deviation: that of torch is 1, here it is ½ for "
+    "both unless `places` says otherwise.",
+    sure=True,
+)
+def embeddings_of_torch(*args, **options):
+    made = text.TextEncoder(*args, **options)
+    nn.init.normal_(made.word.weight)
+    return made
+
+
+@mistake(
+    "text.TextEncoder",
+    "Tokens or masks that do not fit are not refused: leave the lines above yours as they are.",
+    sure=True,
+)
+def anything_encoded(*args, **options):
+    made = text.TextEncoder(*args, **options)
+
+    def forward(tokens, mask):
+        tokens = tokens.reshape(len(tokens), -1)[:, : made.length]
+        mask = (mask.reshape(len(mask), -1)[:, :1] > 0).expand(tokens.shape)
+        return ended(made, through(made, embedded(made, tokens), mask), mask)
+
+    usual = made.forward
+
+    def either(tokens, mask):
+        fits = mask.shape == tokens.shape and mask.dtype == torch.bool and tokens.dim() == 2
+        return (usual if fits and 0 < tokens.shape[1] <= made.length else forward)(tokens, mask)
+
+    made.forward = either
+    return made
 
 
 # --- text.similarity ----------------------------------------------------------------------------

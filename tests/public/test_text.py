@@ -134,6 +134,398 @@ def test_no_list_of_captions(student):
         expect.raises("ValueError", call, says)
 
 
+# --- text.TextEncoder ---------------------------------------------------------------------------
+
+ENCODED = {
+    "one block": (
+        [
+            [
+                [1.3989628107, 0.599208819775],
+                [2.16844531033, 1.20086393888],
+                [1.94005227653, 1.54075893526],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+            [
+                [1.29924176462, 0.215251919227],
+                [2.16449086314, 1.21830609505],
+                [1.9051120649, 1.38693136031],
+                [1.36855562214, 1.26866301345],
+                [1.41850126763, 1.83764027609],
+            ],
+            [
+                [2.26355113094, 0.919953722577],
+                [2.1607823606, 1.19326344329],
+                [0.0, 0.0],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+        ],
+        [
+            [0.861405770062, -0.856797559616, 0.340369019509],
+            [0.924029965518, -0.613113063897, 0.469684636553],
+            [1.2066245073, -1.03160835964, -0.142540677833],
+        ],
+    ),
+    "two blocks": (
+        [
+            [
+                [0.759727351647, 0.401382540943],
+                [1.52942585457, 0.822924603213],
+                [1.36793817305, 1.24329093876],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+            [
+                [0.719389617808, 0.0397640523486],
+                [1.53961196971, 0.874519112517],
+                [1.37660035177, 1.04155676597],
+                [0.397878547837, 1.03480462857],
+                [0.395553848212, 1.43339759163],
+            ],
+            [
+                [1.42462015799, 0.371509115123],
+                [1.50820655357, 0.808822230165],
+                [0.0, 0.0],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+        ],
+        [
+            [0.501119391596, 0.116774222088, -1.23340883798],
+            [0.444982696865, -0.266603418572, -1.292341941],
+            [0.806464713657, -0.555463845884, -1.74052466076],
+        ],
+    ),
+    "no block": (
+        [
+            [
+                [-1.02053986133, -0.038208321423],
+                [0.565295037286, 0.162832619434],
+                [-0.0618293014738, 1.53401490792],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+            [
+                [-1.305450323, -0.961530835083],
+                [0.55712447007, 0.185366165337],
+                [-0.845293751445, 0.406118698851],
+                [-0.739109908272, 0.472066191083],
+                [-1.88691114904, 2.76620199939],
+            ],
+            [
+                [0.313775150785, -1.21162011685],
+                [0.55712447007, 0.185366165337],
+                [0.0, 0.0],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+        ],
+        [
+            [-1.18312154585, 0.177306054659, -0.974628104392],
+            [-0.886027446762, 0.0900874489573, -1.37852691398],
+            [-1.53678108773, 0.209986841126, -0.580948868212],
+        ],
+    ),
+    "mixed": (
+        [
+            [
+                [0.0, 0.0],
+                [0.0, 0.0],
+                [1.31487006724, 1.2678613976],
+                [0.669696187401, 1.18950796534],
+                [0.0, 0.0],
+            ],
+            [
+                [0.315051475812, -0.0579091779776],
+                [0.0, 0.0],
+                [1.2035844236, 0.922413931206],
+                [0.0, 0.0],
+                [0.395507087751, 1.35365539379],
+            ],
+            [[0.0, 0.0], [1.51016023235, 0.815078955751], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]],
+        ],
+        [
+            [0.74840429115, -0.331571804639, -1.61526362671],
+            [-0.0103669184083, 0.0727661910976, -0.735131423558],
+            [0.914119288273, -0.505702822501, -1.83324359414],
+        ],
+    ),
+    "one caption": (
+        [
+            [
+                [1.3989628107, 0.599208819775],
+                [2.16844531033, 1.20086393888],
+                [1.94005227653, 1.54075893526],
+            ]
+        ],
+        [[0.861405770062, -0.856797559616, 0.340369019509]],
+    ),
+    "one word": (
+        [[[1.33702019784, 0.18874550687]], [[2.25797277575, 0.914750298822]]],
+        [
+            [0.824672410889, -0.139076171008, 0.942420694687],
+            [1.25786485227, -1.09209344519, -0.241422527225],
+        ],
+    ),
+    "empty": (
+        [
+            [[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]],
+            [
+                [1.29924176462, 0.215251919227],
+                [2.16449086314, 1.21830609505],
+                [1.9051120649, 1.38693136031],
+                [1.36855562214, 1.26866301345],
+                [1.41850126763, 1.83764027609],
+            ],
+            [
+                [2.26355113094, 0.919953722577],
+                [2.1607823606, 1.19326344329],
+                [0.0, 0.0],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+        ],
+        [
+            [0.800400651422, -0.680988636729, 0.539851276775],
+            [0.924029965518, -0.613113063897, 0.469684636553],
+            [1.2066245073, -1.03160835964, -0.142540677833],
+        ],
+    ),
+    "small": (
+        [
+            [
+                [1.82581907081, 1.44785978841],
+                [1.82312283496, 1.44620222807],
+                [1.82324243209, 1.44816943718],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+            [
+                [1.82941827618, 1.45489812387],
+                [1.82755411536, 1.45392399276],
+                [1.82969836824, 1.45821403341],
+                [1.82361267512, 1.45452213224],
+                [1.82525624646, 1.4568341136],
+            ],
+            [
+                [1.80694278343, 1.4298103425],
+                [1.80710055623, 1.43036549553],
+                [0.0, 0.0],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+        ],
+        [
+            [0.977394658627, -0.915253062241, 0.178337241838],
+            [0.962016424509, -0.945487478085, 0.169901124981],
+            [1.00393628825, -0.918303231887, 0.14939312457],
+        ],
+    ),
+}
+SLOPES_OF_WEIGHTS = {
+    "word.weight": [0.0, -0.847870101321, -0.12302722883],
+    "place.weight": [0.0152207798244, 0.0431155388895],
+    "blocks.0.norm_1.weight": [-0.155491568231],
+    "blocks.0.norm_1.bias": [0.150002367368],
+    "blocks.0.norm_2.weight": [0.129982241753],
+    "blocks.0.norm_2.bias": [0.184393621361],
+    "blocks.0.qkv.weight": [0.0991386450048, -0.345594839409, -0.00100511946343],
+    "blocks.0.qkv.bias": [0.263726290251],
+    "blocks.0.out.weight": [-0.341770953209, -0.0891622267144, 0.196331352257],
+    "blocks.0.out.bias": [1.07718049856],
+    "blocks.0.mlp.0.weight": [-0.00194178022167, -0.0148687429739, -0.105474679086],
+    "blocks.0.mlp.0.bias": [-0.00454566293592, 0.0261962437374],
+    "blocks.0.mlp.2.weight": [-0.0269638602277, -0.0512869288014, 1.22256975539],
+    "blocks.0.mlp.2.bias": [1.15852979041],
+    "blocks.1.norm_1.weight": [-0.153836855407],
+    "blocks.1.norm_1.bias": [-0.120274492636],
+    "blocks.1.norm_2.weight": [0.0138767278447],
+    "blocks.1.norm_2.bias": [0.0398996740528],
+    "blocks.1.qkv.weight": [0.0401592404973, -0.0194974460682, -0.0109072627476],
+    "blocks.1.qkv.bias": [0.0176357524407],
+    "blocks.1.out.weight": [0.482221132275, 0.336060476634, -0.161246997117],
+    "blocks.1.out.bias": [1.14713119398],
+    "blocks.1.mlp.0.weight": [0.283660439851, 0.173143734206, -0.420862912732],
+    "blocks.1.mlp.0.bias": [-0.215182613812, -0.0505855581965],
+    "blocks.1.mlp.2.weight": [0.381601832739, 0.485517374695, -0.189433271008],
+    "blocks.1.mlp.2.bias": [1.11923329818],
+    "norm.weight": [1.23577949297],
+    "norm.bias": [1.92235851034],
+    "out.weight": [1.61864735216, -1.15041019912, -0.981814085825],
+    "out.bias": [0.913544129721],
+}
+ROUNDED = {"atol": 1e-9, "rtol": 1e-9}  # of some layers in float64
+
+
+def filled(student, layers=1, heads=2, length=6, scale=1.0, **options):
+    """A small encoder with weights that are the same everywhere, in float64."""
+    made = student.new("text.TextEncoder", VOCABULARY, length, 8, layers, heads, **options)
+    made.call("double")
+    weights = {}
+    for n, (name, shape) in enumerate(student.checking.fakes.shapes(made).items()):
+        size = 1 if name.startswith(("word", "place")) else math.prod(shape[1:])
+        weights[name] = waves(*shape, rate=1.1 + 0.37 * n, scale=1 / size**0.5)
+        if "norm" in name and name.endswith("weight"):
+            weights[name] = 1 + 0.5 * weights[name]
+        if name.startswith(("word", "place")):
+            weights[name] = scale * weights[name]
+    made.load(weights)
+    return made
+
+
+def encodes(result, name, shape, says, rows=slice(None)):
+    """Some numbers of words and of pooled vectors are those that are written down."""
+    words, pooled = expect.unpack(result, ("words", "pooled"))
+    words = expect.tensor(words, (*shape, 8), "words")
+    pooled = expect.tensor(pooled, (shape[0], 8), "pooled")
+    want = ENCODED[name]
+    got = words[rows, :, 1:8:5]
+    expect.close(got, torch.tensor(want[0], dtype=torch.float64), f"{says}: other words",
+                 what="words", **ROUNDED)  # fmt: skip
+    expect.close(pooled[rows, 1:8:3], torch.tensor(want[1], dtype=torch.float64),
+                 f"{says}: another pooled vector", what="pooled", **ROUNDED)  # fmt: skip
+    return words, pooled
+
+
+TOKENS = torch.tensor([[3, 2, 5, 0, 0], [6, 7, 1, 4, 3], [7, 7, 0, 0, 0]])
+BEHIND = TOKENS > 0
+MIXED = torch.tensor([[0, 0, 1, 1, 0], [1, 0, 1, 0, 1], [0, 1, 0, 0, 0]]).bool()
+
+
+@encoder
+def test_the_layers_of_an_encoder(student):
+    """its layers have the documented names, and begin as documented"""
+    block = {"norm_1": [8], "norm_2": [8], "qkv": [24, 8], "out": [8, 8]}
+    block |= {"mlp.0": [32, 8], "mlp.2": [8, 32]}
+    want = {"word.weight": [8, 8], "place.weight": [6, 8]}
+    for n in range(2):
+        for name, shape in block.items():
+            want |= {f"blocks.{n}.{name}.weight": shape, f"blocks.{n}.{name}.bias": shape[:1]}
+    want |= {"norm.weight": [8], "norm.bias": [8], "out.weight": [8, 8], "out.bias": [8]}
+    made = student.new("text.TextEncoder", VOCABULARY, 6, 8, 2, 2)
+    got = student.checking.fakes.shapes(made)
+    expect.true(got == want, "the weights for two blocks of dim 8", got, want)
+    for places in (None, 0.02, 0.0):
+        options = {} if places is None else {"places": places}
+        std = 0.5 if places is None else places
+        made = student.new("text.TextEncoder", [f"w{n}" for n in range(99)], 99, 32, **options)
+        for name, begins in (("word", 0.5), ("place", std)):
+            near = student.checking.text_fakes.begins_with(made, f"{name}.weight", begins)
+            expect.true(near, f"{name} begins with standard deviation {begins:g}")
+        learned = student.checking.text_fakes.learned(made)
+        says = f"places are learned unless places is 0, here {std:g}"
+        expect.true(("place.weight" in learned) == (std > 0), says, learned)
+
+
+@encoder
+def test_words_and_pooled_vectors(student):
+    """words and pooled vectors are those of the formula"""
+    for name, layers, heads in (("one block", 1, 2), ("two blocks", 2, 4), ("no block", 0, 1)):
+        made = filled(student, layers, heads)
+        encodes(made(TOKENS, BEHIND), name, (3, 5), name)
+
+
+@encoder
+def test_padding_wherever_it_stands(student):
+    """padding changes nothing in front of words or between them, whatever its numbers are"""
+    made = filled(student, 2)
+    tokens = torch.where(BEHIND, TOKENS, 1)
+    for padding in (0, 7):
+        says = f"padding of number {padding} in front of words and between them"
+        row = torch.where(MIXED, tokens, padding)
+        words, _ = encodes(made(row, MIXED), "mixed", (3, 5), says)
+        expect.true(not words[~MIXED].any(), "words must be exactly 0 where padding is")
+
+
+@encoder
+def test_rows_of_other_lengths(student):
+    """rows may be shorter than L, down to one word; more padding changes nothing; one caption"""
+    made = filled(student)
+    full = torch.cat([TOKENS, 0 * TOKENS[:, :1]], 1)
+    for tokens in (full, TOKENS):
+        words, pooled = expect.unpack(made(tokens, tokens > 0), ("words", "pooled"))
+        words = expect.tensor(words, (*tokens.shape, 8), "words")
+        pooled = expect.tensor(pooled, (3, 8), "pooled")
+        encodes((words[:, :5], pooled), "one block", (3, 5), f"rows of {tokens.shape[1]}")
+        expect.true(not words[tokens == 0].any(), "words must be exactly 0 where padding is")
+    encodes(made(TOKENS[:1, :3], BEHIND[:1, :3]), "one caption", (1, 3), "one caption, no padding")
+    encodes(made(TOKENS[1:, :1], BEHIND[1:, :1]), "one word", (2, 1), "captions of one word")
+
+
+@encoder
+def test_captions_without_words(student):
+    """a caption without words has words of exactly 0, and the pooled vector out(0)"""
+    made = filled(student)
+    mask = BEHIND.clone()
+    mask[0] = False
+    words, pooled = encodes(made(TOKENS, mask), "empty", (3, 5), "the first without words")
+    expect.true(not words[0].any(), "words of a caption without words must be exactly 0")
+    expect.close(pooled[0], made.state()["out.bias"], "out(0) is the bias of out", **ROUNDED)
+
+
+@encoder
+def test_the_order_of_words(student):
+    """the order of words matters; where places are 0 it does not"""
+    tokens, turned = torch.tensor([[3, 2, 5, 1]]), torch.tensor([[3, 5, 2, 1]])
+    mask = tokens > 0
+    made = filled(student)
+    one, two = (expect.unpack(made(t, mask), ("words", "pooled"))[1] for t in (tokens, turned))
+    off = expect.tensor(one, (1, 8), "pooled") - expect.tensor(two, (1, 8), "pooled")
+    expect.true(bool(off.abs().max() > 1e-3), "two words change places, and nothing changes")
+    student.checking.fakes.put(made, {"place.weight": torch.zeros(6, 8).double()})
+    one, two = (expect.unpack(made(t, mask), ("words", "pooled"))[1] for t in (tokens, turned))
+    expect.close(two, expect.tensor(one, (1, 8)), "without places order is nothing", **ROUNDED)
+
+
+@encoder
+def test_small_embeddings_and_float32(student):
+    """small embeddings, with the ε of the norms; float32; gradients and modes stay as they are"""
+    made = filled(student, scale=3e-3)
+    encodes(made(TOKENS, BEHIND), "small", (3, 5), "embeddings of size 0.003")
+    made = filled(student)
+    made.call("float")
+    student.checking.fakes.holding_gradients(made)
+    made.call("eval")
+    words, pooled = expect.unpack(made(TOKENS, BEHIND), ("words", "pooled"))
+    for got, what, shape in ((words, "words", (3, 5, 8)), (pooled, "pooled", (3, 8))):
+        got = expect.tensor(got, shape, what)
+        expect.true(got.dtype == torch.float32, f"{what} must have the precision of the weights")
+    want = torch.tensor(ENCODED["one block"][1], dtype=torch.float64)
+    expect.close(pooled[:, 1:8:3], want, "the pooled vectors in float32", atol=1e-4, rtol=1e-4)
+
+
+@encoder
+def test_the_slopes_of_an_encoder(student):
+    """gradients reach every weight, and none reaches padding"""
+    made = filled(student, 2)
+    mask = BEHIND.clone()
+    mask[2] = False
+    c = [waves(3, 5, 8, rate=0.7), waves(3, 8, rate=0.9)]
+    (found,) = student.gradient("checking.fakes.weighted_both", made, c, TOKENS, mask, wrt=[made])
+    for name, want in SLOPES_OF_WEIGHTS.items():
+        got = expect.tensor(found.get(name), found[name].shape, f"the gradient of {name}")
+        says = f"the gradient of {name}"
+        got = got.flatten()[1::29][:3]
+        expect.close(got, torch.tensor(want, dtype=torch.float64), says, what=says, **ROUNDED)
+    expect.true(not found["word.weight"][0].any(), "the number of padding gets a gradient")
+    expect.true(not found["place.weight"][5].any(), "a place that no word has gets a gradient")
+
+
+@encoder
+def test_tokens_and_masks_that_do_not_fit(student):
+    """tokens that are not (batch, n) with n from 1 to L, and masks that are not one truth value for
+    each, are refused with a ValueError"""
+    made = filled(student)
+    for shape in ((5,), (2, 7), (2, 0), (2, 3, 4)):
+        tokens = torch.ones(shape, dtype=torch.int64)
+        says = f"tokens {shape}, L = 6: leave the lines above yours as they are"
+        expect.raises("ValueError", lambda t=tokens: made(t, t > 0), says)
+    for mask in (BEHIND[:, :4], BEHIND[:1], BEHIND[0], BEHIND.long(), BEHIND.double()):
+        says = f"a mask {str(mask.dtype)[6:]} of {tuple(mask.shape)}: leave the lines above yours"
+        expect.raises("ValueError", lambda m=mask: made(TOKENS, m), says)
+
+
 # --- text.similarity ----------------------------------------------------------------------------
 
 IMAGES = torch.tensor([[3.0, 4.0], [0.0, -2.0]], dtype=torch.float64)
