@@ -582,6 +582,7 @@ def nothing_by_nothing(*args, **options):
     "text.TextEncoder",
     "You add something to the number of words before you divide by it. Only a caption without "
     "words needs another number.",
+    sure=True,
 )
 def more_words_than_there_are(*args, **options):
     def forward(self, tokens, mask):

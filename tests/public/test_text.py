@@ -322,6 +322,36 @@ ENCODED = {
             [1.00393628825, -0.918303231887, 0.14939312457],
         ],
     ),
+    "large": (
+        [
+            [
+                [94.0812633604, 61.5725921237],
+                [93.8634384022, 61.4608073729],
+                [93.8731004801, 61.5934746276],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+            [
+                [94.3720379077, 62.0472527168],
+                [94.2214350768, 61.9815579723],
+                [94.3946661368, 62.2708754181],
+                [93.9030118737, 62.0218960946],
+                [94.0357936033, 62.1778145573],
+            ],
+            [
+                [92.556275661, 60.3553496741],
+                [92.5690218957, 60.3927888192],
+                [0.0, 0.0],
+                [0.0, 0.0],
+                [0.0, 0.0],
+            ],
+        ],
+        [
+            [87.4843313335, -20.1703167851, 129.689834011],
+            [87.8993162332, -20.542382549, 128.981788887],
+            [84.6151659828, -22.1602938866, 130.991579857],
+        ],
+    ),
 }
 SLOPES_OF_WEIGHTS = {
     "word.weight": [0.0, -0.847870101321, -0.12302722883],
@@ -479,10 +509,13 @@ def test_the_order_of_words(student):
 
 
 @encoder
-def test_small_embeddings_and_float32(student):
-    """small embeddings, with the ε of the norms; float32; gradients and modes stay as they are"""
+def test_small_and_large_numbers_and_float32(student):
+    """small embeddings, with the ε of the norms, large words, float32; gradients and modes stay"""
     made = filled(student, scale=3e-3)
     encodes(made(TOKENS, BEHIND), "small", (3, 5), "embeddings of size 0.003")
+    fakes = student.checking.fakes
+    fakes.put(made, {name: waves(8, scale=90.0) for name in ("norm.weight", "out.bias")})
+    encodes(made(TOKENS, BEHIND), "large", (3, 5), "words of size 90")
     made = filled(student)
     made.call("float")
     student.checking.fakes.holding_gradients(made)
