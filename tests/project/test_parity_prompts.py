@@ -383,6 +383,7 @@ def test_pixart_hides_padding_from_t5(diffusers, transformers):
         (words, mask, null, null_mask), (short, *_) = (
             pipe.encode_prompt("red", max_sequence_length=n) for n in (120, 8)
         )
+        assert pipe.encode_prompt("red")[0].shape == (1, 120, 12)
     assert mask.sum() == 5  # ▁, three letters and the end
     torch.testing.assert_close(words[:, :5], short[:, :5], **CLOSE)
     assert null_mask.sum() == 1  # the end alone: no text is ever without a token
@@ -465,9 +466,11 @@ def test_no_negative_prompt_is_the_empty_one(sd3, diffusers, transformers):
     with torch.no_grad():
         nothing = xl.encode_prompt("red")
         empty = xl.encode_prompt("red", negative_prompt="")
+        second = xl.encode_prompt("red", negative_prompt_2="green")
     for k in (1, 3):  # words, and the pooled vector
         assert not nothing[k].any()
         assert empty[k].any()
+        assert not second[k].any()  # without a first negative prompt the second is not read
 
 
 def test_an_encoder_that_is_missing_says_0(sd3):
