@@ -369,6 +369,10 @@ def compare_places(
 ) -> PlacesTrial:
     """Train encoders that differ in their places alone, and measure them.
 
+    Places are not enough. In a batch of captions drawn at random hardly two have the same words, so
+    a bag of words is nearly as good, and is what is learned first. Captions whose words are
+    exchanged have to be in the batch (Yuksekgonul et al. 2023).
+
     Args:
         steps, batch, hard: of each training; all see the same pictures, with the same captions.
         places: standard deviations at the start, 0 for none.

@@ -1,5 +1,7 @@
 """The run that makes the text encoder of chapter 10: its batches, its loss, how it is measured."""
 
+import math
+
 import pytest
 import torch
 from cs231n_gen.caption_trial import CaptionPair
@@ -305,3 +307,23 @@ def test_attention_is_a_mean_of_shares():
     torch.testing.assert_close(
         caption_trial.mean_attention(encoder, 20), torch.full((2, 10, 10), 0.1)
     )
+
+
+@pytest.mark.parametrize("order", [True, False])
+def test_the_floor_of_independent_scenes_is_that_in_closed_form(order):
+    """Of n − 1 other captions, as many say the same as a binomial distribution says:
+    E log k = Σ_m p_m Σ_j B(j; n − 1, p_m) log(1 + j), over meanings m."""
+    n = 64
+    scenes = caption_trial.all_scenes()
+    scenes = scenes[caption_trial.allowed(scenes)]
+    alone = scenes[:, 3] == captions.ALONE
+    p = torch.where(alone, 0.2 / alone.sum(), 0.8 / (~alone).sum()).double()
+    means, which = caption_trial.meanings(scenes, order).unique(dim=0, return_inverse=True)
+    p = torch.zeros(len(means), dtype=torch.double).index_add(0, which, p)
+    sizes, count = p.unique(return_counts=True)
+    want = 0.0
+    for size, of in zip(sizes.tolist(), count.tolist(), strict=True):
+        chances = [math.comb(n - 1, j) * size**j * (1 - size) ** (n - 1 - j) for j in range(n)]
+        want += of * size * sum(c * math.log(1 + j) for j, c in enumerate(chances))
+    found = caption_trial.loss_floor(n, order=order, batches=1000)
+    assert found == pytest.approx(want, rel=0.06)
