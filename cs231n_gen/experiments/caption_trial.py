@@ -343,14 +343,15 @@ class PlacesTrial:
 
     def table(self) -> str:
         """All numbers, as text."""
-        head = ("loss", "caption found", "objects", "colours", "held out:", "objects", "colours")
-        lines = [f"{'':16}" + "".join(f"{word:>15}" for word in head)]
+        head = ("loss", *2 * ("caption found", "objects", "colours"))
+        groups = f"{'':39}{'seen':<45}held out"
+        lines = [groups, f"{'':22}" + "".join(f"{word:>15}" for word in head)]
         for places, of in self.runs.items():
             name = f"places N(0, {places:g}²)" if places else "no places"
             cells = [f"{float(of.history.smoothed()[-1]):.3f}"]
             for found in (of.seen, of.held_out):
                 cells += [f"{v:.1%}" for v in (found.caption, found.objects, found.colours)]
-            lines.append(f"{name:16}" + "".join(f"{cell:>15}" for cell in cells))
+            lines.append(f"{name:22}" + "".join(f"{cell:>15}" for cell in cells))
         n = next(iter(self.runs.values())).seen.n
         floors = f"The least loss is {self.floor:.3f}, of a bag of words {self.bag:.3f}."
         return "\n".join([*lines, f"Captions are found among {n}. {floors}"])
@@ -370,8 +371,8 @@ def compare_places(
     """Train encoders that differ in their places alone, and measure them.
 
     Places are not enough. In a batch of captions drawn at random hardly two have the same words, so
-    a bag of words is nearly as good, and is what is learned first. Captions whose words are
-    exchanged have to be in the batch (Yuksekgonul et al. 2023).
+    a bag of words is nearly as good, and is what is learned first. Order is learned much sooner
+    with captions in the batch that differ in nothing else (Yuksekgonul et al. 2023).
 
     Args:
         steps, batch, hard: of each training; all see the same pictures, with the same captions.

@@ -243,8 +243,9 @@ def test_encoders_with_and_without_places_are_compared():
     assert without.seen.objects == without.held_out.colours == 0.5
     assert len(with_places.history.losses) == len(without.history.losses) == 3
     lines = trial.table().splitlines()
-    assert lines[1].startswith("places N(0, 0.5²)") and lines[2].startswith("no places")
-    assert f"{trial.bag:.3f}" in lines[3] and "among 20" in lines[3]
+    assert len(lines) == 5 and len({len(line) for line in lines[1:4]}) == 1
+    assert lines[2].startswith("places N(0, 0.5²)") and lines[3].startswith("no places")
+    assert f"{trial.bag:.3f}" in lines[4] and "among 20" in lines[4]
 
 
 def test_all_captions_there_are_differ():
