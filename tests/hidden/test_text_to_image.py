@@ -346,11 +346,14 @@ VOCABULARY = ["", *"abcdefghi"]
 LENGTH, CONTEXT = 6, 5
 
 
-def a_model(student, generator, joint=False, context=CONTEXT, **options):
-    """A network over fake parts: it, its encoder, and its random weights; with `joint` its blocks
-    are `JointBlock`s."""
+def a_model(student, generator, block="checking.text_fakes.SumBlock", context=CONTEXT, **options):
+    """A network over a fake encoder, usually with fake blocks: it, its encoder, its weights.
+
+    Where blocks are `JointBlock`s they are asked for by name, as who grades a network gives others'
+    exercises: the default is the student's own.
+    """
     encoder = student.new("checking.text_fakes.TableEncoder", VOCABULARY, LENGTH, context)
-    own = {} if joint else {"block": student.function("checking.text_fakes.SumBlock")}
+    own = {"block": student.function(block)}
     made = student.new("text_to_image.TextToImage", encoder, **{**SMALL, **own, **options})
     return made, encoder, filled(student, made, generator, spread=0.8)
 
@@ -376,26 +379,25 @@ def is_the_velocity(got, s, x_t, t, tokens, says, patch=2, heads=2, scale=1.0, *
 @net(weight=2)
 def test_a_new_model_says_0(student, generator):
     """a new model predicts a velocity of 0, whatever it is told"""
-    for joint in (True, False):
-        encoder = student.new("checking.text_fakes.TableEncoder", VOCABULARY, LENGTH, CONTEXT)
-        own = {} if joint else {"block": student.function("checking.text_fakes.SumBlock")}
-        made = student.new("text_to_image.TextToImage", encoder, **SMALL, **own)
-        encoder.load({n: normal(generator, *w.shape) for n, w in encoder.state().items()})
-        x_t, t = (v.float() for v in asked(generator, 3))
-        for tokens in (captions(generator, 4, 0, 6), captions(generator, 0, 0, 0)):
-            got = expect.tensor(made(x_t, t, tokens), x_t.shape, "the velocity")
-            expect.true(not got.any(), "a new model predicts a velocity of 0", got)
-        x, z = normal(generator, 2, 3, 3, 4, 4).float()
-        L = student.flow.loss(made, x, z, t, tokens)
-        says = "the loss of a velocity of 0 is the mean of (z − x)²"
-        expect.close(L, (z - x).square().mean(), says, atol=1e-6, rtol=1e-6)
+    encoder = student.new("checking.text_fakes.TableEncoder", VOCABULARY, LENGTH, CONTEXT)
+    block = student.function("checking.text_fakes.SumBlock")
+    made = student.new("text_to_image.TextToImage", encoder, **SMALL, block=block)
+    encoder.load({n: normal(generator, *w.shape) for n, w in encoder.state().items()})
+    x_t, t = (v.float() for v in asked(generator, 3))
+    for tokens in (captions(generator, 4, 0, 6), captions(generator, 0, 0, 0)):
+        got = expect.tensor(made(x_t, t, tokens), x_t.shape, "the velocity")
+        expect.true(not got.any(), "a new model predicts a velocity of 0", got)
+    x, z = normal(generator, 2, 3, 3, 4, 4).float()
+    L = student.flow.loss(made, x, z, t, tokens)
+    says = "the loss of a velocity of 0 is the mean of (z − x)²"
+    expect.close(L, (z - x).square().mean(), says, atol=1e-6, rtol=1e-6)
 
 
 @net
 def test_the_layers_of_a_model(student, generator):
     """its layers have the documented shapes, and nothing else has weights"""
     for options in ({}, {"patch": 1, "depth": 1, "dim": 12}, {"channels": 1, "depth": 0}):
-        _, _, s = a_model(student, generator, joint=True, **options)
+        made, _, s = a_model(student, generator, **options)
         D, C = {**SMALL, **options}["dim"], {**SMALL, **options}["channels"]
         F_, E = {**SMALL, **options}["patch"] ** 2 * C, CONTEXT
         want = {
@@ -410,12 +412,19 @@ def test_the_layers_of_a_model(student, generator):
             "encoder.word": (10, E), "encoder.place": (LENGTH, E), "encoder.W": (E, E),
             "encoder.b": (E,),
         }  # fmt: skip
-        block = student.new("text_to_image.JointBlock", D, 2).state()
         for n in range({**SMALL, **options}["depth"]):
-            want |= {f"blocks.{n}.{name}": tuple(w.shape) for name, w in block.items()}
+            for name in ("own", "read", "text", "back"):
+                want |= {f"blocks.{n}.{name}.weight": (D, D), f"blocks.{n}.{name}.bias": (D,)}
         got = {name: tuple(w.shape) for name, w in s.items()}
         says = f"the weights of a model with {options or 'usual options'}"
         expect.true(got == want, says, sorted(got.items()), sorted(want.items()))
+        x_t, t = asked(generator, 3, **options)
+        expect.tensor(made(x_t, t, captions(generator, 3, 0, 1)), x_t.shape, "the velocity")
+    encoder = made.get("encoder")
+    usual = student.new("text_to_image.TextToImage", encoder).state()
+    each = 4 * 64**2 + 4 * 64 + 8 * 64**2 + 5 * 64 + 6 * 64  # of a block's stream
+    count = sum(w.numel() for name, w in usual.items() if name.startswith("blocks."))
+    expect.true(count == 3 * 2 * each, "by default it has 3 JointBlocks", count, 6 * each)
 
 
 SIZES = [
@@ -459,23 +468,11 @@ def test_no_captions(student, generator, options):
 @net(weight=2)
 def test_its_own_blocks(student, generator):
     """with `JointBlock`s it is the documented formula around them, with captions and without"""
-    made, _, s = a_model(student, generator, joint=True)
-    blocks = {}
-    for n in range(2):
-        blocks[f"blocks.{n}."] = student.new("text_to_image.JointBlock", 8, 2)
-        blocks[f"blocks.{n}."].call("double")
-        at = f"blocks.{n}."
-        own = {name.removeprefix(at): w for name, w in s.items() if name.startswith(at)}
-        blocks[at].load(own)
-
-    def by_itself(s, x, y, c, heads, at):
-        one, two = expect.unpack(blocks[at](x[None], y[None], c[None]), ("x", "y"))
-        return (expect.tensor(one, (1, *x.shape))[0], expect.tensor(two, (1, *y.shape))[0])
-
+    made, _, s = a_model(student, generator, "text_to_image.JointBlock")
     tokens = captions(generator, 4, 0, LENGTH, 1)
     x_t, t = asked(generator, 4)
-    want = model_by_hand(s, x_t, t, tokens, 2, 2, by_itself)
-    says = "not the formula's around the blocks that JointBlock makes"
+    want = model_by_hand(s, x_t, t, tokens, 2, 2, block_by_hand)
+    says = "not the formula's with blocks that JointBlock makes"
     expect.close(made(x_t, t, tokens), want, says, what="the velocity", atol=1e-9, rtol=1e-9)
 
 
