@@ -57,8 +57,9 @@ class Painter:
         level = _silu(self._linear("level.0", _waves(t, self.sizes["frequencies"])))
         told = _silu(self._linear("level.2", level) + condition.summary)
         c, y = self._linear("modulation", told), condition.y
+        block = self._cross_block if self.sizes["kind"] == "cross" else self._joint_block
         for k in range(self.sizes["depth"]):
-            h, y = self._block(f"blocks.{k}", h, y, c)
+            h, y = block(f"blocks.{k}", h, y, c)
         shift, scale = self._linear("last", told).reshape(2, dim)
         v = self._linear("out", _normed(h, EPS) * (1 + scale) + shift)
         v = v.reshape(side, side, patch, patch, -1).transpose(0, 2, 1, 3, 4)
@@ -107,7 +108,16 @@ class Painter:
         h = h + self._linear(f"{name}.out", _attended(rows, self.sizes["text_heads"]))
         return h + self._mlp(f"{name}.mlp", self._norm(f"{name}.norm_2", h))
 
-    def _block(self, name: str, x: Rows, y: Rows, c: np.ndarray) -> tuple[Rows, Rows]:
+    def _cross_block(self, name: str, x: Rows, y: Rows, c: np.ndarray) -> tuple[Rows, Rows]:
+        part, heads = (c + self.arrays[f"{name}.table"]).reshape(6, -1), self.sizes["heads"]
+        a = _attended(self._linear(f"{name}.attention.qkv", _modulated(x, *part[:2])), heads)
+        x = x + part[2] * self._linear(f"{name}.attention.out", a)
+        q = self._linear(f"{name}.cross.q", _normed(x, TEXT_EPS))
+        k, v = np.split(self._linear(f"{name}.cross.kv", y), 2, axis=1)
+        x = x + self._linear(f"{name}.cross.out", _mixed(q, k, v, heads))
+        return x + part[5] * self._mlp(f"{name}.mlp", _modulated(x, *part[3:5])), y
+
+    def _joint_block(self, name: str, x: Rows, y: Rows, c: np.ndarray) -> tuple[Rows, Rows]:
         streams, parts = {"image": x, "text": y}, {}
         for kind in streams:
             parts[kind] = (c + self.arrays[f"{name}.{kind}_table"]).reshape(6, -1)
@@ -143,10 +153,17 @@ def _gelu(x: np.ndarray) -> np.ndarray:
 
 def _attended(rows: Rows, heads: int) -> Rows:
     """Attention of tokens to each other; rows hold queries, keys and values of all heads."""
-    q, k, v = rows.reshape(len(rows), 3, heads, -1).transpose(1, 2, 0, 3)
+    q, k, v = np.split(rows, 3, axis=1)
+    return _mixed(q, k, v, heads)
+
+
+def _mixed(q: Rows, k: Rows, v: Rows, heads: int) -> Rows:
+    """Attention, all heads side by side."""
+    q, k, v = (h.reshape(len(h), heads, -1).swapaxes(0, 1) for h in (q, k, v))
     scores = q @ k.swapaxes(1, 2) / math.sqrt(q.shape[-1])
     p = np.exp(scores - scores.max(-1, keepdims=True))
-    return (p / p.sum(-1, keepdims=True) @ v).swapaxes(0, 1).reshape(len(rows), -1)
+    mixed = p / p.sum(-1, keepdims=True) @ v
+    return mixed.swapaxes(0, 1).reshape(mixed.shape[1], -1)
 
 
 def _waves(t: float, n: int) -> np.ndarray:

@@ -28,6 +28,7 @@ class PainterSizes(TypedDict):
     dim: int  # numbers of a token
     depth: int  # blocks
     heads: int
+    kind: str  # of blocks: "joint" or "cross" attention
     frequencies: int  # of a level
     patch: int
     size: int  # height and width of latents
@@ -78,7 +79,8 @@ def painter_layers(
     """The sizes of a text-to-image network and its decoder, and all their arrays.
 
     Args:
-        model: the `state_dict()` of a `text_to_image.TextToImage` with its `text.TextEncoder`.
+        model: the `state_dict()` of a `text_to_image.TextToImage` with its `text.TextEncoder`, and
+            with blocks of joint or of cross-attention (`picture_trial.CrossBlock`).
         decoder: that of a `latent_nets.Decoder` for images of three channels, or its arrays in that
             order. They are called `decoder.0`, `decoder.1` and so on.
         size: height and width of the latents.
@@ -140,7 +142,7 @@ def _array(value: ArrayLike) -> np.ndarray:
     return np.asarray(value.detach().cpu() if hasattr(value, "detach") else value, dtype=float)
 
 
-def _sizes(arrays: Arrays, size: int, heads: tuple[int, int], latent: int) -> dict[str, int]:
+def _sizes(arrays: Arrays, size: int, heads: tuple[int, int], latent: int) -> dict[str, object]:
     """What the matrices of a model say of its sizes."""
 
     def shape(name: str) -> tuple[int, ...]:
@@ -170,6 +172,7 @@ def _sizes(arrays: Arrays, size: int, heads: tuple[int, int], latent: int) -> di
         "dim": dim,
         "depth": blocks("blocks."),
         "heads": heads[1],
+        "kind": "cross" if "blocks.0.cross.q.weight" in arrays else "joint",
         "frequencies": shape("level.0.weight")[1],
         "patch": patch,
         "size": size,
@@ -203,14 +206,27 @@ def _shapes(sizes: PainterSizes) -> dict[str, tuple[int, ...]]:
     found |= _linear("level.0", d, sizes["frequencies"]) | _linear("level.2", d, d)
     found |= _linear("context", d, c) | _linear("summary", d, c)
     found |= _linear("modulation", 6 * d, d)
+    block = _cross_block if sizes["kind"] == "cross" else _joint_block
     for k in range(sizes["depth"]):
-        block = f"blocks.{k}"
-        for part in ("image", "text"):
-            found |= {f"{block}.{part}_table": (6 * d,)}
-            found |= _linear(f"{block}.joint.{part}.qkv", 3 * d, d)
-            found |= _linear(f"{block}.joint.{part}.out", d, d)
-            found |= _mlp(f"{block}.{part}_mlp", d)
+        found |= block(f"blocks.{k}", d)
     return found | _linear("last", 2 * d, d) | _linear("out", inner, d)
+
+
+def _joint_block(name: str, d: int) -> dict[str, tuple[int, ...]]:
+    found = {}
+    for part in ("image", "text"):
+        found |= {f"{name}.{part}_table": (6 * d,)}
+        found |= _linear(f"{name}.joint.{part}.qkv", 3 * d, d)
+        found |= _linear(f"{name}.joint.{part}.out", d, d)
+        found |= _mlp(f"{name}.{part}_mlp", d)
+    return found
+
+
+def _cross_block(name: str, d: int) -> dict[str, tuple[int, ...]]:
+    found = {f"{name}.table": (6 * d,)} | _linear(f"{name}.attention.qkv", 3 * d, d)
+    found |= _linear(f"{name}.attention.out", d, d) | _linear(f"{name}.cross.q", d, d)
+    found |= _linear(f"{name}.cross.kv", 2 * d, d) | _linear(f"{name}.cross.out", d, d)
+    return found | _mlp(f"{name}.mlp", d)
 
 
 def _up_to_half(scale: np.ndarray) -> np.ndarray:

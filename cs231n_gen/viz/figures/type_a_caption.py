@@ -60,9 +60,10 @@ class TypeACaption(MovingFigure):
         TypeACaption(model.state_dict(), decoder.state_dict(), shift, scale, captions)
 
     Args:
-        model: the `state_dict()` of a `text_to_image.TextToImage`, its text encoder included. Its
-            matrices, and those of the decoder, travel as whole numbers of 8 to 12 bits, as many as
-            600 KB allow, with a scale for each row.
+        model: the `state_dict()` of a `text_to_image.TextToImage`, its text encoder included; its
+            blocks are of joint or of cross-attention. Its matrices, and those of the decoder,
+            travel as whole numbers of 8 to 12 bits, as many as 600 KB allow, with a scale for each
+            row.
         decoder: that of a `latent_nets.Decoder` for images of three channels, or its arrays in that
             order.
         shift, scale: of the latents, as in `latent.from_latent`.

@@ -10,7 +10,7 @@ from cs231n_gen.given import captions
 from cs231n_gen.given.mlp import MLP, VelocityMLP
 from cs231n_gen.latent_nets import Decoder
 from cs231n_gen.text import TextEncoder
-from cs231n_gen.text_to_image import TextToImage
+from cs231n_gen.text_to_image import JointBlock, TextToImage
 from cs231n_gen.truth import GaussianMixture
 from cs231n_gen.viz import (
     BestDiscriminator,
@@ -229,13 +229,13 @@ def codes():
     )
 
 
-def any_painter(dim=16, depth=2, heads=2, context=16, layers=1):
+def any_painter(dim=16, depth=2, heads=2, context=16, layers=1, block=JointBlock):
     """A text-to-image network that was not trained, but paints, and listens to its caption."""
     random = torch.Generator().manual_seed(0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = TextEncoder(captions.WORDS, captions.LENGTH, context, layers, heads)
-        net = TextToImage(encoder, dim=dim, depth=depth, heads=heads)
+        net = TextToImage(encoder, dim=dim, depth=depth, heads=heads, block=block)
     with torch.no_grad():
         for name, p in net.named_parameters():
             noise = torch.randn(p.shape, generator=random)

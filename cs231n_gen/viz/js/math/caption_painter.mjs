@@ -1,5 +1,5 @@
 // Chapter 10's text-to-image network, one picture at a time: the text encoder, the diffusion transformer with
-// joint attention, and the decoder. Tokens are rows, their numbers side by side. Padding changes nothing, so
+// joint or cross-attention, and the decoder. Tokens are rows, their numbers side by side. Padding changes nothing, so
 // it is left out.
 
 import { CodeDecoder, silu } from "./code_decoder.mjs";
@@ -34,21 +34,25 @@ export function gelu(h) {
 }
 
 /**
- * Attention of tokens to each other; rows hold queries, keys and values of all heads. `heard(query, key, share)`
- * is told each weight, divided by the number of heads.
+ * Attention of queries to keys, of which each row holds all heads side by side; values stand behind their keys.
+ * `heard(query, key, share)` is told each weight, divided by the number of heads.
+ *
+ * @param {{rows: Float64Array, stride: number, from: number}} queries numbers from one row to the next, and
+ *   before the first
+ * @param {{rows: Float64Array, stride: number, from: number}} keys
  */
-export function attendTokens(rows, channels, heads, heard = () => {}) {
-  const tokens = rows.length / (3 * channels);
+export function attendTokens(queries, keys, { channels, heads, heard = () => {} }) {
+  const [count, others] = [queries, keys].map(({ rows, stride }) => rows.length / stride);
   const size = channels / heads;
-  const out = new Float64Array(tokens * channels);
-  const weights = new Float64Array(tokens);
+  const out = new Float64Array(count * channels);
+  const weights = new Float64Array(others);
   for (let head = 0; head < channels; head += size) {
-    for (let p = 0; p < tokens; p++) {
-      const total = scoresOf(rows, { query: 3 * p * channels + head, channels, head, size }, weights);
-      for (let q = 0; q < tokens; q++) {
+    for (let p = 0; p < count; p++) {
+      const total = scoresOf(queries, keys, { p, head, size }, weights);
+      for (let q = 0; q < others; q++) {
         const share = weights[q] / total;
-        const value = (3 * q + 2) * channels + head;
-        for (let c = 0; c < size; c++) out[p * channels + head + c] += share * rows[value + c];
+        const value = q * keys.stride + keys.from + channels + head;
+        for (let c = 0; c < size; c++) out[p * channels + head + c] += share * keys.rows[value + c];
         heard(p, q, share / heads);
       }
     }
@@ -56,13 +60,20 @@ export function attendTokens(rows, channels, heads, heard = () => {}) {
   return out;
 }
 
+/** Attention of tokens to each other; rows hold queries, keys and values. */
+export function attendThemselves(rows, { channels, ...how }) {
+  const part = (from) => ({ rows, stride: 3 * channels, from });
+  return attendTokens(part(0), part(channels), { channels, ...how });
+}
+
 /** exp of the scores of one query, less the highest of them; gives their sum. */
-function scoresOf(rows, { query, channels, head, size }, weights) {
+function scoresOf(queries, keys, { p, head, size }, weights) {
+  const query = p * queries.stride + queries.from + head;
   let most = -Infinity;
   for (let q = 0; q < weights.length; q++) {
-    const key = (3 * q + 1) * channels + head;
+    const key = q * keys.stride + keys.from + head;
     let score = 0;
-    for (let c = 0; c < size; c++) score += rows[query + c] * rows[key + c];
+    for (let c = 0; c < size; c++) score += queries.rows[query + c] * keys.rows[key + c];
     weights[q] = score / Math.sqrt(size);
     most = Math.max(most, weights[q]);
   }
@@ -153,6 +164,7 @@ export class CaptionPainter {
     this.side = sizes.size / sizes.patch; // tokens
     this.positions = positionsOf(this.side, sizes.dim);
     this.ones = new Float64Array(sizes.dim).fill(1);
+    this.zeros = new Float64Array(sizes.dim);
     const layers = Object.keys(weights).filter((name) => name.startsWith("decoder."));
     const numbers = layers.reduce((all, name) => joined(all, weights[name]), new Float64Array(0));
     this.decoder = new CodeDecoder(numbers, { ...sizes, channels: 3 });
@@ -196,7 +208,7 @@ export class CaptionPainter {
     for (let k = 0; k < layers; k++) {
       const block = `encoder.blocks.${k}`;
       const rows = this.linear(`${block}.qkv`, this.norm(`${block}.norm_1`, h));
-      plus(h, this.linear(`${block}.out`, attendTokens(rows, context, heads)));
+      plus(h, this.linear(`${block}.out`, attendThemselves(rows, { channels: context, heads })));
       plus(h, this.mlp(`${block}.mlp`, this.norm(`${block}.norm_2`, h)));
     }
     return this.norm("encoder.norm", h);
@@ -229,22 +241,51 @@ export class CaptionPainter {
     return Array.from({ length: count }, (_, i) => row.subarray(i * dim, (i + 1) * dim));
   }
 
-  /** Both streams after a block; what the text becomes in the last one is of no use. */
+  /** Both streams after a block, which may be of either kind. */
   block(k, streams, c, shares) {
+    const words = streams.text.length / this.sizes.dim;
+    if (shares) shares[k] = new Float64Array(this.side ** 2 * words);
+    const heard = (p, word, share) => {
+      shares[k][p * words + word] += share;
+    };
+    const told = shares ? heard : undefined;
+    if (this.sizes.kind === "cross") this.crossBlock(`blocks.${k}`, streams, c, told);
+    else this.jointBlock(k, streams, c, told);
+  }
+
+  /** The parts of a modulation, with the table of a block. */
+  modulation(c, table) {
+    return this.partsOf(plus(Float64Array.from(c), this.weights[table]), PARTS);
+  }
+
+  /** Patches attend to each other, then to words; the text stays as it is. */
+  crossBlock(name, streams, c, heard) {
+    const { dim: channels, heads } = this.sizes;
+    const part = this.modulation(c, `${name}.table`);
+    const x = streams.image;
+    const rows = this.linear(`${name}.attention.qkv`, modulated(x, part));
+    plusGated(x, part[2], this.linear(`${name}.attention.out`, attendThemselves(rows, { channels, heads })));
+    const even = normRows(x, this.ones, this.zeros, TEXT_EPS);
+    const queries = { rows: this.linear(`${name}.cross.q`, even), stride: channels, from: 0 };
+    const keys = { rows: this.linear(`${name}.cross.kv`, streams.text), stride: 2 * channels, from: 0 };
+    plus(x, this.linear(`${name}.cross.out`, attendTokens(queries, keys, { channels, heads, heard })));
+    plusGated(x, part[5], this.mlp(`${name}.mlp`, modulated(x, part.slice(3))));
+  }
+
+  /** Patches and words attend to both; what the text becomes in the last block is of no use. */
+  jointBlock(k, streams, c, told) {
     const name = `blocks.${k}`;
     const { depth, dim, heads } = this.sizes;
     const parts = {};
     const rows = ["image", "text"].map((kind) => {
-      parts[kind] = this.partsOf(plus(Float64Array.from(c), this.weights[`${name}.${kind}_table`]), PARTS);
+      parts[kind] = this.modulation(c, `${name}.${kind}_table`);
       return this.linear(`${name}.joint.${kind}.qkv`, modulated(streams[kind], parts[kind]));
     });
     const patches = this.side ** 2;
-    const words = rows[1].length / (3 * dim);
-    if (shares) shares[k] = new Float64Array(patches * words);
     const heard = (p, q, share) => {
-      if (p < patches && q >= patches) shares[k][p * words + q - patches] += share;
+      if (p < patches && q >= patches) told(p, q - patches, share);
     };
-    const mixed = attendTokens(joined(...rows), dim, heads, shares ? heard : undefined);
+    const mixed = attendThemselves(joined(...rows), { channels: dim, heads, heard: told && heard });
     const own = { image: mixed.subarray(0, patches * dim), text: mixed.subarray(patches * dim) };
     for (const kind of k + 1 < depth ? ["image", "text"] : ["image"]) {
       const [h, part] = [streams[kind], parts[kind]];

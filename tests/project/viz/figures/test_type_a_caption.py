@@ -11,6 +11,7 @@ import torch
 
 from cs231n_gen import flow, guidance, latent, text, text_to_image
 from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.experiments.picture_trial import CrossBlock
 from cs231n_gen.given import captions
 from cs231n_gen.viz import TypeACaption
 from cs231n_gen.viz.caption_painter import Painter
@@ -79,6 +80,8 @@ TAKEN = """
         {},
         {"dim": 24, "depth": 3, "heads": 4, "context": 20, "layers": 2},
         {"dim": 12, "depth": 1, "heads": 1, "context": 8},
+        {"block": CrossBlock},
+        {"block": CrossBlock, "dim": 24, "depth": 3, "heads": 4, "context": 20},
     ],
 )
 def test_velocities_are_those_of_the_network(node, sizes):
