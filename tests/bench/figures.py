@@ -23,6 +23,8 @@ import torch
 from playwright.sync_api import sync_playwright
 
 from cs231n_gen import data, flow
+from cs231n_gen.experiments import caption_trial, picture_trial
+from cs231n_gen.given import captions
 from cs231n_gen.given.mlp import VelocityMLP
 from cs231n_gen.latent_nets import Decoder
 from cs231n_gen.viz import (
@@ -32,6 +34,7 @@ from cs231n_gen.viz import (
     PatchLab,
     ProcessLab,
     Trajectories,
+    TypeACaption,
     WaterLevel,
 )
 
@@ -72,6 +75,19 @@ WATCH = """(which) => {
         requestAnimationFrame(() => window.moves.push([
             work, performance.now() - began, performance.now() - event.timeStamp]));
     });
+}"""
+PAINT = """async () => {
+    const says = document.querySelector(".gen-says");
+    const begun = performance.now();
+    const buttons = [...document.querySelectorAll("button")];
+    buttons.find((one) => one.textContent === "Other noise").click();
+    let [slow, last] = [0, begun];
+    while (says.dataset.step !== "20") {
+        const now = await new Promise(requestAnimationFrame);
+        slow = Math.max(slow, now - last);
+        last = now;
+    }
+    return { all: performance.now() - begun, slow };
 }"""
 SLIDER = """
 import matplotlib.pyplot as plt, numpy as np, torch
@@ -145,6 +161,7 @@ def figures() -> dict:
         "PatchLab, 4 blocks of 4 heads over 16 patches": patches(random),
         "FewSteps, 9 students, 1, 2 and 4 calls, 41 × 41 noises": few(random),
         "CodeLab, chapter 08's decoder, 16 examples of 64 codes": codes(random),
+        "TypeACaption, what chapter 10 ships": painter(),
     }
 
 
@@ -194,6 +211,14 @@ def codes(random: np.random.Generator) -> CodeLab:
     return CodeLab(net, book, tokens, looks, chances=chances)
 
 
+def painter() -> TypeACaption:
+    """The network, the encoder and the decoder that are shipped."""
+    model = picture_trial.load_text_to_image(caption_trial.load_words())
+    coder = picture_trial.load_coder()
+    decoder = coder.decoder.state_dict()
+    return TypeACaption(model.state_dict(), decoder, coder.shift, coder.scale, captions)
+
+
 def way(figure) -> list[tuple[float, float]]:
     """Where the pointer goes, in parts of the canvas: twice round, or from code to code."""
     if isinstance(figure, CodeLab):  # 32 × 8 codes, each of which is decoded
@@ -237,6 +262,11 @@ def measured(browser, folder: Path, name: str, figure, seconds: float) -> dict[s
         found[f"{name}: a move of the pointer is drawn in, ms"] = statistics.median(work)
         found[f"{name}: … and goes to the screen after, ms"] = statistics.median(painted)
         found[f"{name}: … with the wait for the browser, ms"] = statistics.median(in_all)
+    if isinstance(figure, TypeACaption):
+        inside.locator("[data-step='20']").wait_for()
+        painted = [frame.evaluate(PAINT) for _ in range(5)]
+        for key, says in (("all", "a picture in 20 guided steps"), ("slow", "… its slowest frame")):
+            found[f"{name}: {says}, ms"] = statistics.median(one[key] for one in painted)
     inside.get_by_role("button", name="Play").click()
     rate = frame.evaluate(COUNT, seconds)
     found[f"{name}: frames a second"] = rate["rate"]

@@ -247,14 +247,17 @@ def any_painter(dim=16, depth=2, heads=2, context=16, layers=1, block=JointBlock
 
 
 @cache
+def small_painter():
+    """What TypeACaption takes: a network and a decoder that were not trained, and the words."""
+    decoder = any_decoder(latent=4, width=8, channels=3)
+    return any_painter().state_dict(), decoder.state_dict(), 0.1, 1.3, captions
+
+
+@cache
 def painter():
-    """A network and a decoder that were not trained, and two noises."""
+    """A caption that is painted from two noises."""
     return TypeACaption(
-        any_painter().state_dict(),
-        any_decoder(latent=4, width=8, channels=3).state_dict(),
-        0.1,
-        1.3,
-        captions,
+        *small_painter(),
         heads=(2, 2),
         caption="a small red circle left of a large blue square",
         negative="a ring",

@@ -14,7 +14,7 @@ import { halves } from "../math/codec.mjs";
 import { normals } from "../math/normal.mjs";
 import { unpackWeights } from "../math/packed_weights.mjs";
 import { PictureReader } from "../math/read_back.mjs";
-import { bar, captioned, key, symbol } from "../ui/captions.mjs";
+import { bar, captioned, key, symbol, textOf } from "../ui/captions.mjs";
 import { button, Clock, Player, select, slider } from "../ui/controls.mjs";
 import { make } from "../ui/dom.mjs";
 import { Figure } from "../ui/figure.mjs";
@@ -175,13 +175,13 @@ class TypeACaptionFigure extends Figure {
     if (player.playing) {
       this.way = Math.min(this.way + RATE * seconds, this.painting.frames.length - 1 + 0.999);
       this.now.shown = Math.floor(this.way);
-      if (this.now.shown >= this.now.steps) player.pause();
     }
     const ready = this.painting.frames.length > this.now.shown;
     const moved = this.paintings.some((one, k) => this.frameOf(one) !== before[k]);
     const finished = ready && !this.complete;
     if ((moved && (ready || !stage.still)) || finished) this.draw();
-    if (finished && !player.playing) this.aloud.textContent = this.says.textContent;
+    if (finished && !player.playing) this.aloud.textContent = textOf(this.says);
+    if (player.playing && this.now.shown >= this.now.steps) player.pause();
     return this.busy || player.playing;
   }
 
@@ -506,7 +506,7 @@ class TypeACaptionFigure extends Figure {
 
   told() {
     super.told();
-    if (this.complete) this.aloud.textContent = this.says.textContent;
+    if (this.complete) this.aloud.textContent = textOf(this.says);
   }
 
   // --- what is seen and said ----------------------------------------------------------------------

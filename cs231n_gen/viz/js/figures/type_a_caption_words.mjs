@@ -1,6 +1,6 @@
 // What TypeACaption says of a picture, and of what its patches attend to.
 
-import { ALONE, UNREADABLE } from "../math/caption_words.mjs";
+import { ALONE, retoldScene, UNREADABLE } from "../math/caption_words.mjs";
 import { make } from "../ui/dom.mjs";
 import { percent } from "../ui/format.mjs";
 
@@ -16,7 +16,9 @@ function nameOfPart(k, scene) {
 /** What the program reads in a picture, and whether it is what was asked for. */
 export function sayRead({ seen, scene, parts, words }) {
   if (seen[0] === UNREADABLE) return ["no clean shapes"];
-  const read = make("b", {}, `“${words.say(seen)}”`);
+  const fits = (told) => parts.every((right, k) => right === (told[k] === scene[k]));
+  const told = fits(seen) ? seen : retoldScene(seen); // from the object from which the caption tells it
+  const read = make("b", {}, `“${words.say(told)}”`);
   if (!scene) return [read];
   const wrong = parts.flatMap((right, k) => (right ? [] : [k]));
   if (!wrong.length) return [read, ": what the caption asks for"];

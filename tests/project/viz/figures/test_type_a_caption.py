@@ -1,6 +1,7 @@
 """TypeACaption: the networks of chapter 10 as torch has them, what is read, pressed and seen."""
 
 import base64
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,9 +12,10 @@ import torch
 
 from cs231n_gen import flow, guidance, latent, text, text_to_image
 from cs231n_gen.checking.fresh_modules import load_module
+from cs231n_gen.experiments import caption_trial, picture_trial
 from cs231n_gen.experiments.picture_trial import CrossBlock
 from cs231n_gen.given import captions
-from cs231n_gen.viz import TypeACaption
+from cs231n_gen.viz import TypeACaption, standalone_page
 from cs231n_gen.viz.caption_painter import Painter
 from cs231n_gen.viz.caption_weights import pack, painter_layers
 from cs231n_gen.viz.normal_draws import normals
@@ -41,7 +43,7 @@ def exact(**sizes):
 
 
 NET, DECODER = exact(), any_decoder(latent=4, width=8, channels=3)
-GIVEN = (NET.state_dict(), DECODER.state_dict(), 0.1, 1.3, captions)
+GIVEN = examples.small_painter()
 
 
 def figure(*given, **options):
@@ -471,3 +473,295 @@ def test_a_painting_of_the_full_size_is_that_of_torch_to_a_hundredth(node):
     off = abs(np.reshape(came["last"], (32, 32, 3)) - right[0].permute(1, 2, 0).numpy())
     assert off.max() < 1e-2
     assert came["seconds"] < 3
+
+
+def test_what_is_shipped_paints_the_same_with_fewer_bits():
+    """With the weights that a browser gets, pictures are read back alike, and differ by less than a
+    hundredth on average; where an edge moved by a part of a pixel, by more."""
+    model = picture_trial.load_text_to_image(caption_trial.load_words())
+    coder = picture_trial.load_coder()
+    shown = figure(
+        *(model.state_dict(), coder.decoder.state_dict(), coder.shift, coder.scale, captions),
+        heads=(4, 4),
+    )
+    weights = sum(map(len, (shown.numbers, shown.number_scales, shown.vectors)))
+    assert weights <= 600_000
+    scenes = captions.draw_scenes(6, torch.Generator().manual_seed(3))
+    z = torch.stack([torch.from_numpy(shown.noise(k)).float() for k in range(len(scenes))])
+    u = text_to_image.sample(model, z, 10, captions.say(scenes), 2.0)
+    right = coder.decode(u)
+    came = []
+    for k, caption in enumerate(captions.say(scenes)):
+        shown.caption, shown.seed, shown.steps = caption, k, 10
+        came.append(torch.from_numpy(2 * shown.painted()[-1] - 1).permute(2, 0, 1).float())
+    off = (torch.stack(came) - right.clamp(-1, 1)).abs()
+    assert off.mean() < 2e-3 and off.amax((1, 2, 3)).median() < 5e-2
+    assert (captions.read_back(torch.stack(came)) == captions.read_back(right)).all()
+
+
+# --- in a browser -------------------------------------------------------------------------------
+
+DOTS = """canvas => [...canvas.getContext("2d").getImageData(0, 0, 32, 32).data]"""
+WIDE = {"viewport": {"width": 1000, "height": 950}}
+ONE = "#figure=caption&pictures=1"
+
+
+def python(**setting):
+    """x̂ at every step, as Python computes it for a setting, in bytes."""
+    shown = figure(*GIVEN, negative="a ring", steps=6, **setting)
+    return 255 * shown.painted()
+
+
+def large(tab):
+    return np.reshape(tab.locator("canvas[tabindex]").evaluate(DOTS), (32, 32, 4))[..., :3]
+
+
+def at_step(tab, k):
+    """Wait until this step is shown."""
+    tab.locator(f".gen-says[data-step='{k}']").wait_for()
+
+
+def finished(tab):
+    at_step(tab, 6)
+    return large(tab)
+
+
+def setting(tab):
+    """The setting that the button puts into the address."""
+    tab.get_by_role("button", name=re.compile("Link|Copied")).click()
+    words = dict(word.split("=") for word in tab.evaluate("location.hash").split("&")[1:])
+    words = {k: v.replace("%20", " ") for k, v in words.items()}
+    return {k: float(v) if re.fullmatch(r"-?[\d.]+", v) else v for k, v in words.items()}
+
+
+def close(came, want):
+    np.testing.assert_allclose(came, want, atol=1.01)  # a byte is rounded twice
+
+
+def test_the_browser_paints_what_python_computes(alone):
+    """At the end, at every step, and at noise; the second picture has the next seed."""
+    tab = alone(painter(), **WIDE)
+    want = python()
+    close(finished(tab), want[6])
+    slider = tab.get_by_label("noise → picture")
+    for k in (0, 3):
+        hands.slide(slider, k)
+        at_step(tab, k)
+        close(large(tab), want[k])
+        t = 1 - k / 6
+        assert f"t = {t:.2f}, after {k} of 6 steps" in tab.locator(".gen-says").inner_text()
+    tab.get_by_role("button", name="noise 1").click()
+    close(large(tab), python(seed=1)[3])
+    assert setting(tab)["picture"] == 1
+    first = tab.locator(".gen-film canvas").first
+    tab.wait_for_timeout(200)
+    close(np.reshape(first.evaluate(DOTS), (32, 32, 4))[..., :3], python(seed=1)[0])
+
+
+def test_words_are_chosen_in_menus_and_objects_exchanged(alone):
+    tab = alone(painter(), hash=ONE, **WIDE)
+    tab.get_by_label("colour of the first object").select_option("purple")
+    tab.get_by_label("shape of the second object").select_option("cross")
+    tab.get_by_label("relation").select_option("above")
+    caption = "a small purple circle above a large blue cross"
+    assert tab.get_by_label("caption", exact=True).input_value() == caption
+    close(finished(tab), python(caption=caption)[6])
+    tab.get_by_role("button", name="Exchange the objects").click()
+    exchanged = "a large blue cross above a small purple circle"
+    assert setting(tab)["caption"] == exchanged
+    close(finished(tab), python(caption=exchanged)[6])
+    tab.get_by_role("button", name="Tell from the other").click()
+    assert setting(tab)["caption"] == "a small purple circle below a large blue cross"
+    tab.get_by_label("relation").select_option("alone")
+    assert setting(tab)["caption"] == "a small purple circle"
+    assert not tab.get_by_label("shape of the second object").is_visible()
+    assert tab.get_by_role("button", name="Exchange the objects").is_disabled()
+    tab.get_by_label("relation").select_option("right of")
+    assert setting(tab)["caption"] == "a small purple circle right of a large blue cross"
+
+
+def test_a_caption_is_typed(alone):
+    tab = alone(painter(), hash=ONE, **WIDE)
+    field = tab.get_by_label("caption", exact=True)
+    field.fill("Ring  RED of")
+    tab.keyboard.press("Enter")
+    close(finished(tab), python(caption="ring red of")[6])
+    assert tab.locator(".gen-chips button").all_inner_texts() == ["ring", "red", "of"]
+    assert tab.get_by_label("relation").input_value() == "-1", "no menu says this"
+    before = large(tab)
+    field.fill("a tiny ring")
+    tab.get_by_role("button", name="Paint").click()
+    wrong = tab.get_by_role("alert")
+    assert "does not know the word “tiny”. It knows: a, of, small" in wrong.inner_text()
+    assert field.get_attribute("aria-invalid") == "true"
+    np.testing.assert_array_equal(finished(tab), before)
+    field.fill("")
+    tab.get_by_role("button", name="Paint").click()
+    assert not wrong.is_visible() and "null condition" in tab.locator(".gen-chips").inner_text()
+    close(finished(tab), python(caption="")[6])
+
+
+def test_a_negative_prompt_and_guidance(alone):
+    tab = alone(painter(), hash=ONE, **WIDE)
+    field = tab.get_by_label("negative prompt")
+    assert field.input_value() == "a ring"
+    field.fill("green cross")
+    field.press("Enter")
+    want = figure(negative="green cross", steps=6)
+    close(finished(tab), 255 * want.painted()[6])
+    hands.slide(tab.get_by_label("guidance w"), -0.5)
+    want.w = -0.5
+    close(finished(tab), 255 * want.painted()[6])
+    hands.slide(tab.get_by_label(re.compile("^steps")), 3)
+    at_step(tab, 3)
+    want.steps = 3
+    close(large(tab), 255 * want.painted()[3])
+    tab.get_by_label("noise", exact=True).fill("41")
+    tab.keyboard.press("Tab")
+    want.seed = 41
+    at_step(tab, 3)
+    close(large(tab), 255 * want.painted()[3])
+    now = setting(tab)
+    assert (now["negative"], now["w"], now["steps"], now["seed"]) == ("green cross", -0.5, 3, 41)
+
+
+def test_patches_attend_to_the_word_that_is_pointed_at(alone):
+    tab = alone(painter(), hash=ONE, **WIDE)
+    finished(tab)
+    says = tab.locator(".gen-says")
+    assert "“red” gets" in says.inner_text()
+    chips = tab.locator(".gen-chips button")
+    chips.nth(8).hover()
+    assert "“blue” gets" in says.inner_text()
+    tab.mouse.move(5, 5)
+    assert "“red” gets" in says.inner_text(), "it was only pointed at"
+    chips.nth(3).focus()
+    assert re.search(r"“circle” gets \d+ % of the patches’ attention", says.inner_text())
+    chips.nth(3).click()
+    assert setting(tab)["word"] == 3
+    share = int(re.search(r"gets (\d+) %", says.inner_text())[1])
+    tab.get_by_label("attention of").select_option("block 2")
+    assert "in block 2 at t = 0.17" in says.inner_text()
+    assert setting(tab)["block"] == 2
+    assert 0 <= share <= 100
+    widths = "all => all.map((one) => one.getBoundingClientRect().width)"
+    before = tab.locator(".gen-chips i").evaluate_all(widths)
+    tab.locator(".gen-smooth").hover(position={"x": 20, "y": 20})
+    assert tab.locator(".gen-chips i").evaluate_all(widths) != before
+
+
+def test_play_pause_and_again(alone):
+    tab = alone(painter(), hash=f"{ONE}&steps=50&shown=50", **WIDE)
+    at_step(tab, 50)
+    tab.get_by_role("button", name="Play").click()
+    tab.wait_for_timeout(500)
+    tab.get_by_role("button", name="Pause").click()
+    stopped = setting(tab)["shown"]
+    assert 0 <= stopped < 50
+    tab.locator("canvas[tabindex]").focus()
+    tab.keyboard.press("Space")
+    tab.get_by_role("button", name="Pause").wait_for()
+    at_step(tab, 50)
+    tab.get_by_role("button", name="Play").wait_for()
+    assert "after 50 of 50 steps" in tab.locator("[aria-live]").text_content()
+    tab.get_by_role("button", name="Other noise").click()
+    assert setting(tab)["seed"] == 1
+    tab.get_by_role("button", name="Again").click()
+    assert setting(tab) == painter().start
+
+
+def test_keys_do_all_that_a_pointer_does(alone):
+    tab = alone(painter(), hash=ONE, **WIDE)
+    finished(tab)
+    tab.locator("canvas[tabindex]").focus()
+    for key in ("Home", ".", ".", ","):
+        tab.keyboard.press(key)
+    at_step(tab, 1)
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowUp", "ArrowUp", "ArrowDown"):
+        tab.keyboard.press(key)
+    for key in ("n", "b", "x"):
+        tab.keyboard.press(key)
+    now = setting(tab)
+    assert (now["word"], now["w"], now["seed"], now["block"]) == (3, 2.25, 1, 1)
+    assert now["caption"] == "a large blue square left of a small red circle"
+    tab.locator("canvas[tabindex]").focus()
+    tab.keyboard.press("End")
+    at_step(tab, 6)
+    tab.keyboard.press("0")
+    assert setting(tab) == painter().start
+
+
+def test_a_link_is_kept_within_its_bounds(alone):
+    hash = (
+        "#figure=caption&caption=a%20blob&negative=&w=99&steps=6&seed=-3&pictures=3&picture=7"
+        "&shown=99&word=42&block=9"
+    )
+    tab = alone(painter(), hash=hash)
+    assert "“blob”" in tab.get_by_role("alert").inner_text()
+    now = setting(tab)
+    assert (now["w"], now["seed"], now["pictures"], now["picture"]) == (8, 0, 1, 0)
+    assert (now["shown"], now["word"], now["block"]) == (6, 9, 2)
+    close(finished(tab), 255 * figure(steps=6, w=8).painted()[6])
+
+
+def test_who_wants_less_motion_sees_the_end(alone):
+    """No step is drawn on the way to it; the button goes on by one."""
+    tab = alone(painter(), hash=ONE, reduced_motion="reduce")
+    finished(tab)
+    seen = """() => {
+        window.steps = [];
+        const says = document.querySelector(".gen-says");
+        new MutationObserver(() => steps.push(says.dataset.step))
+            .observe(says, { attributes: true, attributeFilter: ["data-step"] });
+    }"""
+    tab.evaluate(seen)
+    before = large(tab)
+    tab.get_by_role("button", name="Other noise").click()
+    tab.wait_for_function("window.steps.length")
+    tab.wait_for_timeout(100)
+    assert {*tab.evaluate("window.steps")} == {"6"}
+    assert abs(large(tab) - before).max() > 3
+    for k in (0, 1):
+        tab.get_by_role("button", name="Step").click()
+        at_step(tab, k)
+
+
+def test_it_is_told_what_is_seen(alone):
+    """Names of pictures say what is read, and a shape that was never trained is pointed out."""
+    tab = alone(painter(), hash=f"{ONE}&caption=a%20small%20purple%20ring", **WIDE)
+    finished(tab)
+    label = tab.locator("canvas[tabindex]").get_attribute("aria-label")
+    assert "The program reads in x̂: " in label and "In training there was no purple ring" in label
+    assert "attention" in tab.locator(".gen-smooth").get_attribute("aria-label")
+
+
+def test_a_finger_keeps_a_word(alone):
+    tab = alone(painter(), hash=ONE, has_touch=True, viewport={"width": 380, "height": 800})
+    tab.locator(".gen-chips button").nth(8).tap()
+    assert setting(tab)["word"] == 8
+    boxes = [one.bounding_box() for one in tab.locator(".gen-three canvas").all()]
+    assert boxes[1]["x"] > boxes[0]["x"] + boxes[0]["width"], "x_t and x̂ stay side by side"
+    assert boxes[2]["y"] > boxes[0]["y"] and boxes[2]["width"] > 1.8 * boxes[0]["width"]
+
+
+def test_python_changes_it(chromium):
+    state = hands.state_of(painter())
+    tab = chromium.new_page()
+    tab.set_content("<div id=el style='width:700px'></div>")
+    tab.evaluate(
+        """async ([code, state]) => {
+            const bytes = (v) => Array.isArray(v) && v.length > 200 ? Uint8Array.from(v) : v;
+            const no = () => { throw new Error("not here"); };
+            window.heard = {};
+            const model = { get: (name) => bytes(state[name]), set: no, off: no, save_changes: no,
+                on: (event, listener) => (heard[event] = listener) };
+            const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+            const { default: figure } = await import(url);
+            figure.render({ model, el: document.getElementById("el") });
+            window.state = state;
+        }""",
+        [standalone_page.module("figures/type_a_caption"), state],
+    )
+    tab.evaluate("Object.assign(state, { caption: 'a large ring' }); heard['change:caption']()")
+    close(finished(tab), python(caption="a large ring")[6])
+    tab.close()
