@@ -13,7 +13,13 @@ import torch
 
 from cs231n_gen.experiments import caption_trial
 
-RUNS = ((0.5, 0.5), (0.5, 0.02), (0.5, 0.0), (0.0, 0.5))  # hard pairs, places at the start
+RUNS = (  # share of hard pairs, places at the start
+    (0.5, 0.5),
+    (0.5, 0.02),
+    (0.5, 0.0),
+    (0.0, 0.5),
+    (0.0, 0.02),
+)
 
 
 def train(seeds: int, steps: int, runs: list[tuple[float, float]], n: int) -> None:
