@@ -207,6 +207,12 @@ def test_a_hint_is_its_exercises_and_of_the_chapters_that_check_it(broken):
     assert broken(dependencies.HINTS, lambda text: f'{text}\n"new.one" = ["Try."]\n') == set()
 
 
+def test_a_variable_that_is_called_text_is_not_the_subject():
+    users = {i.name for i in ITEMS if "cs231n_gen/text.py" in TREE.closure(i.roots)}
+    assert {"text.tokenize", "text_to_image.sample", "10_text_to_image"} <= users
+    assert not users & {"flow.loss", "vq.nearest", "04_rectified_flow"}
+
+
 def test_what_is_said_of_mutants_of_a_module_is_its_own_alone():
     found = {i.name for i in ITEMS if f"{MUTATION}/right/flow.toml" in TREE.closure(i.roots)}
     assert found == {e.id for e in EXERCISES if e.module == "flow"}

@@ -31,6 +31,7 @@ LEFT_OUT = {"__pycache__", ".ipynb_checkpoints", "build"}
 MUTATION = "tests/project/mutation"
 PROOFS = ("tests/project/test_graders_grade.py", f"{MUTATION}/test_mutation.py")
 RUN = f"{PACKAGE}/grading/release/run_chapters.py"
+ALSO_WORDS = {"text"}  # subjects called like many variables: `text.strip` is none of text.py
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+")
 JS_IMPORT = re.compile(r"""(?:from|import)\s*\(?\s*["'](\.[^"']+)["']""")
 
@@ -224,11 +225,17 @@ class Tree:
         `student.kernels.axpy.axpy`, `student.instruments.observe.call`."""
         parts, found = name.split("."), set()
         for i in range(len(parts)):
-            if file := self.subjects.get(parts[i]):
+            file = self.subjects.get(parts[i])
+            if file and (parts[i] not in ALSO_WORDS or self._defines(file, parts[i + 1 : i + 2])):
                 found.add(file)
             for j in range(i + 2, len(parts) + 1):
                 found.add(f"{PACKAGE}/{'/'.join(parts[i:j])}.py")
         return found & self.files
+
+    def _defines(self, file: str, names: list[str]) -> bool:
+        """Whether a module defines a name, of no or one that follows its own."""
+        text = self.text(file)
+        return any(re.search(rf"^(?:def|class) {name}\b", text, re.M) for name in names)
 
     @cached_property
     def _passed_on(self) -> dict[str, dict[str, str]]:
