@@ -245,7 +245,8 @@ def loss_floor(
 
     Who knows all of a picture and all of a caption must guess between the k captions that say the
     same, as pictures of one meaning differ by chance alone. Who sees a bag of words must guess
-    between all that have the same words, however large the network.
+    between all that have the same words, however large the network. Where all scenes are
+    independent, `truth.contrast.caption_floor` is the same number in closed form.
 
     Args:
         n, hard: as in `draw_batch`.

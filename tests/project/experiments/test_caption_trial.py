@@ -1,13 +1,12 @@
 """The run that makes the text encoder of chapter 10: its batches, its loss, how it is measured."""
 
-import math
-
 import pytest
 import torch
 from cs231n_gen.caption_trial import CaptionPair
 
 from cs231n_gen import caption_trial, text
 from cs231n_gen.given import captions
+from cs231n_gen.truth import contrast
 
 TINY = {"dim": 16, "heads": 2, "width": 8}
 
@@ -312,8 +311,7 @@ def test_attention_is_a_mean_of_shares():
 
 @pytest.mark.parametrize("order", [True, False])
 def test_the_floor_of_independent_scenes_is_that_in_closed_form(order):
-    """Of n − 1 other captions, as many say the same as a binomial distribution says:
-    E log k = Σ_m p_m Σ_j B(j; n − 1, p_m) log(1 + j), over meanings m."""
+    """Meanings are the classes of `truth.contrast`, and as likely as their scenes."""
     n = 64
     scenes = caption_trial.all_scenes()
     scenes = scenes[caption_trial.allowed(scenes)]
@@ -321,10 +319,8 @@ def test_the_floor_of_independent_scenes_is_that_in_closed_form(order):
     p = torch.where(alone, 0.2 / alone.sum(), 0.8 / (~alone).sum()).double()
     means, which = caption_trial.meanings(scenes, order).unique(dim=0, return_inverse=True)
     p = torch.zeros(len(means), dtype=torch.double).index_add(0, which, p)
-    sizes, count = p.unique(return_counts=True)
-    want = 0.0
-    for size, of in zip(sizes.tolist(), count.tolist(), strict=True):
-        chances = [math.comb(n - 1, j) * size**j * (1 - size) ** (n - 1 - j) for j in range(n)]
-        want += of * size * sum(c * math.log(1 + j) for j, c in enumerate(chances))
+    want = contrast.same_class_loss(p, n)
+    if order:
+        assert want == pytest.approx(contrast.caption_floor(n, 50, 4, 0.2), rel=1e-6)
     found = caption_trial.loss_floor(n, order=order, batches=1000)
     assert found == pytest.approx(want, rel=0.06)
