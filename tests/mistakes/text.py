@@ -811,6 +811,22 @@ def words_in_front(*args, **options):
 
 @mistake(
     "text.TextEncoder",
+    "Your rows are cut to the largest number of words. Padding may stand in front of words, or "
+    "between them, and then words are lost.",
+)
+def cut_to_the_longest(*args, **options):
+    def forward(self, tokens, mask):
+        n = int(mask.sum(1).max().clamp(min=1))
+        words, whole = ended(
+            self, through(self, embedded(self, tokens[:, :n]), mask[:, :n]), mask[:, :n]
+        )
+        return F.pad(words, (0, 0, 0, tokens.shape[1] - n)), whole
+
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
     "All captions get the mask of the first one. Each has its own.",
 )
 def mask_of_the_first(*args, **options):
