@@ -63,7 +63,7 @@ def tokenize(
 class TextBlock(nn.Module):
     """A Transformer block over words, `h = block(h, mask)`. Given.
 
-        h ← h + attention(norm_1(h)),    where words attend to words, and nothing to padding
+        h ← h + attention(norm_1(h)),    where no token attends to padding
         h ← h + mlp(norm_2(h))
 
     Args:
@@ -195,9 +195,9 @@ def contrastive_loss(scores: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
         L_image = −mean_j log softmax(s_1j, …, s_Nj)_j
 
     Of N texts the right one of each image is to be found, and of N images that of each text. The
-    best scores are s_ij = log p(image_i, text_j) / (p(image_i) p(text_j)) + a constant. The mean of
-    log N − L over batches is at most the mutual information of images and texts, for any scores. As
-    L ≥ 0, it is never more than log N.
+    best scores are s_ij = log [p(image_i, text_j) / (p(image_i) p(text_j))] + a constant. The mean
+    of log N − L over batches of independent pairs is at most the mutual information of images and
+    texts, for any scores. As L ≥ 0, it is never more than log N.
 
     Args:
         scores: s, of images in rows and texts in columns; pairs stand on the diagonal.
@@ -220,7 +220,8 @@ def token_count(height: int, width: int, downsampling: int, patch: int, words: i
         height / (D P) · width / (D P) + words
 
     The autoencoder makes an image smaller by D, and patchify makes a token of P×P latents. Where
-    text and image attend jointly, the words are tokens as well. Attention costs the square of it.
+    text and image attend jointly, the words are tokens as well. The cost of attention
+    grows as the square of that number.
 
     Args:
         height, width: of the image, in pixels.

@@ -4,7 +4,7 @@
     noise → TextToImage(x_t, t, words), step by step → latents → decoder → image
 
 Words reach the image in two ways. The pooled vector joins t, and decides scales, shifts and gates.
-The words themselves are tokens beside those of the image, and all attend to all.
+The words themselves are tokens beside those of the image, and all attend to all but padding.
 """
 
 from collections.abc import Callable, Sequence
@@ -102,8 +102,8 @@ class TextToImage(nn.Module):
 
     The encoder is frozen: whatever is trained, no gradient reaches it. **The null condition is one
     learned token**, `null`, wherever a caption has no words. It stands in place of every output of
-    the encoder at once: a network that saw some of them without a caption has learned no
-    unconditional velocity, and cannot be guided.
+    the encoder at once: a network from which they were never all taken has learned no unconditional
+    velocity to be guided by.
 
     Its layers are given, in this order: `embed`, linear; `level`, two linear layers with SiLU
     between; `context` and `summary`, linear; `null`, as many numbers as the encoder's words have;

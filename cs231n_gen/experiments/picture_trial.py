@@ -581,7 +581,7 @@ def floor(
     quantiles: int = 12,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The least loss with a caption, and without one, of which no network is below for long.
+    """The least loss with a caption, and without one, below which no network stays on new pictures.
 
     A caption leaves nothing open but where its objects stand exactly, which is one of some hundred
     pictures, all equally likely (`captions.pictures_of`). So E[v | x_t, caption] is

@@ -9,7 +9,7 @@ asks for: `compare`. Five of the thirty combinations of colour and shape are **h
 training.
 
 There are 14 460 captions: 10 050 without such a combination, 4 010 in which one of the objects is
-of such a one, and 400 in which both are, which are never drawn. A caption of two objects has 400
+of such a one, and 400 in which both are, which `draw` never draws. A caption of two objects has 400
 pictures, one of a single object 256: `pictures_of`.
 """
 
@@ -94,8 +94,8 @@ class Reading(NamedTuple):
             part: float(self.parts[:, [i for i, p in enumerate(PARTS) if p == part]].float().mean())
             for part in dict.fromkeys(PARTS)
         }
-        whole = {name: float(getattr(self, name).float().mean()) for name in ("objects", "right")}
-        return found | whole
+        whole = ("readable", "objects", "right")
+        return found | {name: float(getattr(self, name).float().mean()) for name in whole}
 
 
 def _outline(shape: str, radius: float, fine: int = 8) -> Float[Tensor, "15 15"]:
