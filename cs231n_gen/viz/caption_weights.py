@@ -13,7 +13,7 @@ from cs231n_gen.viz.decoder_weights import Weights, decoder_layers, shapes_of
 from cs231n_gen.viz.widget import half
 
 Arrays = dict[str, Float[np.ndarray, "..."]]
-LEAST, MOST = 8, 12  # bits of a weight
+LEAST, MOST = 8, 13  # bits of a weight
 HEAVIEST = 600_000  # bytes of all weights
 
 
@@ -109,7 +109,7 @@ def painter_layers(
 
 
 def pack(arrays: Arrays, bits: int | None = None) -> Packed:
-    """Arrays as bytes, with as many bits a number as 600 KB allow, from 8 to 12.
+    """Arrays as bytes, with as many bits a number as 600 KB allow, from 8 to 13.
 
     Args:
         arrays: by name.

@@ -62,7 +62,7 @@ class TypeACaption(MovingFigure):
     Args:
         model: the `state_dict()` of a `text_to_image.TextToImage`, its text encoder included; its
             blocks are of joint or of cross-attention. Its matrices, and those of the decoder,
-            travel as whole numbers of 8 to 12 bits, as many as 600 KB allow, with a scale for each
+            travel as whole numbers of 8 to 13 bits, as many as 600 KB allow, with a scale for each
             row.
         decoder: that of a `latent_nets.Decoder` for images of three channels, or its arrays in that
             order.

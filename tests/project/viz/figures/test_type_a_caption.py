@@ -213,7 +213,7 @@ def test_weights_arrive_as_python_packs_them(node):
         np.testing.assert_allclose(came[name], array.ravel(), atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("bits", [8, 9, 11, 12])
+@pytest.mark.parametrize("bits", [8, 9, 11, 13])
 def test_weights_are_rounded_by_half_a_step_of_their_row(bits):
     random = np.random.default_rng(0)
     w = random.standard_normal((5, 7)) * 10.0 ** np.arange(-3, 2)[:, None]
@@ -229,7 +229,7 @@ def test_weights_are_rounded_by_half_a_step_of_their_row(bits):
 
 def test_as_many_bits_travel_as_600_kb_allow():
     random = np.random.default_rng(0)
-    for count, bits in ((1000, 12), (460_000, 10), (580_000, 8)):
+    for count, bits in ((1000, 13), (460_000, 10), (580_000, 8)):
         packed = pack({"w": random.standard_normal((count // 100, 100))})
         assert (packed.bits, packed.size() <= 600_000) == (bits, True)
     with pytest.raises(ValueError, match="700000 weights are too many for a page: 600000 bytes"):
@@ -476,8 +476,8 @@ def test_a_painting_of_the_full_size_is_that_of_torch_to_a_hundredth(node):
 
 
 def test_what_is_shipped_paints_the_same_with_fewer_bits():
-    """With the weights that a browser gets, pictures are read back alike, and differ by less than a
-    hundredth on average; where an edge moved by a part of a pixel, by more."""
+    """With the weights that a browser gets, pictures are read back alike. They differ by less than a
+    hundredth, but for single pixels at an edge that moved by a small part of one."""
     model = picture_trial.load_text_to_image(caption_trial.load_words())
     coder = picture_trial.load_coder()
     shown = figure(
@@ -495,7 +495,8 @@ def test_what_is_shipped_paints_the_same_with_fewer_bits():
         shown.caption, shown.seed, shown.steps = caption, k, 10
         came.append(torch.from_numpy(2 * shown.painted()[-1] - 1).permute(2, 0, 1).float())
     off = (torch.stack(came) - right.clamp(-1, 1)).abs()
-    assert off.mean() < 2e-3 and off.amax((1, 2, 3)).median() < 5e-2
+    assert off.amax((1, 2, 3)).median() < 1e-2 and (off < 1e-2).float().mean() > 0.999
+    assert off.mean() < 5e-4 and off.max() < 5e-2
     assert (captions.read_back(torch.stack(came)) == captions.read_back(right)).all()
 
 
