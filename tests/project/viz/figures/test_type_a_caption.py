@@ -476,8 +476,8 @@ def test_a_painting_of_the_full_size_is_that_of_torch_to_a_hundredth(node):
 
 
 def test_what_is_shipped_paints_the_same_with_fewer_bits():
-    """With the weights that a browser gets, pictures are read back alike. They differ by less than a
-    hundredth, but for single pixels at an edge that moved by a small part of one."""
+    """With the weights that a browser gets, pictures are read back alike. They differ by less than
+    a hundredth, but for single pixels at an edge that moved by a small part of one."""
     model = picture_trial.load_text_to_image(caption_trial.load_words())
     coder = picture_trial.load_coder()
     shown = figure(
