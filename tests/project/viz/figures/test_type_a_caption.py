@@ -189,6 +189,35 @@ def test_attention_is_that_of_the_network(node):
     assert 0.2 < want.reshape(2, 16, 10).sum(-1).mean() < 0.8, "the rest goes to patches"
 
 
+def test_cross_attention_is_that_of_the_network(node):
+    """All of a patch's attention goes to words."""
+    net, heard = exact(block=CrossBlock), []
+    x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(3)).double()
+    tokens, _ = text.tokenize(CAPTIONS[:1], captions.WORDS, captions.LENGTH)
+
+    def listen(cross, given):
+        h, y, _ = given
+        q, k = (
+            v.unflatten(-1, (2, -1)).transpose(1, 2) for v in (cross.q(h), cross.kv(y)[..., :16])
+        )
+        heard.append(torch.softmax(q @ k.mT / q.shape[-1] ** 0.5, -1).mean(1)[0])
+
+    for block in net.blocks:
+        block.cross.register_forward_pre_hook(listen)
+    with torch.no_grad():
+        net(x, torch.tensor([0.7], dtype=torch.float64), tokens)
+    ask = f"""{TAKEN}
+        const shares = [];
+        const x = Float64Array.from(given.x.flat());
+        painter.velocity(x, 0.7, painter.condition(given.asked), shares);
+        return shares;
+    """
+    given = {"asked": numbers_of(CAPTIONS[0]), "x": rows(x)[0].tolist()}
+    came = np.reshape(node("math/caption_painter", ask, **told(net), **given), (2, 16, 10))
+    np.testing.assert_allclose(came, torch.stack(heard), atol=1e-12)
+    np.testing.assert_allclose(came.sum(-1), 1, atol=1e-12)
+
+
 def test_seeds_repeat_the_noise(node):
     ask = "return [js.normals(0, 256), js.normals(9999, 256), js.normals(41, 7)]"
     came = node("math/normal", ask)
