@@ -316,7 +316,7 @@ def test_the_layers_of_an_encoder(student, generator):
 
 
 @encoder
-def test_how_embeddings_begin(student):
+def test_how_embeddings_begin(student, generator):
     """both embeddings begin as N(0, ½²); with places = 0 there are none, and none are learned"""
     vocabulary = ["", *(f"w{i}" for i in range(199))]
     for places in (None, 0.5, 0.02, 2.0, 0.0):
@@ -333,6 +333,10 @@ def test_how_embeddings_begin(student):
         fixed = sorted(state.keys() - {*learned})
         says = f"weights that are not learned with places = {want['place']:g}"
         expect.true(fixed == ([] if want["place"] else ["place.weight"]), says, fixed)
+    tokens = torch.randint(1, 200, (2, 100), generator=generator)
+    weights = {name: w.double() for name, w in state.items()}
+    want = by_hand_encoder(tokens, tokens > 0, weights, 4)
+    encodes(made(tokens, tokens > 0), want, "a new encoder without places", SINGLE)
 
 
 @encoder(weight=4)
@@ -496,7 +500,9 @@ def test_float32_and_embeddings_of_any_size(student, generator):
 def test_tokens_and_masks_that_do_not_fit(student, generator):
     """tokens that are not (batch, n) with n from 1 to L, and masks that are not one truth value for
     each, are refused with a ValueError"""
-    made, _, _ = an_encoder(student, generator, length=5)
+    made, s, heads = an_encoder(student, generator, length=5)
+    tokens, mask = captions_of(generator, 5, (4, 5))
+    encodes(made(tokens, mask), by_hand_encoder(tokens, mask, s, heads), "what fits", ROUNDED)
     for shape in ((5,), (2, 6), (2, 0), (2, 3, 4), (), (1, 9)):
         tokens = torch.ones(shape, dtype=torch.int64)
         says = f"tokens of shape {shape} must be refused for L = 5"

@@ -446,6 +446,8 @@ def test_the_layers_of_an_encoder(student):
         learned = student.checking.text_fakes.learned(made)
         says = f"places are learned unless places is 0, here {std:g}"
         expect.true(("place.weight" in learned) == (std > 0), says, learned)
+    words, _ = expect.unpack(made(TOKENS, BEHIND), ("words", "pooled"))
+    expect.true(isinstance(words, torch.Tensor), "words must be a tensor", words)
 
 
 @encoder
@@ -550,6 +552,7 @@ def test_tokens_and_masks_that_do_not_fit(student):
     """tokens that are not (batch, n) with n from 1 to L, and masks that are not one truth value for
     each, are refused with a ValueError"""
     made = filled(student)
+    encodes(made(TOKENS, BEHIND), "one block", (3, 5), "what fits")
     for shape in ((5,), (2, 7), (2, 0), (2, 3, 4)):
         tokens = torch.ones(shape, dtype=torch.int64)
         says = f"tokens {shape}, L = 6: leave the lines above yours as they are"
