@@ -1,6 +1,7 @@
 """What tests of chapter 10 pass in place of an encoder, a block, or a model that reads captions."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -133,3 +134,16 @@ def begins_with(net: nn.Module, name: str, std: float) -> bool:
     The numbers themselves would tell two answers apart that draw them in another order."""
     w = net.state_dict()[name]
     return abs(float(w.std()) - std) <= std / 10 and abs(float(w.mean())) <= std / 10
+
+
+def asked(function: Callable, names: Sequence[str], *args) -> object:
+    """What a function returns; or, where it refuses its arguments with a ValueError, "ValueError"
+    and those of these names that the message holds, whole words and numbers. Everybody words
+    messages differently, and a mistake is still the same one. The message is printed."""
+    try:
+        return function(*args)
+    except ValueError as error:
+        print(f"ValueError: {error}")
+        message = str(error).lower()
+        held = [n for n in names if re.search(rf"(?<!\w){re.escape(n)}(?!\w)", message)]
+        return ["ValueError", *held]

@@ -121,8 +121,9 @@ def test_captions_of_every_length(student, generator):
         captions = [said(row, vocabulary) for row in rows]
         got = student.text.tokenize(captions, vocabulary, length)
         rows_are(got, rows, length, f"the numbers of {captions} for L = {length}")
-    got = student.text.tokenize([" \t"], vocabulary, 3)
-    rows_are(got, [[]], 3, "a text of white space is all padding")
+    for blank in (" \t", "   ", "\n"):
+        got = student.text.tokenize([blank], vocabulary, 3)
+        rows_are(got, [[]], 3, f"a text of white space, {blank!r}, is all padding")
 
 
 @tokenize
@@ -547,6 +548,10 @@ def test_lengths_of_vectors_do_not_count(student, generator):
         got = student.text.similarity(-a * u, b * v, log_scale)
         says = f"the length of a vector counts, from 1 to {size:g}"
         expect.close(got, -want, says, **DOUBLE)
+    for size in (1e-6, 1e-3, 1e3, 1e6):
+        got = student.text.similarity(size * u, v / size, 0.7)
+        says = f"images {size:g} times as long, texts {1 / size:g} times"
+        expect.close(got, want, says, **DOUBLE)
 
 
 @similarity
@@ -685,10 +690,10 @@ def test_scores_of_any_size(student, generator):
         (slope,) = student.gradient("text.contrastive_loss", s, wrt=[s])
         want = slope_by_hand(s.double())
         expect.close(slope, want, f"the gradient of {says}", what="the gradient", **SINGLE)
-    best = 1e4 * torch.eye(n).double() - 1e3
+    best = 1e6 * torch.eye(n).double() - 1e3
     expect.close(student.text.contrastive_loss(best), 0.0, "nothing is left to find", **DOUBLE)
     worst = student.text.contrastive_loss(-best)
-    expect.close(worst, 1e4 + math.log(n - 1), "all that is wrong scores 10⁴ more", **DOUBLE)
+    expect.close(worst, 1e6 + math.log(n - 1), "all that is wrong scores 10⁶ more", **DOUBLE)
 
 
 def slope_by_hand(s):
