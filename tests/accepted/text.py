@@ -170,6 +170,30 @@ def out_before_the_mean(*args, **options):
     return walking(forward, args, options)
 
 
+@accepted("text.TextEncoder")
+def words_alone(*args, **options):
+    """Nothing is computed of padding: its zeros carry no graph."""
+
+    def forward(self, tokens, mask):
+        words, means = [], []
+        for row, is_word in zip(tokens, mask, strict=True):
+            columns = is_word.nonzero()[:, 0]
+            h = (self.word(row[columns]) + self.place(columns))[None]
+            zeros = self.place.weight.new_zeros(len(row), h.shape[-1])
+            if not len(columns):
+                words.append(zeros)
+                means.append(zeros[0])
+                continue
+            for block in self.blocks:
+                h = block(h, is_word[None, columns])
+            h = self.norm(h)[0]
+            words.append(zeros.index_copy(0, columns, h))
+            means.append(h.mean(0))
+        return torch.stack(words), self.out(torch.stack(means))
+
+    return walking(forward, args, options)
+
+
 # --- text.similarity ----------------------------------------------------------------------------
 
 

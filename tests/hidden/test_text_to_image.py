@@ -276,6 +276,8 @@ def test_an_image_without_words(student, generator):
     mask[1] = False
     c = condition(generator, B, D)
     blocks_are(made(x, y, c, mask), s, x, y, c, H, mask, "of no words", **DOUBLE)
+    none = torch.zeros_like(mask)
+    blocks_are(made(x, y, c, none), s, x, y, c, H, none, "where no text has a word", **DOUBLE)
     G = [normal(generator, *x.shape), normal(generator, *y.shape) * mask[..., None]]
     got = student.gradient("checking.fakes.weighted_both", made, G, x, y, c, mask,
                            wrt=[made, x, y, c])  # fmt: skip
@@ -690,6 +692,10 @@ def test_a_negative_prompt(student, generator):
             want = walk(value, z, levels(3), SAID, each, w)
             says = f"w = {w} away from {negative!r}: not (1 + w) v_caption − w v_negative"
             expect.close(x, want, says, **DOUBLE)
+    short = ["red", "", "a", "of", "blue", "two"]
+    x = student.text_to_image.sample(model, z, 3, short, 2.0, AGAINST)
+    want = walk(value, z, levels(3), short, AGAINST, 2.0)
+    expect.close(x, want, "negative prompts may be longer than all captions", **DOUBLE)
 
 
 @sample(weight=2)
@@ -710,8 +716,8 @@ def test_what_guidance_cannot_change(student, generator):
 @sample(weight=3)
 def test_what_it_costs(student, generator):
     """w = 0 takes one call a step on z's own batch, whatever the negative; else one on both"""
-    for w, rows in ((0.0, 3), (0, 3), (1.0, 6), (-1, 6), (torch.tensor(0.0), 6),
-                    (torch.zeros(3), 6)):  # fmt: skip
+    for w, rows in ((0.0, 3), (0, 3), (1.0, 6), (-1, 6), (1e-4, 6), (-1e-9, 6),
+                    (torch.tensor(0.0), 6), (torch.zeros(3), 6)):  # fmt: skip
         for negative in ("", "blue", AGAINST[:3]):
             model, value = painter(student, generator)
             z = normal(generator, 3, 2)
@@ -723,6 +729,10 @@ def test_what_it_costs(student, generator):
             seen = [len(k) for k in model.get("inputs")]
             says = f"how many examples each call has, for w = {w!r} and negative {negative!r}"
             expect.true(seen == [rows] * 4, says, seen, [rows] * 4)
+            rows_asked = model.get("rows")
+            whole = all(k.dtype == torch.int64 for k in rows_asked)
+            says = "the tokens that the model is asked about are int64, as `tokenize` makes them"
+            expect.true(whole, says, rows_asked[0].dtype, torch.int64)
             asked_at = torch.stack([k.double()[0] for k in model.get("times")])
             expect.close(asked_at, torch.tensor([1.0, 0.75, 0.5, 0.25]), "the levels", **DOUBLE)
 

@@ -900,6 +900,23 @@ def embeddings_of_torch(*args, **options):
 
 @mistake(
     "text.TextEncoder",
+    "You answer captions that came before with what was kept from then. Weights may have changed: "
+    "compute it anew.",
+    public=False,
+)
+def answers_kept(*args, **options):
+    def forward(self, tokens, mask):
+        asked = f"{tokens.tolist()} {mask.tolist()}"
+        if asked not in kept:
+            kept[asked] = text.TextEncoder.forward(self, tokens, mask)
+        return kept[asked]
+
+    kept = {}
+    return walking(forward, args, options)
+
+
+@mistake(
+    "text.TextEncoder",
     "Tokens or masks that do not fit are not refused: leave the lines above yours as they are.",
     sure=True,
 )

@@ -486,6 +486,20 @@ def hidden_by_a_small_number(dim, heads):
     return through(forward, dim, heads)
 
 
+@mistake(
+    "text_to_image.JointBlock",
+    "Where no text of the batch has a word, all padding is attended to. Without words the image "
+    "attends to itself.",
+    sure=True,
+)
+def padding_seen_where_all_is_padding(dim, heads):
+    def forward(self, x, y, of_x, of_y, mask, c):
+        mask = None if mask is not None and mask.shape == y.shape[:2] and not mask.any() else mask
+        return both_mlps(self, *attended(self, x, y, of_x, of_y, mask), of_x, of_y)
+
+    return through(forward, dim, heads)
+
+
 @mistake("text_to_image.JointBlock", "No words at all give NaN.", public=False)
 def nan_without_words(dim, heads):
     def forward(self, x, y, of_x, of_y, mask, c):
@@ -741,8 +755,8 @@ def null_not_learned(encoder, **options):
 
 @mistake(
     "text_to_image.TextToImage",
-    "`null` is made inside of what is computed without a graph, so it cannot learn from one of its "
-    "two places: the pooled vector.",
+    "`null` learns from one of its two places only: where it stands for the pooled vector, it is cut "
+    "out of the graph.",
 )
 def null_pooled_not_learned(encoder, **options):
     def forward(self, x_t, t, tokens):
@@ -1155,6 +1169,11 @@ def negative_ignored(model, z, steps, captions, w=0.0, negative="", times=None):
     return chosen(model, z, steps, captions, w, "", times)
 
 
+@form_of(negative_ignored)
+def negative_not_even_read(model, z, steps, captions, w=0.0, negative="", times=None):
+    return chosen(model, z, steps, captions, w, "", times)
+
+
 @mistake(
     "text_to_image.sample",
     "Guidance leads towards the negative prompts: 1 + w belongs to the captions, and −w to the "
@@ -1193,6 +1212,14 @@ def sign_turned(model, z, steps, captions, w=0.0, negative="", times=None):
 )
 def w_from_one(model, z, steps, captions, w=0.0, negative="", times=None):
     y, null = rows_of(model, captions), rows_of(model, each_of(negative, z))
+    return guidance.sample(model, z, steps, y, null, w - 1, times=times)
+
+
+@form_of(w_from_one)
+def w_from_one_but_at_0(model, z, steps, captions, w=0.0, negative="", times=None):
+    y, null = rows_of(model, captions), rows_of(model, each_of(negative, z))
+    if plain(w):
+        return flow.sample(model, z, steps, y, times)
     return guidance.sample(model, z, steps, y, null, w - 1, times=times)
 
 
@@ -1290,6 +1317,11 @@ def times_ignored(model, z, steps, captions, w=0.0, negative="", times=None):
     return chosen(model, z, steps, captions, w, negative, None)
 
 
+@form_of(times_ignored)
+def times_ignored_unchecked(model, z, steps, captions, w=0.0, negative="", times=None):
+    return chosen(model, z, steps, captions, w, negative, None)
+
+
 @mistake(
     "text_to_image.sample",
     "Without guidance `times` are not looked at, with guidance they are.",
@@ -1299,12 +1331,24 @@ def times_only_with_guidance(model, z, steps, captions, w=0.0, negative="", time
     return chosen(model, z, steps, captions, w, negative, None if plain(w) else times)
 
 
+@form_of(times_only_with_guidance)
+def times_only_with_guidance_unchecked(model, z, steps, captions, w=0.0, negative="", times=None):
+    return chosen(model, z, steps, captions, w, negative, None if plain(w) else times)
+
+
 @mistake(
     "text_to_image.sample",
     "With guidance `times` are not looked at, without it they are.",
 )
 def times_only_without_guidance(model, z, steps, captions, w=0.0, negative="", times=None):
     flow.levels_of(steps, times)
+    return chosen(model, z, steps, captions, w, negative, times if plain(w) else None)
+
+
+@form_of(times_only_without_guidance)
+def times_only_without_guidance_unchecked(
+    model, z, steps, captions, w=0.0, negative="", times=None
+):
     return chosen(model, z, steps, captions, w, negative, times if plain(w) else None)
 
 
@@ -1380,6 +1424,78 @@ def words_taken_away(model, z, steps, captions, w=0.0, negative="", times=None):
     captions = [" ".join(w for w in c.lower().split() if w not in n.lower().split())
                 for c, n in pairs]  # fmt: skip
     return chosen(model, z, steps, captions, w, "", times)
+
+
+@mistake(
+    "text_to_image.sample",
+    "You ask the model twice in a step, about the captions and about the negative prompts. Both "
+    "halves go through it at once, in one call.",
+    sure=True,
+)
+@torch.no_grad()
+def two_calls(model, z, steps, captions, w=0.0, negative="", times=None):
+    y, null = rows_of(model, captions), rows_of(model, each_of(negative, z))
+    if plain(w):
+        return flow.sample(model, z, steps, y, times)
+    x = z
+    for t, t_next in pairwise(flow.levels_of(steps, times)):
+        level = torch.full((len(x),), t, dtype=x.dtype)
+        v = guidance.guided_velocity(model(x, level, y), model(x, level, null), w)
+        x = x - (t - t_next) * v
+    return x
+
+
+@mistake(
+    "text_to_image.sample",
+    "A small weight is taken for 0 in your answer. Only the number 0 itself asks the model about "
+    "the captions alone.",
+    sure=True,
+    ignoring=("times",),
+)
+def small_weights_are_0(model, z, steps, captions, w=0.0, negative="", times=None):
+    if not isinstance(w, Tensor) and abs(w) < 1e-3:
+        w = 0.0
+    return chosen(model, z, steps, captions, w, negative, times)
+
+
+@mistake(
+    "text_to_image.sample",
+    "At w = −1 the captions change nothing, and you ask about the negative prompts alone. The "
+    "number 0 is the only weight at which one half is asked.",
+    sure=True,
+    ignoring=("times",),
+)
+def one_half_at_minus_1(model, z, steps, captions, w=0.0, negative="", times=None):
+    if not isinstance(w, Tensor) and w == -1:
+        rows_of(model, captions)
+        return flow.sample(model, z, steps, rows_of(model, each_of(negative, z)), times)
+    return chosen(model, z, steps, captions, w, negative, times)
+
+
+@mistake(
+    "text_to_image.sample",
+    "Negative prompts are cut to as many words as the longest caption has. Both have the length of "
+    "the model's encoder.",
+    ignoring=("times",),
+)
+def negative_cut_to_the_captions(model, z, steps, captions, w=0.0, negative="", times=None):
+    y, null = rows_of(model, captions), rows_of(model, each_of(negative, z))
+    if plain(w):
+        return flow.sample(model, z, steps, y, times)
+    n = max(1, int((y != 0).sum(1).max()))
+    return guidance.sample(model, z, steps, y[:, :n], null[:, :n], w, times=times)
+
+
+@mistake(
+    "text_to_image.sample",
+    "Your tokens are no longer int64: hand them on as `tokenize` makes them.",
+    sure=True,
+)
+def tokens_of_32_bits(model, z, steps, captions, w=0.0, negative="", times=None):
+    y, null = (rows_of(model, c).int() for c in (captions, each_of(negative, z)))
+    if plain(w):
+        return flow.sample(model, z, steps, y, times)
+    return guidance.sample(model, z, steps, y, null, w, times=times)
 
 
 @mistake("text_to_image.sample", "The samples carry a graph.", public=False)

@@ -228,6 +228,9 @@ def test_an_image_without_words(student):
         expect.close(got[0][n], usual[0][n], says, **DOUBLE)
         expect.close(got[1][n], usual[1][n], says, **DOUBLE)
     in_the_table(got[0][1:2], (1, 4, 8), BLOCKS["x of no words"], "the image without words", "x")
+    none = torch.zeros_like(mask)
+    x_alone = both(made(x, y, c, none), none)[0][1:2]
+    expect.close(x_alone, got[0][1:2], "no text has a word: none is attended to", **DOUBLE)
     G = [waves(*X, rate=0.7), waves(*WORDS, rate=0.6) * mask[..., None]]
     weights, *given = student.gradient(
         "checking.fakes.weighted_both", made, G, x, y, c, mask, wrt=[made, x, y, c]
@@ -637,6 +640,9 @@ def test_towards_captions(student):
         want = walk(z, QUARTERS, SAID, [""] * 3, w)
         says = f"w = {w}: not the walk along (1 + w) v_caption − w v_∅"
         expect.close(x, want, says, what="x", **DOUBLE)
+    x = student.text_to_image.sample(painter(student), z, 10, SAID, 1.0)
+    want = walk(z, [i / 10 for i in range(10, -1, -1)], SAID, [""] * 3, 1.0)
+    expect.close(x, want, "ten steps with w = 1", what="x", **DOUBLE)
 
 
 @sample
@@ -649,6 +655,11 @@ def test_away_from_a_negative_prompt(student):
         want = walk(z, QUARTERS, SAID, each, 2.0)
         says = f"away from {negative!r}: not the walk along 3 v_caption − 2 v_negative"
         expect.close(x, want, says, what="x", **DOUBLE)
+    short = ["red", "", "blue"]
+    x = student.text_to_image.sample(painter(student), z, 4, short, 2.0, "ring of a ring")
+    want = walk(z, QUARTERS, short, ["ring of a ring"] * 3, 2.0)
+    says = "a negative prompt may be longer than all captions"
+    expect.close(x, want, says, what="x", **DOUBLE)
 
 
 @sample
@@ -666,7 +677,8 @@ def test_what_guidance_cannot_change(student):
 def test_what_it_costs(student):
     """w = 0 asks about z's own batch, whatever the negative is; else about both in one call"""
     z = waves(3, 2)
-    for w, rows in ((0.0, 3), (0, 3), (1.0, 6), (torch.tensor(0.0), 6), (torch.zeros(3), 6)):
+    for w, rows in ((0.0, 3), (0, 3), (1.0, 6), (-1, 6), (1e-4, 6), (torch.tensor(0.0), 6),
+                    (torch.zeros(3), 6)):  # fmt: skip
         model = painter(student)
         x = student.text_to_image.sample(model, z, 4, SAID, w, AGAINST)
         weight = w.double() if isinstance(w, torch.Tensor) else w
@@ -675,6 +687,8 @@ def test_what_it_costs(student):
         seen = [len(k) for k in model.get("inputs")]
         says = f"w = {w!r}, T = 4: how many examples each call has"
         expect.true(seen == [rows] * 4, says, seen, [rows] * 4)
+        kind = model.get("rows")[0].dtype
+        expect.true(kind == torch.int64, "tokens are int64, as `tokenize` makes them", kind)
 
 
 @sample
@@ -685,6 +699,7 @@ def test_weights_of_every_form(student):
         (3, (2, 3, 3), torch.tensor([0.5, -1.0, 20.0])),
         (3, (), torch.tensor([0.5, -1.0, 20.0]).double()),
         (1, (2,), torch.tensor(1.5)),
+        (2, (2,), 0.3),
         (1, (2,), 0.0),
     ):
         z = waves(B, *shape, scale=100.0)
