@@ -755,8 +755,8 @@ def null_not_learned(encoder, **options):
 
 @mistake(
     "text_to_image.TextToImage",
-    "`null` learns from one of its two places only: where it stands for the pooled vector, it is cut "
-    "out of the graph.",
+    "`null` learns from one of its two places only: where it stands for the pooled vector, it is "
+    "cut out of the graph.",
 )
 def null_pooled_not_learned(encoder, **options):
     def forward(self, x_t, t, tokens):
