@@ -13,22 +13,26 @@ from cs231n_gen.checking.variants import mistake
 
 def several_texts(captions, vocabulary, length):
     if isinstance(captions, str) or not len(captions):
-        raise ValueError("captions must be a list of texts, at least one")
+        raise ValueError(f"captions must be a list of texts, at least one, got {captions!r}")
 
 
 def same_dim(images, texts, log_scale):
     if images.dim() != 2 or texts.dim() != 2 or images.shape[1] != texts.shape[1]:
-        raise ValueError("images and texts must be (n, dim) and (m, dim)")
+        shapes = f"{tuple(images.shape)} and {tuple(texts.shape)}"
+        raise ValueError(f"images and texts must be (n, dim) and (m, dim), got {shapes}")
 
 
 def square(scores):
     if scores.dim() != 2 or scores.shape[0] != scores.shape[1] or not len(scores):
-        raise ValueError("scores must be (n, n), n at least 1")
+        raise ValueError(f"scores must be (n, n), n at least 1, got {tuple(scores.shape)}")
 
 
 def positive(height, width, downsampling, patch, words=0):
     if min(height, width, downsampling, patch) <= 0 or words < 0:
-        raise ValueError("sides, downsampling and patch must be positive, words not less than 0")
+        got = f"{height}, {width}, {downsampling}, {patch} and {words}"
+        raise ValueError(
+            f"sides, downsampling and patch must be positive, words not less than 0, got {got}"
+        )
 
 
 # What the lines above a stub's gap refuse; see `variants.load`.
@@ -305,7 +309,7 @@ def beginnings(captions, vocabulary, length):
 )
 def one_text_taken(captions, vocabulary, length):
     if not len(captions):
-        raise ValueError("captions must be a list of texts, at least one")
+        raise ValueError(f"captions must be a list of texts, at least one, got {captions!r}")
     captions = [captions] if isinstance(captions, str) else captions
     return masked(filled(captions, vocabulary, length))
 

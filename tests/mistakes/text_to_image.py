@@ -17,12 +17,13 @@ from cs231n_gen.dit_tokens import patchify, timestep_embedding, unpatchify
 
 def fits(model, z, steps, captions, w=0.0, negative="", times=None):
     if isinstance(captions, str) or len(captions) != len(z):
-        raise ValueError("captions must be a list, one for each of z")
+        raise ValueError(f"captions must be a list, one for each of {len(z)}, got {captions!r}")
     if not isinstance(negative, str) and len(negative) != len(z):
-        raise ValueError("negative must be one text, or one for each of z")
+        raise ValueError(f"negative must be one text, or one for each of {len(z)}")
 
 
-# What the lines above a stub's gap refuse; see `variants.load`.
+# What the lines above a stub's gap refuse, in their words: answers that are compared hold them.
+# See `variants.load`.
 REFUSED = {"text_to_image.sample": fits}
 
 # --- text_to_image.JointBlock -------------------------------------------------------------------
@@ -33,8 +34,9 @@ def through(forward, dim, heads, checked=True):
     made = text_to_image.JointBlock(dim, heads)
 
     def whole(self, x, y, c, mask=None):
-        if checked and c.shape != (len(x), 6 * x.shape[-1]):
-            raise ValueError(f"c must be (batch, 6 · dim), got {tuple(c.shape)}")
+        want = (len(x), 6 * x.shape[-1])
+        if checked and c.shape != want:
+            raise ValueError(f"c must be (batch, 6 · dim), here {want}, got {tuple(c.shape)}")
         of_x = (c + self.image_table).chunk(6, dim=1)
         of_y = (c + self.text_table).chunk(6, dim=1)
         return forward(self, x, y, of_x, of_y, mask, c)
@@ -557,11 +559,14 @@ def network(forward, encoder, options):
 
     def whole(self, x_t, t, tokens):
         if x_t.dim() != 4 or x_t.shape[1:] != self.shape:
-            raise ValueError(f"x_t must be (batch, {self.shape}), got {tuple(x_t.shape)}")
+            shape = ", ".join(map(str, self.shape))
+            raise ValueError(f"x_t must be (batch, {shape}), got {tuple(x_t.shape)}")
         if t.shape != x_t.shape[:1]:
-            raise ValueError(f"t must be one level for each, got {tuple(t.shape)}")
+            got = tuple(t.shape)
+            raise ValueError(f"t must be one level for each of {len(x_t)}, got {got}")
         if tokens.dim() != 2 or len(tokens) != len(x_t):
-            raise ValueError(f"tokens must be a row for each, got {tuple(tokens.shape)}")
+            got = tuple(tokens.shape)
+            raise ValueError(f"tokens must be a row for each of {len(x_t)}, got {got}")
         return forward(self, x_t, t, tokens)
 
     made.forward = types.MethodType(whole, made)
