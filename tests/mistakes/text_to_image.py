@@ -72,6 +72,14 @@ def padding_attended(dim, heads):
     return through(forward, dim, heads)
 
 
+@form_of(padding_attended)
+def mask_not_even_read(dim, heads):
+    def forward(self, x, y, of_x, of_y, mask, c):
+        return both_mlps(self, *attended(self, x, y, of_x, of_y, None), of_x, of_y)
+
+    return through(forward, dim, heads)
+
+
 @mistake(
     "text_to_image.JointBlock",
     "The mask is turned around: the words are hidden, and padding is attended to.",
@@ -612,6 +620,19 @@ def painted(self, x_t, t, words, pooled, mask):
     for block in self.blocks:
         x, y = block(x, y, c, mask)
     return finish(self, x, h)
+
+
+@mistake(
+    "text_to_image.TextToImage",
+    "`null` is used nowhere: a caption without words goes through as the encoder gives it. `null` "
+    "stands in place of its first word and of its pooled vector.",
+)
+def null_nowhere(encoder, **options):
+    def forward(self, x_t, t, tokens):
+        words, pooled, mask, _ = raw(self, tokens)
+        return painted(self, x_t, t, words, pooled, mask)
+
+    return network(forward, encoder, options)
 
 
 @mistake(
@@ -1313,6 +1334,11 @@ def first_caption_for_all(model, z, steps, captions, w=0.0, negative="", times=N
     return chosen(model, z, steps, [captions[0]] * len(z), w, negative, times)
 
 
+@form_of(first_caption_for_all)
+def others_not_even_read(model, z, steps, captions, w=0.0, negative="", times=None):
+    return chosen(model, z, steps, [captions[0]] * len(z), w, negative, times)
+
+
 @mistake(
     "text_to_image.sample",
     "`times` are not looked at: when they are given, walk from one to the next of them.",
@@ -1414,6 +1440,14 @@ def weight_of_the_first(model, z, steps, captions, w=0.0, negative="", times=Non
 )
 def w_as_a_number(model, z, steps, captions, w=0.0, negative="", times=None):
     return chosen(model, z, steps, captions, float(w), negative, times)
+
+
+@form_of(w_as_a_number)
+def w_as_a_number_where_it_guides(model, z, steps, captions, w=0.0, negative="", times=None):
+    y, null = rows_of(model, captions), rows_of(model, each_of(negative, z))
+    if plain(w):
+        return flow.sample(model, z, steps, y, times)
+    return guidance.sample(model, z, steps, y, null, float(w), times=times)
 
 
 @mistake(
