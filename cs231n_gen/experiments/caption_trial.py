@@ -430,7 +430,7 @@ def shares_read(
         pair: used as it is.
         n, held_out, seed: as in `measure`.
     Returns:
-        A dict with "size", "colour", "shape", "relation", "objects" and "right", as
+        A dict with "size", "colour", "shape", "relation", "readable", "objects" and "right", as
         `captions.Reading.shares` makes it.
     """
     g = torch.Generator().manual_seed(seed)
